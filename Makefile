@@ -1,0 +1,69 @@
+# Each target makes the virtual environment that it needs, from nothing; a second run is fast.
+#   make demo PYTHON=python3.12     another interpreter (after `make clean`)
+#   make test ARGS="-k pipe -x"     more words for pytest; likewise for bench and conformance
+
+PYTHON ?= python3
+ARGS   ?=
+
+VENV  := .venv
+BENCH := .venv-bench
+MANY  := .venvs
+META  := setup.py pyproject.toml rackactor/_version.py
+PIP    = -m pip --disable-pip-version-check --quiet install
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: demo test check conformance bench test-all clean help
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.plain ## estimate pi with the processes of a group
+	$(VENV)/bin/rack run samples/pi.py --workers 4
+
+test: $(VENV)/.all ## run the tests
+	$(VENV)/bin/pytest $(ARGS)
+
+check: $(VENV)/.all ## run the import contracts, ruff and mypy
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy --strict -p rackactor -p rackactor_runtime -p benchmarks
+
+conformance: $(VENV)/.all ## run Thespian's own tests on RackActor and print the table
+	$(VENV)/bin/python tests/conformance/run.py $(ARGS)
+
+bench: $(BENCH)/.bench ## measure RackActor beside its peers (downloads them; takes a while)
+	$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+test-all: ## run the tests on each Python of 3.11, 3.12 and 3.13 that is found
+	@sh .ci/test-all $(MANY) $(ARGS)
+
+clean: ## remove the virtual environments and whatever the tools left
+	rm -rf $(VENV) $(BENCH) $(MANY) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python $(BENCH)/bin/python:
+	@sh .ci/make-venv "$(PYTHON)" $(@D:/bin=)
+
+$(VENV)/.plain: $(META) | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) --editable .
+	@$(call light_paths,$(VENV))
+	@touch $@
+
+$(VENV)/.all: $(META) | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) --editable '.[all]'
+	@$(call light_paths,$(VENV))
+	@touch $@ $(VENV)/.plain
+
+$(BENCH)/.bench: $(META) | $(BENCH)/bin/python
+	$(BENCH)/bin/python $(PIP) --editable '.[bench]'
+	@$(call light_paths,$(BENCH))
+	@touch $@
+
+# For two source roots setuptools installs an import hook, which makes the start of every interpreter 25 ms longer.
+# Two lines of paths in the same file do as well, and RackActor starts many interpreters.
+define light_paths
+for pth in $(1)/lib/python3*/site-packages/__editable__.rackactor-*.pth; do \
+	printf '%s\n' '$(CURDIR)' '$(CURDIR)/runtime' > $$pth; done
+endef

@@ -1,0 +1,133 @@
+"""Write the results down: tables for people in `docs/benchmarks.md`, raw figures in `docs/benchmarks.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .measures import MEASURES, Measure
+from .peers import TITLES
+from .results import PeerResult, Results
+from .targets import OURS, TARGETS, many_verdict
+
+HEAD = """# Benchmarks
+
+Written by `make bench` (`python -m benchmarks`): all peers in one run, in interleaved rounds, medians of all
+rounds. The figures are those of one machine at one time; what lasts is the ratios. Raw figures: `benchmarks.json`
+beside this page.
+"""
+
+METHOD = """## What is measured
+
+- **start**: what must run before the first worker can (a group, a cluster, an admin).
+- **spawn**: 10 workers are asked for at once; the time until each has answered a message, divided by 10.
+- **round trip**: a worker asks another one 1 KB and waits for the answer, again and again. *Program to process* is the
+  same from the program that made the worker.
+- **one way**: a worker sends to another one; the clock stops when the sender knows that the last was seen.
+- **broadcast**: from the program to all workers, until the last answer is here.
+- **unique memory**: USS, the memory that ending the process would give back; of 10 idle workers that have each
+  answered. *Beside them* is the sum over all other processes that the peer started (supervisors, daemons), without
+  the measuring program itself.
+
+A ratio above 1 says how many times better RackActor is, below 1 how much worse, whether small or large figures are
+the better ones.
+"""
+
+
+def markdown(results: Results) -> str:
+    """Return the whole page."""
+    parts = (_facts, _targets, _ratios, _medians, _notes)
+    return "\n".join([HEAD, *(part(results) for part in parts), METHOD])
+
+
+def table(rows: Iterable[Iterable[str]]) -> str:
+    """Return rows as a Markdown table; the first is its head."""
+    head, *body = [[word.replace("|", "\\|") for word in row] for row in rows]
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def figure(value: float | None) -> str:
+    """Return three significant digits, thousands separated."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def title(measure: Measure, results: Results) -> str:
+    """Return the measure's name, with the real size of the crowd."""
+    return measure.title.replace("100,", f"{results.effort.crowd},")
+
+
+def _facts(results: Results) -> str:
+    facts = results.facts
+    versions = {d: v for peer in results.peers.values() for d, v in peer.versions.items()}
+    listed = ", ".join(f"{d} {v}" for d, v in sorted(versions.items()))
+    machine = f"{facts['cpus']} CPUs, {facts['memory_gb']} GB, {facts['system']} {facts['architecture']}"
+    python = f"Python {facts['python']}, {listed}" if listed else f"Python {facts['python']}"
+    return f"{machine}; {python}; {results.rounds} rounds, load at the start {facts['load_at_start']}.\n"
+
+
+def _targets(results: Results) -> str:
+    rows = [["target", "asked for", "measured", "verdict"]]
+    rows += [[t.words, t.shown, *t.verdict(results)] for t in TARGETS]
+    rows.append([f"{results.effort.many} processes start, answer and end", "nothing left", *many_verdict(results)])
+    return "## Targets\n\n" + table(rows)
+
+
+def _ratios(results: Results) -> str:
+    others = [name for name in results.peers if name != OURS]
+    rows = [["RackActor is so many times better than", *(TITLES[name] for name in others)]]
+    for measure in MEASURES:
+        rows.append([title(measure, results), *(_ratio(results, measure, name) for name in others)])
+    return "## Ratios\n\n" + table(rows)
+
+
+def _ratio(results: Results, measure: Measure, name: str) -> str:
+    ours, theirs = results.median(OURS, measure.name), results.median(name, measure.name)
+    if not ours or not theirs:
+        return "–"
+    better = ours / theirs if measure.larger_is_better else theirs / ours
+    return figure(better) + _smaller(results, measure.name, name)
+
+
+def _medians(results: Results) -> str:
+    rows = [["", *(TITLES[name] for name in results.peers)]]
+    rows.append(["start, ms", *(_cell(results, "start", name) for name in results.peers)])
+    for measure in MEASURES:
+        cells = [_cell(results, measure.name, name) for name in results.peers]
+        rows.append([f"{title(measure, results)}, {measure.unit}", *cells])
+    return "## Medians\n\n" + table(rows)
+
+
+def _cell(results: Results, measure: str, name: str) -> str:
+    result = results.peers[name]
+    cell = result.cell(measure)
+    if result.absent:
+        return result.absent if measure == "start" else "–"
+    if cell.reason:
+        return "–" if cell.unsupported else f"failed: {cell.reason}"
+    return figure(cell.median) + _smaller(results, measure, name)
+
+
+def _smaller(results: Results, measure: str, name: str) -> str:
+    """Return how large the crowd was for a peer that cannot have the others' crowd."""
+    most = results.peers[name].most
+    return f" ({most} workers)" if measure == "broadcast" and most < results.effort.crowd else ""
+
+
+def _notes(results: Results) -> str:
+    lines = []
+    for name, result in results.peers.items():
+        words = [result.absent, result.note, *result.remarks, *_reasons(result)]
+        lines += [f"- {TITLES[name]}: {word}" for word in words if word]
+    return "## Notes\n\n" + "\n".join(lines or ["- none"]) + "\n"
+
+
+def _reasons(result: PeerResult) -> Iterable[str]:
+    """Yield why there are no figures, one line for each reason."""
+    columns: dict[tuple[bool, str], list[str]] = {}
+    for measure, cell in result.cells.items():
+        if cell.reason:
+            columns.setdefault((cell.unsupported, cell.reason), []).append(measure)
+    for (unsupported, reason), measures in columns.items():
+        yield f"{'no figure for' if unsupported else 'failed:'} {', '.join(measures)} ({reason})"

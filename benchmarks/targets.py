@@ -1,0 +1,58 @@
+"""What RackActor promises to reach, and whether this run shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .results import Results
+
+OURS = "rackactor"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on one median, or on its ratio to a peer's."""
+
+    words: str
+    measure: str
+    #: The peer compared with; None: the bound is on RackActor's own median.
+    peer: str | None
+    bound: float
+    #: How the bound is written.
+    shown: str
+    at_least: bool = False
+
+    def verdict(self, results: Results) -> tuple[str, str]:
+        """Return (measured, verdict) as words."""
+        ours = results.median(OURS, self.measure)
+        theirs = results.median(self.peer, self.measure) if self.peer else 1.0
+        if ours is None or theirs is None:
+            return "–", "not measured"
+        found = ours / theirs
+        reached = found >= self.bound if self.at_least else found <= self.bound
+        return f"{found:.3g}", "reached" if reached else "**not reached**"
+
+
+TARGETS = (
+    Target("start of a group, ms", "start", None, 500, "≤ 500"),
+    Target("spawn, beside multiprocessing fork", "spawn", "mp-fork", 1.0, "≤ 1"),
+    Target("spawn, beside a Ray actor", "spawn", "ray", 1 / 20, "≤ 1/20 (0.05)"),
+    Target("round trip of 1 KB, beside Ray", "round_trip", "ray", 1 / 3, "≤ 1/3 (0.333)"),
+    Target("round trip of 1 KB, beside Thespian TCP", "round_trip", "thespian", 1 / 5, "≤ 1/5 (0.2)"),
+    Target("100-byte tells one way, beside Ray", "tells", "ray", 20, "≥ 20", at_least=True),
+    Target("broadcast, beside Ray", "broadcast", "ray", 1 / 3, "≤ 1/3 (0.333)"),
+    Target("unique memory of an idle process, MB", "memory", None, 12, "≤ 12"),
+)
+
+
+def many_verdict(results: Results) -> tuple[str, str]:
+    """Return (measured, verdict) of the crowd that must start, answer and end."""
+    result = results.peers.get(OURS)
+    cell = result.cells.get("many") if result else None
+    if cell is None or not (cell.figures or cell.reason):
+        return "–", "not measured"
+    if cell.reason:
+        return cell.reason, "**not reached**"
+    rounds = len(cell.figures) // 3
+    up, answer, end = (sorted(cell.figures[i::3])[rounds // 2] for i in range(3))
+    return f"start {up:.2f} s, broadcast {answer:.2f} s, end {end:.2f} s, nothing left", "reached"

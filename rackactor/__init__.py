@@ -1,0 +1,91 @@
+"""Virtual machines as Unix processes: fork, wait, kill, signal, and talk, by PID.
+
+The same program runs on a laptop, where OS processes stand in for virtual machines.
+"""
+
+from rackactor._version import __version__
+from rackactor.actor import Actor
+from rackactor.calls import (
+    exit,
+    fork,
+    getgid,
+    getpgid,
+    getpid,
+    getppid,
+    kill,
+    on_exit,
+    process,
+    ps,
+    receive,
+    signal,
+    wait,
+)
+from rackactor.errors import (
+    AuthenticationError,
+    ForkError,
+    ForkFailed,
+    GroupEnded,
+    HandlerFailed,
+    InvalidCall,
+    MailboxFull,
+    NoChild,
+    NoGroup,
+    NoSuchProcess,
+    NotAllowed,
+    ProcessDied,
+    ProtocolError,
+    RackError,
+    RackTimeout,
+    RemoteTraceback,
+    SpawnIntensityExceeded,
+    StartError,
+)
+from rackactor.grouping import Group, group, groups
+from rackactor.processes import Process
+from rackactor.session import Forked, Message
+from rackactor.status import Cause, ExitStatus, State
+
+__all__ = [
+    "Actor",
+    "AuthenticationError",
+    "Cause",
+    "ExitStatus",
+    "ForkError",
+    "ForkFailed",
+    "Forked",
+    "Group",
+    "GroupEnded",
+    "HandlerFailed",
+    "InvalidCall",
+    "MailboxFull",
+    "Message",
+    "NoChild",
+    "NoGroup",
+    "NoSuchProcess",
+    "NotAllowed",
+    "Process",
+    "ProcessDied",
+    "ProtocolError",
+    "RackError",
+    "RackTimeout",
+    "RemoteTraceback",
+    "SpawnIntensityExceeded",
+    "StartError",
+    "State",
+    "__version__",
+    "exit",
+    "fork",
+    "getgid",
+    "getpgid",
+    "getpid",
+    "getppid",
+    "group",
+    "groups",
+    "kill",
+    "on_exit",
+    "process",
+    "ps",
+    "receive",
+    "signal",
+    "wait",
+]

@@ -1,0 +1,216 @@
+"""Who turns the crank: one thread at a time does the I/O of an agent.
+
+An application thread that has to wait (an idle mailbox, an ask, a wait) turns the crank itself: a message
+then reaches it with no hand-over between threads. While the application computes, a background thread looks in
+every few milliseconds, and moves in when the application stays away, so that heartbeats and signals go on
+whatever a handler does. A timer descriptor wakes it, armed only when an application thread leaves the
+crank: an idle process causes no wake-ups at all.
+
+(The alternative, a background thread that always owns the sockets, costs a queue and two wake-ups each way.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from rackactor.errors import RackError
+
+#: How long the application may stay away from the crank before the background thread looks in, seconds.
+VISIT = 0.005
+_BACKGROUND = -1
+
+
+class _TimerSpec(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_long) for name in ("interval_s", "interval_ns", "value_s", "value_ns")]
+
+
+class Timer:
+    """A one-shot timer as a descriptor (timerfd; the standard library has it from 3.13 on only)."""
+
+    _libc = ctypes.CDLL(None, use_errno=True)
+
+    def __init__(self) -> None:
+        self.fd: int = self._libc.timerfd_create(1, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self.fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create failed")
+        self._spec = _TimerSpec()
+        self._pointer = ctypes.byref(self._spec)
+        self._set = self._libc.timerfd_settime
+        self._due = 0.0
+
+    def arm(self, delay: float) -> None:
+        """Fire in `delay` seconds, unless it fires sooner anyway."""
+        now = time.monotonic()
+        if now < self._due <= now + delay:
+            return
+        self._due = now + delay
+        self._spec.value_s, self._spec.value_ns = int(delay), max(1, int(delay % 1 * 1e9))
+        self._set(self.fd, 0, self._pointer, None)
+
+    def clear(self) -> None:
+        """Take note that it has fired."""
+        try:
+            os.read(self.fd, 8)
+        except BlockingIOError:
+            pass
+
+
+class Baton:
+    """Give the crank to one thread at a time.
+
+    Args:
+        crank: does one turn of I/O; its argument bounds the wait, seconds (None: until something comes).
+            It is called by one thread at a time.
+        wake: ends a crank that waits in another thread.
+    """
+
+    def __init__(self, crank: Callable[[float | None], None], wake: Callable[[], None]) -> None:
+        self._crank = crank
+        self._wake = wake
+        self._cond = threading.Condition(threading.Lock())
+        self._owner: int | None = None
+        self._waiters = 0
+        self._closed = False
+        self._timer = Timer()
+        self._activity = 0
+        #: True while the crank is at a point where a signal handler may turn it too.
+        self.safe = False
+        self._thread = threading.Thread(target=self._background, name="rackactor-io", daemon=True)
+        self._thread.start()
+
+    def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
+        """Turn the crank, or let another thread turn it, until `done()`.
+
+        Returns: whether it is done; False when `timeout` seconds have passed first.
+        """
+        self._activity += 1
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._owner == threading.get_ident():
+            return self._wait_nested(done, deadline)
+        while not done():
+            if not self._claim(done, deadline):
+                break
+            try:
+                while not done():
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        break
+                    self._crank(left)
+                    if self._waiters:
+                        self._notify()
+            finally:
+                self._leave()
+            break
+        return bool(done())
+
+    def turn(self) -> None:
+        """Do one turn without waiting if nobody else is at the crank; otherwise wake whoever is."""
+        self._activity += 1
+        if self._owner is not None:
+            if self._owner != threading.get_ident():
+                self._wake()
+            return
+        with self._cond:
+            if self._owner is not None or self._closed:
+                return
+            self._owner = threading.get_ident()
+        try:
+            self._crank(0)
+        finally:
+            self._leave()
+
+    def soon(self, delay: float) -> None:
+        """See to it that somebody turns the crank within `delay` seconds."""
+        self._activity += 1
+        if self._owner is None:
+            self._timer.arm(delay)
+        elif self._owner != threading.get_ident():
+            self._wake()
+
+    def close(self) -> None:
+        """Stop the background thread; nobody turns the crank any more."""
+        with self._cond:
+            self._closed = True
+            self._cond.notify_all()
+        self._wake()
+        self._timer.arm(0)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(5)
+        os.close(self._timer.fd)
+
+    def _wait_nested(self, done: Callable[[], object], deadline: float | None) -> bool:
+        """Wait in a signal handler that interrupted this very thread at the crank."""
+        if not self.safe:
+            raise RackError("a call that waits, in a signal handler that interrupted a send: wait outside the handler")
+        while not done():
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self._crank(left)
+            self.safe = True
+        return bool(done())
+
+    def _claim(self, done: Callable[[], object], deadline: float | None) -> bool:
+        """Become the owner; False when `done()` or the deadline came first."""
+        with self._cond:
+            self._waiters += 1
+            try:
+                while self._owner is not None:
+                    if done() or self._closed:
+                        return False
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    if self._owner == _BACKGROUND:
+                        self._wake()
+                    self._cond.wait(left)
+                if self._closed:
+                    return False
+                self._owner = threading.get_ident()
+                return True
+            finally:
+                self._waiters -= 1
+
+    def _leave(self) -> None:
+        with self._cond:
+            self._owner = None
+            if self._waiters:
+                self._cond.notify_all()
+        self._timer.arm(VISIT)
+
+    def _notify(self) -> None:
+        with self._cond:
+            self._cond.notify_all()
+
+    def _background(self) -> None:
+        # Signals belong to the main thread: it must be the one whose system call they interrupt.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        poller = select.poll()
+        poller.register(self._timer.fd, select.POLLIN)
+        seen = -1
+        while not self._closed:
+            poller.poll()
+            self._timer.clear()
+            with self._cond:
+                if self._owner is not None or self._waiters or self._closed:
+                    continue
+                self._owner = _BACKGROUND
+            stay = seen == self._activity
+            seen = self._activity
+            try:
+                self._crank(0)
+                while stay and not self._waiters and seen == self._activity and not self._closed:
+                    self._crank(None)
+            finally:
+                with self._cond:
+                    self._owner = None
+                    self._cond.notify_all()
+                if not self._waiters and not self._closed:
+                    self._timer.arm(VISIT)

@@ -1,0 +1,81 @@
+"""The system calls as module functions, for the group this program is in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from rackactor import session as _session
+from rackactor.grouping import current_or_ephemeral
+from rackactor.processes import Process
+from rackactor.session import Message
+from rackactor.status import ExitStatus
+
+
+def fork(target: Any, *args: Any, **options: Any) -> Any:
+    """Start processes as children of this one: see `Session.fork`.
+
+    Outside any group it makes one of its own, which ends with the program.
+    """
+    return current_or_ephemeral().fork(target, *args, **options)
+
+
+def wait(pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
+    """Wait for the end of a process: see `Session.wait`."""
+    return _session.current().wait(pid, timeout)
+
+
+def kill(pid: int | Sequence[int], sig: int | str = "TERM") -> None:
+    """Send a signal: see `Session.kill`."""
+    _session.current().kill(pid, sig)
+
+
+def signal(sig: int | str, handler: Any) -> Any:
+    """Set what happens when this process gets a signal: see `Session.signal`."""
+    return _session.current().signal(sig, handler)
+
+
+def ps() -> list[dict[str, Any]]:
+    """Return the process table of the group."""
+    return _session.current().ps()
+
+
+def getpid() -> int:
+    """Return this process's pid in its group."""
+    return _session.current().getpid()
+
+
+def getppid() -> int:
+    """Return its parent's pid."""
+    return _session.current().getppid()
+
+
+def getpgid(pid: int = 0) -> int:
+    """Return the process group of a process (0: of this one)."""
+    return _session.current().getpgid(pid)
+
+
+def getgid() -> str:
+    """Return the UUID of the group that this program is in."""
+    return _session.current().gid
+
+
+def process(pid: int) -> Process:
+    """Return a handle on any process of the group."""
+    return _session.current().process(pid)
+
+
+def receive(timeout: float | None = 60.0) -> Message:
+    """Take the next message from this process's mailbox: see `Session.receive`."""
+    return _session.current().receive(timeout)
+
+
+def exit(code: int = 0) -> NoReturn:
+    """End this process with an exit code, 0-255; `on_exit` hooks run."""
+    sys.exit(code)
+
+
+def on_exit(hook: Callable[[], Any]) -> None:
+    """Run a function when this process exits by itself."""
+    _session.current().on_exit(hook)

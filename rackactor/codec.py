@@ -1,0 +1,100 @@
+"""Values to bytes and back, for messages between processes.
+
+msgpack carries what it can carry *unchanged* (a tuple, a bytearray or a subclass would come out as
+something else, so they do not count); everything else is pickled by value, so that classes and
+functions of `__main__` travel too. Only a process that a message is addressed to opens it: the
+supervisor and the command line never do.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import cloudpickle
+import msgpack
+
+from rackactor.errors import InvalidCall, ProtocolError
+
+_MSGPACK, _PICKLE, _BYTES = b"m", b"p", b"b"
+_SCALARS = frozenset({type(None), bool, int, float, str, bytes})
+_NESTED = frozenset({list, dict})
+_KEYS = frozenset({str, int, bytes})
+_MAX_DEPTH = 16
+
+
+def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
+    """Turn a value into bytes.
+
+    Args:
+        value: any value that msgpack or pickle can carry.
+        allow_pickle: False refuses values that msgpack cannot carry unchanged.
+
+    Raises:
+        InvalidCall: the value cannot be carried, with the reason.
+    """
+    kind = type(value)
+    if kind is bytes:
+        return _BYTES + value
+    if kind in _SCALARS or _is_plain(value, _MAX_DEPTH):
+        try:
+            return _MSGPACK + msgpack.packb(value)
+        except (OverflowError, ValueError, UnicodeEncodeError):
+            pass  # an int past 64 bits, a lone surrogate: pickle can carry them
+    if not allow_pickle:
+        raise InvalidCall(f"this group refuses pickle, and msgpack cannot carry a {kind.__name__} unchanged")
+    try:
+        return _PICKLE + cloudpickle.dumps(value, protocol=5)
+    except Exception as error:
+        raise InvalidCall(f"a {kind.__name__} cannot be sent to another process: {error}") from error
+
+
+def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
+    """Turn bytes from `encode` back into the value.
+
+    Raises:
+        ProtocolError: the bytes are not of this codec, or pickled where that is refused.
+        Exception: whatever unpickling raises (a module that this process does not have, ...).
+    """
+    view = memoryview(data)
+    kind, rest = bytes(view[:1]), view[1:]
+    if kind == _BYTES:
+        return bytes(rest)
+    if kind == _MSGPACK:
+        return unpack(rest)
+    if kind == _PICKLE:
+        if not allow_pickle:
+            raise ProtocolError("a pickled message in a group that refuses pickle")
+        return pickle.loads(rest)
+    raise ProtocolError(f"a message begins with {kind!r}, which no codec of this wire knows")
+
+
+def unpack(data: bytes | memoryview) -> Any:
+    """Unpack msgpack with the wire's settings (any map key, no extension types).
+
+    Raises:
+        ProtocolError: not one whole msgpack value.
+    """
+    try:
+        return msgpack.unpackb(data, strict_map_key=False, use_list=True)
+    except Exception as error:  # msgpack raises a handful of unrelated classes, all meaning the same
+        raise ProtocolError(f"not a msgpack value: {type(error).__name__}: {error}") from None
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Tell whether msgpack gives the very same value back (types are checked at C speed per level)."""
+    kind = type(value)
+    if kind is list:
+        rest = set(map(type, value)) - _SCALARS
+    elif kind is dict:
+        if not set(map(type, value)) <= _KEYS:
+            return False
+        rest = set(map(type, value.values())) - _SCALARS
+        value = value.values()
+    else:
+        return kind in _SCALARS
+    if not rest:
+        return True
+    if depth == 0 or not rest <= _NESTED:
+        return False
+    return all(_is_plain(item, depth - 1) for item in value if type(item) in _NESTED)

@@ -1,0 +1,139 @@
+"""The errors are the API: each says who did it and what to do about it.
+
+Every error is a `RackError`; where Python already has the word (`ProcessLookupError`, `TimeoutError`,
+`PermissionError`, ...) the error is that too, so that existing `except` clauses work. The default
+message of an error is its docstring's first line: each text is written once, for people.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rackactor.status import ExitStatus
+
+
+class RackError(Exception):
+    """Something in the group went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or type(self).__name__).strip().splitlines()[0])
+
+    def __str__(self) -> str:
+        # OSError's own __str__ would print "[Errno None]" for the mixed classes below.
+        return str(self.args[0]) if self.args else ""
+
+
+class NoSuchProcess(RackError, ProcessLookupError):
+    """No process of this group has that pid (any more)."""
+
+
+class NoChild(RackError, ChildProcessError):
+    """There is no such child to wait for: it was never forked here, or it has been waited for already."""
+
+
+class RackTimeout(RackError, TimeoutError):
+    """The time given for this call is over; what it began goes on."""
+
+
+class MailboxFull(RackTimeout):
+    """The receiver takes its messages too slowly: its credit did not come back within the time given."""
+
+
+class AuthenticationError(RackError, PermissionError):
+    """The supervisor does not know this key or token, or is not the supervisor it was taken for."""
+
+
+class NotAllowed(RackError, PermissionError):
+    """The group does not allow this to the process that asks."""
+
+
+class InvalidCall(RackError, ValueError):
+    """The call was given something that it cannot use."""
+
+
+class NoGroup(RackError):
+    """This program is in no group: open one with `with rack.group(...)`."""
+
+
+class GroupEnded(RackError, ConnectionError):
+    """The group has ended, or its supervisor cannot be reached any more."""
+
+
+class StartError(RackError):
+    """The group's supervisor did not start."""
+
+
+class ProtocolError(RackError):
+    """What arrived is not a message of this wire."""
+
+
+class ForkError(RackError):
+    """The processes could not be forked."""
+
+
+class SpawnIntensityExceeded(ForkError):
+    """Too many forks in too short a time: raise `max_spawns` or slow down."""
+
+
+class ForkFailed(ForkError):
+    """Fewer processes came up than `min_ok` asked for.
+
+    Attributes:
+        outcomes: pid -> "running" or the `ExitStatus` of a child that did not come up.
+    """
+
+    def __init__(self, message: str | None = None, outcomes: dict[int, Any] | None = None) -> None:
+        super().__init__(message)
+        self.outcomes: dict[int, Any] = outcomes or {}
+
+
+class ProcessDied(RackError):
+    """The process ended without a result.
+
+    Attributes:
+        pid: whose end it was.
+        status: its `ExitStatus`: code, signal, cause, evidence.
+    """
+
+    def __init__(self, message: str | None = None, *, pid: int = 0, status: ExitStatus | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.status = status
+
+    def __reduce__(self) -> Any:
+        return _rebuild_process_died, (self.args[0], self.pid, self.status)
+
+
+def _rebuild_process_died(message: str, pid: int, status: ExitStatus | None) -> ProcessDied:
+    return ProcessDied(message, pid=pid, status=status)
+
+
+class HandlerFailed(RackError):
+    """The receiver's handler raised on this message twice; the remote traceback is in the text."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception, as text, from the process that raised it."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+#: Errors that travel by name from the supervisor to a caller.
+BY_NAME: dict[str, type[RackError]] = {
+    cls.__name__: cls
+    for cls in (
+        RackError,
+        NoSuchProcess,
+        NoChild,
+        RackTimeout,
+        AuthenticationError,
+        NotAllowed,
+        InvalidCall,
+        GroupEnded,
+        ProtocolError,
+        ForkError,
+        SpawnIntensityExceeded,
+    )
+}

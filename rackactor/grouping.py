@@ -1,0 +1,289 @@
+"""Groups: `with rack.group(...)` starts a supervisor, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+from types import TracebackType
+from typing import Any
+
+import msgpack
+
+from rackactor import places, units
+from rackactor import session as _session
+from rackactor.errors import BY_NAME, GroupEnded, InvalidCall, NoGroup, RackError, StartError
+from rackactor.kernel import Kernel
+from rackactor.link import Keys
+from rackactor.session import Session
+from rackactor.status import ExitStatus
+
+#: Seconds a supervisor may take to start.
+START_TIMEOUT = 20.0
+#: Seconds the end of a group may take beyond its grace.
+END_TIMEOUT = 30.0
+
+
+class Group(Session):
+    """A group that this program has made, or has come to from outside.
+
+    Attributes:
+        gid: its UUID.
+        name: what people call it.
+    """
+
+    def __init__(self, kernel: Kernel, name: str, supervisor: subprocess.Popen[bytes] | None) -> None:
+        super().__init__(kernel)
+        self.name = name
+        self._supervisor = supervisor
+        self._os_pid = os.getpid()
+        self._feed: _Feed | None = None
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name!r} {self.gid}>"
+
+    def __enter__(self) -> Group:
+        _session.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def echo(self) -> None:
+        """Show what actors and functions print on this program's own standard output and error."""
+        if self._feed is None:
+            self._feed = _Feed(self.kernel)
+
+    def detach(self) -> None:
+        """Let the group outlive this program; it ends at its deadline, or when its last process has ended."""
+        self.kernel.call("detach")
+        self._part()
+
+    def end(self, reason: str = "") -> None:
+        """End every process (TERM, a short grace, KILL), then the supervisor. Idempotent.
+
+        How each process ended can be asked of its handle afterwards.
+        """
+        if self.kernel.closed:
+            _session.leave(self)
+            return
+        try:
+            fields, _ = self.kernel.call("end", {"reason": reason or "its block ended"}, timeout=END_TIMEOUT)
+            for pid, status in fields["statuses"]:
+                self.statuses.setdefault(pid, ExitStatus.from_wire(status))
+            if self._feed is not None:
+                self._feed.finish()
+        except GroupEnded:
+            pass  # it is gone already, which is what was asked for
+        finally:
+            self._part()
+
+    def _part(self) -> None:
+        if self._feed is not None:
+            self._feed.stop()
+        self.kernel.cast("bye")
+        self.kernel.close()
+        _session.leave(self)
+        atexit.unregister(self.end)
+        if self._supervisor is not None:
+            _settle(self._supervisor)
+
+
+class _Feed:
+    """Copy what the group's processes print to this program's own output, in the order it came.
+
+    A thread of its own writes: a paused terminal holds the printing processes back, never the heartbeats.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._offset = 0
+        self._eof = threading.Event()
+        self._stopped = False
+        self._ask()
+        self._thread = threading.Thread(target=self._write, name="rackactor-output", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait until everything that was printed has been shown."""
+        self._eof.wait(3.0)
+
+    def stop(self) -> None:
+        """Stop showing."""
+        self._stopped = True
+        self._queue.put(None)
+        self._thread.join(1.0)
+
+    def _ask(self) -> None:
+        if self._stopped or self._kernel.closed or self._kernel.ended:
+            self._eof.set()
+            return
+        args = {"pid": 0, "offset": self._offset, "follow": True}
+        self._kernel.begin_call("logs", args, callback=self._queue.put)
+
+    def _write(self) -> None:
+        while (pending := self._queue.get()) is not None:
+            if pending.error is not None:
+                break
+            fields = pending.value
+            for _, stream, _, data in msgpack.unpackb(pending.blobs[0]):
+                self._show(sys.stdout if stream == 1 else sys.stderr, data)
+            self._offset = fields["next"]
+            if fields["eof"]:
+                break
+            try:
+                self._ask()
+            except RackError:
+                break
+        self._eof.set()
+
+    @staticmethod
+    def _show(file: Any, data: bytes) -> None:
+        try:
+            file.flush()
+            buffer = getattr(file, "buffer", None)
+            if buffer is None:
+                file.write(data.decode("utf-8", "replace"))
+            else:
+                buffer.write(data)
+            file.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # nobody looks any more; the log still has it
+
+
+def group(
+    name: str | None = None,
+    *,
+    provider: str = "local",
+    transport: str = "ipc",
+    deadline: float | str | None = None,
+    echo: bool = True,
+    provider_settings: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Group:
+    """Make a group: start its supervisor (pid 1); this program becomes a process of it too.
+
+    Use it as `with rack.group("etl", deadline="1h") as g:`; everything ends with the block, however it ends, and
+    also when this program is killed.
+
+    Args:
+        name: for people; `group-<gid>` by default.
+        provider: where processes come from: "local" (OS processes of this host).
+        transport: "ipc" (sockets in a private directory), or "tcp" (loopback, encrypted and authenticated by CURVE).
+        deadline: seconds, or text ("1h"), after which the group ends whatever runs in it.
+        echo: show what actors and functions print on this program's output.
+        provider_settings: what the provider may be told (local: `preload`, modules imported once for all).
+        settings: see docs/reference: grace, heartbeat, lost_after, max_spawns, spawn_period, ...
+
+    Raises:
+        InvalidCall: a setting that does not exist or cannot be.
+        StartError: the supervisor did not start; nothing of it is left.
+    """
+    if transport not in ("ipc", "tcp"):
+        raise InvalidCall(f'transport is "ipc" or "tcp", not {transport!r}')
+    settings["deadline"] = units.seconds(deadline, "deadline")
+    order = {
+        "name": name,
+        "provider": provider,
+        "provider_settings": provider_settings or {},
+        "transport": transport,
+        "settings": settings,
+        "owner": os.getpid(),
+    }
+    supervisor, birth = _start(order)
+    try:
+        kernel = Kernel(_decode_birth(birth))
+    except BaseException:
+        supervisor.kill()
+        supervisor.wait()
+        raise
+    made = Group(kernel, birth["name"], supervisor)
+    if echo:
+        made.echo()
+    atexit.register(made.end)
+    return made
+
+
+def attach(card: dict[str, Any]) -> Group:
+    """Come to a group of this host from outside, as its command line does.
+
+    Args:
+        card: how to reach it, from `rackactor.places.cards`.
+    """
+    keys = card.get("keys")
+    birth = {**card, "pid": 0, "incarnation": 1, "keys": keys and Keys(keys[0].encode(), keys[1].encode())}
+    return Group(Kernel(_decode_birth(birth)), card["name"], None)
+
+
+def groups() -> list[dict[str, Any]]:
+    """List the groups of this host that are yours: gid, name, provider, created."""
+    return [{key: card[key] for key in ("gid", "name", "provider", "created")} for card in places.cards()]
+
+
+def current_or_ephemeral() -> Session:
+    """Return the group this program is in; make one that ends with the program if there is none."""
+    try:
+        return _session.current()
+    except NoGroup:
+        made = group()
+        _session.enter(made)
+        return made
+
+
+def _start(order: dict[str, Any]) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start a supervisor and read its one line."""
+    try:
+        text = json.dumps(order).encode() + b"\n"
+    except TypeError as error:
+        raise InvalidCall(f"settings are plain values: {error}") from None
+    process = subprocess.Popen(
+        # -P: a module of the current directory must not stand in for one of the standard library.
+        [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"} if "PYTHONUNBUFFERED" in os.environ else None,
+    )
+    assert process.stdin and process.stdout and process.stderr
+    try:
+        process.stdin.write(text)
+        process.stdin.close()
+        ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
+        line = process.stdout.readline() if ready else b""
+        if not line:
+            process.kill()
+            said = process.stderr.read().decode("utf-8", "replace").strip()
+            raise StartError(f"the supervisor did not start: {said or f'no word within {START_TIMEOUT:g} s'}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise BY_NAME.get(answer["type"], StartError)(answer["error"])
+        return process, answer
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        process.stdout.close()
+        process.stderr.close()
+
+
+def _decode_birth(birth: dict[str, Any]) -> dict[str, Any]:
+    server_key = birth.get("server_key")
+    return {**birth, "token": bytes.fromhex(birth["token"]), "server_key": server_key and server_key.encode()}
+
+
+def _settle(supervisor: subprocess.Popen[bytes]) -> None:
+    try:
+        supervisor.wait(10.0)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()  # its keeper sees that, and ends what is left
+        supervisor.wait()

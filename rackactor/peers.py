@@ -1,0 +1,184 @@
+"""What an agent keeps of each process it talks to: a stream each way, and the path they take.
+
+Pure bookkeeping: `Peers` takes what arrived and what the application wants, and yields the messages to
+send as (path, header fields, bodies). The path None is the supervisor, who relays; another value is the
+token of a direct connection, which only the caller understands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from rackactor.stream import WINDOW, Entry, EntryKind, Incoming, Outgoing, Packet, pack_entries
+from rackactor.wire import Kind
+
+#: Messages to one peer after which a direct connection is worth its price.
+DIRECT_AFTER = 24
+
+
+class Delivery(NamedTuple):
+    """A message for the application."""
+
+    pid: int
+    incarnation: int
+    entry: Entry
+
+
+class Sending(NamedTuple):
+    """A message to send to a peer."""
+
+    pid: int
+    path: Any
+    kind: Kind
+    extra: tuple[int, ...]
+    bodies: list[bytes | memoryview]
+
+
+class Peer:
+    """One process at the other end."""
+
+    __slots__ = ("direct", "incarnation", "incoming", "offered", "outgoing", "path", "pid")
+
+    def __init__(self, pid: int, incarnation: int) -> None:
+        self.pid = pid
+        self.incarnation = incarnation
+        self.outgoing = Outgoing(WINDOW)
+        self.incoming = Incoming(WINDOW)
+        self.path: Any = None
+        self.offered = 0
+        #: A direct connection has been asked for (or cannot be had).
+        self.direct = False
+
+
+class Peers:
+    """Every process an agent talks to."""
+
+    def __init__(self) -> None:
+        self._peers: dict[int, Peer] = {}
+        self._dirty: dict[int, Peer] = {}  # peers with something to send
+        self._owed: dict[int, Peer] = {}  # peers that do not know yet how far we are
+
+    def get(self, pid: int) -> Peer:
+        """Return the peer of that pid, made at first use."""
+        peer = self._peers.get(pid)
+        if peer is None:
+            peer = self._peers[pid] = Peer(pid, 0)
+        return peer
+
+    def known(self, pid: int) -> Peer | None:
+        """Return the peer of that pid if there is one."""
+        return self._peers.get(pid)
+
+    def offer(self, pid: int, entry: Entry) -> Peer:
+        """Take a message for a process."""
+        peer = self.get(pid)
+        peer.outgoing.offer(entry)
+        peer.offered += 1
+        self._dirty[pid] = peer
+        return peer
+
+    def over_limit(self, pid: int) -> bool:
+        """Tell whether a sender to this process should wait."""
+        peer = self._peers.get(pid)
+        return peer is not None and peer.outgoing.over_limit
+
+    def arrived(
+        self, pid: int, incarnation: int, extra: tuple[int, int, int, int], entries: list[Entry]
+    ) -> list[Delivery]:
+        """Take a packet of a peer; return what the application may have now."""
+        first, _, ack, limit = extra
+        peer = self.get(pid)
+        peer.incarnation = incarnation
+        self._acknowledge(peer, ack, limit)
+        ready = peer.incoming.accept(Packet(first, entries))
+        self._owed[pid] = peer
+        return [Delivery(pid, incarnation, entry) for entry in ready]
+
+    def acknowledged(self, pid: int, ack: int, limit: int) -> None:
+        """Take a bare acknowledgement of a peer."""
+        peer = self._peers.get(pid)
+        if peer is not None:
+            self._acknowledge(peer, ack, limit)
+
+    def _acknowledge(self, peer: Peer, ack: int, limit: int) -> None:
+        peer.outgoing.acknowledge(ack, limit)
+        if peer.outgoing.sendable:
+            self._dirty[peer.pid] = peer
+
+    def consumed(self, pid: int, cost: int) -> None:
+        """Learn that the application has taken a message of this peer."""
+        peer = self._peers.get(pid)
+        if peer is not None:
+            peer.incoming.consume(cost)
+            self._owed[pid] = peer
+
+    @property
+    def owes(self) -> bool:
+        """Tell whether some peer waits for an acknowledgement, without hurry."""
+        return bool(self._owed)
+
+    @property
+    def waiting(self) -> bool:
+        """Tell whether something is to be sent."""
+        return bool(self._dirty)
+
+    def send(self, everything: bool = False) -> Iterator[Sending]:
+        """Yield what is to be sent now.
+
+        Args:
+            everything: also the acknowledgements that are in no hurry.
+        """
+        while self._dirty:
+            pid, peer = self._dirty.popitem()
+            for packet in peer.outgoing.packets():
+                self._owed.pop(pid, None)
+                extra = (packet.first, len(packet.entries), *peer.incoming.state())
+                yield Sending(pid, peer.path, Kind.DATA, extra, pack_entries(packet.entries))
+        if not self._owed:
+            return
+        for pid, peer in list(self._owed.items()):
+            if everything or peer.incoming.credit_due:
+                del self._owed[pid]
+                if peer.incoming.ack_due:
+                    yield Sending(pid, peer.path, Kind.ACK, peer.incoming.state(), [])
+
+    def switch(self, pid: int, path: Any, *, again: bool) -> None:
+        """Take another path to a peer; `again`: the old one broke, so send what is not acknowledged again."""
+        peer = self.get(pid)
+        peer.path = path
+        if again:
+            peer.outgoing.rewind()
+            self._dirty[pid] = peer
+
+    def gone(self, pid: int) -> list[Entry]:
+        """Stop sending to a process that is gone; return what it may not have had, in order.
+
+        What it sent on a direct path may still be under way: that half of a peer stays.
+        """
+        peer = self._peers.get(pid)
+        self._dirty.pop(pid, None)
+        self._owed.pop(pid, None)
+        if peer is None:
+            return []
+        if peer.path is None:
+            del self._peers[pid]
+        return peer.outgoing.undelivered()
+
+    def drained(self) -> bool:
+        """Tell whether everything has left: to the supervisor, or acknowledged by a direct peer."""
+        return not any(
+            peer.outgoing.waiting_cost or (peer.path is not None and peer.outgoing.pending)
+            for peer in self._peers.values()
+        )
+
+    def wants_direct(self, pid: int) -> bool:
+        """Tell once whether a direct connection to this peer is worth asking for."""
+        peer = self._peers[pid]
+        if peer.direct or peer.offered < DIRECT_AFTER:
+            return False
+        peer.direct = True
+        return True
+
+
+__all__ = ["Delivery", "EntryKind", "Peer", "Peers", "Sending"]

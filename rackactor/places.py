@@ -1,0 +1,78 @@
+"""Where the groups of this host live: one directory each, for nobody but their owner."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rackactor.errors import StartError
+
+#: What a group's directory holds: how to reach it (`group.json`), sockets, output, the supervisor's log.
+CARD = "group.json"
+#: Longest path of a UNIX socket, bytes (sun_path, less the final NUL).
+MAX_SOCKET_PATH = 107
+
+
+def base() -> Path:
+    """Return the directory of all groups of this user: `$XDG_RUNTIME_DIR/rackactor`, or one in the temporary directory.
+
+    Raises:
+        StartError: the directory belongs to somebody else, or others may enter it.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and os.access(runtime, os.W_OK | os.X_OK):
+        path = Path(runtime) / "rackactor"
+    else:
+        path = Path(tempfile.gettempdir()) / f"rackactor-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise StartError(f"{path} must be a directory of yours that nobody else may enter (chmod 700, or remove it)")
+    return path
+
+
+def group_dir(gid: str) -> Path:
+    """Return the directory of a group."""
+    return base() / gid[:12]
+
+
+def write_card(path: Path, card: dict[str, Any]) -> None:
+    """Write how to reach a group, all at once."""
+    draft = path / (CARD + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(card, file)
+    draft.rename(path / CARD)
+
+
+def cards() -> Iterator[dict[str, Any]]:
+    """Yield how to reach each group of this host whose supervisor lives, oldest first."""
+    found = []
+    for path in base().glob(f"*/{CARD}"):
+        try:
+            found.append((path.stat().st_mtime, json.loads(path.read_text())))
+        except (OSError, ValueError):
+            continue  # it is ending this very moment
+    for _, card in sorted(found, key=lambda pair: pair[0]):
+        if alive(card):
+            yield card
+
+
+def alive(card: dict[str, Any]) -> bool:
+    """Tell whether the supervisor of a card still runs (its pid, and the time it was started)."""
+    return start_time(card["os_pid"]) == card["os_started"]
+
+
+def start_time(os_pid: int) -> int:
+    """Return when a process was started, in clock ticks since boot; 0 when there is none."""
+    try:
+        text = Path(f"/proc/{os_pid}/stat").read_text()
+    except OSError:
+        return 0
+    fields = text.rpartition(")")[2].split()
+    return 0 if fields[0] in "ZX" else int(fields[19])

@@ -1,0 +1,328 @@
+"""A process of the group, seen from another one."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from rackactor.address import RackAddress
+from rackactor.codec import decode, encode
+from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, ProcessDied, RackError, RackTimeout, RemoteTraceback
+from rackactor.kernel import CALL_TIMEOUT, Kernel, Pending
+from rackactor.status import ExitStatus
+from rackactor.stream import EntryKind
+
+if TYPE_CHECKING:
+    from rackactor.session import Session
+
+#: Bytes of standard input sent in one message.
+_STDIN_CHUNK = 64 << 10
+
+
+class Reply(Future[Any]):
+    """The reply to one message: a `concurrent.futures.Future` whose waiting does the process's I/O."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
+        self._kernel = kernel
+        self.set_running_or_notify_cancel()
+
+    def result(self, timeout: float | None = CALL_TIMEOUT) -> Any:
+        """Return the reply.
+
+        Raises:
+            TimeoutError: none within `timeout` seconds.
+            NoSuchProcess: the process is gone, or ended before it replied.
+            HandlerFailed: its handler raised on this message, twice.
+        """
+        if not self.done() and not self._kernel.closed:
+            self._kernel.wait(self.done, timeout)
+            timeout = 0
+        return decode(super().result(timeout), allow_pickle=self._kernel.allow_pickle)
+
+    def exception(self, timeout: float | None = CALL_TIMEOUT) -> BaseException | None:
+        """Return the error instead of a reply, or None; see `result`."""
+        if not self.done() and not self._kernel.closed:
+            self._kernel.wait(self.done, timeout)
+            timeout = 0
+        return super().exception(timeout)
+
+    def settle(self, pending: Pending) -> None:
+        """Take the answer."""
+        if pending.error is not None:
+            self.set_exception(pending.error)
+        else:
+            self.set_result(pending.value)
+
+
+class Process:
+    """A process by its pid.
+
+    Attributes:
+        pid: its number in the group, never given twice.
+        name: what it was named at its fork.
+    """
+
+    def __init__(self, session: Session, pid: int, *, ppid: int = 0, name: str = "", kind: str = "") -> None:
+        self._session = session
+        self.pid = pid
+        self._ppid = ppid
+        self._name = name
+        self._kind = kind
+        self._files: dict[int, Any] = {}
+
+    def __repr__(self) -> str:
+        status = self._session.statuses.get(self.pid)
+        return f"<Process {self.pid} {self.name!r}{'' if status is None else f': {status}'}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Process):
+            return NotImplemented
+        return (self._session.gid, self.pid) == (other._session.gid, other.pid)
+
+    def __hash__(self) -> int:
+        return hash((self._session.gid, self.pid))
+
+    def __reduce__(self) -> Any:
+        return _here, (self._session.gid, self.pid, self._ppid, self._name, self._kind)
+
+    # -- who it is -------------------------------------------------------------------------------------
+
+    @property
+    def ppid(self) -> int:
+        """The pid of its parent (asked anew if it was not forked here: it may have been adopted)."""
+        return self._ppid or int(self.info()["ppid"])
+
+    @property
+    def name(self) -> str:
+        """The name it was given, `process-<pid>` by default."""
+        if not self._name:
+            try:
+                self._name = str(self.info()["name"])
+            except RackError:
+                self._name = f"process-{self.pid}"
+        return self._name
+
+    @property
+    def address(self) -> RackAddress:
+        """Its address, for Thespian's calls."""
+        return RackAddress(self._session.gid, self.pid)
+
+    def info(self) -> dict[str, Any]:
+        """Return what the process table says of it: state, instance, times, ...
+
+        Raises:
+            NoSuchProcess: this group never had it, or has forgotten it.
+        """
+        fields, _ = self._session.kernel.call("why", {"pid": self.pid})
+        row: dict[str, Any] = fields["process"]
+        return row
+
+    # -- messages --------------------------------------------------------------------------------------
+
+    def tell(self, message: Any, timeout: float | None = CALL_TIMEOUT) -> None:
+        """Send a message; it arrives once, in order, even if the process is still booting.
+
+        Raises:
+            NoSuchProcess: the process is known to be gone.
+            MailboxFull: it takes its messages so slowly that its credit did not come back within `timeout` seconds.
+        """
+        kernel = self._session.kernel
+        kernel.post(self.pid, EntryKind.TELL, encode(message, allow_pickle=kernel.allow_pickle), timeout=timeout)
+
+    def ask(self, message: Any, timeout: float | None = CALL_TIMEOUT) -> Any:
+        """Send a message and wait for the reply to this very message.
+
+        Raises:
+            RackTimeout: no reply within `timeout` seconds.
+            NoSuchProcess: the process is gone, or ended before it replied.
+            HandlerFailed: its handler raised on this message, twice.
+        """
+        kernel = self._session.kernel
+        pending = kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle))
+        if not kernel.wait(lambda: pending.done, timeout):
+            kernel.forget_ask(pending)
+            raise RackTimeout(f"process {self.pid} did not reply within {timeout:g} s")
+        return decode(pending.get(), allow_pickle=kernel.allow_pickle)
+
+    def submit(self, message: Any) -> Future[Any]:
+        """Send a message; return the reply to it as a `concurrent.futures.Future`."""
+        kernel = self._session.kernel
+        reply = Reply(kernel)
+        kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle), reply.settle)
+        return reply
+
+    def kill(self, sig: int | str = "TERM") -> None:
+        """Send it a signal: SIGTERM by default, as `kill` does.
+
+        Raises:
+            NoSuchProcess: it has ended.
+        """
+        self._session.kill(self.pid, sig)
+
+    # -- its end ---------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> ExitStatus:
+        """Wait for its end.
+
+        Args:
+            timeout: seconds; None: as long as it lives (its death, or the supervisor's, is always noticed).
+
+        Raises:
+            RackTimeout: it still lives.
+        """
+        return self._session.wait_for(self.pid, timeout)
+
+    def poll(self) -> ExitStatus | None:
+        """Return how it ended, or None while it lives."""
+        return self._session.poll(self.pid)
+
+    def is_alive(self) -> bool:
+        """Tell whether it lives (booting counts)."""
+        try:
+            return self.poll() is None
+        except (NoChild, NoSuchProcess):
+            return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end of a function and return what it returned.
+
+        Raises:
+            RackTimeout: it still runs.
+            ProcessDied: it ended without a result; its `status` tells how.
+            Exception: what the function raised, with the remote traceback as its cause.
+        """
+        status = self.wait(timeout)
+        blob = self._session.results.get(self.pid)
+        if blob is None:
+            if status.ok and self._kind != "function":
+                return None
+            raise ProcessDied(
+                f"process {self.pid} ended without a result: {status}\n{status.evidence}", pid=self.pid, status=status
+            )
+        returned, value, text = pickle.loads(blob)
+        if returned:
+            return value
+        if value is None:
+            raise ProcessDied(f"process {self.pid} raised:\n{text}", pid=self.pid, status=status)
+        value.__cause__ = RemoteTraceback(text)
+        raise value
+
+    # -- its standard files -----------------------------------------------------------------------------
+
+    @property
+    def stdin(self) -> io.BufferedWriter:
+        """Its standard input, a binary file; closing it is the end of file."""
+        if 0 not in self._files:
+            self._files[0] = io.BufferedWriter(_Stdin(self._session.kernel, self.pid))
+        file: io.BufferedWriter = self._files[0]
+        return file
+
+    @property
+    def stdout(self) -> io.BufferedReader:
+        """Its standard output, a binary file that ends with the process."""
+        return self._output(1)
+
+    @property
+    def stderr(self) -> io.BufferedReader:
+        """Its standard error, a binary file that ends with the process."""
+        return self._output(2)
+
+    def _output(self, stream: int) -> io.BufferedReader:
+        if stream not in self._files:
+            self._files[stream] = io.BufferedReader(Output(self._session.kernel, self.pid, stream))
+        file: io.BufferedReader = self._files[stream]
+        return file
+
+
+class Output(io.RawIOBase):
+    """What a process prints, as a file. Reading it holds the writer back, as a pipe does."""
+
+    def __init__(self, kernel: Kernel, pid: int, stream: int) -> None:
+        super().__init__()
+        self._kernel = kernel
+        self._pid = pid
+        self._stream = stream
+        self._offset = 0
+        self._buffer = bytearray()
+        self._eof = False
+        self.missed = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes; 0 at the end."""
+        while not self._buffer and not self._eof:
+            self._fetch()
+        count = min(len(buffer), len(self._buffer))
+        buffer[:count] = self._buffer[:count]
+        del self._buffer[:count]
+        return count
+
+    def _fetch(self) -> None:
+        args = {"pid": self._pid, "offset": self._offset, "follow": True}
+        fields, blobs = self._kernel.call("logs", args, timeout=None)
+        self._offset, self._eof = fields["next"], fields["eof"]
+        self.missed += fields["skipped"]
+        for _, stream, _, data in msgpack.unpackb(blobs[0]):
+            if stream == self._stream:
+                self._buffer += data
+
+    def close(self) -> None:
+        """Stop reading; the writer is not held back any more."""
+        if not self.closed and not self._kernel.closed and not self._kernel.ended:
+            self._kernel.cast("unfollow", {"pid": self._pid})
+        super().close()
+
+
+class _Stdin(io.RawIOBase):
+    """The standard input of a process, as a file."""
+
+    def __init__(self, kernel: Kernel, pid: int) -> None:
+        super().__init__()
+        self._kernel = kernel
+        self._pid = pid
+
+    def writable(self) -> bool:
+        """Tell that it can be written."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Send bytes; waits while the process does not read.
+
+        Raises:
+            BrokenPipeError: the process is gone.
+        """
+        chunk = bytes(memoryview(data)[:_STDIN_CHUNK])
+        if not chunk:
+            return 0
+        try:
+            self._kernel.post(self._pid, EntryKind.STDIN, chunk, timeout=None)
+        except NoSuchProcess as error:
+            raise BrokenPipeError(str(error)) from None
+        return len(chunk)
+
+    def close(self) -> None:
+        """Send the end of file."""
+        if not self.closed:
+            super().close()
+            try:
+                self._kernel.post(self._pid, EntryKind.STDIN, b"", timeout=None)
+            except (RackError, NoSuchProcess):
+                pass  # it is gone, and its input with it
+
+
+def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process:
+    """Rebuild a handle that has come from another process."""
+    from rackactor.session import current
+
+    session = current()
+    if session.gid != gid:
+        raise InvalidCall(f"process {pid} belongs to another group than this program")
+    return Process(session, pid, ppid=ppid, name=name, kind=kind)

@@ -1,0 +1,420 @@
+"""A program's membership in a group: the system calls, and what it remembers of its children."""
+
+from __future__ import annotations
+
+import os
+import signal as _signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from typing import Any, Literal, overload
+
+from rackactor import units
+from rackactor.codec import decode, encode
+from rackactor.errors import ForkFailed, InvalidCall, NoChild, NoGroup, RackTimeout
+from rackactor.kernel import CALL_TIMEOUT, Kernel
+from rackactor.peers import Delivery
+from rackactor.processes import Process
+from rackactor.signals import Signal, parse_signal
+from rackactor.status import ExitStatus
+from rackactor.stream import EntryKind
+from rackactor.target import Target, pack_arguments, pack_target
+
+#: Handlers of free-string signals and of SIGCHLD: (signal, pid of the sender or of the child).
+RackHandler = Callable[[Signal, int], Any]
+OnOrphan = Literal["kill", "adopt", "detach"]
+
+
+class Message:
+    """A message taken from this process's mailbox by `receive`.
+
+    Attributes:
+        value: what was sent.
+        sender: the pid it came from.
+    """
+
+    def __init__(self, session: Session, delivery: Delivery, value: Any) -> None:
+        self._session = session
+        self._rid = delivery.entry.rid if delivery.entry.kind is EntryKind.ASK else 0
+        self.sender = delivery.pid
+        self.value = value
+
+    def reply(self, value: Any) -> None:
+        """Answer the sender: the reply to its ask, or a message of its own if it did not ask."""
+        self._session.reply(self.sender, self._rid, value)
+
+
+class Forked(list[Process]):
+    """The processes of one fork.
+
+    Attributes:
+        outcomes: with `min_ok`, what became of each: pid -> "running" or its `ExitStatus`.
+    """
+
+    outcomes: dict[int, str | ExitStatus]
+
+
+class Session:
+    """The calls of one process of a group. Thread-safe."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.gid = kernel.gid
+        #: What is known of processes that this one has waited for.
+        self.statuses: dict[int, ExitStatus] = {}
+        self.results: dict[int, Any] = {}
+        self._handlers: dict[Signal, RackHandler] = {}
+        self._free: list[tuple[Signal, int]] = []
+        self._exit_hooks: list[Callable[[], Any]] = []
+        kernel.on("signal", self._on_signal)
+        kernel.on("child", self._on_child)
+
+    # -- who am I ----------------------------------------------------------------------------------------
+
+    def getpid(self) -> int:
+        """Return this process's pid."""
+        return self.kernel.pid
+
+    def getppid(self) -> int:
+        """Return its parent's pid, as it is now."""
+        return int(self.process(self.getpid()).info()["ppid"])
+
+    def getpgid(self, pid: int = 0) -> int:
+        """Return the process group of a process (0: of this one)."""
+        return int(self.process(pid or self.getpid()).info()["pgid"])
+
+    def process(self, pid: int) -> Process:
+        """Return a handle on any process of the group."""
+        if not isinstance(pid, int) or pid < 1:
+            raise InvalidCall(f"a pid is a positive integer, not {pid!r}")
+        return Process(self, pid)
+
+    def ps(self) -> list[dict[str, Any]]:
+        """Return the process table: a row of plain values for each process that lives or is a zombie."""
+        fields, _ = self.kernel.call("ps")
+        rows: list[dict[str, Any]] = fields["processes"]
+        return rows
+
+    # -- fork --------------------------------------------------------------------------------------------
+
+    @overload
+    def fork(self, target: Any, *args: Any, n: None = None, each: None = None, **options: Any) -> Process: ...
+    @overload
+    def fork(self, target: Any, *args: Any, n: int, each: None = None, **options: Any) -> Forked: ...
+    @overload
+    def fork(self, target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Any) -> Forked: ...
+
+    def fork(
+        self,
+        target: Any,
+        *args: Any,
+        n: int | None = None,
+        each: Iterable[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        name: str | None = None,
+        env: dict[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        deadline: float | str | None = None,
+        on_orphan: OnOrphan = "kill",
+        memory: int | str | None = None,
+        stdin: bool | None = None,
+        min_ok: int | None = None,
+        timeout: float | None = None,
+    ) -> Process | Forked:
+        """Start processes as children of this one.
+
+        Returns as soon as the supervisor holds the intents: pids are known, and what is told to a child
+        before it is up reaches it when it is.
+
+        Args:
+            target: an Actor class; a function (importable, or by value: a lambda works); a list of words (a command).
+            args: what the target is called with; more words of a command.
+            n: how many; the result is a list then.
+            each: one child for each item, which comes before `args`; the result is a list.
+            kwargs: keyword arguments of the target.
+            name: their name in the process table.
+            env: environment variables on top of the group's.
+            cwd: working directory, where the process runs.
+            deadline: seconds, or text ("90s", "1h"), after which the process is ended.
+            on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
+                becomes its parent) or "detach" (the same; needs a deadline).
+            memory: its limit in bytes, or text ("256M").
+            stdin: give it a standard input to write to (`Process.stdin`); commands have one by default.
+            min_ok: wait until that many run, end the rest, and say in `outcomes` what became of each.
+            timeout: seconds to wait for `min_ok`; the group's boot timeout bounds it otherwise.
+
+        Raises:
+            InvalidCall: an argument that cannot be used, before anything is started.
+            SpawnIntensityExceeded: too many forks in too short a time.
+            ForkFailed: fewer than `min_ok` came up; nothing of this fork is left.
+        """
+        packed = pack_target(target)
+        items = None if each is None else list(each)
+        count = _count(n, items)
+        options = {
+            "n": count,
+            "name": name,
+            "env": _env(env),
+            "cwd": None if cwd is None else os.fspath(cwd),
+            "deadline": units.seconds(deadline, "deadline"),
+            "on_orphan": on_orphan,
+            "memory": units.size(memory, "memory"),
+            "stdin": packed.kind == "command" if stdin is None else stdin,
+        }
+        if min_ok is not None and not (isinstance(min_ok, int) and 1 <= min_ok <= max(count, 1)):
+            raise InvalidCall(f"min_ok is an integer from 1 to n ({count}), not {min_ok!r}")
+        if count == 0:
+            return Forked()
+        calls = [(args, kwargs or {})] if items is None else [((item, *args), kwargs or {}) for item in items]
+        forked = self._fork(packed, calls, options)
+        if min_ok is not None:
+            self._await_start(forked, min_ok, timeout)
+        return forked[0] if n is None and items is None else forked
+
+    def _fork(self, packed: Target, calls: Sequence[tuple[Any, Any]], options: dict[str, Any]) -> Forked:
+        args = {"kind": packed.kind, "what": packed.what, "words": packed.words, **options}
+        blobs = [packed.blob, *(pack_arguments(*call) for call in calls)]
+        fields, _ = self.kernel.call("fork", args, *blobs)
+        forked = Forked(
+            Process(self, pid, ppid=self.getpid(), name=options.get("name") or f"process-{pid}", kind=packed.kind)
+            for pid in fields["pids"]
+        )
+        forked.outcomes = {}
+        return forked
+
+    def fork_actor(self, packed: Target, requirements: Any, global_name: str | None) -> int:
+        """Start an actor as Thespian's createActor does; return its pid, or that of the one so named."""
+        options = {"n": 1, "name": global_name, "global_name": global_name, "on_orphan": "kill"}
+        args = {"kind": packed.kind, "what": packed.what, **options}
+        fields, _ = self.kernel.call("fork", args, packed.blob, pack_arguments((), {"requirements": requirements}))
+        pid: int = fields["pids"][0]
+        return pid
+
+    def _await_start(self, forked: Forked, min_ok: int, timeout: float | None) -> None:
+        pids = [process.pid for process in forked]
+        up: list[int] = []
+        try:
+            fields, _ = self.kernel.call("started", {"pids": pids, "count": min_ok}, timeout=timeout)
+            up = fields["up"]
+        except RackTimeout:
+            rows = {row["pid"]: row for row in self.ps()}
+            up = [pid for pid in pids if pid in rows and rows[pid]["started"] is not None]
+        enough = len(up) >= min_ok
+        rest = [process for process in forked if not enough or process.pid not in up]
+        for process in rest:
+            if process.is_alive():
+                process.kill("KILL")
+        outcomes: dict[int, str | ExitStatus] = {pid: "running" for pid in pids}
+        outcomes.update({process.pid: process.wait(CALL_TIMEOUT) for process in rest})
+        forked.outcomes = outcomes
+        if not enough:
+            told = "; ".join(f"{pid}: {outcome}" for pid, outcome in outcomes.items())
+            raise ForkFailed(f"{len(up)} of {len(pids)} processes came up, {min_ok} were wanted ({told})", outcomes)
+        forked[:] = [process for process in forked if process.pid in up]
+
+    # -- wait --------------------------------------------------------------------------------------------
+
+    def wait(self, pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
+        """Wait for the end of a process; a child that has been waited for is gone for good.
+
+        Args:
+            pid: a pid; -1: any child; a list: the first of these to end.
+            timeout: seconds; None: as long as it lives.
+
+        Returns: its pid and how it ended.
+
+        Raises:
+            NoChild: there is nothing to wait for (it has been waited for already).
+            RackTimeout: it still lives.
+
+        Source: POSIX waitpid.
+        """
+        pids = [] if pid == -1 else [pid] if isinstance(pid, int) else list(pid)
+        if pid != -1 and (not pids or not all(isinstance(p, int) and p > 0 for p in pids)):
+            raise InvalidCall(f"wait takes a pid, -1 (any child) or a list of pids, not {pid!r}")
+        fields, blobs = self.kernel.call("wait", {"pids": pids}, timeout=timeout)
+        return self._ended(fields, blobs)
+
+    def wait_for(self, pid: int, timeout: float | None) -> ExitStatus:
+        """Wait for one process; asked again, answer the same."""
+        if pid not in self.statuses:
+            self.wait(pid, timeout)
+        return self.statuses[pid]
+
+    def poll(self, pid: int) -> ExitStatus | None:
+        """Return how a process ended, or None while it lives."""
+        if pid not in self.statuses:
+            fields, blobs = self.kernel.call("wait", {"pids": [pid], "hang": False})
+            if fields["pid"]:
+                self._ended(fields, blobs)
+        return self.statuses.get(pid)
+
+    def _ended(self, fields: dict[str, Any], blobs: Sequence[Any]) -> tuple[int, ExitStatus]:
+        pid, status = fields["pid"], ExitStatus.from_wire(fields["status"])
+        self.statuses[pid] = status
+        if blobs:
+            self.results[pid] = blobs[0]
+        return pid, status
+
+    # -- signals -----------------------------------------------------------------------------------------
+
+    def kill(self, pid: int | Sequence[int], sig: int | str = "TERM") -> None:
+        """Send a signal.
+
+        Args:
+            pid: a pid; 0: every process of the group; -pgid: a process group; a list of pids (multicast).
+            sig: a POSIX number or name, or a free string; 0 only tests for life.
+
+        Raises:
+            NoSuchProcess: a target does not live; the others have the signal.
+            InvalidCall: no such signal.
+
+        Source: POSIX kill; RACK's free strings.
+        """
+        pids = [pid] if isinstance(pid, int) else list(pid)
+        self.kernel.call("kill", {"pids": pids, "signal": parse_signal(sig)})
+
+    def signal(self, sig: int | str, handler: Any) -> Any:
+        """Set what happens when this process gets a signal.
+
+        Args:
+            sig: a POSIX signal: `signal.signal(sig, handler)`, a real one; SIGCHLD and free strings:
+                `handler(signal, pid)` runs in the main thread, with the child's or the sender's pid.
+            handler: a function, or None for the default.
+
+        Returns: the handler so far.
+        """
+        number = parse_signal(sig)
+        if isinstance(number, int) and number != _signal.SIGCHLD:
+            return _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+        before = self._handlers.get(number)
+        if handler is None:
+            self._handlers.pop(number, None)
+        else:
+            self._handlers[number] = handler
+            # Python runs handlers of real signals in the main thread, and this one has no other use.
+            _signal.signal(_signal.SIGURG, lambda *_: self._run_free())
+        return before
+
+    def _on_signal(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
+        sig, sender = fields["signal"], fields["sender"]
+        if isinstance(sig, int):
+            self.kernel.later(lambda: raise_signal(sig))
+        elif sig in self._handlers:
+            self._free.append((sig, sender))
+            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
+        elif self.on_free_signal is not None:
+            self.on_free_signal(sig, sender)
+
+    #: Where free strings without a handler go (an actor's `receiveSignal`); None: nowhere.
+    on_free_signal: Callable[[str, int], None] | None = None
+    #: Who else hears of a child's end (an actor's mailbox).
+    on_child: Callable[[int], None] | None = None
+
+    def _on_child(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
+        if self.on_child is not None:
+            self.on_child(fields["pid"])
+        if _signal.SIGCHLD in self._handlers:
+            self._free.append((int(_signal.SIGCHLD), fields["pid"]))
+            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
+
+    def _run_free(self) -> None:
+        while self._free:
+            sig, sender = self._free.pop(0)
+            handler = self._handlers.get(sig)
+            if handler is not None:
+                handler(sig, sender)
+
+    # -- messages ----------------------------------------------------------------------------------------
+
+    def receive(self, timeout: float | None = CALL_TIMEOUT) -> Message:
+        """Take the next message from this process's mailbox (functions and scripts; actors have handlers).
+
+        Raises:
+            RackTimeout: none within `timeout` seconds.
+        """
+        item = self.kernel.take(timeout)
+        if item is None:
+            raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)
+        return Message(self, item, decode(item.entry.payload, allow_pickle=self.kernel.allow_pickle))
+
+    def reply(self, pid: int, rid: int, value: Any) -> None:
+        """Send a reply to an ask (`rid`), or a message."""
+        kind = EntryKind.REPLY if rid else EntryKind.TELL
+        self.kernel.post(pid, kind, encode(value, allow_pickle=self.kernel.allow_pickle), rid)
+
+    # -- exit --------------------------------------------------------------------------------------------
+
+    def on_exit(self, hook: Callable[[], Any]) -> None:
+        """Run a function when this process exits by itself, the last one registered first."""
+        self._exit_hooks.append(hook)
+
+    def run_exit_hooks(self) -> None:
+        """Run what `on_exit` has registered."""
+        while self._exit_hooks:
+            self._exit_hooks.pop()()
+
+
+def raise_signal(sig: int) -> None:
+    """Raise a real signal in the main thread, so that it interrupts what that thread waits for."""
+    ident = threading.main_thread().ident
+    assert ident is not None
+    _signal.pthread_kill(ident, sig)
+
+
+def _count(n: int | None, items: list[Any] | None) -> int:
+    if n is not None and items is not None:
+        raise InvalidCall("fork takes n= or each=, not both")
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0):
+        raise InvalidCall(f"n is how many processes to fork, a non-negative integer, not {n!r}")
+    return len(items) if items is not None else 1 if n is None else n
+
+
+def _env(env: dict[str, str] | None) -> dict[str, str]:
+    for name, value in (env or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str) or "=" in name or not name or "\0" in name + value:
+            raise InvalidCall(f"env holds texts, without = in a name and without NUL: {name!r}={value!r} does not do")
+    return dict(env or {})
+
+
+# -- which group a program is in -----------------------------------------------------------------------
+
+_chosen: ContextVar[Session | None] = ContextVar("rackactor_session", default=None)
+_open: list[Session] = []
+
+
+def enter(session: Session) -> None:
+    """Make a session the current one of this context."""
+    _open.append(session)
+    _chosen.set(session)
+
+
+def leave(session: Session) -> None:
+    """Take a session back; the one before it is the current one again."""
+    if session in _open:
+        _open.remove(session)
+    if _chosen.get() is session:
+        _chosen.set(next((s for s in reversed(_open) if not s.kernel.closed), None))
+
+
+def find() -> Session | None:
+    """Return the group that this program is in, or None."""
+    chosen = _chosen.get()
+    if chosen is not None and not chosen.kernel.closed:
+        return chosen
+    return next((s for s in reversed(_open) if not s.kernel.closed), None)
+
+
+def current() -> Session:
+    """Return the group that this program is in.
+
+    Raises:
+        NoGroup: it is in none.
+    """
+    session = find()
+    if session is None:
+        raise NoGroup()
+    return session
+
+
+__all__ = ["Forked", "Message", "NoChild", "Session", "current", "enter", "find", "leave"]

@@ -1,0 +1,51 @@
+"""Signal names and numbers: POSIX's, and RACK's free strings."""
+
+from __future__ import annotations
+
+import signal as _signal
+
+from rackactor.errors import InvalidCall
+
+#: A POSIX signal as a number, or a free string.
+Signal = int | str
+
+#: Longest free string, in characters: a signal is a word, not a message.
+MAX_NAME = 255
+
+
+def parse_signal(sig: int | str) -> Signal:
+    """Return a POSIX signal's number, or a free string as it is.
+
+    Args:
+        sig: a number (0 tests for life), a POSIX name with or without SIG in capitals ("TERM",
+            "SIGTERM"), or any other string: a free signal, as RACK had them.
+
+    Raises:
+        InvalidCall: a number that is no signal, an empty or overlong string.
+    """
+    if isinstance(sig, int):
+        if sig == 0:
+            return 0
+        try:
+            return int(_signal.Signals(sig))
+        except ValueError:
+            if _signal.SIGRTMIN <= sig <= _signal.SIGRTMAX:
+                return int(sig)
+            raise InvalidCall(f"{sig} is not the number of a signal (see `kill -l`)") from None
+    if not isinstance(sig, str) or not sig or len(sig) > MAX_NAME:
+        raise InvalidCall(f"a signal is a number, a POSIX name or a string of 1-{MAX_NAME} characters, not {sig!r}")
+    if sig.isdigit():
+        return parse_signal(int(sig))
+    name = sig if sig.startswith("SIG") else "SIG" + sig
+    known = _signal.Signals.__members__.get(name)
+    return sig if known is None else int(known)
+
+
+def signal_name(sig: Signal) -> str:
+    """Return the name people know a signal by: "SIGTERM" for 15, a free string as it is."""
+    if isinstance(sig, str):
+        return sig
+    try:
+        return _signal.Signals(sig).name
+    except ValueError:
+        return f"signal {sig}"

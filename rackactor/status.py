@@ -1,0 +1,95 @@
+"""How a process ended: the truth that `wait` tells."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from rackactor.signals import signal_name
+
+
+class State(StrEnum):
+    """Where a process stands in its life."""
+
+    #: The intent is written; the provider has not been asked yet, or has not answered.
+    NEW = "new"
+    #: The instance exists; its agent has not joined yet.
+    BOOTING = "booting"
+    #: The agent has joined and runs the target.
+    RUNNING = "running"
+    #: Asked to end: TERM was sent, or the provider was told to delete it.
+    STOPPING = "stopping"
+    #: Ended; its exit status waits for the parent.
+    ZOMBIE = "zombie"
+    #: Ended and waited for.
+    GONE = "gone"
+    #: The provider does not confirm the delete; it is retried and shown.
+    UNKILLABLE = "unkillable"
+
+
+class Cause(StrEnum):
+    """Why a process ended, in one word."""
+
+    #: It ended by itself: return, `sys.exit`, `os._exit`, the exit code of a command.
+    EXITED = "exited"
+    #: An exception that nothing caught.
+    EXCEPTION = "exception"
+    #: A signal that somebody in the group sent, or that the process gave itself (a crash).
+    SIGNALLED = "signalled"
+    #: It used more memory than its limit.
+    OOM = "oom"
+    #: The target could not be loaded: a module that cannot be imported, a command not found.
+    LOAD_FAILED = "load-failed"
+    #: The instance did not come up, or its agent never joined.
+    BOOT_FAILED = "boot-failed"
+    #: Its agent stopped answering; it was deleted.
+    LOST = "lost"
+    #: Killed behind the group's back: the operating system's kill, a VM deleted by hand.
+    DELETED_OUTSIDE = "deleted-outside"
+    #: Its deadline passed.
+    DEADLINE = "deadline"
+    #: Its parent died, and it was forked with `on_orphan="kill"`.
+    PARENT_DIED = "parent-died"
+    #: The group ended while it lived.
+    GROUP_ENDED = "group-ended"
+
+
+@dataclass(frozen=True)
+class ExitStatus:
+    """The end of a process.
+
+    Attributes:
+        code: 0-255, or 128+n when signal n ended it (as a shell's `$?`).
+        signal: the number of the signal that ended it, or None.
+        cause: why, in one word.
+        evidence: what shows it: a traceback, the last lines of output, the provider's words; "" for none.
+        started: seconds since the epoch when its agent joined, or None if it never did.
+        ended: seconds since the epoch when its end was known.
+    """
+
+    code: int
+    signal: int | None
+    cause: Cause
+    evidence: str
+    started: float | None
+    ended: float
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether it ended by itself with code 0."""
+        return self.code == 0 and self.cause is Cause.EXITED
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"{self.cause} by {signal_name(self.signal)} (code {self.code})"
+        return f"{self.cause} with code {self.code}"
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return plain msgpack values."""
+        return {**asdict(self), "cause": str(self.cause)}
+
+    @classmethod
+    def from_wire(cls, fields: dict[str, Any]) -> ExitStatus:
+        """Build one from what `to_wire` gave."""
+        return cls(**{**fields, "cause": Cause(fields["cause"])})

@@ -1,0 +1,250 @@
+"""A reliable, ordered stream of messages from one process to another, with credit in bytes.
+
+The path below may change (relayed by the supervisor, or direct) or break; a stream hides it. The
+sender keeps what the receiver has not acknowledged and can send it again on another path; the receiver
+puts arrivals in order, drops doubles, and hands out credit as its application takes messages. A slow
+receiver so slows its senders, and what may lie between the two is bounded by the window.
+
+No sockets, no clock, no threads: the owner calls in, and does what comes back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import msgpack
+
+from rackactor.codec import unpack
+from rackactor.errors import ProtocolError
+
+#: Credit a receiver gives each sender, bytes. One message beyond it is always let through, so that a
+#: message of any size passes.
+WINDOW = 1 << 20
+#: What each message costs beside its payload, bytes: empty messages are not free.
+OVERHEAD = 64
+#: Messages up to this size share a packet, bytes; a larger one travels in a frame of its own.
+SHARED = 16 << 10
+#: A packet is closed when it holds this much, bytes.
+PACKET = 48 << 10
+
+
+class EntryKind(IntEnum):
+    """What one message of a stream is."""
+
+    #: A message for the mailbox.
+    TELL = 0
+    #: A message for the mailbox whose sender waits for the reply with this id.
+    ASK = 1
+    #: The reply to an ask.
+    REPLY = 2
+    #: The reply to an ask whose handler raised: text of the traceback.
+    FAILED = 3
+    #: Bytes for standard input; empty: end of file.
+    STDIN = 4
+
+
+class Entry(NamedTuple):
+    """One message of a stream."""
+
+    kind: EntryKind
+    rid: int
+    payload: bytes | memoryview
+
+    @property
+    def cost(self) -> int:
+        """Bytes of credit it takes."""
+        return len(self.payload) + OVERHEAD
+
+
+class Packet(NamedTuple):
+    """Consecutive messages that travel together; `first` is the number of the first one."""
+
+    first: int
+    entries: Sequence[Entry]
+
+
+def pack_entries(entries: Sequence[Entry]) -> list[bytes | memoryview]:
+    """Return the body frames of a packet."""
+    if len(entries) == 1 and len(entries[0].payload) > SHARED:
+        kind, rid, payload = entries[0]
+        return [msgpack.packb((int(kind), rid)), payload]
+    return [msgpack.packb([(int(kind), rid, payload) for kind, rid, payload in entries])]
+
+
+def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entry]:
+    """Return the messages of a packet's body frames.
+
+    Raises:
+        ProtocolError: the frames do not hold `count` messages.
+    """
+    try:
+        if len(frames) == 2 and count == 1:
+            kind, rid = unpack(frames[0])
+            return [Entry(EntryKind(kind), _rid(rid), frames[1])]
+        (body,) = frames
+        entries = [Entry(EntryKind(kind), _rid(rid), _payload(data)) for kind, rid, data in unpack(body)]
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"not the messages of a packet: {error}") from None
+    if len(entries) != count:
+        raise ProtocolError(f"a packet of {count} messages holds {len(entries)}")
+    return entries
+
+
+def _rid(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError("a reply id is an integer")
+    return value
+
+
+def _payload(value: object) -> bytes:
+    if type(value) is not bytes:
+        raise ValueError("a payload is bytes")
+    return value
+
+
+class Outgoing:
+    """The sender's end of a stream."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._next = 1  # number of the next message offered
+        self._waiting: deque[Entry] = deque()  # offered, not yet sent on the present path
+        self._unacked: deque[Entry] = deque()  # sent, not yet acknowledged
+        self._first_unacked = 1
+        self._sent_cost = 0  # of everything sent so far
+        self._waiting_cost = 0
+        self._limit = window  # total cost the receiver lets us send
+        #: Cost of what the receiver has not acknowledged, and of what waits here, bytes.
+        self.pending = 0
+
+    def offer(self, entry: Entry) -> None:
+        """Take a message to be sent; always succeeds (ask `over_limit` first)."""
+        self._waiting.append(entry)
+        cost = entry.cost
+        self._waiting_cost += cost
+        self.pending += cost
+        self._next += 1
+
+    @property
+    def over_limit(self) -> bool:
+        """Tell whether the sender should wait: the receiver's credit is used up."""
+        return self._sent_cost + self._waiting_cost >= self._limit
+
+    @property
+    def sendable(self) -> bool:
+        """Tell whether `packets` would give something."""
+        return bool(self._waiting) and self._sent_cost < self._limit
+
+    @property
+    def waiting_cost(self) -> int:
+        """Bytes offered and not yet sent."""
+        return self._waiting_cost
+
+    def packets(self) -> Iterator[Packet]:
+        """Yield what may be sent now, in order; counts as sent."""
+        while self._waiting and self._sent_cost < self._limit:
+            first = self._first_unacked + len(self._unacked)
+            yield Packet(first, self._take())
+
+    def _take(self) -> list[Entry]:
+        taken: list[Entry] = []
+        size = 0
+        while self._waiting and self._sent_cost < self._limit and size < PACKET:
+            entry = self._waiting[0]
+            if taken and len(entry.payload) > SHARED:
+                break  # a large one travels alone
+            self._waiting.popleft()
+            cost = entry.cost
+            self._waiting_cost -= cost
+            self._sent_cost += cost
+            self._unacked.append(entry)
+            taken.append(entry)
+            size += cost
+            if len(entry.payload) > SHARED:
+                break
+        return taken
+
+    def acknowledge(self, ack: int, limit: int) -> None:
+        """Learn that everything up to number `ack` has arrived, and the new credit limit."""
+        while self._unacked and self._first_unacked <= ack:
+            self.pending -= self._unacked.popleft().cost
+            self._first_unacked += 1
+        self._limit = max(self._limit, limit)
+
+    def rewind(self) -> None:
+        """Offer again whatever is not acknowledged: the path has changed or broken."""
+        while self._unacked:
+            entry = self._unacked.pop()
+            self._sent_cost -= entry.cost
+            self._waiting_cost += entry.cost
+            self._waiting.appendleft(entry)
+
+    def undelivered(self) -> list[Entry]:
+        """Return every message that the receiver has not acknowledged, in order: it is gone."""
+        left = [*self._unacked, *self._waiting]
+        self._unacked.clear()
+        self._waiting.clear()
+        self._waiting_cost = self.pending = 0
+        return left
+
+
+class Incoming:
+    """The receiver's end of a stream."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._expected = 1
+        self._early: dict[int, Entry] = {}  # arrived ahead of a gap
+        self._window = window
+        self._consumed = 0  # cost of what the application has taken
+        self._told_limit = window
+        self._told_ack = 0
+
+    def accept(self, packet: Packet) -> list[Entry]:
+        """Take a packet; return the messages that are now in order. Doubles are dropped."""
+        ready: list[Entry] = []
+        for number, entry in enumerate(packet.entries, packet.first):
+            if number == self._expected:
+                ready.append(entry)
+                self._expected += 1
+            elif number > self._expected:
+                self._early[number] = entry
+        while self._early:
+            following = self._early.pop(self._expected, None)
+            if following is None:
+                if self._early and min(self._early) < self._expected:
+                    self._early = {n: e for n, e in self._early.items() if n > self._expected}
+                break
+            ready.append(following)
+            self._expected += 1
+        return ready
+
+    def consume(self, cost: int) -> None:
+        """Learn that the application has taken a message of this cost."""
+        self._consumed += cost
+
+    @property
+    def ack(self) -> int:
+        """Number up to which everything has arrived."""
+        return self._expected - 1
+
+    @property
+    def limit(self) -> int:
+        """Total cost the sender may send."""
+        return self._consumed + self._window
+
+    def state(self) -> tuple[int, int]:
+        """Return (ack, limit) to tell the sender; counts as told."""
+        self._told_ack, self._told_limit = self._expected - 1, self._consumed + self._window
+        return self._told_ack, self._told_limit
+
+    @property
+    def credit_due(self) -> bool:
+        """Tell whether the sender should hear at once: a quarter of its window has been freed."""
+        return self.limit - self._told_limit >= self._window // 4
+
+    @property
+    def ack_due(self) -> bool:
+        """Tell whether the sender does not know yet how far we are (no hurry)."""
+        return self._told_ack != self.ack or self._told_limit != self.limit

@@ -1,0 +1,82 @@
+"""What a process runs, made ready to travel: an Actor class, a function, or a list of words (a command)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+from thespian.actors import Actor
+
+from rackactor.errors import InvalidCall
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target on its way."""
+
+    #: "actor", "function" or "command".
+    kind: str
+    #: What it is, for people.
+    what: str
+    #: The pickled class or function with the import path of its home; empty for a command.
+    blob: bytes
+    #: The words of a command.
+    words: list[str] | None = None
+
+
+def pack_target(target: Any) -> Target:
+    """Make a target ready to travel.
+
+    Raises:
+        InvalidCall: it is nothing that a process can run, or cannot be pickled.
+    """
+    if isinstance(target, type) and issubclass(target, Actor):
+        return Target("actor", target.__qualname__, _dump(target))
+    if isinstance(target, (list, tuple)):
+        return Target("command", " ".join(map(str, target)), b"", _words(target))
+    if callable(target):
+        return Target("function", getattr(target, "__qualname__", repr(target)), _dump(target))
+    if isinstance(target, str):
+        raise InvalidCall(f"a command is a list of words: {target.split()!r}, not the text {target!r}")
+    raise InvalidCall(f"a process runs an Actor class, a function or a list of words, not a {type(target).__name__}")
+
+
+def actor_target(actor: Any) -> Target:
+    """Make an actor class, or its dotted name (as Thespian's createActor allows), ready to travel."""
+    if isinstance(actor, str):
+        return Target("actor", actor, _dump(actor))
+    return pack_target(actor)
+
+
+def pack_arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
+    """Pickle the arguments of a call.
+
+    Raises:
+        InvalidCall: one of them cannot be pickled.
+    """
+    return _pickle((tuple(args), kwargs), "the arguments")
+
+
+def _dump(target: Any) -> bytes:
+    # The path is where the importing program found its modules; entries that do not exist elsewhere do no harm.
+    return _pickle((sys.path, target), repr(target))
+
+
+def _pickle(value: Any, what: str) -> bytes:
+    try:
+        data: bytes = cloudpickle.dumps(value, protocol=5)
+    except Exception as error:
+        raise InvalidCall(f"{what} cannot be sent to another process: {error}") from error
+    return data
+
+
+def _words(words: Sequence[Any]) -> list[str]:
+    if not words or not all(isinstance(word, (str, bytes)) or hasattr(word, "__fspath__") for word in words):
+        raise InvalidCall("a command is a list of at least one word, all of them texts")
+    texts = [word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word) for word in words]
+    if any("\0" in text for text in texts):
+        raise InvalidCall("a word of a command cannot hold a NUL character")
+    return texts

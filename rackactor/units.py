@@ -1,0 +1,56 @@
+"""Durations and sizes as people write them: "1h", "90s", "256M"."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from rackactor.errors import InvalidCall
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def seconds(value: float | str | None, name: str) -> float | None:
+    """Return a duration in seconds.
+
+    Args:
+        value: seconds as a number, or text with a unit: ms, s, m, h, d ("1.5h"); None stays None.
+        name: what it is, for the error.
+
+    Raises:
+        InvalidCall: not a positive duration.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value)
+        number = float(match[1]) * _SECONDS[match[2] or "s"] if match else math.nan
+    else:
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    if not (number > 0 and math.isfinite(number)):
+        raise InvalidCall(f'{name} is a positive number of seconds, or a text such as "90s" or "1h", not {value!r}')
+    return number
+
+
+def size(value: int | str | None, name: str) -> int | None:
+    """Return a size in bytes.
+
+    Args:
+        value: bytes as an integer, or text with a unit: K, M, G, T (powers of 1024); None stays None.
+        name: what it is, for the error.
+
+    Raises:
+        InvalidCall: not a positive size.
+    """
+    if value is None:
+        return None
+    number = -1
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
+        number = int(match[1]) * _BYTES[match[2].upper()] if match else -1
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    if number <= 0:
+        raise InvalidCall(f'{name} is a positive number of bytes, or a text such as "256M", not {value!r}')
+    return number

@@ -1,0 +1,107 @@
+"""From birth data to exit code: an agent's life in one function."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import sys
+from typing import Any
+
+from rackactor import session as _session
+from rackactor.errors import GroupEnded, RackError
+from rackactor.kernel import Kernel
+from rackactor.session import Session
+from rackactor_runtime.agent import report as _report
+from rackactor_runtime.agent.actors import host_actor
+from rackactor_runtime.agent.commands import host_command
+from rackactor_runtime.agent.report import Report
+from rackactor_runtime.agent.stdin import StdinPump
+
+#: Seconds that what a process has told may take to leave, when it exits.
+DRAIN = 10.0
+
+
+def main(birth: dict[str, Any]) -> int:
+    """Join the group, run the target in this (the main) thread, report its end.
+
+    Args:
+        birth: `endpoint`, `server_key`, `token`, `pid`, `incarnation`.
+
+    Returns: the exit code of the OS process.
+    """
+    kernel = Kernel(birth)
+    session = Session(kernel)
+    _session.enter(session)
+    # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
+    kernel.on("ended", lambda *_: os._exit(1))
+    welcome = kernel.welcome
+    for name in ("gid", "pid", "ppid"):
+        os.environ[f"RACK_{name.upper()}"] = str(welcome[name])
+    pump = StdinPump(session) if welcome.get("stdin") else None
+    report = _run(session, welcome, kernel.welcome_blobs, pump)
+    return _leave(session, report)
+
+
+def _run(session: Session, welcome: dict[str, Any], blobs: list[Any], pump: StdinPump | None) -> Report:
+    try:
+        kind = welcome["kind"]
+        if kind == "command":
+            args, _ = pickle.loads(blobs[1])
+            return host_command(session, [*welcome["words"], *map(str, args)], pump)
+        if pump is not None:
+            pump.become_stdin()
+        try:
+            path, target = pickle.loads(blobs[0])
+            sys.path[:] = path
+            if kind == "function":
+                _, target = pickle.loads(blobs[0])
+            args, kwargs = pickle.loads(blobs[1])
+        except Exception as error:
+            return _tell(_report.raised(error, how="load-failed"))
+        if kind == "actor":
+            return host_actor(session, target, args, kwargs)
+        return _host_function(target, args, kwargs)
+    except SystemExit as error:
+        code, text = _report.exit_code(error)
+        if text:
+            print(text, file=sys.stderr)
+        return Report("exited", code, evidence=text)
+    except KeyboardInterrupt:
+        return Report("signalled", 130, int(signal.SIGINT))
+    except GroupEnded:
+        raise
+    except BaseException as error:
+        return _tell(_report.raised(error))
+
+
+def _host_function(function: Any, args: Any, kwargs: Any) -> Report:
+    return _report.returned(function(*args, **kwargs))
+
+
+def _tell(report: Report) -> Report:
+    """Show a traceback on standard error too, as Python does."""
+    print(report.evidence, end="", file=sys.stderr)
+    return report
+
+
+def _leave(session: Session, report: Report) -> int:
+    kernel = session.kernel
+    try:
+        session.run_exit_hooks()
+        _flush()
+        kernel.drain(DRAIN)
+        kernel.call("exit", report.fields(), *([] if report.result is None else [report.result]), timeout=DRAIN)
+    except RackError as error:
+        logging.getLogger("rackactor").warning("could not report the exit: %s", error)
+    _flush()
+    return report.code if report.signal is None else 128 + report.signal
+
+
+def _flush() -> None:
+    for file in (sys.stdout, sys.stderr):
+        try:
+            file.flush()
+        except (OSError, ValueError, AttributeError):
+            pass

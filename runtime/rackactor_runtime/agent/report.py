@@ -1,0 +1,70 @@
+"""What an agent says of its target's end, as plain values for the supervisor's verdict."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+#: Characters of a traceback kept as evidence.
+_MAX_TEXT = 16_000
+
+
+@dataclass(frozen=True)
+class Report:
+    """The end of a target."""
+
+    #: "exited", "exception", "load-failed", "signalled" or "oom".
+    how: str
+    code: int = 0
+    signal: int | None = None
+    evidence: str = ""
+    #: The pickled outcome of a function: (returned, value or exception, traceback text).
+    result: bytes | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the arguments of the system call `exit`."""
+        return {"how": self.how, "code": self.code, "signal": self.signal, "evidence": self.evidence[-_MAX_TEXT:]}
+
+
+def returned(value: Any) -> Report:
+    """Report that a function has returned a value."""
+    try:
+        return Report("exited", 0, result=cloudpickle.dumps((True, value, ""), protocol=5))
+    except Exception as error:
+        text = f"what the function returned cannot be sent to another process: {error}"
+        return Report("exception", 1, evidence=text, result=pickle.dumps((False, None, text)))
+
+
+def raised(error: BaseException, *, how: str = "exception", code: int = 1) -> Report:
+    """Report that an exception ended the target; the frames of the agent itself are left out."""
+    if isinstance(error, MemoryError):
+        how = "oom"
+    text = "".join(traceback.format_exception(strip(error)))
+    try:
+        result = cloudpickle.dumps((False, error.with_traceback(None), text), protocol=5)
+        pickle.loads(result)  # some exceptions pickle, and cannot be rebuilt
+    except Exception:
+        result = pickle.dumps((False, None, text))
+    return Report(how, code, evidence=text, result=result)
+
+
+def strip(error: BaseException) -> BaseException:
+    """Drop the frames of the agent from the head of a traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and "rackactor_runtime" in trace.tb_frame.f_code.co_filename:
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+def exit_code(error: SystemExit) -> tuple[int, str]:
+    """Return the exit code of a SystemExit, and what Python would print for it."""
+    code = error.code
+    if code is None:
+        return 0, ""
+    if isinstance(code, int):
+        return code & 0xFF, ""
+    return 1, str(code)

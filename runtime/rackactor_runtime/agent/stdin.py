@@ -1,0 +1,47 @@
+"""Standard input that arrives as messages: written into a pipe by a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from rackactor.session import Session
+
+
+class StdinPump:
+    """Write what arrives for standard input into a pipe; senders get their credit back as it is read."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._queue: queue.SimpleQueue[tuple[int, int, bytes]] = queue.SimpleQueue()
+        self.reader, self._writer = os.pipe()
+        threading.Thread(target=self._write, name="rackactor-stdin", daemon=True).start()
+        session.kernel.on("stdin", self._arrived)
+
+    def become_stdin(self) -> None:
+        """Make the pipe this very process's standard input."""
+        os.dup2(self.reader, 0)
+        os.close(self.reader)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
+
+    def _arrived(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+        self._queue.put((fields["pid"], fields["cost"], bytes(blobs[0])))
+
+    def _write(self) -> None:
+        broken = False
+        while True:
+            pid, cost, data = self._queue.get()
+            view = memoryview(data)
+            while view and not broken:
+                try:
+                    view = view[os.write(self._writer, view) :]
+                except OSError:
+                    broken = True  # nobody reads any more; what still comes is thrown away
+            self._session.kernel.consume(pid, cost)
+            if not data:
+                os.close(self._writer)
+                return

@@ -1,0 +1,124 @@
+"""The provider port: where processes come from.
+
+A provider starts, watches and destroys *instances*: OS processes (`local`) or virtual machines
+(`nova`). It knows nothing of signals, mailboxes or exit statuses: those belong to the supervisor.
+It never blocks the supervisor: `create` and `delete` only begin the work, and what became of it is
+told by `events()`, which the supervisor drains whenever one of `fds()` is readable.
+
+The one promise that everything else rests on: whatever `create` began, `Ended` (or `CreateFailed`)
+is told for it exactly once, and when it has been told nothing of the instance is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+
+class Key(NamedTuple):
+    """Name one life of one process: what an instance is created for, and found again by."""
+
+    pid: int
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """Ask for one instance."""
+
+    key: Key
+    #: The agent's birth data: plain msgpack values, handed to it unread.
+    birth: dict[str, Any]
+    #: Environment variables on top of the supervisor's own.
+    env: dict[str, str] = field(default_factory=dict)
+    #: Working directory; None: the supervisor's.
+    cwd: str | None = None
+    #: Memory limit in bytes; None: no limit of its own.
+    memory: int | None = None
+
+
+class Vital(Enum):
+    """What a provider sees of an instance from outside, when its agent has fallen silent."""
+
+    #: It runs, or could: silence is only slowness.
+    RUNNING = "running"
+    #: It exists and does not run (stopped, paused, suspended).
+    STOPPED = "stopped"
+    #: There is no such instance.
+    GONE = "gone"
+    #: The provider cannot tell.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Created:
+    """The instance exists and its agent was started."""
+
+    key: Key
+    #: The provider's own name for it (an OS pid, a server id).
+    instance: str
+
+
+@dataclass(frozen=True)
+class CreateFailed:
+    """The instance could not be made, and nothing of it is left."""
+
+    key: Key
+    #: The provider's reason, in its own words.
+    fault: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """Bytes the instance wrote to its standard output (1) or standard error (2)."""
+
+    key: Key
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The instance and everything that it had started is gone."""
+
+    key: Key
+    #: Exit code 0-255, or None when a signal ended it, or when the provider cannot know.
+    code: int | None
+    #: Signal number that ended it, or None.
+    signal: int | None
+    #: The memory limit ended it.
+    oom: bool = False
+    #: The provider's own words on the end, "" for none.
+    note: str = ""
+
+
+Event = Created | CreateFailed | Output | Ended
+
+
+class Provider(Protocol):
+    """Start, watch and destroy instances. Made before the supervisor owns any socket or thread."""
+
+    name: str
+
+    def fds(self) -> Sequence[int]:
+        """Return the descriptors whose readability means that `events()` has something."""
+
+    def create(self, order: Order) -> None:
+        """Begin to make an instance. Never blocks, never raises for what the cloud may refuse."""
+
+    def delete(self, key: Key) -> None:
+        """Begin to destroy an instance and all it started, without its help. Idempotent."""
+
+    def examine(self, key: Key) -> Vital:
+        """Look at an instance from outside, at once (no network round trip that may hang)."""
+
+    def grant_output(self, key: Key, count: int) -> None:
+        """Allow `count` more bytes of an instance's output to be read (credit; starts at 64 KiB)."""
+
+    def events(self) -> list[Event]:
+        """Return what happened since the last call, in order; never blocks."""
+
+    def close(self, timeout: float) -> None:
+        """Destroy whatever is left and give everything back, within `timeout` seconds."""

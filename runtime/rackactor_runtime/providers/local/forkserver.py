@@ -1,0 +1,229 @@
+"""The fork server: a process that makes a group's processes, and leaves nothing of them.
+
+Single-threaded, and forked from the supervisor before that has a thread or a socket, so that a fork of
+it is always sound and takes a millisecond. Its life hangs on the supervisor's: when the socket between
+them closes, everything ends, the supervisor's state directory included.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import gc
+import importlib
+import os
+import selectors
+import shutil
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ..base import Event, Key
+from . import linux, newborn, protocol
+from .cgroup import MemoryGroups
+from .nursery import PATIENCE, Nursery, Request
+
+#: Seconds from the order to end until the server goes, even if something will not die.
+ENDING = PATIENCE + 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the supervisor tells its fork server at the start."""
+
+    #: Removed when the supervisor dies; "" for none.
+    state_dir: str
+    preload: Sequence[str]
+    #: Runs a child's program; None: the agent's.
+    entry: newborn.Entry | None
+    #: Its OS pid.
+    supervisor: int
+    #: The soft limit on open files that children get.
+    descriptors: int
+    groups: MemoryGroups
+
+
+def main(sock: socket.socket, plan: Plan) -> NoReturn:
+    """Be the fork server, in a newly forked process with all signals held."""
+    code = newborn.EXIT_EXCEPTION
+    try:
+        _settle(sock)
+        ForkServer(sock, plan).serve()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        newborn.flush()
+        os._exit(code)
+
+
+def _settle(sock: socket.socket) -> None:
+    """Leave the supervisor's terminal, descriptors and handlers behind."""
+    os.setsid()
+    linux.become_subreaper()
+    linux.set_name("rack-forkserver")
+    newborn.reset_signals(newborn.list_changed_signals())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.disable()  # it would write to whatever file has its descriptor's number by then
+    atexit._clear()  # the supervisor's, which are not for its children to run
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    gc.collect()  # garbage that owns a descriptor must not close, later, the new one of that number
+    linux.close_from(3, keep=sock.fileno())
+    newborn.replace_streams()
+
+
+def _load_entry() -> newborn.Entry | str:
+    """Import the agent, or say why that cannot be done."""
+    try:
+        boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
+        entry: newborn.Entry = boot.main
+    except Exception as error:
+        return f"cannot import the agent: {error!r}"
+    return entry
+
+
+class ForkServer:
+    """The server's event loop, over the supervisor's socket, its children's pipes, and their deaths."""
+
+    def __init__(self, sock: socket.socket, plan: Plan) -> None:
+        self._sock = sock
+        self._plan = plan
+        self._selector = selectors.DefaultSelector()
+        self._decoder = protocol.Decoder()
+        self._outbox = protocol.Outbox()
+        self._overdue: float | None = None  # when it goes whatever is left; None: not ending
+        self._lost = False  # the supervisor is gone
+        self._bell = self._hang_bell()
+        entry = plan.entry or _load_entry()
+        self._preload()
+        newborn.flush()  # what a module printed while it was imported is not for each child to repeat
+        gc.freeze()  # a collection in a child would otherwise copy every page of what is shared
+        self._nursery = Nursery(self._emit, self._selector, entry, plan.groups, plan.descriptors)
+        sock.setblocking(False)
+        self._selector.register(sock, selectors.EVENT_READ, self._listen)
+        self._selector.register(self._bell, selectors.EVENT_READ, self._wake)
+
+    def serve(self) -> None:
+        """Work until there is nothing to do any more."""
+        # Beside the socket's end: a copy of it in some other child of the supervisor would keep it open.
+        linux.set_parent_death_signal(signal.SIGUSR1)
+        self._wake()
+        while not self._finished():
+            for key, _ in self._selector.select(self._patience()):
+                key.data()
+            self._nursery.reap()
+            if self._nursery.hungry:
+                self._nursery.step()  # one a turn, so that ends and output are not held up by many
+            self._flush()
+        self._leave()
+
+    def _hang_bell(self) -> int:
+        """Have signals wake the loop; return the descriptor to watch."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        for number in (signal.SIGCHLD, signal.SIGUSR1):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        return reading
+
+    def _preload(self) -> None:
+        for name in self._plan.preload:
+            try:
+                importlib.import_module(name)
+            except (Exception, SystemExit) as error:
+                self._note(f"cannot preload {name!r}: {error!r}")
+        if len(os.listdir("/proc/self/task")) > 1:
+            self._note(f"preloading {list(self._plan.preload)} started threads, which children will not have")
+
+    def _patience(self) -> float | None:
+        if self._nursery.hungry:
+            return 0
+        waits = [self._nursery.patience()]
+        if self._overdue is not None:
+            waits.append(max(0.0, self._overdue - time.monotonic()))
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _finished(self) -> bool:
+        if self._overdue is None:
+            return False
+        return (self._nursery.empty and (self._lost or not self._outbox)) or time.monotonic() >= self._overdue
+
+    def _wake(self) -> None:
+        """Answer a signal: the dead are looked for in each turn, a lost supervisor only here."""
+        try:
+            while os.read(self._bell, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        if os.getppid() != self._plan.supervisor:
+            self._lose()
+
+    def _listen(self) -> None:
+        data = protocol.receive(self._sock)
+        if data is None:
+            self._lose()
+            return
+        for message in self._decoder.feed(data):
+            self._obey(message)
+
+    def _obey(self, message: list[Any]) -> None:
+        match message:
+            case [protocol.CREATE, pid, incarnation, birth, env, cwd, memory]:
+                self._nursery.add(Request(Key(pid, incarnation), birth, env, cwd, memory))
+            case [protocol.DELETE, pid, incarnation]:
+                self._nursery.delete(Key(pid, incarnation))
+            case [protocol.GRANT, pid, incarnation, count]:
+                self._nursery.grant(Key(pid, incarnation), count)
+            case [protocol.CLOSE]:
+                self._end()
+            case _:
+                raise ValueError(f"not a request: {message!r:.200}")
+
+    def _end(self) -> None:
+        if self._overdue is None:
+            self._overdue = time.monotonic() + ENDING
+        self._nursery.end_all()
+
+    def _lose(self) -> None:
+        """The supervisor is gone: nobody is left to tell anything."""
+        if not self._lost:
+            self._lost = True
+            self._selector.unregister(self._sock)
+            self._end()
+
+    def _emit(self, event: Event) -> None:
+        if not self._lost:
+            self._outbox.put(protocol.event_frame(event))
+
+    def _note(self, text: str) -> None:
+        self._outbox.put(protocol.frame(protocol.NOTE, text))
+
+    def _flush(self) -> None:
+        if self._lost:
+            return
+        before = bool(self._outbox)
+        try:
+            self._outbox.flush(self._sock.send)
+        except ConnectionError:
+            self._lose()
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
+        if before and self._selector.get_key(self._sock).events != wanted:
+            self._selector.modify(self._sock, wanted, self._listen)
+
+    def _leave(self) -> None:
+        """Give back what is not a process."""
+        until = time.monotonic() + 1.0
+        while (self._plan.groups.tidy() | self._plan.groups.close()) and time.monotonic() < until:
+            time.sleep(0.01)  # the kernel empties a control group a moment after its last process
+        if self._lost and self._plan.state_dir:
+            shutil.rmtree(self._plan.state_dir, ignore_errors=True)

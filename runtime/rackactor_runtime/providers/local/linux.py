@@ -1,0 +1,102 @@
+"""The few Linux calls that Python has no word for: prctl, close_range, and the fields of /proc.
+
+Everything here is a plain function over one system call or one file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+from typing import NamedTuple
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+_SYS_CLOSE_RANGE = 436  # the same number on every architecture
+_HIGHEST = 0xFFFFFFFF
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+_name = _libc["prctl"]  # a function of its own, for the one option that takes a text
+_name.argtypes = [ctypes.c_int, ctypes.c_char_p]
+_libc.syscall.restype = ctypes.c_long
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def set_parent_death_signal(signum: int) -> None:
+    """Have the kernel send `signum` to this process when the thread that made it ends."""
+    _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def become_subreaper() -> None:
+    """Make the orphans among this process's descendants its own children, as init would."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_name(name: str) -> None:
+    """Set what `ps` and `top` show (15 bytes of it)."""
+    _name(_PR_SET_NAME, name.encode()[:15])
+
+
+def close_from(first: int, keep: int = -1) -> None:
+    """Close every descriptor from `first` on, but `keep`, at a cost that no descriptor limit enters into."""
+    if keep < first:
+        _close_range(first, _HIGHEST)
+        return
+    if keep > first:
+        _close_range(first, keep - 1)
+    _close_range(keep + 1, _HIGHEST)
+
+
+def _close_range(first: int, last: int) -> None:
+    done = _libc.syscall(ctypes.c_long(_SYS_CLOSE_RANGE), ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(0))
+    if done == 0:
+        return
+    # Linux before 5.9, or a sandbox that refuses what it does not know: ask which are open.
+    for name in os.listdir("/proc/self/fd"):
+        if first <= int(name) <= last:
+            try:
+                os.close(int(name))
+            except OSError as error:  # the directory's own descriptor
+                if error.errno != errno.EBADF:
+                    raise
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit on open files to the hard one, and return what the soft one was."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft
+
+
+class Stat(NamedTuple):
+    """What is of use here in /proc/<pid>/stat."""
+
+    state: str
+    ppid: int
+    session: int
+    #: Clock ticks after boot: with the pid, it names one life of a process.
+    started: int
+
+
+def read_stat(ospid: int) -> Stat | None:
+    """Return the state of a process, or None when there is none of that number."""
+    try:
+        with open(f"/proc/{ospid}/stat", "rb") as file:
+            return parse_stat(file.read())
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def parse_stat(line: bytes) -> Stat:
+    """Parse a line of /proc/<pid>/stat. The name in it may hold spaces and brackets of its own."""
+    fields = line[line.rindex(b")") + 2 :].split()
+    return Stat(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))

@@ -1,0 +1,307 @@
+"""The fork server's children: forking them, reading what they say, and burying them.
+
+A child's end is told when three things are over, in this order: it has been reaped, nothing that it
+had started is left, and its last output is read. Whatever it started is found as an orphan (see
+`tree`); a look for orphans is made once for each batch of deaths, whatever their number.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..base import Created, CreateFailed, Ended, Event, Key, Output
+from . import newborn, tree
+from .cgroup import MemoryGroup, MemoryGroups
+from .output import Pipes
+
+#: Seconds that the processes left behind by a dead child may take to die before its end is told anyway.
+PATIENCE = 5.0
+#: Seconds between two looks while something that was killed is not gone.
+_LOOK_AGAIN = 0.1
+#: Looks at new orphans in one go, before other work is let in: ends the race with a chain of forks.
+_CHASES = 64
+
+
+class Request(NamedTuple):
+    """An order as it reaches the fork server: the birth still packed."""
+
+    key: Key
+    birth: bytes
+    env: dict[str, str]
+    cwd: str | None
+    memory: int | None
+
+
+@dataclass(eq=False)
+class Child:
+    """One process that this server has forked."""
+
+    key: Key
+    ospid: int
+    pipes: Pipes
+    group: MemoryGroup | None
+    deleted: bool = False
+    #: Wait status, when it has ended.
+    status: int = 0
+    #: When its end is told even if something of it is left.
+    overdue: float = 0.0
+
+
+class Nursery:
+    """All children of one fork server.
+
+    Args:
+        emit: told each event, in order.
+        selector: where the children's pipes are registered, with `hear` as the data of each key.
+        entry: runs a child's program, or says why none can be run.
+        groups: makes memory control groups.
+        descriptors: the soft limit on open files that children get.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        selector: selectors.BaseSelector,
+        entry: newborn.Entry | str,
+        groups: MemoryGroups,
+        descriptors: int,
+    ) -> None:
+        self._emit = emit
+        self._selector = selector
+        self._entry = entry
+        self._groups = groups
+        self._descriptors = descriptors
+        self._queue: deque[Request] = deque()
+        self._alive: dict[int, Child] = {}  # by OS pid; exactly the children that are ours and not reaped
+        self._by_key: dict[Key, Child] = {}
+        self._dead: list[Child] = []  # reaped; what they started may not be gone yet
+        self._signals = frozenset(newborn.list_changed_signals())
+        self._orphans = False  # some were there at the last look
+        self._me = os.getpid()
+        # Of the whole path only the descriptor is sure: the directory may be moved.
+        self._home = os.open(".", os.O_PATH | os.O_DIRECTORY)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether `step` has work."""
+        return bool(self._queue)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left of any child."""
+        return not (self._queue or self._alive or self._dead or self._orphans)
+
+    def patience(self) -> float | None:
+        """Return the seconds after which `reap` should be called unasked, or None."""
+        return _LOOK_AGAIN if self._dead or self._orphans or self._groups.tidy() else None
+
+    def add(self, request: Request) -> None:
+        """Queue a child to be made."""
+        self._queue.append(request)
+
+    def step(self) -> None:
+        """Make the next child of the queue."""
+        request = self._queue.popleft()
+        try:
+            self._start(request)
+        except (OSError, ValueError, TypeError) as error:
+            self._emit(CreateFailed(request.key, str(error)))
+
+    def delete(self, key: Key) -> None:
+        """Kill a child; what it started follows when it has died."""
+        child = self._by_key.get(key)
+        if child is not None:
+            child.deleted = True
+            if child.ospid in self._alive:
+                tree.kill_all([child.ospid])
+            return
+        for request in self._queue:
+            if request.key == key:
+                self._queue.remove(request)
+                self._withdraw(request)
+                return
+
+    def grant(self, key: Key, count: int) -> None:
+        """Allow `count` more bytes of a child's output to be read."""
+        child = self._by_key.get(key)
+        if child is not None:
+            child.pipes.grant(count)
+
+    def end_all(self) -> None:
+        """Withdraw what is queued and kill what lives."""
+        while self._queue:
+            self._withdraw(self._queue.popleft())
+        for child in self._alive.values():
+            child.deleted = True
+        tree.kill_all(self._alive)
+
+    def reap(self) -> None:
+        """Take in the dead, end what they left behind, and tell the ends that are complete."""
+        if self._collect() or self._dead or self._orphans:
+            self._chase()
+            now = time.monotonic()
+            settled = [child for child in self._dead if not self._orphans or now >= child.overdue]
+            for child in settled:
+                self._dead.remove(child)
+                self._bury(child)
+
+    def _withdraw(self, request: Request) -> None:
+        self._emit(Ended(request.key, None, signal.SIGKILL, note="deleted before it was started"))
+
+    def _collect(self) -> bool:
+        """Reap; return whether anything was dead."""
+        found = False
+        while (dead := tree.reap()) is not None:
+            found = True
+            child = self._alive.pop(dead[0], None)
+            if child is not None:
+                child.status = dead[1]
+                child.overdue = time.monotonic() + PATIENCE
+                self._dead.append(child)
+        return found
+
+    def _chase(self) -> None:
+        """Kill orphans until none is left, or until those that are killed are only dying."""
+        killed: set[int] = set()
+        for _ in range(_CHASES):
+            orphans = tree.find_orphans(tree.list_children(), self._alive)
+            self._orphans = bool(orphans)
+            if orphans <= killed:
+                return
+            tree.kill_all(orphans)
+            killed |= orphans
+            self._collect()
+
+    def _bury(self, child: Child) -> None:
+        for stream, data in child.pipes.drain():
+            self._emit(Output(child.key, stream, data))
+        oom, note = self._close_group(child)
+        if self._orphans:
+            left = sorted(tree.find_orphans(tree.list_children(), self._alive))
+            note = f"killed, but not gone after {PATIENCE:g} s: OS processes {left}"
+        del self._by_key[child.key]
+        code = os.waitstatus_to_exitcode(child.status)
+        self._emit(Ended(child.key, code if code >= 0 else None, -code if code < 0 else None, oom, note))
+
+    def _close_group(self, child: Child) -> tuple[bool, str]:
+        """Remove a child's control group; return whether its limit ended the child, and what there is to say."""
+        if child.group is None:
+            return False, ""
+        kills = child.group.count_oom_kills()
+        self._groups.discard(child.group)
+        if not kills:
+            return False, ""
+        if os.WIFSIGNALED(child.status) and os.WTERMSIG(child.status) == signal.SIGKILL and not child.deleted:
+            return True, "the memory limit was reached"
+        return False, f"the memory limit ended {kills} of the processes that it had started"
+
+    def _start(self, request: Request) -> None:
+        """Fork one child.
+
+        Raises:
+            OSError, ValueError, TypeError: nothing was started; the text says why.
+        """
+        if isinstance(self._entry, str):
+            raise ValueError(self._entry)
+        check_environment(request.env)
+        group = None
+        fds: list[int] = []
+        try:
+            _enter(request.cwd)
+            fds += _make_pipe()
+            fds += _make_pipe()
+            if request.memory is not None:
+                group = self._groups.make(f"{request.key.pid}.{request.key.incarnation}", request.memory)
+            birth = newborn.Birth(
+                name=f"rack:{request.key.pid}.{request.key.incarnation}",
+                data=request.birth,
+                env=request.env,
+                entry=self._entry,
+                parent=self._me,
+                stdout=fds[1],
+                stderr=fds[3],
+                signals=self._signals,
+                descriptors=self._descriptors,
+                memory=request.memory,
+                group=group,
+            )
+            ospid = _fork(birth)
+        except BaseException:
+            _close(fds)
+            if group is not None:
+                self._groups.discard(group)
+            raise
+        finally:
+            if request.cwd is not None:
+                os.fchdir(self._home)
+        _close(fds[1::2])
+        self._adopt(request.key, ospid, {fds[0]: 1, fds[2]: 2}, group)
+
+    def _adopt(self, key: Key, ospid: int, streams: dict[int, int], group: MemoryGroup | None) -> None:
+        pipes = Pipes(
+            streams,
+            lambda fd: self._selector.register(fd, selectors.EVENT_READ, lambda: self._hear(child, fd)),
+            self._selector.unregister,
+        )
+        child = Child(key, ospid, pipes, group)
+        self._alive[ospid] = self._by_key[key] = child
+        self._emit(Created(key, str(ospid)))
+
+    def _hear(self, child: Child, fd: int) -> None:
+        said = child.pipes.read(fd)
+        if said is not None:
+            self._emit(Output(child.key, *said))
+
+
+def check_environment(env: dict[str, str]) -> None:
+    """Raise ValueError for what cannot be an environment variable."""
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name:
+            raise ValueError(f"not a name of an environment variable: {name!r}")
+        if "\0" in value:
+            raise ValueError(f"the environment variable {name} holds a null character")
+
+
+def _enter(cwd: str | None) -> None:
+    """Go where the child shall be: the kernel's own judgement on the path, at no cost to the child."""
+    if cwd is None:
+        return
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise OSError(f"cannot enter directory {cwd!r}: {error.strerror}") from None
+
+
+def _make_pipe() -> tuple[int, int]:
+    try:
+        read, write = os.pipe()
+    except OSError as error:
+        raise OSError(f"cannot make a pipe for the output: {error.strerror}") from None
+    os.set_blocking(read, False)
+    return read, write
+
+
+def _fork(birth: newborn.Birth) -> int:
+    """Fork with those signals held whose disposition changes: one sent at once is kept for the child's own."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, birth.signals)
+    try:
+        ospid = os.fork()
+    except OSError as error:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, birth.signals)
+        raise OSError(f"cannot fork: {error.strerror}") from None
+    if ospid == 0:
+        newborn.live(birth)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, birth.signals)
+    return ospid
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

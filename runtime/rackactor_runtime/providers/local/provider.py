@@ -1,0 +1,308 @@
+"""The supervisor's side of the fork server: the provider port, and what to do when that server dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..base import Created, CreateFailed, Ended, Event, Key, Order, Vital
+from . import forkserver, linux, protocol, tree
+from .cgroup import MemoryGroups, make_name
+from .newborn import Entry
+
+_log = logging.getLogger(__name__)
+
+#: Reads of the fork server's socket in one call of `events`.
+_READS = 16
+#: Seconds that the processes of a dead fork server may take to die before their end is told anyway.
+_PATIENCE = 5.0
+#: The same for one that had to be killed by `close`.
+_LAST_PATIENCE = 1.0
+_DIED = "the local provider's fork server died"
+
+
+class LocalProvider:
+    """Start, watch and destroy processes of this host.
+
+    Make it before the process has any thread, ZeroMQ context or LMDB environment: it forks. While it
+    lives its maker is a subreaper, and must start no process of its own with a session of its own
+    (`start_new_session=True`): should the fork server die, that is how what it leaves is recognised.
+
+    Args:
+        settings: `preload`: names of modules that the fork server imports before it serves.
+        state_dir: directory that is removed should this process die without `close`; "" for none.
+            After `close` it is the caller's to remove.
+        entry: runs a process's program: birth data in, exit code out. None: the agent's.
+    """
+
+    name = "local"
+    #: Fork servers of this process: one must not take another for what a dead one left.
+    _servers: set[int] = set()
+
+    def __init__(self, settings: Mapping[str, Any], state_dir: str, *, entry: Entry | None = None) -> None:
+        self._decoder = protocol.Decoder()
+        self._outbox = protocol.Outbox()
+        self._live: dict[Key, int | None] = {}  # the OS pid, once known
+        self._ready: list[Event] = []
+        #: What the fork server had to say that belongs to no process, such as a module that it could not preload.
+        self.notes: list[str] = []
+        self._groups = MemoryGroups(make_name())
+        self._overdue: float | None = None  # the fork server is gone: when to wait no longer for its orphans
+        self._over = False  # and nothing of it is left
+        self._closing = False
+        self._closed = False
+        linux.become_subreaper()
+        self._strangers = {(ospid, stat.started) for ospid, stat in _look_at_children()}
+        plan = forkserver.Plan(
+            state_dir=_check_state_dir(state_dir),
+            preload=tuple(settings.get("preload", ())),
+            entry=entry,
+            supervisor=os.getpid(),
+            descriptors=linux.raise_descriptor_limit(),
+            groups=self._groups,
+        )
+        self._sock, self._server = _start(plan)
+        self._servers.add(self._server)
+        # One descriptor stands for all: the socket's readability, its writability while something waits
+        # for it, and the bell, which is rung for events that do not come over the socket.
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll = select.epoll()
+        self._epoll.register(self._bell, select.EPOLLIN)
+        self._epoll.register(self._sock, select.EPOLLIN)
+        self._writing = False
+
+    def fds(self) -> Sequence[int]:
+        """Return the descriptors whose readability means that `events()` has something."""
+        return () if self._closed else (self._epoll.fileno(),)
+
+    def create(self, order: Order) -> None:
+        """Begin to make a process.
+
+        Raises:
+            ValueError: there is one of that key already.
+        """
+        if order.key in self._live:
+            raise ValueError(f"{order.key} exists")
+        self._live[order.key] = None
+        if self._closed or self._overdue is not None:
+            self._tell(CreateFailed(order.key, "the provider is closed" if self._closed else _DIED))
+            return
+        try:
+            self._send(protocol.create_frame(order))
+        except (TypeError, ValueError, OverflowError) as error:
+            self._tell(CreateFailed(order.key, f"cannot pass on the order: {error}"))
+
+    def delete(self, key: Key) -> None:
+        """Begin to destroy a process and all it started. Idempotent."""
+        if key in self._live:
+            self._send(protocol.frame(protocol.DELETE, *key))
+
+    def examine(self, key: Key) -> Vital:
+        """Look at a process from outside."""
+        if key not in self._live:
+            return Vital.GONE
+        ospid = self._live[key]
+        if ospid is None:
+            return Vital.UNKNOWN
+        stat = linux.read_stat(ospid)
+        # Another parent: its number has passed to a stranger.
+        if stat is None or stat.state in "ZX" or stat.ppid != self._server:
+            return Vital.GONE
+        return Vital.STOPPED if stat.state in "Tt" else Vital.RUNNING
+
+    def grant_output(self, key: Key, count: int) -> None:
+        """Allow `count` more bytes of a process's output to be read.
+
+        Raises:
+            ValueError: `count` is negative.
+        """
+        if count < 0:
+            raise ValueError(f"a grant of {count} bytes")
+        if key in self._live:
+            self._send(protocol.frame(protocol.GRANT, *key, count))
+
+    def events(self) -> list[Event]:
+        """Return what happened since the last call, in order; never blocks."""
+        if not self._closed:
+            self._turn()
+        events, self._ready = self._ready, []
+        return events
+
+    def close(self, timeout: float) -> None:
+        """End the fork server with all its processes, and give everything back. Idempotent.
+
+        What ended thereby is still told by `events`.
+        """
+        if self._closed:
+            return
+        until = time.monotonic() + timeout
+        self._closing = True
+        self._send(protocol.frame(protocol.CLOSE))
+        while not self._over and (left := until - time.monotonic()) > 0:
+            self._epoll.poll(left)
+            self._turn()
+        if not self._over:
+            _log.warning("the fork server did not end within %g s: killed", timeout)
+            self._lose(_LAST_PATIENCE)
+        while not self._over:
+            self._mourn()
+            time.sleep(0.001)
+        self._closed = True
+        self._epoll.close()
+        self._sock.close()
+        os.close(self._bell)
+
+    def _tell(self, event: Event) -> None:
+        """Add an event that does not come over the socket."""
+        self._live.pop(event.key, None)
+        self._ready.append(event)
+        if not self._closed:
+            os.eventfd_write(self._bell, 1)
+
+    def _send(self, data: bytes) -> None:
+        if self._overdue is None and not self._closed:
+            self._outbox.put(data)
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self._outbox.flush(self._sock.send)
+        except ConnectionError:
+            self._outbox = protocol.Outbox()  # reading will tell; what it had still said comes first
+        writing = bool(self._outbox)
+        if writing != self._writing:
+            self._writing = writing
+            self._epoll.modify(self._sock, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
+
+    def _turn(self) -> None:
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            pass
+        if self._overdue is None:
+            self._flush()
+            self._hear()
+        if self._overdue is not None and not self._over:
+            self._mourn()
+
+    def _hear(self) -> None:
+        for _ in range(_READS):
+            data = protocol.receive(self._sock)
+            if data is None:
+                self._lose(_PATIENCE)
+            if not data:
+                return
+            for message in self._decoder.feed(data):
+                if message[0] == protocol.NOTE:
+                    self.notes.append(message[1])
+                    _log.warning("fork server: %s", message[1])
+                else:
+                    self._accept(protocol.read_event(message))
+
+    def _accept(self, event: Event) -> None:
+        if event.key not in self._live:
+            return  # its end was told
+        match event:
+            case Created():
+                self._live[event.key] = int(event.instance)
+            case Ended() | CreateFailed():
+                del self._live[event.key]
+        self._ready.append(event)
+
+    def _lose(self, patience: float) -> None:
+        """The fork server is gone, or dying: from now on its orphans are this process's children."""
+        if self._overdue is None:
+            self._epoll.unregister(self._sock)
+        if self._server:
+            tree.kill_all([self._server])  # a server without its socket is of no use to anybody
+        self._overdue = time.monotonic() + patience
+
+    def _mourn(self) -> None:
+        """Do, without waiting, what remains of a fork server's work, and tell the ends when it is done.
+
+        Its children die with it by their parent death signal; what they had started comes to us.
+        """
+        assert self._overdue is not None
+        orphans = self._find_orphans()
+        tree.kill_all(orphans)
+        for ospid in orphans:
+            _try_reap(ospid)
+        # The order matters: once the fork server is reaped all its children are ours, and are seen by a new look.
+        if self._server and _try_reap(self._server):
+            self._servers.discard(self._server)
+            self._server = 0
+        if not self._server:
+            orphans = self._find_orphans()
+        if time.monotonic() < self._overdue and (self._server or orphans or self._groups.close()):
+            os.eventfd_write(self._bell, 1)
+            return
+        self._over = True
+        note = "the provider was closed" if self._closing else _DIED
+        if orphans:
+            note += f"; killed, but not gone: OS processes {sorted(orphans)}"
+        for key in list(self._live):
+            self._tell(Ended(key, None, signal.SIGKILL, note=note))
+
+    def _find_orphans(self) -> set[int]:
+        session = os.getsid(0)
+        return {
+            ospid
+            for ospid, stat in _look_at_children()
+            if stat.session != session and (ospid, stat.started) not in self._strangers and ospid not in self._servers
+        }
+
+
+def _look_at_children() -> list[tuple[int, linux.Stat]]:
+    looks = ((ospid, linux.read_stat(ospid)) for ospid in tree.list_children())
+    return [(ospid, stat) for ospid, stat in looks if stat is not None]
+
+
+def _try_reap(ospid: int) -> bool:
+    """Return whether a child of this process is reaped."""
+    try:
+        return os.waitpid(ospid, os.WNOHANG)[0] == ospid
+    except ChildProcessError:
+        return True  # by somebody else in this process
+
+
+def _check_state_dir(path: str) -> str:
+    """Return the absolute path of what shall be removed.
+
+    Raises:
+        ValueError: nobody can mean to have it removed.
+    """
+    if not path:
+        return ""
+    path = os.path.abspath(path)
+    if path in (os.path.abspath(os.sep), os.path.expanduser("~"), os.getcwd()):
+        raise ValueError(f"not a directory of a group's own: {path!r}")
+    return path
+
+
+def _start(plan: forkserver.Plan) -> tuple[socket.socket, int]:
+    """Fork the fork server; return our end of the socket to it, and its pid."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    # Held until it has handlers of its own: a Ctrl-C in between is for us alone.
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        server = os.fork()
+        if server == 0:
+            forkserver.main(theirs, plan)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+    ours.setblocking(False)
+    return ours, server

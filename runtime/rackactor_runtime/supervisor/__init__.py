@@ -1,0 +1,1 @@
+"""The supervisor of a group: pid 1, RACK's rack-proxy."""

@@ -1,0 +1,72 @@
+"""The supervisor is an actor: events come in as messages, and what it wants done goes out as messages.
+
+So its whole behaviour can be driven without a socket: hand it events, and look at what it sends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from thespian.actors import Actor, ActorAddress
+
+from rackactor_runtime.supervisor.decisions.calls import Calls
+from rackactor_runtime.supervisor.decisions.core import Core
+from rackactor_runtime.supervisor.decisions.messages import (
+    Called,
+    Event,
+    Examined,
+    InstanceCreated,
+    InstanceEnded,
+    Joined,
+    OwnerGone,
+)
+
+#: Where effects go: the shell carries them out.
+WORLD = ActorAddress("world")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """An event, and when it happened: monotonic and since the epoch, seconds."""
+
+    event: Event
+    now: float
+    wall: float
+
+
+class Supervisor(Actor):  # type: ignore[misc]
+    """pid 1 of a group: adopts, reaps, routes, and ends what has to be ended."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__()
+        self.core = core
+        self._calls = Calls(core)
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+        """Take a `Timed` event; send each effect to `WORLD`."""
+        core = self.core
+        core.now, core.wall = message.now, message.wall
+        self._handle(message.event)
+        self._calls.check_starts()
+        effects, core.effects = core.effects, []
+        for effect in effects:
+            self.send(WORLD, effect)
+
+    def _handle(self, event: Event) -> None:
+        core = self.core
+        match event:
+            case Called():
+                self._calls.handle(event)
+            case Joined(pid, os_pid, key):
+                core.joined(pid, os_pid, key)
+            case InstanceCreated(life, instance):
+                core.created(life, instance)
+            case InstanceEnded():
+                core.instance_ended(event)
+            case Examined(life, vital):
+                core.examined(life, vital)
+            case OwnerGone(reason):
+                core.end(reason)
+            case _:
+                core.tick()

@@ -1,0 +1,1 @@
+"""What a supervisor decides: pure, with events in, effects out, and time as an argument."""

@@ -1,0 +1,332 @@
+"""The system calls: what a member may ask of its supervisor, each a small method named after it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rackactor.errors import InvalidCall, NotAllowed, NoSuchProcess, RackError
+from rackactor.signals import parse_signal, signal_name
+from rackactor.status import State
+from rackactor_runtime.supervisor.decisions.core import INIT, Core
+from rackactor_runtime.supervisor.decisions.exits import Ending
+from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
+from rackactor_runtime.supervisor.decisions.table import Process
+from rackactor_runtime.supervisor.decisions.waits import Waiter
+
+#: Children of one fork call at the most.
+MAX_FORK = 10_000
+_KINDS = ("actor", "function", "command")
+_ORPHANS = ("kill", "adopt", "detach")
+
+
+class Calls:
+    """Carry out system calls on a core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._starts: list[tuple[int, int, tuple[int, ...], int]] = []
+        self._ops: dict[str, Callable[[Process, Called], None]] = {
+            name.removeprefix("op_"): getattr(self, name) for name in dir(self) if name.startswith("op_")
+        }
+
+    def handle(self, call: Called) -> None:
+        """Carry out a call; a refusal goes back to the caller by name."""
+        caller = self._core.table.get(call.pid)
+        if caller is None or not caller.alive:
+            return
+        try:
+            op = self._ops.get(call.op)
+            if op is None:
+                raise InvalidCall(f"there is no system call {call.op!r}")
+            op(caller, call)
+        except RackError as error:
+            self._refuse(call, type(error).__name__, str(error))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._refuse(call, "InvalidCall", f"{call.op}: bad arguments ({type(error).__name__}: {error})")
+
+    def _refuse(self, call: Called, name: str, message: str) -> None:
+        self._core.effects.append(Reply(call.pid, call.rid, False, {"type": name, "message": message}))
+
+    def _reply(self, call: Called, fields: dict[str, Any] | None = None, blobs: Sequence[Any] = ()) -> None:
+        if call.rid:
+            self._core.effects.append(Reply(call.pid, call.rid, True, fields or {}, blobs))
+
+    # -- fork ------------------------------------------------------------------------------------------
+
+    def op_fork(self, caller: Process, call: Called) -> None:
+        """Write down the intents of n processes; they begin at once."""
+        core, args = self._core, call.args
+        if core.ending:
+            raise NotAllowed(f"the group is ending: {core.ending}")
+        n = _integer(args["n"], "n", 1, MAX_FORK)
+        kind, on_orphan = args["kind"], args.get("on_orphan", "kill")
+        _one_of(kind, "kind", _KINDS)
+        _one_of(on_orphan, "on_orphan", _ORPHANS)
+        deadline = _seconds(args.get("deadline"), "deadline")
+        if on_orphan == "detach" and deadline is None:
+            raise InvalidCall('on_orphan="detach" needs a deadline=: nothing else would ever end the process')
+        if len(call.blobs) != 1 + n and len(call.blobs) != 2:
+            raise InvalidCall(f"a fork of {n} carries the target and 1 or {n} sets of arguments")
+        named = args.get("global_name")
+        if named and named in core.names:
+            self._reply(call, {"pids": [core.names[named]], "existing": True})
+            return
+        core.intensity.admit(n, core.now)
+        pids = [core.table.next_pid() for _ in range(n)]
+        pgid = pids[0] if caller.external else caller.pgid
+        for index, pid in enumerate(pids):
+            self._fork_one(caller, call, pid, pgid, index, deadline)
+        if named:
+            core.names[named] = pids[0]
+        self._reply(call, {"pids": pids, "pgid": pgid})
+
+    def _fork_one(
+        self, caller: Process, call: Called, pid: int, pgid: int, index: int, deadline: float | None
+    ) -> None:
+        core, args = self._core, call.args
+        name = args.get("name") or f"process-{pid}"
+        record = Process(
+            pid=pid,
+            ppid=caller.pid,
+            pgid=pgid,
+            name=str(name),
+            kind=args["kind"],
+            what=str(args.get("what", "")),
+            created=core.wall,
+            on_orphan=args.get("on_orphan", "kill"),
+        )
+        if deadline is not None:
+            record.deadline = core.now + deadline
+        arguments = call.blobs[1 + index] if len(call.blobs) > 2 else call.blobs[1]
+        record.correspondents.add(caller.pid)
+        welcome = {"kind": record.kind, "stdin": bool(args.get("stdin")), "words": args.get("words")}
+        order = {"welcome": welcome, "env": args.get("env"), "cwd": args.get("cwd"), "memory": args.get("memory")}
+        core.fork(order, record, (call.blobs[0], arguments))
+
+    def op_started(self, caller: Process, call: Called) -> None:
+        """Answer when k of these processes have come up, or cannot any more."""
+        pids = tuple(call.args["pids"])
+        self._starts.append((call.pid, call.rid, pids, _integer(call.args["count"], "count", 1, len(pids))))
+        self.check_starts()
+
+    def check_starts(self) -> None:
+        """Answer the `started` calls whose time has come."""
+        for start in list(self._starts):
+            pid, rid, pids, count = start
+            states = {p: self._state(p) for p in pids}
+            up = sum(1 for came_up, _ in states.values() if came_up)
+            possible = up + sum(1 for came_up, alive in states.values() if alive and not came_up)
+            if up >= count or possible < count:
+                self._starts.remove(start)
+                up_pids = [p for p, (came_up, _) in states.items() if came_up]
+                self._core.effects.append(Reply(pid, rid, True, {"up": up_pids}))
+
+    def _state(self, pid: int) -> tuple[bool, bool]:
+        """Return (has come up, lives)."""
+        record = self._core.table.get(pid) or self._core.table.past(pid)
+        if record is None:
+            return False, False
+        return record.started is not None and (record.alive or _ran(record)), record.alive
+
+    # -- wait --------------------------------------------------------------------------------------------
+
+    def op_wait(self, caller: Process, call: Called) -> None:
+        """Wait for the end of a process, of one of several, or of any child (no pids)."""
+        targets = tuple(_integer(pid, "pid", 1, 1 << 32) for pid in call.args.get("pids", ()))
+        hang = bool(call.args.get("hang", True))
+        if caller.kind == "operator" and targets:
+            past = self._core.table.past(targets[0])
+            if past is not None and past.status is not None:
+                self._core.answer_wait(call.pid, call.rid, past, reap=False)
+                return
+        found = self._core.waits.begin(Waiter(call.pid, call.rid, targets), hang=hang)
+        if found is not None:
+            orphan = caller.kind == "operator" and found.ppid == INIT
+            self._core.answer_wait(call.pid, call.rid, found, reap=True)
+            if orphan:
+                self._core.table.reap(found)
+        elif not hang:
+            self._reply(call, {"pid": 0})
+
+    def op_cancel(self, caller: Process, call: Called) -> None:
+        """Withdraw a call that timed out."""
+        rid = call.args["rid"]
+        self._core.waits.cancel(call.pid, rid)
+        self._starts = [start for start in self._starts if start[:2] != (call.pid, rid)]
+
+    # -- kill ------------------------------------------------------------------------------------------
+
+    def op_kill(self, caller: Process, call: Called) -> None:
+        """Send a signal to processes: pids, 0 (the whole group), -pgid (a process group)."""
+        sig = parse_signal(call.args["signal"])
+        targets: list[Process] = []
+        missing: list[int] = []
+        for pid in call.args["pids"]:
+            found = self._targets(_integer(pid, "pid", -(1 << 32), 1 << 32))
+            targets.extend(found)
+            if not found:
+                missing.append(pid)
+        if sig != 0:
+            for record in targets:
+                self._may_signal(record, sig, len(targets) == 1)
+            for record in targets:
+                if not (record.external and sig == signal.SIGKILL):
+                    self._core.signal(record, sig, call.pid)
+        if missing:
+            names = ", ".join(str(pid) for pid in missing)
+            raise NoSuchProcess(f"no living process {names} in this group")
+        self._reply(call)
+
+    def _targets(self, pid: int) -> list[Process]:
+        table = self._core.table
+        if pid == 0:
+            return [record for record in table if record.alive and record.kind != "operator"]
+        if pid < 0:
+            return [record for record in table.members(-pid) if record.alive and record.kind != "operator"]
+        record = table.get(pid)
+        return [record] if record is not None and record.alive else []
+
+    def _may_signal(self, record: Process, sig: int | str, alone: bool) -> None:
+        if sig in (signal.SIGSTOP, signal.SIGTSTP) and record.kind != "command":
+            raise InvalidCall(
+                f"{signal_name(sig)} would stop the agent of process {record.pid} together with its {record.kind};"
+                " only a command can be stopped"
+            )
+        if alone and record.external and sig == signal.SIGKILL:
+            raise NotAllowed(f"process {record.pid} was not started by the group; end it, or the group, instead")
+
+    # -- ends --------------------------------------------------------------------------------------------
+
+    def op_exit(self, caller: Process, call: Called) -> None:
+        """Say how the target ended; the instance ends next."""
+        caller.report = {
+            key: call.args[key] for key in ("how", "code", "signal", "evidence") if call.args.get(key) is not None
+        }
+        caller.result = tuple(call.blobs)
+        if caller.state is State.RUNNING:
+            caller.state = State.STOPPING
+        if caller.kill_at is None and not caller.external:
+            caller.kill_at = self._core.now + self._core.settings.grace
+        self._reply(call)
+        if caller.external:
+            self._core.gone(caller, Ending(call.args.get("code", 0), None))
+
+    def op_spare_children(self, caller: Process, call: Called) -> None:
+        """Let the caller's children outlive it (Thespian's exit request that is not recursive)."""
+        for child in self._core.table.children(caller.pid):
+            if child.on_orphan == "kill":
+                child.on_orphan = "adopt"
+        self._reply(call)
+
+    def op_end(self, caller: Process, call: Called) -> None:
+        """End the group; the answer comes when everything is gone."""
+        if caller.kind not in ("script", "operator"):
+            raise NotAllowed("only the program that made the group, or its command line, may end it")
+        self._core.end_callers.append((call.pid, call.rid))
+        if self._core.ending:
+            return
+        self._core.end(str(call.args.get("reason") or f"ended by process {call.pid}"))
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def op_ps(self, caller: Process, call: Called) -> None:
+        """List the processes."""
+        rows = [record.row() for record in self._core.table if record.kind != "operator"]
+        wanted = call.args.get("pids")
+        if wanted:
+            rows = [row for row in rows if row["pid"] in wanted]
+        self._reply(call, {"processes": rows})
+
+    def op_why(self, caller: Process, call: Called) -> None:
+        """Tell everything that is known of a process, living or ended."""
+        pid = _integer(call.args["pid"], "pid", 1, 1 << 32)
+        record = self._core.table.get(pid) or self._core.table.past(pid)
+        if record is None:
+            raise NoSuchProcess(f"this group never had a process {pid}, or has forgotten it")
+        signals = [[sent.at, sent.sender, sent.signal] for sent in record.sent]
+        self._reply(call, {"process": record.row(), "signals": signals})
+
+    def op_group(self, caller: Process, call: Called) -> None:
+        """Tell about the group itself."""
+        core = self._core
+        living = sum(1 for record in core.table if record.alive and not record.external)
+        fields = {"gid": core.gid, "name": core.name, "epoch": core.epoch, "processes": living, "ending": core.ending}
+        self._reply(call, {**fields, "detached": core.detached})
+
+    def op_lookup(self, caller: Process, call: Called) -> None:
+        """Find the process that has a global name."""
+        self._reply(call, {"pid": self._core.names.get(call.args["name"], 0)})
+
+    def op_dead_letters(self, caller: Process, call: Called) -> None:
+        """Begin or stop to handle dead letters."""
+        handlers = [pid for pid in self._core.dead_letters if pid != caller.pid]
+        if call.args.get("enable", True):
+            handlers.append(caller.pid)
+        self._core.dead_letters = handlers
+        self._reply(call)
+
+    def op_dead_letter_handlers(self, caller: Process, call: Called) -> None:
+        """Tell who handles dead letters."""
+        self._reply(call, {"pids": self._core.dead_letters})
+
+    def op_detach(self, caller: Process, call: Called) -> None:
+        """Let the group outlive the program that made it: its processes belong to the supervisor then."""
+        if caller.kind != "script":
+            raise NotAllowed("only the program that made the group may detach it")
+        if self._core.deadline_at is None:
+            raise InvalidCall("a detached group needs a deadline: nothing else would ever end it")
+        self._core.detached = True
+        for child in self._core.table.children(caller.pid):
+            child.on_orphan = "adopt"
+        self._reply(call)
+
+    # -- direct connections ---------------------------------------------------------------------------
+
+    def op_introduce(self, caller: Process, call: Called) -> None:
+        """Introduce the caller to a process that it talks to a lot."""
+        other = self._core.table.get(call.args["pid"])
+        if not self._core.settings.direct or other is None or not other.alive or other.started is None:
+            return
+        other.correspondents.add(caller.pid)
+        caller.correspondents.add(other.pid)
+        fields = {"pid": caller.pid, "incarnation": caller.incarnation, "key": caller.key}
+        self._core.effects.append(Notify(other.pid, "listen", fields))
+
+    def op_listening(self, caller: Process, call: Called) -> None:
+        """Tell the other one of an introduction where to connect."""
+        other = self._core.table.get(call.args["pid"])
+        if other is None or not other.alive:
+            return
+        fields = {
+            "pid": caller.pid,
+            "incarnation": caller.incarnation,
+            "key": caller.key,
+            "endpoint": call.args["endpoint"],
+            "ticket": call.args["ticket"],
+        }
+        self._core.effects.append(Notify(other.pid, "meet", fields))
+
+
+def _ran(record: Process) -> bool:
+    return record.status is not None and record.status.cause not in ("boot-failed", "load-failed", "lost")
+
+
+def _integer(value: Any, name: str, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidCall(f"{name} is an integer from {low} to {high}, not {value!r}")
+    return value
+
+
+def _seconds(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise InvalidCall(f"{name} is a positive number of seconds, not {value!r}")
+    return float(value)
+
+
+def _one_of(value: Any, name: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InvalidCall(f"{name} is one of {', '.join(allowed)}, not {value!r}")

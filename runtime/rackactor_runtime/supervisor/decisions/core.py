@@ -1,0 +1,325 @@
+"""The life of the group's processes: from intent to exit status, and who goes with whom."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from rackactor.signals import Signal
+from rackactor.status import Cause, State
+from rackactor_runtime.providers.base import Key, Order, Vital
+from rackactor_runtime.supervisor.decisions.exits import Ending, verdict
+from rackactor_runtime.supervisor.decisions.messages import (
+    Create,
+    Delete,
+    Dismiss,
+    Effect,
+    Examine,
+    Finish,
+    InstanceEnded,
+    Notify,
+    Reply,
+    Welcome,
+)
+from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.decisions.spawning import Intensity
+from rackactor_runtime.supervisor.decisions.table import Process, Sent, Table
+from rackactor_runtime.supervisor.decisions.waits import Waits
+
+#: The supervisor's own pid.
+INIT = 1
+
+
+class Core:
+    """The state of a group and what happens to its processes.
+
+    Every method may append to `effects`; `now` (monotonic) and `wall` (since the epoch), seconds, are set by
+    whoever hands in an event.
+    """
+
+    def __init__(self, gid: str, name: str, settings: Settings, *, epoch: int = 1, owner_kind: str = "script") -> None:
+        self.gid = gid
+        self.name = name
+        self.settings = settings
+        self.epoch = epoch
+        self.table = Table(settings.history)
+        self.waits = Waits(self.table)
+        self.intensity = Intensity(settings.max_spawns, settings.spawn_period)
+        self.effects: list[Effect] = []
+        self.now = 0.0
+        self.wall = 0.0
+        self.tokens: dict[bytes, int] = {}
+        self.names: dict[str, int] = {}
+        self.dead_letters: list[int] = []
+        self.ending = ""
+        self.end_callers: list[tuple[int, int]] = []
+        self.farewell: list[dict[str, Any]] = []
+        self._end_kill_at: float | None = None
+        self._empty_since: float | None = None
+        self.detached = False
+        self.deadline_at: float | None = None
+
+    # -- births ---------------------------------------------------------------------------------------
+
+    def external(self, kind: str, token: bytes | None = None) -> Process:
+        """Enter a member that nobody forked: the script that makes the group, or a command line."""
+        pid = self.table.next_pid()
+        record = Process(
+            pid=pid, ppid=INIT, pgid=pid, name=kind, kind=kind, what="", created=self.wall, on_orphan="adopt"
+        )
+        record.birth = self._birth_of(record)
+        self.table.add(record)
+        if token is not None:
+            self.tokens[token] = pid
+        return record
+
+    def fork(self, order: dict[str, Any], record: Process, blobs: Sequence[Any]) -> None:
+        """Write the intent of a process down, then have the provider asked."""
+        token = secrets.token_bytes(24)
+        self.tokens[token] = record.pid
+        record.birth = self._birth_of(record)
+        record.birth.update(order["welcome"])
+        record.blobs = blobs
+        record.boot_by = self.now + self.settings.boot_timeout
+        self.table.add(record)
+        birth = {"pid": record.pid, "incarnation": record.incarnation, "token": token}
+        self.effects.append(
+            Create(Order(record.life, birth, order.get("env") or {}, order.get("cwd"), order.get("memory")))
+        )
+
+    def _birth_of(self, record: Process) -> dict[str, Any]:
+        return {
+            "gid": self.gid,
+            "group": self.name,
+            "pid": record.pid,
+            "ppid": record.ppid,
+            "pgid": record.pgid,
+            "incarnation": record.incarnation,
+            "name": record.name,
+            "heartbeat": self.settings.heartbeat,
+            "lease": self.settings.lease,
+            "pickle": self.settings.pickle,
+        }
+
+    def created(self, key: Key, instance: str) -> None:
+        """Learn that an instance exists."""
+        record = self._of(key)
+        if record is not None:
+            record.instance = instance
+            if record.state is State.NEW:
+                record.state = State.BOOTING
+
+    def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
+        """Welcome an agent whose token was good."""
+        record = self.table.get(pid)
+        if record is None or not record.alive:
+            return
+        record.started, record.heard, record.key = self.wall, self.now, key
+        record.boot_by = None
+        if record.external:
+            record.instance = str(os_pid)
+        if record.state in (State.NEW, State.BOOTING):
+            record.state = State.RUNNING
+        self.effects.append(Welcome(pid, record.birth, record.blobs))
+        record.birth, record.blobs = {}, ()
+        for held in record.held_signals:
+            self.effects.append(Notify(pid, "signal", held))
+        record.held_signals.clear()
+
+    # -- ends -----------------------------------------------------------------------------------------
+
+    def signal(self, record: Process, sig: Signal, sender: int, intent: Cause | None = None, words: str = "") -> None:
+        """Send a signal; SIGTERM starts the grace, SIGKILL is the provider's delete."""
+        record.sent.append(Sent(self.wall, sender, sig))
+        del record.sent[:-50]
+        if intent is not None and record.intent is None and record.report is None:
+            record.intent, record.intent_words = intent, words
+        if sig == signal.SIGKILL:
+            self._delete(record)
+            return
+        if sig == signal.SIGTERM and not record.external and record.kill_at is None:
+            record.kill_at = self.now + self.settings.grace
+            record.state = State.STOPPING if record.started is not None else record.state
+        fields = {"signal": sig, "sender": sender}
+        if record.started is None:
+            record.held_signals.append(fields)
+        else:
+            self.effects.append(Notify(record.pid, "signal", fields))
+
+    def _delete(self, record: Process) -> None:
+        if record.external:
+            self.gone(record, Ending(None, None))
+            return
+        record.state = State.STOPPING
+        record.kill_at = None
+        self.effects.append(Delete(record.life))
+
+    def instance_ended(self, event: InstanceEnded) -> None:
+        """Learn from the provider that an instance is gone: the process is a zombie now."""
+        record = self._of(event.key)
+        if record is None or not record.alive:
+            return
+        self.gone(record, Ending(event.code, event.signal, event.oom, event.note, event.fault, event.tail))
+
+    def gone(self, record: Process, ending: Ending) -> None:
+        """Turn a process into a zombie, tell everyone concerned, and see to its children."""
+        record.status = verdict(record, ending, self.wall)
+        record.state, record.ended = State.ZOMBIE, self.wall
+        record.kill_at = record.deadline = record.boot_by = None
+        self.tokens = {token: pid for token, pid in self.tokens.items() if pid != record.pid}
+        self.names = {name: pid for name, pid in self.names.items() if pid != record.pid}
+        self.dead_letters = [pid for pid in self.dead_letters if pid != record.pid]
+        self.waits.forget(record.pid)
+        self.effects.append(Dismiss(record.pid))
+        self._tell_end(record)
+        self._orphans(record)
+        self._answer_waits(record)
+        if record.kind == "script" and not self.detached:
+            self.end("the program that made the group has ended")
+
+    def _tell_end(self, record: Process) -> None:
+        why = str(record.status)
+        parent = self.table.get(record.ppid)
+        for pid in sorted(record.correspondents | {record.ppid}):
+            other = self.table.get(pid)
+            if other is not None and other.alive and other.started is not None:
+                other.correspondents.discard(record.pid)
+                self.effects.append(Notify(pid, "gone", {"pid": record.pid, "why": why}))
+        if parent is not None and parent.alive and parent.started is not None:
+            assert record.status is not None
+            fields = {"pid": record.pid, "incarnation": record.incarnation, "status": record.status.to_wire()}
+            self.effects.append(Notify(parent.pid, "child", fields))
+
+    def _orphans(self, dead: Process) -> None:
+        for child in self.table.children(dead.pid):
+            if child.state is State.ZOMBIE or child.on_orphan != "kill":
+                self.table.adopt(child, INIT)
+            elif not self.ending:
+                words = f"its parent, process {dead.pid}, has ended ({dead.status})"
+                self.signal(child, int(signal.SIGTERM), INIT, Cause.PARENT_DIED, words)
+            if child.state is State.ZOMBIE:
+                self.table.reap(child)
+
+    def _answer_waits(self, record: Process) -> None:
+        parent = self.table.get(record.ppid)
+        reaped = False
+        for waiter in self.waits.ended(record):
+            self.answer_wait(waiter.pid, waiter.rid, record, reap=False)
+            reaped = reaped or waiter.pid == record.ppid
+        if reaped or (parent is None and not self.detached) or record.kind == "operator":
+            self.table.reap(record)
+        for waiter, error in self.waits.hopeless():
+            fields = {"type": type(error).__name__, "message": str(error)}
+            self.effects.append(Reply(waiter.pid, waiter.rid, False, fields))
+
+    def answer_wait(self, pid: int, rid: int, record: Process, *, reap: bool) -> None:
+        """Tell a waiter how a process ended; the parent's wait reaps it."""
+        assert record.status is not None
+        fields = {"pid": record.pid, "status": record.status.to_wire()}
+        self.effects.append(Reply(pid, rid, True, fields, tuple(record.result)))
+        if reap and pid == record.ppid:
+            self.table.reap(record)
+
+    # -- silence and time --------------------------------------------------------------------------
+
+    def heard(self, pid: int, now: float) -> None:
+        """Take note that an agent has said something."""
+        record = self.table.get(pid)
+        if record is not None:
+            record.heard = now
+
+    def examined(self, key: Key, vital: Vital) -> None:
+        """Judge a silent agent by what the provider sees of its instance."""
+        record = self._of(key)
+        if record is None or not record.alive or record.started is None:
+            return
+        silent = self.now - record.heard
+        if vital is Vital.GONE or silent <= self.settings.lost_after:
+            return
+        if vital is Vital.RUNNING and silent <= self.settings.silence_limit:
+            return
+        words = f"its agent has not answered for {silent:.1f} s, and the provider says: {vital.value}"
+        self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
+
+    def tick(self) -> None:
+        """Do what is due."""
+        if self.deadline_at is not None and self.now >= self.deadline_at and not self.ending:
+            self.end("the group's deadline passed")
+        for record in self.table:
+            if record.alive:
+                self._tick(record)
+        if self.ending:
+            self._tick_ending()
+        elif self.detached:
+            self._tick_detached()
+
+    def _tick(self, record: Process) -> None:
+        if record.kill_at is not None and self.now >= record.kill_at:
+            self.signal(record, int(signal.SIGKILL), INIT)
+        elif record.deadline is not None and self.now >= record.deadline:
+            record.deadline = None
+            self.signal(record, int(signal.SIGTERM), INIT, Cause.DEADLINE, "its deadline passed")
+        elif record.boot_by is not None and self.now >= record.boot_by:
+            record.boot_by = None
+            words = f"its agent had not joined within {self.settings.boot_timeout:g} s"
+            self.signal(record, int(signal.SIGKILL), INIT, Cause.BOOT_FAILED, words)
+        elif record.started is not None and self.now - record.heard > self.settings.lost_after:
+            self._silent(record)
+
+    def _silent(self, record: Process) -> None:
+        if record.external:
+            if self.now - record.heard > self.settings.silence_limit or record.kind == "operator":
+                record.intent, record.intent_words = Cause.LOST, "it has not answered"
+                self.gone(record, Ending(None, None))
+        elif self.now - record.examined >= self.settings.heartbeat and record.state is not State.STOPPING:
+            record.examined = self.now
+            self.effects.append(Examine(record.life))
+
+    # -- the group's end -------------------------------------------------------------------------------
+
+    def end(self, reason: str) -> None:
+        """End every process, then the group."""
+        if self.ending:
+            return
+        self.ending = reason
+        self._end_kill_at = self.now + self.settings.end_grace
+        for record in self.table:
+            if record.alive and not record.external:
+                self.signal(record, int(signal.SIGTERM), INIT, Cause.GROUP_ENDED, f"the group ended: {reason}")
+        self._tick_ending()
+
+    def _tick_ending(self) -> None:
+        living = [record for record in self.table if record.alive and not record.external]
+        if living and self._end_kill_at is not None and self.now >= self._end_kill_at:
+            self._end_kill_at = None
+            for record in living:
+                self.signal(record, int(signal.SIGKILL), INIT)
+        if not living:
+            self._finish()
+
+    def _finish(self) -> None:
+        statuses = [[r.pid, r.status.to_wire()] for r in self.table if r.status is not None]
+        for pid, rid in self.end_callers:
+            self.effects.append(Reply(pid, rid, True, {"statuses": statuses}))
+        self.end_callers = []
+        for record in self.table:
+            if record.external and record.alive and record.started is not None:
+                self.effects.append(Notify(record.pid, "end", {"reason": self.ending}))
+        self.effects.append(Finish(self.ending))
+
+    def _tick_detached(self) -> None:
+        """End a detached group when nothing runs, and nobody has asked for what ended."""
+        if any(record.alive for record in self.table):
+            self._empty_since = None
+            return
+        if self._empty_since is None:
+            self._empty_since = self.now
+        waiting = any(record.state is State.ZOMBIE for record in self.table)
+        if not waiting or self.now - self._empty_since >= self.settings.linger:
+            self.end("its last process has ended")
+
+    def _of(self, key: Key) -> Process | None:
+        record = self.table.get(key.pid)
+        return record if record is not None and record.incarnation == key.incarnation else None

@@ -1,0 +1,146 @@
+"""What the supervisor hears (events) and what it wants done (effects)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rackactor_runtime.providers.base import Key, Order, Vital
+
+# -- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Joined:
+    """An agent presented its token."""
+
+    pid: int
+    os_pid: int
+    key: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Called:
+    """A member made a system call."""
+
+    pid: int
+    rid: int
+    op: str
+    args: dict[str, Any]
+    blobs: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class InstanceCreated:
+    """The provider has made an instance."""
+
+    key: Key
+    instance: str
+
+
+@dataclass(frozen=True)
+class InstanceEnded:
+    """The provider says that an instance is gone, or could not be made (`fault`)."""
+
+    key: Key
+    code: int | None
+    signal: int | None
+    oom: bool = False
+    note: str = ""
+    #: Why it could not be made; None when it existed.
+    fault: str | None = None
+    #: The last of its output.
+    tail: str = ""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The provider has looked at a silent instance."""
+
+    key: Key
+    vital: Vital
+
+
+@dataclass(frozen=True)
+class OwnerGone:
+    """The program that made the group is no more."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Time has passed."""
+
+
+Event = Joined | Called | InstanceCreated | InstanceEnded | Examined | OwnerGone | Ticked
+
+# -- effects --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Tell an agent who it is, and what it runs; then whatever was held for it."""
+
+    pid: int
+    fields: dict[str, Any]
+    blobs: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Answer a system call."""
+
+    pid: int
+    rid: int
+    ok: bool
+    fields: dict[str, Any] = field(default_factory=dict)
+    blobs: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Notify:
+    """Tell a member something it did not ask for."""
+
+    pid: int
+    name: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Create:
+    """Ask the provider for an instance."""
+
+    order: Order
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Have the provider destroy an instance."""
+
+    key: Key
+
+
+@dataclass(frozen=True)
+class Examine:
+    """Have the provider look at a silent instance."""
+
+    key: Key
+
+
+@dataclass(frozen=True)
+class Dismiss:
+    """A member is no more: revoke its key, forget its connection and what was held for it."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The group is empty: the supervisor may end."""
+
+    reason: str
+
+
+Effect = Welcome | Reply | Notify | Create | Delete | Examine | Dismiss | Finish

@@ -1,0 +1,71 @@
+"""The settings of a group, checked where they come in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from rackactor.errors import InvalidCall
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a group may be told at its making; every bound has a default."""
+
+    #: Seconds between SIGTERM and SIGKILL of one process. Raise it for processes that save a lot on their way out.
+    grace: float = 10.0
+    #: The same at the group's end, when nobody is left to wait for what they save.
+    end_grace: float = 1.0
+    #: Seconds between heartbeats of an agent (and the supervisor's answers).
+    heartbeat: float = 1.0
+    #: Seconds of silence after which an agent is looked at from outside, and is lost if it does not run.
+    lost_after: float = 2.5
+    #: Seconds of silence after which even an agent that seems to run is lost (C code may hold Python's lock for long).
+    silence_limit: float = 60.0
+    #: Seconds without the supervisor after which a process ends itself.
+    lease: float = 10.0
+    #: Seconds from the intent until the agent must have joined.
+    boot_timeout: float = 60.0
+    #: Forks allowed within `spawn_period` seconds: a bound on what a faulty program can start, not a quota.
+    max_spawns: int = 2000
+    #: See `max_spawns`.
+    spawn_period: float = 10.0
+    #: Bytes of output kept of each process; the oldest goes first, unless somebody follows it.
+    log_limit: int = 4 << 20
+    #: Ended processes that `why` still knows after they have been waited for.
+    history: int = 1000
+    #: Whether messages may be pickled. False: msgpack only.
+    pickle: bool = True
+    #: Whether two processes that talk a lot get a connection of their own.
+    direct: bool = True
+    #: Seconds after which the group ends, whatever runs in it; None: no bound.
+    deadline: float | None = None
+    #: A detached group ends this long after its last process has, seconds, if nobody asked for the statuses.
+    linger: float = 600.0
+
+    @classmethod
+    def parse(cls, given: dict[str, Any]) -> Settings:
+        """Check settings by name, type and range.
+
+        Raises:
+            InvalidCall: names the setting and what it may be.
+        """
+        known = {f.name: f for f in fields(cls)}
+        for name, value in given.items():
+            if name not in known:
+                raise InvalidCall(f"a group has no setting {name!r}; it has: {', '.join(sorted(known))}")
+            default = known[name].default
+            if isinstance(default, bool):
+                good = isinstance(value, bool)
+            elif name == "deadline":
+                good = value is None or (_number(value) and value > 0)
+            else:
+                good = _number(value) and value > 0
+            if not good:
+                kind = "True or False" if isinstance(default, bool) else "a positive number"
+                raise InvalidCall(f"the setting {name!r} is {kind}, not {value!r}")
+        return cls(**given)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

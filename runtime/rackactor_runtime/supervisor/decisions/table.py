@@ -1,0 +1,161 @@
+"""The process table: a record for each process of the group, and who belongs to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rackactor.signals import Signal, signal_name
+from rackactor.status import Cause, ExitStatus, State
+from rackactor_runtime.providers.base import Key
+
+#: States in which a process lives.
+ALIVE = frozenset({State.NEW, State.BOOTING, State.RUNNING, State.STOPPING, State.UNKILLABLE})
+
+
+@dataclass
+class Sent:
+    """A signal on its way, for the record."""
+
+    at: float
+    sender: int
+    signal: Signal
+
+    def __str__(self) -> str:
+        who = "the supervisor" if self.sender == 1 else f"process {self.sender}"
+        return f"{signal_name(self.signal)} from {who}"
+
+
+@dataclass
+class Process:
+    """One process of the group."""
+
+    pid: int
+    ppid: int
+    pgid: int
+    name: str
+    #: "actor", "function", "command", "script" (the program that made the group) or "operator" (a command line).
+    kind: str
+    #: What it runs, for people.
+    what: str
+    created: float
+    incarnation: int = 1
+    state: State = State.NEW
+    on_orphan: str = "kill"
+    #: The provider's name for the instance (an OS pid, a server id).
+    instance: str = ""
+    #: What the agent gets when it joins; emptied then.
+    birth: dict[str, Any] = field(default_factory=dict)
+    blobs: Sequence[Any] = ()
+    started: float | None = None
+    ended: float | None = None
+    #: Monotonic times: when its agent was last heard, must have joined, must end, will be killed.
+    heard: float = 0.0
+    boot_by: float | None = None
+    deadline: float | None = None
+    kill_at: float | None = None
+    #: Why the supervisor ends it, if it does.
+    intent: Cause | None = None
+    intent_words: str = ""
+    #: What its agent said of its end.
+    report: dict[str, Any] | None = None
+    result: Sequence[Any] = ()
+    status: ExitStatus | None = None
+    sent: list[Sent] = field(default_factory=list)
+    held_signals: list[dict[str, Any]] = field(default_factory=list)
+    #: Who has exchanged messages with it, and hears of its end.
+    correspondents: set[int] = field(default_factory=set)
+    key: bytes | None = None
+    examined: float = 0.0
+
+    @property
+    def life(self) -> Key:
+        """Return what its instance is known by."""
+        return Key(self.pid, self.incarnation)
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether it lives."""
+        return self.state in ALIVE
+
+    @property
+    def external(self) -> bool:
+        """Tell whether it was not started by the group: no provider made it, none can delete it."""
+        return self.kind in ("script", "operator")
+
+    def row(self) -> dict[str, Any]:
+        """Return the plain values that `ps` shows."""
+        return {
+            "pid": self.pid,
+            "ppid": self.ppid,
+            "pgid": self.pgid,
+            "incarnation": self.incarnation,
+            "name": self.name,
+            "kind": self.kind,
+            "what": self.what,
+            "state": str(self.state),
+            "instance": self.instance,
+            "created": self.created,
+            "started": self.started,
+            "ended": self.ended,
+            "status": None if self.status is None else self.status.to_wire(),
+        }
+
+
+class Table:
+    """The processes of a group by pid; a pid is never given twice."""
+
+    def __init__(self, history: int) -> None:
+        self._records: dict[int, Process] = {}
+        self._children: dict[int, set[int]] = {}
+        self._past: dict[int, Process] = {}
+        self._history = history
+        self._next = 2
+
+    def __iter__(self) -> Iterator[Process]:
+        return iter(list(self._records.values()))
+
+    def next_pid(self) -> int:
+        """Return a pid that was never given before."""
+        pid = self._next
+        self._next += 1
+        return pid
+
+    def add(self, record: Process) -> None:
+        """Enter a process."""
+        self._records[record.pid] = record
+        self._children.setdefault(record.ppid, set()).add(record.pid)
+
+    def get(self, pid: int) -> Process | None:
+        """Return a process that lives or has not been waited for."""
+        return self._records.get(pid)
+
+    def past(self, pid: int) -> Process | None:
+        """Return a process that has been waited for, as long as it is remembered."""
+        return self._past.get(pid)
+
+    def children(self, pid: int) -> list[Process]:
+        """Return the children of a process, oldest first."""
+        return [self._records[child] for child in sorted(self._children.get(pid, ()))]
+
+    def members(self, pgid: int) -> list[Process]:
+        """Return the processes of a process group."""
+        return [record for record in self if record.pgid == pgid]
+
+    def adopt(self, record: Process, ppid: int) -> None:
+        """Give a process another parent."""
+        self._children.get(record.ppid, set()).discard(record.pid)
+        record.ppid = ppid
+        self._children.setdefault(ppid, set()).add(record.pid)
+
+    def reap(self, record: Process) -> None:
+        """Take a process that has been waited for out of the table."""
+        record.state = State.GONE
+        record.result = record.blobs = ()
+        del self._records[record.pid]
+        self._children.get(record.ppid, set()).discard(record.pid)
+        self._children.pop(record.pid, None)
+        self._past[record.pid] = record
+        while len(self._past) > self._history:
+            del self._past[next(iter(self._past))]

@@ -1,0 +1,99 @@
+"""The door: who a connection speaks for, and who may not speak at all."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+
+from rackactor.errors import AuthenticationError, ProtocolError
+from rackactor.wire import PROTOCOL, Header, Kind
+from rackactor_runtime.supervisor.decisions.core import Core
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A member behind a connection."""
+
+    pid: int
+    incarnation: int
+
+
+class Door:
+    """Bind connections (and CURVE keys) to members; refuse everything else by name."""
+
+    def __init__(self, core: Core, operator_token: bytes, operator_key: bytes | None) -> None:
+        self._core = core
+        self._operator_token = operator_token
+        self._operator_key = operator_key
+        self._speakers: dict[bytes, Speaker] = {}
+        self._connections: dict[int, bytes] = {}
+        self._keys: dict[bytes, Speaker] = {}
+        self._revoked: set[bytes] = set()
+
+    def admit(self, key: bytes) -> bool:
+        """Tell whether a CURVE key may connect: it is known, or somebody is expected whose key is not."""
+        if key in self._revoked:
+            return False
+        return key in self._keys or key == self._operator_key or bool(self._core.tokens)
+
+    def join(self, connection: bytes, token: object, protocol: object, key: bytes | None) -> Speaker:
+        """Let a token's bearer in, once.
+
+        Raises:
+            AuthenticationError: the token is unknown, or was used before.
+            ProtocolError: it speaks another version of the wire.
+        """
+        if protocol != PROTOCOL:
+            raise ProtocolError(f"this supervisor speaks version {PROTOCOL} of the wire, the agent {protocol!r}")
+        if connection in self._speakers:
+            raise AuthenticationError("this connection has joined already")
+        if not isinstance(token, bytes):
+            raise AuthenticationError("a join token is bytes")
+        if hmac.compare_digest(token, self._operator_token):
+            record = self._core.external("operator")
+            speaker = Speaker(record.pid, record.incarnation)
+        else:
+            pid = self._core.tokens.pop(token, None)
+            member = None if pid is None else self._core.table.get(pid)
+            if member is None or key in self._keys:
+                raise AuthenticationError("this join token is unknown, or has been used before")
+            speaker = Speaker(member.pid, member.incarnation)
+            if key is not None:
+                self._keys[key] = speaker
+        self._speakers[connection] = speaker
+        self._connections[speaker.pid] = connection
+        return speaker
+
+    def speaker(self, connection: bytes, header: Header, key: bytes | None) -> Speaker:
+        """Return who speaks, if the header says the same.
+
+        Raises:
+            AuthenticationError: the connection has not joined, or claims to be somebody else.
+            ProtocolError: the message is of another life of the supervisor.
+        """
+        speaker = self._speakers.get(connection)
+        if speaker is None and key is not None and key in self._keys:
+            speaker = self._keys[key]  # the same agent on a new connection
+            self._speakers[connection] = speaker
+            self._connections[speaker.pid] = connection
+        if speaker is None:
+            raise AuthenticationError("this connection has not joined: present a token first")
+        if header.pid != speaker.pid or header.incarnation != speaker.incarnation:
+            raise AuthenticationError(f"process {speaker.pid} may not speak as process {header.pid}")
+        if header.kind is not Kind.JOIN and header.epoch != self._core.epoch:
+            raise ProtocolError(f"a message of epoch {header.epoch}; this is epoch {self._core.epoch}")
+        return speaker
+
+    def connection(self, pid: int) -> bytes | None:
+        """Return the connection of a member."""
+        return self._connections.get(pid)
+
+    def dismiss(self, pid: int) -> None:
+        """Forget a member; its key is revoked."""
+        connection = self._connections.pop(pid, None)
+        if connection is not None:
+            self._speakers.pop(connection, None)
+        for key, speaker in list(self._keys.items()):
+            if speaker.pid == pid:
+                del self._keys[key]
+                self._revoked.add(key)

@@ -1,0 +1,133 @@
+"""The system call `logs`: reading and following what processes print."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from rackactor_runtime.providers.base import Key
+from rackactor_runtime.supervisor.logs import Follower, Log, Spool
+
+#: The pid under which everything that actors and functions print is read in the order it came.
+FEED = 0
+#: Logs of ended processes kept open at the most.
+_KEEP = 1000
+
+ReplyTo = Callable[[int, int, dict[str, Any], list[bytes]], None]
+
+
+class LogService:
+    """Keep the output of every process, and serve those who read it.
+
+    Args:
+        directory: where the spools lie.
+        limit: bytes kept of each.
+        grant: gives a process credit for more output.
+        reply: answers a call (pid, rid, fields, blobs).
+    """
+
+    def __init__(self, directory: Path, limit: int, grant: Callable[[Key, int], None], reply: ReplyTo) -> None:
+        self._directory = directory
+        self._limit = limit
+        self._grant = grant
+        self._reply = reply
+        self._logs: dict[int, Log] = {}
+        self._withheld: dict[Key, int] = {}
+
+    def output(self, key: Key, stream: int, data: bytes, *, feed: bool) -> None:
+        """Take what a process printed; `feed`: its output is part of the group's."""
+        now = time.time()
+        logs = [self._log(key.pid)]
+        if feed and FEED in self._logs:
+            logs.append(self._logs[FEED])
+        for log in logs:
+            log.spool.append(key.pid, stream, now, data)
+            self._serve(log)
+        if any(log.blocked() for log in logs):
+            self._withheld[key] = self._withheld.get(key, 0) + len(data)
+        else:
+            self._grant(key, len(data))
+
+    def ended(self, pid: int) -> None:
+        """Take note that a process prints nothing any more."""
+        log = self._log(pid)
+        log.ended = True
+        self._serve(log)
+        self._withheld = {key: n for key, n in self._withheld.items() if key.pid != pid}
+        self._forget_oldest()
+
+    def end_feed(self) -> None:
+        """Take note that no process prints anything any more."""
+        log = self._logs.get(FEED)
+        if log is not None:
+            log.ended = True
+            self._serve(log)
+
+    def tail(self, pid: int) -> str:
+        """Return the last output of a process."""
+        log = self._logs.get(pid)
+        return "" if log is None else log.spool.tail()
+
+    def call(self, caller: int, rid: int, args: dict[str, Any]) -> None:
+        """Answer a `logs` call, at once or when there is something to read.
+
+        Its arguments: `pid` (0: the feed), `offset`, `follow`: wait for more, and hold the writer back meanwhile.
+        """
+        log = self._log(int(args["pid"]))
+        offset = int(args["offset"])
+        if args.get("follow"):
+            follower = log.followers.setdefault(caller, Follower())
+            follower.offset, follower.rid = offset, rid
+            self._serve(log)
+            self._release()
+        else:
+            self._answer(log, caller, rid, offset)
+
+    def unfollow(self, caller: int, pid: int | None = None) -> None:
+        """Stop holding writers back for a reader (of one log, or of all)."""
+        for number, log in self._logs.items():
+            if pid is None or number == pid:
+                log.followers.pop(caller, None)
+        self._release()
+
+    def close(self) -> None:
+        """Remove everything."""
+        for log in self._logs.values():
+            log.spool.close()
+        self._logs.clear()
+
+    def _log(self, pid: int) -> Log:
+        log = self._logs.get(pid)
+        if log is None:
+            log = self._logs[pid] = Log(Spool(self._directory / f"out-{pid}", self._limit))
+        return log
+
+    def _serve(self, log: Log) -> None:
+        for caller, follower in log.followers.items():
+            if follower.rid and (log.spool.end > follower.offset or log.ended):
+                rid, follower.rid = follower.rid, 0
+                self._answer(log, caller, rid, follower.offset)
+
+    def _answer(self, log: Log, caller: int, rid: int, offset: int) -> None:
+        records, after, skipped = log.spool.read(offset)
+        eof = log.ended and after >= log.spool.end
+        self._reply(caller, rid, {"next": after, "skipped": skipped, "eof": eof}, [msgpack.packb(records)])
+
+    def _release(self) -> None:
+        """Give back the credit that was withheld for followers who have caught up."""
+        feed = self._logs.get(FEED)
+        if feed is not None and feed.blocked():
+            return
+        for key, count in list(self._withheld.items()):
+            if not self._log(key.pid).blocked():
+                del self._withheld[key]
+                self._grant(key, count)
+
+    def _forget_oldest(self) -> None:
+        ended = [pid for pid, log in self._logs.items() if log.ended and pid != FEED and not log.followers]
+        for pid in ended[:-_KEEP]:
+            self._logs.pop(pid).spool.close()

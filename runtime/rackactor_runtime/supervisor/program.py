@@ -1,0 +1,150 @@
+"""The supervisor as a program: `python -m rackactor_runtime.supervisor`, its order on standard input.
+
+It answers with one line of JSON on standard output: how the script that made the group may join it, or why
+there is no group. Nothing is left behind in the second case.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import uuid
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from rackactor import places
+from rackactor.errors import InvalidCall, RackError
+from rackactor.link import Keys
+from rackactor_runtime.providers.base import Provider
+from rackactor_runtime.supervisor.decisions.settings import Settings
+
+
+def main() -> int:
+    """Run a supervisor until its group has ended."""
+    order = json.loads(sys.stdin.readline())
+    directory: Path | None = None
+    try:
+        gid = str(uuid.uuid4())
+        directory = _make_directory(gid)
+        _run(gid, directory, order)
+        return 0
+    except (RackError, OSError) as error:
+        _answer({"error": str(error), "type": type(error).__name__})
+        return 1
+    finally:
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(gid: str, directory: Path, order: dict[str, Any]) -> None:
+    settings = Settings.parse(order["settings"])
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _redirect(directory)
+    # The provider comes first: it may fork, which it must do before any thread or ZeroMQ context exists.
+    provider = _provider(order["provider"], order.get("provider_settings") or {}, directory)
+    from rackactor_runtime.supervisor.decisions.core import Core
+    from rackactor_runtime.supervisor.shell import Config, Shell
+
+    core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings)
+    operator_token = secrets.token_bytes(24)
+    operator_keys = Keys.make() if order["transport"] == "tcp" else None
+    config = Config(directory, order["transport"], operator_token, operator_keys, _owner_fd(order))
+    try:
+        shell = Shell(core, config, provider)
+    except BaseException:
+        provider.close(2.0)
+        raise
+    try:
+        _open_door(shell, core, config, order)
+        shell.run()
+    finally:
+        shell.close()
+
+
+def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> None:
+    """Say how to reach the group: on the card for operators, to the script for itself."""
+    import time
+
+    core.now, core.wall = time.monotonic(), time.time()
+    if core.settings.deadline is not None:
+        core.deadline_at = core.now + core.settings.deadline
+    token = secrets.token_bytes(24)
+    script = core.external("script", token)
+    server_key = shell.keys.public.decode() if shell.keys else None
+    card = {
+        "gid": core.gid,
+        "name": core.name,
+        "endpoint": shell.endpoint,
+        "server_key": server_key,
+        "token": config.operator_token.hex(),
+        "keys": [k.decode() for k in (config.operator_keys.public, config.operator_keys.secret)]
+        if config.operator_keys
+        else None,
+        "os_pid": os.getpid(),
+        "os_started": places.start_time(os.getpid()),
+        "created": core.wall,
+        "provider": order["provider"],
+    }
+    places.write_card(config.directory, card)
+    birth = {"pid": script.pid, "incarnation": 1, "token": token.hex()}
+    _answer({**birth, "endpoint": shell.endpoint, "server_key": server_key, "gid": core.gid, "name": core.name})
+
+
+def _make_directory(gid: str) -> Path:
+    base = places.base()
+    directory = base / gid[:12]
+    if len(str(directory)) + len("/p4294967295") > places.MAX_SOCKET_PATH:
+        raise InvalidCall(f"{base} is too long a path for sockets: set XDG_RUNTIME_DIR or TMPDIR to a shorter one")
+    _sweep(base)
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+def _sweep(base: Path) -> None:
+    """Remove what supervisors and fork servers that were all killed at once have left."""
+    for path in base.iterdir():
+        try:
+            card = json.loads((path / places.CARD).read_text())
+        except (OSError, ValueError):
+            continue
+        if not places.alive(card) and places.start_time(card.get("keeper", 0)) == 0:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _redirect(directory: Path) -> None:
+    """Have stray output of the supervisor itself in its log, not on somebody's terminal."""
+    log = os.open(directory / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(log, 2)
+    os.close(log)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+def _provider(name: str, settings: dict[str, Any], directory: Path) -> Provider:
+    known = {point.name: point for point in entry_points(group="rackactor.providers")}
+    point = known.get(name)
+    if point is None:
+        raise InvalidCall(f"there is no provider {name!r}; installed: {', '.join(sorted(known)) or 'none'}")
+    provider: Provider = point.load()(settings, str(directory))
+    return provider
+
+
+def _owner_fd(order: dict[str, Any]) -> int | None:
+    """Return a descriptor that becomes readable when the program that made the group dies."""
+    owner = order.get("owner")
+    return os.pidfd_open(owner) if owner else None
+
+
+def _answer(fields: dict[str, Any]) -> None:
+    """Write the one line, then leave the pipe alone so that nobody waits for more."""
+    os.write(1, json.dumps(fields).encode() + b"\n")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

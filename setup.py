@@ -1,0 +1,91 @@
+"""Package metadata: two import packages from two source roots, one distribution.
+
+`rackactor` lies beside this file and `rackactor_runtime` in `runtime/`, so that application code and
+what runs behind it stay apart in the tree as they do at run time.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def read_version() -> str:
+    """Return `__version__` from its one home, without importing the package."""
+    found = re.search(r'^__version__ = "([^"]+)"$', (HERE / "rackactor/_version.py").read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise RuntimeError("rackactor/_version.py: no __version__ line")
+    return found[1]
+
+
+INSTALL = [
+    # Pinned: its reference object is not a published interface, so each release is checked before it is allowed.
+    "thespian==4.0.1",
+    "pyzmq>=26",
+    "msgpack>=1.0",
+    "lmdb>=1.4",
+    "cloudpickle>=3",
+    "psutil>=5.9",
+    "cliff>=4.3",
+    "rich>=13",
+]
+
+OPENSTACK = ["openstacksdk>=3"]
+TEST = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "pytest-xdist>=3.6"]
+DEV = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.16", "types-psutil"]
+# Only what `python -m benchmarks` compares with; nothing else imports them.
+BENCH = ["ray>=2.30", "distributed>=2024.5"]
+
+# The sub-commands of `rack`: "words_with_underscores = module:Class".
+# ---- rack.commands: begin (kept by the command line's author) ----
+RACK_COMMANDS: list[str] = []
+# ---- rack.commands: end ----
+
+PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]
+
+setup(
+    name="rackactor",
+    version=read_version(),
+    description="fork, wait, kill and pipe that mean virtual machines: an actor runtime for a laptop and for OpenStack",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(".", include=["rackactor", "rackactor.*"]),
+        *find_packages("runtime", include=["rackactor_runtime", "rackactor_runtime.*"]),
+    ],
+    package_dir={"rackactor": "rackactor", "rackactor_runtime": "runtime/rackactor_runtime"},
+    package_data={"rackactor": ["py.typed"], "rackactor_runtime": ["py.typed"]},
+    zip_safe=False,
+    install_requires=INSTALL,
+    extras_require={
+        "openstack": OPENSTACK,
+        "test": TEST,
+        "dev": DEV,
+        "bench": BENCH,
+        "all": [*OPENSTACK, *TEST, *DEV],
+    },
+    entry_points={
+        "console_scripts": ["rack = rackactor.cli.main:main"],
+        "rack.commands": RACK_COMMANDS,
+        "rackactor.providers": PROVIDERS,
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: OpenStack",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
+)
