@@ -67,8 +67,6 @@ def _settle(sock: socket.socket) -> None:
     linux.become_subreaper()
     linux.set_name("rack-forkserver")
     newborn.reset_signals(newborn.list_changed_signals())
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_IGN)
     faulthandler.disable()  # it would write to whatever file has its descriptor's number by then
     atexit._clear()  # the supervisor's, which are not for its children to run
     null = os.open(os.devnull, os.O_RDWR)
@@ -113,7 +111,7 @@ class ForkServer:
     def serve(self) -> None:
         """Work until there is nothing to do any more."""
         # Beside the socket's end: a copy of it in some other child of the supervisor would keep it open.
-        linux.set_parent_death_signal(signal.SIGUSR1)
+        linux.set_parent_death_signal(signal.SIGCHLD)
         self._wake()
         while not self._finished():
             for key, _ in self._selector.select(self._patience()):
@@ -129,10 +127,9 @@ class ForkServer:
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         os.set_blocking(writing, False)
-        for number in (signal.SIGCHLD, signal.SIGUSR1):
-            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.pthread_sigmask(signal.SIG_SETMASK, newborn.HELD)
         return reading
 
     def _preload(self) -> None:

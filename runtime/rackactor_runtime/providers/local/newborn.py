@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,6 +26,9 @@ Entry = Callable[[dict[str, Any]], int]
 #: The exit code of a program that an exception ended (EX_SOFTWARE of sysexits.h).
 EXIT_EXCEPTION = 70
 _CATCHABLE = [int(number) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+#: Signals that end a program from outside. The fork server holds them back for ever instead of ignoring them: a
+#: child has its own dispositions then from the start, and one sent at once is delivered when it lets them through.
+HELD = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP})
 #: Streams that were replaced: closing one would flush what its former owner had written into it.
 _replaced: list[Any] = []
 
@@ -43,8 +46,8 @@ class Birth:
     #: The writing ends of its standard output and error.
     stdout: int
     stderr: int
-    #: The signals that the fork server handles or ignores, held during the fork.
-    signals: frozenset[int]
+    #: The signals that the fork server handles.
+    signals: Sequence[int]
     #: The soft limit on open files that the supervisor was started with.
     descriptors: int
     memory: int | None
@@ -109,7 +112,7 @@ def _settle(birth: Birth) -> None:
     if birth.env:
         os.environ.update(birth.env)
     _reseed()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, birth.signals)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 def list_changed_signals() -> list[int]:

@@ -82,7 +82,7 @@ class Nursery:
         self._alive: dict[int, Child] = {}  # by OS pid; exactly the children that are ours and not reaped
         self._by_key: dict[Key, Child] = {}
         self._dead: list[Child] = []  # reaped; what they started may not be gone yet
-        self._signals = frozenset(newborn.list_changed_signals())
+        self._signals = newborn.list_changed_signals()
         self._orphans = False  # some were there at the last look
         self._me = os.getpid()
         # Of the whole path only the descriptor is sure: the directory may be moved.
@@ -289,16 +289,12 @@ def _make_pipe() -> tuple[int, int]:
 
 
 def _fork(birth: newborn.Birth) -> int:
-    """Fork with those signals held whose disposition changes: one sent at once is kept for the child's own."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, birth.signals)
     try:
         ospid = os.fork()
     except OSError as error:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, birth.signals)
         raise OSError(f"cannot fork: {error.strerror}") from None
     if ospid == 0:
         newborn.live(birth)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, birth.signals)
     return ospid
 
 
