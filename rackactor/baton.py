@@ -47,15 +47,23 @@ class Timer:
 
     def arm(self, delay: float) -> None:
         """Fire in `delay` seconds, unless it fires sooner anyway."""
-        now = time.monotonic()
-        if now < self._due <= now + delay:
+        due = time.monotonic() + delay
+        if 0.0 < self._due <= due:
             return
-        self._due = now + delay
+        self._due = due
         self._spec.value_s, self._spec.value_ns = int(delay), max(1, int(delay % 1 * 1e9))
         self._set(self.fd, 0, self._pointer, None)
 
+    def disarm(self) -> None:
+        """Do not fire."""
+        if self._due:
+            self._due = 0.0
+            self._spec.value_s = self._spec.value_ns = 0
+            self._set(self.fd, 0, self._pointer, None)
+
     def clear(self) -> None:
         """Take note that it has fired."""
+        self._due = 0.0
         try:
             os.read(self.fd, 8)
         except BlockingIOError:
@@ -68,11 +76,15 @@ class Baton:
     Args:
         crank: does one turn of I/O; its argument bounds the wait, seconds (None: until something comes).
             It is called by one thread at a time.
+        flush: only sends what waits to be sent; called by one thread at a time, too.
         wake: ends a crank that waits in another thread.
     """
 
-    def __init__(self, crank: Callable[[float | None], None], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, crank: Callable[[float | None], None], flush: Callable[[], None], wake: Callable[[], None]
+    ) -> None:
         self._crank = crank
+        self._flush = flush
         self._wake = wake
         self._cond = threading.Condition(threading.Lock())
         self._owner: int | None = None
@@ -83,7 +95,11 @@ class Baton:
         #: True while the crank is at a point where a signal handler may turn it too.
         self.safe = False
         self._thread = threading.Thread(target=self._background, name="rackactor-io", daemon=True)
+
+    def start(self) -> None:
+        """Begin: from now on somebody turns the crank when it must be turned."""
         self._thread.start()
+        self._timer.arm(VISIT)
 
     def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
         """Turn the crank, or let another thread turn it, until `done()`.
@@ -111,7 +127,7 @@ class Baton:
         return bool(done())
 
     def turn(self) -> None:
-        """Do one turn without waiting if nobody else is at the crank; otherwise wake whoever is."""
+        """Send what waits to be sent; if somebody else is at the crank, have them do it."""
         self._activity += 1
         if self._owner is not None:
             if self._owner != threading.get_ident():
@@ -122,7 +138,7 @@ class Baton:
                 return
             self._owner = threading.get_ident()
         try:
-            self._crank(0)
+            self._flush()
         finally:
             self._leave()
 
@@ -174,6 +190,7 @@ class Baton:
                 if self._closed:
                     return False
                 self._owner = threading.get_ident()
+                self._timer.disarm()  # or an idle process would be woken once more, for nothing
                 return True
             finally:
                 self._waiters -= 1

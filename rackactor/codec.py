@@ -35,18 +35,20 @@ def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
     """
     kind = type(value)
     if kind is bytes:
-        return _BYTES + value
+        return b"".join((_BYTES, value))
     if kind in _SCALARS or _is_plain(value, _MAX_DEPTH):
         try:
-            return _MSGPACK + msgpack.packb(value)
+            packed: bytes = msgpack.packb(value)
+            return _MSGPACK + packed
         except (OverflowError, ValueError, UnicodeEncodeError):
             pass  # an int past 64 bits, a lone surrogate: pickle can carry them
     if not allow_pickle:
         raise InvalidCall(f"this group refuses pickle, and msgpack cannot carry a {kind.__name__} unchanged")
     try:
-        return _PICKLE + cloudpickle.dumps(value, protocol=5)
+        pickled: bytes = cloudpickle.dumps(value, protocol=5)
     except Exception as error:
         raise InvalidCall(f"a {kind.__name__} cannot be sent to another process: {error}") from error
+    return _PICKLE + pickled
 
 
 def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:

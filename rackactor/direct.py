@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rackactor.kernel import Kernel
 
 
+_FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
+
+
 class Path(NamedTuple):
     """How a directly connected peer is reached: a socket, and on a listening one its identity there."""
 
@@ -75,6 +78,10 @@ class Direct:
             return False
         return True
 
+    def beat(self, pid: int, path: Path) -> None:
+        """Ask a direct peer to acknowledge what it has."""
+        self.send(path, self._frames(pid, Kind.BEAT))
+
     def close(self) -> None:
         """Close everything."""
         for socket in [*self._hosts, *([self._listener] if self._listener else [])]:
@@ -123,7 +130,7 @@ class Direct:
             listener.curve_server = True
             listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
         listener.bind(bind)
-        self._endpoint = listener.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        self._endpoint = _link.endpoint(listener)
         self._kernel.link.watch(listener)
         return listener
 
@@ -137,7 +144,7 @@ class Direct:
             path = Path(self._listener, identity)  # type: ignore[arg-type]
             if self.send(path, self._frames(guest.pid, Kind.WELCOME)):
                 self._kernel.switch(guest.pid, path)
-        elif guest == (header.pid, header.incarnation) and header.kind in (Kind.DATA, Kind.ACK):
+        elif guest == (header.pid, header.incarnation) and header.kind in _FOR_STREAMS:
             self._kernel.arrived(header, bodies)
 
     def _meet(self, fields: dict[str, Any]) -> None:
@@ -151,7 +158,7 @@ class Direct:
             return
         if header.kind is Kind.WELCOME:
             self._kernel.switch(host.pid, Path(socket, None))
-        elif header.kind in (Kind.DATA, Kind.ACK):
+        elif header.kind in _FOR_STREAMS:
             self._kernel.arrived(header, bodies)
 
     def _frames(self, pid: int, kind: Kind, body: dict[str, Any] | None = None) -> list[Any]:

@@ -41,8 +41,8 @@ from rackactor.wire import Header, Kind, parse_header, parse_map
 CALL_TIMEOUT = 60.0
 #: How long a join may take, seconds; a wrong key is known well before.
 JOIN_TIMEOUT = 4.5
-#: Acknowledgements that are in no hurry leave after this, seconds.
-LAZY_ACK = 0.01
+#: Acknowledgements that are in no hurry leave after this, seconds: they only free the sender's memory.
+LAZY_ACK = 1.0
 #: What is told within this time of the last turn is collected into one packet, seconds.
 COLLECT = 0.0003
 #: Bytes collected at the most before they are sent.
@@ -117,7 +117,8 @@ class Kernel:
         self._ack_at: float | None = None
         self._closing = False
         self._direct = Direct(self)
-        self._baton = Baton(self._crank, self._link.wake)
+        self._baton = Baton(self._crank, self._push, self._link.wake)
+        self._baton.start()
 
     # -- joining -------------------------------------------------------------------------------
 
@@ -185,9 +186,18 @@ class Kernel:
         self._baton.turn()
 
     def post(
-        self, pid: int, kind: EntryKind, payload: bytes | memoryview, rid: int = 0, timeout: float | None = CALL_TIMEOUT
+        self,
+        pid: int,
+        kind: EntryKind,
+        payload: bytes | memoryview,
+        rid: int = 0,
+        timeout: float | None = CALL_TIMEOUT,
+        *,
+        waits: bool = False,
     ) -> None:
         """Send a message to a process, waiting for its credit where it is slow.
+
+        With `waits` the caller promises to wait next: it then sends the message itself, with no turn in between.
 
         Raises:
             NoSuchProcess: it is known to be gone.
@@ -201,17 +211,19 @@ class Kernel:
         entry = Entry(kind, rid, payload)
         self._outbox_cost += entry.cost
         self._outbox.append(lambda: self._offer(pid, entry))
+        if waits:
+            return
         if self._outbox_cost >= COLLECT_BYTES or time.monotonic() - self._last_turn > COLLECT:
             self._baton.turn()
         else:
             self._baton.soon(0.001)
 
     def ask(self, pid: int, payload: bytes, callback: Callable[[Pending], None] | None = None) -> Pending:
-        """Send a message whose reply is awaited; `callback` runs when it is there."""
+        """Send a message whose reply is awaited; `callback` runs when it is there, or the caller waits for it next."""
         rid = next(self._rids)
         pending = self._asks[rid] = Pending(pid, callback)
         try:
-            self.post(pid, EntryKind.ASK, payload, rid)
+            self.post(pid, EntryKind.ASK, payload, rid, waits=callback is None)
         except BaseException:
             self._asks.pop(rid, None)
             raise
@@ -225,7 +237,6 @@ class Kernel:
 
     def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
         """Wait until `done()`, doing I/O meanwhile; returns whether it is done."""
-        self._check()
         return self._wait(done, timeout)
 
     def take(self, timeout: float | None) -> Any:
@@ -279,8 +290,18 @@ class Kernel:
         self._link.wake()
 
     def drain(self, timeout: float) -> bool:
-        """Wait until everything told has left for its receivers; returns whether it has."""
+        """Wait until everything told has left for its receivers, and tell them how far we are.
+
+        Returns: whether it has all left within `timeout` seconds.
+        """
+        self._outbox.append(self._ask_how_far)
         return self._wait(lambda: not self._outbox and self._peers.drained(), timeout)
+
+    def _ask_how_far(self) -> None:
+        for sending in self._peers.send(everything=True):
+            self.transmit(sending)
+        for pid, path in self._peers.undrained():
+            self._direct.beat(pid, path)
 
     def close(self, linger: float = 1.0) -> None:
         """Leave the group's wire; idempotent. What was sent has `linger` seconds to leave."""
@@ -300,10 +321,11 @@ class Kernel:
         return self._closing or os.getpid() != self._os_pid
 
     def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
-        return self._baton.wait(lambda: done() or self.ended, timeout) and bool(done() or self._raise_ended())
-
-    def _raise_ended(self) -> bool:
-        raise GroupEnded(self.ended)
+        if self._baton.wait(lambda: done() or self.ended, timeout):
+            if not done():
+                raise GroupEnded(self.ended)
+            return True
+        return False
 
     def _check(self) -> None:
         if os.getpid() != self._os_pid:
@@ -317,38 +339,31 @@ class Kernel:
     # -- one turn at the crank -----------------------------------------------------------------------
 
     def _crank(self, timeout: float | None) -> None:
+        baton = self._baton
         self._push()
-        now = time.monotonic()
-        wait = self._due(now)
+        wait = 0.0 if self._later else self._due(self._last_turn)
         if timeout is not None and timeout < wait:
             wait = timeout
-        if self._later:
-            wait = 0.0
-        self._baton_safe(True)
+        baton.safe = True
         try:
             ready = self._link.poll(wait)
         finally:
-            self._baton_safe(False)
+            baton.safe = False
         for socket in ready:
             self._read(socket)
         self._tick()
         self._push()
         self._run_later()
 
-    def _baton_safe(self, safe: bool) -> None:
-        baton = self.__dict__.get("_baton")
-        if baton is not None:
-            baton.safe = safe
-
     def _run_later(self) -> None:
         if not self._later:
             return
-        self._baton_safe(True)
+        self._baton.safe = True
         try:
             while self._later:
                 self._later.popleft()()
         finally:
-            self._baton_safe(False)
+            self._baton.safe = False
 
     def _push(self) -> None:
         """Carry out what application threads want, and send."""
@@ -463,8 +478,12 @@ class Kernel:
             ack, limit = header.extra
             self._peers.acknowledged(header.pid, ack, limit)
             return
+        if header.kind is Kind.BEAT:
+            for sending in self._peers.tell_state(header.pid):
+                self.transmit(sending)
+            return
         entries = parse_entries(header.extra[1], bodies)
-        for delivery in self._peers.arrived(header.pid, header.incarnation, header.extra, entries):  # type: ignore[arg-type]
+        for delivery in self._peers.arrived(header.pid, header.incarnation, header.extra, entries):
             self._deliver(delivery)
 
     def _deliver(self, delivery: Delivery) -> None:

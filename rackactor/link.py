@@ -8,17 +8,28 @@ handshake is an event that becomes an `AuthenticationError`, not a silence.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import zmq
+from zmq.backend import Socket as _Raw
+from zmq.backend import zmq_poll
 from zmq.utils.monitor import recv_monitor_message
 
 from rackactor.wire import MAX_FRAME
 
 Frames = list[Any]
+
+# The hot path calls pyzmq's C methods with plain integers: its Python wrappers and flag enums cost more
+# than the work itself.
+_recv: Any = _Raw.recv
+_send: Any = _Raw.send
+_get: Any = _Raw.get
+_NOBLOCK, _RCVMORE, _EVENTS, _POLLIN = int(zmq.NOBLOCK), int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
+_SEND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 _HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -51,15 +62,19 @@ def tune(socket: zmq.Socket[Any]) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
 
 
+def endpoint(socket: zmq.Socket[Any]) -> str:
+    """Return where a bound socket is reached."""
+    bound: Any = socket.getsockopt(zmq.LAST_ENDPOINT)
+    return str(bound.rstrip(b"\0").decode())
+
+
 def receive(socket: zmq.Socket[Any]) -> Frames | None:
     """Return the frames of one message, or None when there is none; bodies that are large stay uncopied."""
-    try:
-        first = socket.recv(zmq.NOBLOCK)
-    except zmq.Again:
+    if not _get(socket, _EVENTS) & _POLLIN:
         return None
-    frames: Frames = [first]
-    while socket.getsockopt(zmq.RCVMORE):
-        frame = socket.recv(copy=False)
+    frames: Frames = [_recv(socket, _NOBLOCK)]
+    while _get(socket, _RCVMORE):
+        frame = _recv(socket, 0, False)
         frames.append(frame.buffer if len(frame) >= ZERO_COPY else frame.bytes)
     return frames
 
@@ -72,8 +87,7 @@ def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
     """
     last = len(frames) - 1
     for index, frame in enumerate(frames):
-        more = zmq.SNDMORE if index < last else 0
-        socket.send(frame, zmq.NOBLOCK | more, copy=len(frame) < ZERO_COPY)
+        _send(socket, frame, _SEND_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY)
 
 
 class Link:
@@ -81,16 +95,15 @@ class Link:
 
     def __init__(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
         self.context = zmq.Context(io_threads=1)
-        self._poller = zmq.Poller()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller.register(self._wake, zmq.POLLIN)
+        self._polled: list[tuple[Any, int]] = [(self._wake, _POLLIN)]
         self.keys = keys
         self.refused = ""
         self.supervisor = self.connect(endpoint, server_key)
         self._monitor: zmq.Socket[Any] | None = None
         if server_key is not None:
             self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED)
-            self._poller.register(self._monitor, zmq.POLLIN)
+            self._polled.append((self._monitor, _POLLIN))
 
     def connect(self, endpoint: str, server_key: bytes | None) -> zmq.Socket[Any]:
         """Open a socket to a supervisor or a peer."""
@@ -106,12 +119,11 @@ class Link:
 
     def watch(self, socket: zmq.Socket[Any]) -> None:
         """Include a socket in the poll."""
-        self._poller.register(socket, zmq.POLLIN)
+        self._polled.append((socket, _POLLIN))
 
     def drop(self, socket: zmq.Socket[Any]) -> None:
         """Close a socket at once."""
-        if socket in self._poller:
-            self._poller.unregister(socket)
+        self._polled = [pair for pair in self._polled if pair[0] is not socket]
         socket.close(0)
 
     def poll(self, timeout: float | None) -> list[zmq.Socket[Any]]:
@@ -119,10 +131,10 @@ class Link:
 
         Returns: the sockets that have something to read.
         """
-        ready = self._poller.poll(None if timeout is None else max(0, timeout * 1000))
         sockets: list[zmq.Socket[Any]] = []
-        for socket, _ in ready:
-            if socket == self._wake:
+        # Rounded up: rounded down, the last millisecond before a timer would be spent spinning.
+        for socket, _ in zmq_poll(self._polled, -1 if timeout is None else math.ceil(timeout * 1000)):
+            if socket is self._wake:
                 self._clear_wake()
             elif socket is self._monitor:
                 self._read_monitor()

@@ -143,6 +143,18 @@ class Peers:
                 if peer.incoming.ack_due:
                     yield Sending(pid, peer.path, Kind.ACK, peer.incoming.state(), [])
 
+    def undrained(self) -> Iterator[tuple[int, Any]]:
+        """Yield (pid, path) of the direct peers that have not acknowledged everything."""
+        for peer in self._peers.values():
+            if peer.path is not None and peer.outgoing.pending:
+                yield peer.pid, peer.path
+
+    def tell_state(self, pid: int) -> Iterator[Sending]:
+        """Yield an acknowledgement for a peer that asks how far we are."""
+        peer = self._peers.get(pid)
+        if peer is not None:
+            yield Sending(pid, peer.path, Kind.ACK, peer.incoming.state(), [])
+
     def switch(self, pid: int, path: Any, *, again: bool) -> None:
         """Take another path to a peer; `again`: the old one broke, so send what is not acknowledged again."""
         peer = self.get(pid)

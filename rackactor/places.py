@@ -65,7 +65,7 @@ def cards() -> Iterator[dict[str, Any]]:
 
 def alive(card: dict[str, Any]) -> bool:
     """Tell whether the supervisor of a card still runs (its pid, and the time it was started)."""
-    return start_time(card["os_pid"]) == card["os_started"]
+    return bool(start_time(card["os_pid"]) == card["os_started"])
 
 
 def start_time(os_pid: int) -> int:

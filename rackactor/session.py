@@ -7,7 +7,7 @@ import signal as _signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 from rackactor import units
 from rackactor.codec import decode, encode
@@ -23,6 +23,21 @@ from rackactor.target import Target, pack_arguments, pack_target
 #: Handlers of free-string signals and of SIGCHLD: (signal, pid of the sender or of the child).
 RackHandler = Callable[[Signal, int], Any]
 OnOrphan = Literal["kill", "adopt", "detach"]
+
+
+class ForkOptions(TypedDict, total=False):
+    """The options of `Session.fork`, where they are described."""
+
+    kwargs: dict[str, Any] | None
+    name: str | None
+    env: dict[str, str] | None
+    cwd: str | os.PathLike[str] | None
+    deadline: float | str | None
+    on_orphan: OnOrphan
+    memory: int | str | None
+    stdin: bool | None
+    min_ok: int | None
+    timeout: float | None
 
 
 class Message:
@@ -98,11 +113,15 @@ class Session:
     # -- fork --------------------------------------------------------------------------------------------
 
     @overload
-    def fork(self, target: Any, *args: Any, n: None = None, each: None = None, **options: Any) -> Process: ...
+    def fork(
+        self, target: Any, *args: Any, n: None = None, each: None = None, **options: Unpack[ForkOptions]
+    ) -> Process: ...
     @overload
-    def fork(self, target: Any, *args: Any, n: int, each: None = None, **options: Any) -> Forked: ...
+    def fork(self, target: Any, *args: Any, n: int, each: None = None, **options: Unpack[ForkOptions]) -> Forked: ...
     @overload
-    def fork(self, target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Any) -> Forked: ...
+    def fork(
+        self, target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Unpack[ForkOptions]
+    ) -> Forked: ...
 
     def fork(
         self,
@@ -204,7 +223,7 @@ class Session:
         for process in rest:
             if process.is_alive():
                 process.kill("KILL")
-        outcomes: dict[int, str | ExitStatus] = {pid: "running" for pid in pids}
+        outcomes: dict[int, str | ExitStatus] = dict.fromkeys(pids, "running")
         outcomes.update({process.pid: process.wait(CALL_TIMEOUT) for process in rest})
         forked.outcomes = outcomes
         if not enough:

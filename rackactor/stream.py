@@ -83,25 +83,28 @@ def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entr
     try:
         if len(frames) == 2 and count == 1:
             kind, rid = unpack(frames[0])
-            return [Entry(EntryKind(kind), _rid(rid), frames[1])]
+            return [Entry(_KINDS[kind], _rid(rid), frames[1])]
         (body,) = frames
-        entries = [Entry(EntryKind(kind), _rid(rid), _payload(data)) for kind, rid, data in unpack(body)]
-    except (TypeError, ValueError) as error:
+        entries = [_entry(*fields) for fields in unpack(body)]
+    except (TypeError, ValueError, KeyError) as error:
         raise ProtocolError(f"not the messages of a packet: {error}") from None
     if len(entries) != count:
         raise ProtocolError(f"a packet of {count} messages holds {len(entries)}")
     return entries
 
 
+_KINDS = {int(kind): kind for kind in EntryKind}
+
+
+def _entry(kind: object, rid: object, payload: object) -> Entry:
+    if type(kind) is not int or type(rid) is not int or type(payload) is not bytes:
+        raise ValueError("an entry is two integers and bytes")
+    return Entry(_KINDS[kind], rid, payload)
+
+
 def _rid(value: object) -> int:
     if type(value) is not int:
         raise ValueError("a reply id is an integer")
-    return value
-
-
-def _payload(value: object) -> bytes:
-    if type(value) is not bytes:
-        raise ValueError("a payload is bytes")
     return value
 
 

@@ -72,6 +72,7 @@ _EXTRA: dict[Kind, tuple[type, ...]] = {
     Kind.DATA: (int, int, int, int),
     Kind.ACK: (int, int),
 }
+_TYPES = {kind: (int,) * 5 + extra for kind, extra in _EXTRA.items()}
 _KINDS = {int(kind): kind for kind in Kind}
 _MAX_INT = 1 << 62
 
@@ -88,7 +89,8 @@ class Header(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the header's bytes."""
-        packed: bytes = msgpack.packb((int(self.kind), *self[1:5], *self.extra))
+        kind, epoch, pid, incarnation, seq, extra = self
+        packed: bytes = msgpack.packb((int(kind), epoch, pid, incarnation, seq, *extra))
         return packed
 
 
@@ -123,16 +125,12 @@ def parse_header(frame: bytes) -> Header:
     kind = _KINDS.get(fields[0]) if type(fields[0]) is int else None
     if kind is None:
         raise ProtocolError(f"unknown kind of message {fields[0]!r}")
-    for value in fields[1:5]:
-        if type(value) is not int or not 0 <= value < _MAX_INT:
-            raise ProtocolError("epoch, pid, incarnation and seq are non-negative integers")
-    extra = fields[5:]
-    expected = _EXTRA[kind]
-    if len(extra) != len(expected) or any(type(v) is not t for v, t in zip(extra, expected, strict=True)):
-        raise ProtocolError(f"a {kind.name} carries {[t.__name__ for t in expected]}, not {len(extra)} such fields")
-    if any(type(v) is int and not 0 <= v < _MAX_INT for v in extra):
+    if tuple(map(type, fields)) != _TYPES[kind]:
+        raise ProtocolError(f"a {kind.name} has fields of the types {[t.__name__ for t in _TYPES[kind]]}")
+    numbers = [value for value in fields if type(value) is int]
+    if min(numbers) < 0 or max(numbers) >= _MAX_INT:
         raise ProtocolError(f"a number of a {kind.name} is out of range")
-    return Header(kind, fields[1], fields[2], fields[3], fields[4], tuple(extra))
+    return Header(kind, fields[1], fields[2], fields[3], fields[4], tuple(fields[5:]))
 
 
 def pack_body(value: Any) -> bytes:

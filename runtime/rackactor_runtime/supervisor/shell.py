@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ class Shell:
         """Serve until the group has ended."""
         next_tick = 0.0
         while not self._finished():
-            ready = dict(self._poller.poll(max(0.0, min(TICK, next_tick - time.monotonic())) * 1000))
+            ready = dict(self._poller.poll(math.ceil(max(0.0, min(TICK, next_tick - time.monotonic())) * 1000)))
             if self._zap is not None and self._zap.socket in ready:
                 self._zap.answer()
             if self._router in ready:
@@ -129,7 +130,7 @@ class Shell:
             router.curve_server = True
             router.curve_publickey, router.curve_secretkey = self.keys.public, self.keys.secret
             router.bind("tcp://127.0.0.1:*")
-        return router, router.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        return router, _link.endpoint(router)
 
     def _watch_all(self) -> None:
         self._poller.register(self._router, zmq.POLLIN)

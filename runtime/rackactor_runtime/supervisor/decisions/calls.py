@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rackactor.errors import InvalidCall, NotAllowed, NoSuchProcess, RackError
+from rackactor.errors import InvalidCall, NoSuchProcess, NotAllowed, RackError
 from rackactor.signals import parse_signal, signal_name
 from rackactor.status import State
 from rackactor_runtime.supervisor.decisions.core import INIT, Core
@@ -82,9 +82,7 @@ class Calls:
             core.names[named] = pids[0]
         self._reply(call, {"pids": pids, "pgid": pgid})
 
-    def _fork_one(
-        self, caller: Process, call: Called, pid: int, pgid: int, index: int, deadline: float | None
-    ) -> None:
+    def _fork_one(self, caller: Process, call: Called, pid: int, pgid: int, index: int, deadline: float | None) -> None:
         core, args = self._core, call.args
         name = args.get("name") or f"process-{pid}"
         record = Process(
