@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from rackactor import interrupts
 from rackactor.errors import RackError
 
 #: How long the application may stay away from the crank before the background thread looks in, seconds.
@@ -78,10 +79,15 @@ class Baton:
             It is called by one thread at a time.
         flush: only sends what waits to be sent; called by one thread at a time, too.
         wake: ends a crank that waits in another thread.
+        crashed: told what the crank raised in the background thread, which nobody would see otherwise.
     """
 
     def __init__(
-        self, crank: Callable[[float | None], None], flush: Callable[[], None], wake: Callable[[], None]
+        self,
+        crank: Callable[[float | None], None],
+        flush: Callable[[], None],
+        wake: Callable[[], None],
+        crashed: Callable[[Exception], None],
     ) -> None:
         self._crank = crank
         self._flush = flush
@@ -92,8 +98,9 @@ class Baton:
         self._closed = False
         self._timer = Timer()
         self._activity = 0
-        #: True while the crank is at a point where a signal handler may turn it too.
-        self.safe = False
+        self._safe = False
+        self._main = False  # the main thread owns it
+        self._crashed = crashed
         self._thread = threading.Thread(target=self._background, name="rackactor-io", daemon=True)
 
     def start(self) -> None:
@@ -136,7 +143,7 @@ class Baton:
         with self._cond:
             if self._owner is not None or self._closed:
                 return
-            self._owner = threading.get_ident()
+            self._own()
         try:
             self._flush()
         finally:
@@ -149,6 +156,19 @@ class Baton:
             self._timer.arm(delay)
         elif self._owner != threading.get_ident():
             self._wake()
+
+    def relax(self) -> None:
+        """Say that nothing is half done: a signal handler may raise here, or turn the crank itself."""
+        self._safe = True
+        if self._main:
+            interrupts.busy = False
+            interrupts.release()
+
+    def brace(self) -> None:
+        """Say that what comes must be finished."""
+        if self._main:
+            interrupts.busy = True
+        self._safe = False
 
     def close(self) -> None:
         """Stop the background thread; nobody turns the crank any more."""
@@ -163,14 +183,14 @@ class Baton:
 
     def _wait_nested(self, done: Callable[[], object], deadline: float | None) -> bool:
         """Wait in a signal handler that interrupted this very thread at the crank."""
-        if not self.safe:
+        if not self._safe:
             raise RackError("a call that waits, in a signal handler that interrupted a send: wait outside the handler")
         while not done():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 break
             self._crank(left)
-            self.safe = True
+            self.relax()
         return bool(done())
 
     def _claim(self, done: Callable[[], object], deadline: float | None) -> bool:
@@ -189,18 +209,28 @@ class Baton:
                     self._cond.wait(left)
                 if self._closed:
                     return False
-                self._owner = threading.get_ident()
+                self._own()
                 self._timer.disarm()  # or an idle process would be woken once more, for nothing
                 return True
             finally:
                 self._waiters -= 1
 
+    def _own(self) -> None:
+        me = threading.get_ident()
+        self._main = me == threading.main_thread().ident
+        self.brace()
+        self._owner = me
+
     def _leave(self) -> None:
+        main, self._main = self._main, False
         with self._cond:
             self._owner = None
             if self._waiters:
                 self._cond.notify_all()
         self._timer.arm(VISIT)
+        if main:
+            interrupts.busy = False
+            interrupts.release()
 
     def _notify(self) -> None:
         with self._cond:
@@ -225,6 +255,8 @@ class Baton:
                 self._crank(0)
                 while stay and not self._waiters and seen == self._activity and not self._closed:
                     self._crank(None)
+            except Exception as error:
+                self._crashed(error)
             finally:
                 with self._cond:
                     self._owner = None

@@ -109,6 +109,21 @@ def _rebuild_process_died(message: str, pid: int, status: ExitStatus | None) -> 
     return ProcessDied(message, pid=pid, status=status)
 
 
+class ActorNotMade(RackError):
+    """The actor could not be made in its process.
+
+    Attributes:
+        reason: "specification", "import", "source" or "capabilities".
+    """
+
+    def __init__(self, message: str | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> Any:
+        return ActorNotMade, (self.args[0], self.reason)
+
+
 class HandlerFailed(RackError):
     """The receiver's handler raised on this message twice; the remote traceback is in the text."""
 

@@ -64,6 +64,13 @@ class Group(Session):
     def detach(self) -> None:
         """Let the group outlive this program; it ends at its deadline, or when its last process has ended."""
         self.kernel.call("detach")
+        supervisor, self._supervisor = self._supervisor, None
+        self._part()
+        if supervisor is not None:  # nobody ends it here any more, but if it ends before us it must not stay a zombie
+            threading.Thread(target=supervisor.wait, name="rackactor-reaper", daemon=True).start()
+
+    def leave(self) -> None:
+        """Part from a group that one has come to from outside; the group goes on."""
         self._part()
 
     def end(self, reason: str = "") -> None:
@@ -253,7 +260,9 @@ def _start(order: dict[str, Any]) -> tuple[subprocess.Popen[bytes], dict[str, An
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"} if "PYTHONUNBUFFERED" in os.environ else None,
     )
-    assert process.stdin and process.stdout and process.stderr
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     try:
         process.stdin.write(text)
         process.stdin.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import time
 from collections import deque
@@ -17,8 +18,9 @@ from typing import Any
 
 import zmq
 
+from rackactor import interrupts, wire
 from rackactor import link as _link
-from rackactor import wire
+from rackactor.address import unpack_boxes
 from rackactor.baton import Baton
 from rackactor.codec import decode
 from rackactor.direct import Direct
@@ -27,6 +29,7 @@ from rackactor.errors import (
     AuthenticationError,
     GroupEnded,
     HandlerFailed,
+    InvalidCall,
     MailboxFull,
     NoSuchProcess,
     ProtocolError,
@@ -47,6 +50,8 @@ LAZY_ACK = 1.0
 COLLECT = 0.0003
 #: Bytes collected at the most before they are sent.
 COLLECT_BYTES = 32 << 10
+
+_log = logging.getLogger("rackactor")
 
 EventHandler = Callable[[dict[str, Any], Sequence[Any]], None]
 
@@ -101,6 +106,8 @@ class Kernel:
         self._lease: float = self.welcome["lease"]
         self.allow_pickle: bool = self.welcome.get("pickle", True)
         self.mailbox: deque[Any] = deque()
+        #: Further mailboxes by their number: see `open_box`.
+        self.boxes: dict[int, deque[Any]] = {}
         self.handlers: dict[str, EventHandler] = {}
         self._early: list[tuple[str, dict[str, Any], Sequence[Any]]] = []
         self.ended = ""
@@ -117,7 +124,8 @@ class Kernel:
         self._ack_at: float | None = None
         self._closing = False
         self._direct = Direct(self)
-        self._baton = Baton(self._crank, self._push, self._link.wake)
+        self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
+        interrupts.install()
         self._baton.start()
 
     # -- joining -------------------------------------------------------------------------------
@@ -145,9 +153,21 @@ class Kernel:
     # -- what the application calls --------------------------------------------------------------
 
     def call(
-        self, op: str, args: dict[str, Any] | None = None, *blobs: Any, timeout: float | None = CALL_TIMEOUT
+        self,
+        op: str,
+        args: dict[str, Any] | None = None,
+        *blobs: Any,
+        timeout: float | None = CALL_TIMEOUT,
+        late: Callable[[Pending], None] | None = None,
     ) -> tuple[dict[str, Any], Sequence[Any]]:
         """Make a system call and wait for its result.
+
+        Args:
+            op: its name.
+            args: plain values.
+            blobs: opaque frames that go with it.
+            timeout: seconds; None: no bound.
+            late: gets a result that comes although the call was withdrawn: the two may have crossed on the way.
 
         Returns: the result's fields, and the opaque frames that came with it.
 
@@ -157,10 +177,16 @@ class Kernel:
             RackError: the supervisor's refusal, as its own class.
         """
         pending, rid = self.begin_call(op, args, *blobs)
-        if not self._wait(lambda: pending.done, timeout):
-            self._calls.pop(rid, None)
-            self.cast("cancel", {"rid": rid})
-            raise RackTimeout(f"no answer to {op!r} within {timeout:g} s")
+        try:
+            if not self._wait(lambda: pending.done, timeout):
+                raise RackTimeout(f"no answer to {op!r} within {timeout:g} s")
+        except BaseException:
+            pending.callback = late
+            if pending.done and late is not None:
+                late(pending)
+            elif not pending.done and not self.closed:
+                self.cast("cancel", {"rid": rid})
+            raise
         return pending.get(), pending.blobs
 
     def begin_call(
@@ -172,6 +198,8 @@ class Kernel:
     ) -> tuple[Pending, int]:
         """Make a system call without waiting; returns what will hold the answer, and its number."""
         self._check()
+        for blob in blobs:
+            check_size(blob)
         rid = next(self._rids)
         pending = self._calls[rid] = Pending(wire.SUPERVISOR, callback)
         bodies = [wire.pack_body(args or {}), *blobs]
@@ -204,6 +232,7 @@ class Kernel:
             MailboxFull: its credit did not come back within `timeout` seconds; the message was not sent.
         """
         self._check()
+        check_size(payload)
         if pid in self._dead:
             raise NoSuchProcess(f"process {pid} is gone: {self._dead[pid]}")
         if self._crowded(pid) and not self._wait(lambda: not self._crowded(pid), timeout):
@@ -239,13 +268,15 @@ class Kernel:
         """Wait until `done()`, doing I/O meanwhile; returns whether it is done."""
         return self._wait(done, timeout)
 
-    def take(self, timeout: float | None) -> Any:
-        """Return the next item of the mailbox (a `Delivery`, or what the host has put there), or None."""
-        if not self.mailbox and not self._wait(lambda: self.mailbox or self.ended, timeout):
+    def take(self, timeout: float | None, box: deque[Any] | None = None) -> Any:
+        """Return the next item of a mailbox (a `Delivery`, or what the host has put there), or None."""
+        mailbox = self.mailbox if box is None else box
+        if not mailbox and not self._wait(lambda: mailbox or self.ended, timeout):
             return None
-        if not self.mailbox:
+        try:
+            item = mailbox.popleft()
+        except IndexError:  # the group has ended, or another thread was quicker
             return None
-        item = self.mailbox.popleft()
         if type(item) is Delivery:
             cost = item.entry.cost
             self._outbox.append(lambda: self._peers.consumed(item.pid, cost))
@@ -253,6 +284,12 @@ class Kernel:
             if self._outbox_cost >= COLLECT_BYTES * 4:
                 self._baton.turn()
         return item
+
+    def open_box(self) -> int:
+        """Open a mailbox beside the first one; returns its number, which is part of its address."""
+        number = next(self._rids)
+        self.boxes[number] = deque()
+        return number
 
     def consume(self, pid: int, cost: int) -> None:
         """Give a sender its credit back for what it sent to standard input."""
@@ -314,6 +351,7 @@ class Kernel:
         self._run_later()
         self._direct.close()
         self._link.close(linger)
+        interrupts.uninstall()
 
     @property
     def closed(self) -> bool:
@@ -344,11 +382,11 @@ class Kernel:
         wait = 0.0 if self._later else self._due(self._last_turn)
         if timeout is not None and timeout < wait:
             wait = timeout
-        baton.safe = True
+        baton.relax()
         try:
             ready = self._link.poll(wait)
         finally:
-            baton.safe = False
+            baton.brace()
         for socket in ready:
             self._read(socket)
         self._tick()
@@ -358,12 +396,12 @@ class Kernel:
     def _run_later(self) -> None:
         if not self._later:
             return
-        self._baton.safe = True
+        self._baton.relax()
         try:
             while self._later:
                 self._later.popleft()()
         finally:
-            self._baton.safe = False
+            self._baton.brace()
 
     def _push(self) -> None:
         """Carry out what application threads want, and send."""
@@ -420,6 +458,11 @@ class Kernel:
         handler = self.handlers.get("ended")
         if handler is not None:
             self.later(lambda: handler({"reason": reason}, ()))
+
+    def _crashed(self, error: Exception) -> None:
+        """End this membership rather than hang: the crank itself has failed, which must not happen."""
+        _log.error("the I/O of process %d failed", self.pid, exc_info=error)
+        self.end(f"an internal error: {type(error).__name__}: {error}")
 
     def _fail_all(self, error: RackError) -> None:
         for table in (self._calls, self._asks):
@@ -489,7 +532,10 @@ class Kernel:
     def _deliver(self, delivery: Delivery) -> None:
         entry = delivery.entry
         if entry.kind is EntryKind.TELL or entry.kind is EntryKind.ASK:
-            self.mailbox.append(delivery)
+            if entry.rid and entry.kind is EntryKind.TELL:
+                self._deliver_to_box(delivery)
+            else:
+                self.mailbox.append(delivery)
             return
         if entry.kind is EntryKind.STDIN:
             self._event("stdin", {"pid": delivery.pid, "cost": entry.cost}, [entry.payload])
@@ -503,6 +549,17 @@ class Kernel:
             self._settle(pending, error=HandlerFailed(f"the handler of process {delivery.pid} failed twice:\n{text}"))
         else:
             self._settle(pending, value=entry.payload)
+
+    def _deliver_to_box(self, delivery: Delivery) -> None:
+        number, _ = unpack_boxes(delivery.entry.rid)
+        box = self.boxes.get(number) if number else self.mailbox
+        if box is not None:
+            box.append(delivery)
+            return
+        self._peers.consumed(delivery.pid, delivery.entry.cost)
+        handler = self.handlers.get("undelivered")
+        if handler is not None:
+            handler({"pid": self.pid, "box": number}, [delivery.entry.payload])
 
     def _replied(self, header: Header, bodies: list[Any]) -> None:
         rid, ok = header.extra
@@ -533,7 +590,7 @@ class Kernel:
         handler = self.handlers.get(name)
         if handler is not None:
             handler(fields, blobs)
-        elif name in ("signal", "stdin"):
+        elif name in ("signal", "stdin", "capabilities"):
             self._early.append((name, fields, blobs))
 
     def _gone(self, pid: int, why: str) -> None:
@@ -577,6 +634,16 @@ class Kernel:
 def _error(fields: dict[str, Any]) -> RackError:
     cls = BY_NAME.get(str(fields.get("type")), RackError)
     return cls(str(fields.get("message", "")) or None)
+
+
+def check_size(payload: bytes | memoryview) -> None:
+    """Refuse what no frame can carry: a peer would cut us off for it.
+
+    Raises:
+        InvalidCall: says how large it is and may be.
+    """
+    if len(payload) > wire.MAX_MESSAGE:
+        raise InvalidCall(f"a message of {len(payload)} bytes; at most {wire.MAX_MESSAGE}: send it in parts")
 
 
 def decode_reply(kernel: Kernel, payload: bytes | memoryview) -> Any:

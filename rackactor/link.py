@@ -36,6 +36,8 @@ _HANDSHAKE_FAILED = (
 )
 #: Bodies from this size on are neither copied into nor out of ZeroMQ, bytes.
 ZERO_COPY = 32 << 10
+#: The last frame of a message that was broken off (0xc1 begins no msgpack value).
+TORN = b"\xc1torn"
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,28 @@ def receive(socket: zmq.Socket[Any]) -> Frames | None:
     while _get(socket, _RCVMORE):
         frame = _recv(socket, 0, False)
         frames.append(frame.buffer if len(frame) >= ZERO_COPY else frame.bytes)
-    return frames
+    return frames if frames[-1] != TORN else receive(socket)
 
 
 def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
     """Send one message; large frames are not copied.
 
+    A signal handler may raise between two frames. What has left by then is ended with a mark that has it thrown
+    away, and the message goes once more, whole; a double is known by its number.
+
     Raises:
         zmq.ZMQError: EHOSTUNREACH when a router does not know the receiver (any more).
     """
     last = len(frames) - 1
-    for index, frame in enumerate(frames):
-        _send(socket, frame, _SEND_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY)
+    try:
+        for index, frame in enumerate(frames):
+            _send(socket, frame, _SEND_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY)
+    except zmq.ZMQError:
+        raise
+    except BaseException:
+        _send(socket, TORN, _NOBLOCK)
+        send(socket, frames)
+        raise
 
 
 class Link:

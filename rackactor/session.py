@@ -12,13 +12,13 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 from rackactor import units
 from rackactor.codec import decode, encode
 from rackactor.errors import ForkFailed, InvalidCall, NoChild, NoGroup, RackTimeout
-from rackactor.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel import CALL_TIMEOUT, Kernel, Pending
 from rackactor.peers import Delivery
 from rackactor.processes import Process
 from rackactor.signals import Signal, parse_signal
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
-from rackactor.target import Target, pack_arguments, pack_target
+from rackactor.target import Creation, Target, pack_arguments, pack_target
 
 #: Handlers of free-string signals and of SIGCHLD: (signal, pid of the sender or of the child).
 RackHandler = Callable[[Signal, int], Any]
@@ -78,6 +78,7 @@ class Session:
         #: What is known of processes that this one has waited for.
         self.statuses: dict[int, ExitStatus] = {}
         self.results: dict[int, Any] = {}
+        self._late: list[int] = []
         self._handlers: dict[Signal, RackHandler] = {}
         self._free: list[tuple[Signal, int]] = []
         self._exit_hooks: list[Callable[[], Any]] = []
@@ -201,13 +202,17 @@ class Session:
         forked.outcomes = {}
         return forked
 
-    def fork_actor(self, packed: Target, requirements: Any, global_name: str | None) -> int:
-        """Start an actor as Thespian's createActor does; return its pid, or that of the one so named."""
-        options = {"n": 1, "name": global_name, "global_name": global_name, "on_orphan": "kill"}
+    def fork_actor(self, packed: Target, creation: Creation) -> tuple[int, bool]:
+        """Start an actor as Thespian's createActor does.
+
+        Returns: its pid, and whether it is an actor that had the global name already.
+        """
+        name = creation.global_name
+        # A global name is the whole group's: such an actor does not end with the one that happened to make it.
+        options = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
         args = {"kind": packed.kind, "what": packed.what, **options}
-        fields, _ = self.kernel.call("fork", args, packed.blob, pack_arguments((), {"requirements": requirements}))
-        pid: int = fields["pids"][0]
-        return pid
+        fields, _ = self.kernel.call("fork", args, packed.blob, pack_arguments((creation,), {}))
+        return fields["pids"][0], bool(fields.get("existing"))
 
     def _await_start(self, forked: Forked, min_ok: int, timeout: float | None) -> None:
         pids = [process.pid for process in forked]
@@ -251,8 +256,16 @@ class Session:
         pids = [] if pid == -1 else [pid] if isinstance(pid, int) else list(pid)
         if pid != -1 and (not pids or not all(isinstance(p, int) and p > 0 for p in pids)):
             raise InvalidCall(f"wait takes a pid, -1 (any child) or a list of pids, not {pid!r}")
-        fields, blobs = self.kernel.call("wait", {"pids": pids}, timeout=timeout)
+        for known in [p for p in self._late if not pids or p in pids]:
+            self._late.remove(known)
+            return known, self.statuses[known]
+        fields, blobs = self.kernel.call("wait", {"pids": pids}, timeout=timeout, late=self._ended_late)
         return self._ended(fields, blobs)
+
+    def _ended_late(self, pending: Pending) -> None:
+        """Keep a status that came when its wait had been given up: the child is reaped, and told only once."""
+        if pending.error is None:
+            self._late.append(self._ended(pending.value, pending.blobs)[0])
 
     def wait_for(self, pid: int, timeout: float | None) -> ExitStatus:
         """Wait for one process; asked again, answer the same."""

@@ -23,7 +23,7 @@ def parse_signal(sig: int | str) -> Signal:
     Raises:
         InvalidCall: a number that is no signal, an empty or overlong string.
     """
-    if isinstance(sig, int):
+    if isinstance(sig, int) and not isinstance(sig, bool):
         if sig == 0:
             return 0
         try:
@@ -34,7 +34,7 @@ def parse_signal(sig: int | str) -> Signal:
             raise InvalidCall(f"{sig} is not the number of a signal (see `kill -l`)") from None
     if not isinstance(sig, str) or not sig or len(sig) > MAX_NAME:
         raise InvalidCall(f"a signal is a number, a POSIX name or a string of 1-{MAX_NAME} characters, not {sig!r}")
-    if sig.isdigit():
+    if sig.isascii() and sig.isdigit():
         return parse_signal(int(sig))
     name = sig if sig.startswith("SIG") else "SIG" + sig
     known = _signal.Signals.__members__.get(name)

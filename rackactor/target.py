@@ -27,6 +27,15 @@ class Target:
     words: list[str] | None = None
 
 
+@dataclass(frozen=True)
+class Creation:
+    """What Thespian's createActor was told, for the process that makes the actor."""
+
+    requirements: Any = None
+    global_name: str | None = None
+    source_hash: str | None = None
+
+
 def pack_target(target: Any) -> Target:
     """Make a target ready to travel.
 

@@ -8,6 +8,10 @@ import re
 from rackactor.errors import InvalidCall
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+#: A century, seconds: what is longer is a mistake, and past what clocks and sockets can count.
+_LONGEST = 36525 * 86400.0
+#: Sizes travel as 64-bit integers.
+_LARGEST = (1 << 63) - 1
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -26,9 +30,11 @@ def seconds(value: float | str | None, name: str) -> float | None:
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value)
         number = float(match[1]) * _SECONDS[match[2] or "s"] if match else math.nan
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and value <= _LONGEST:
+        number = float(value)
     else:
-        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-    if not (number > 0 and math.isfinite(number)):
+        number = math.nan
+    if not 0 < number <= _LONGEST:
         raise InvalidCall(f'{name} is a positive number of seconds, or a text such as "90s" or "1h", not {value!r}')
     return number
 
@@ -47,10 +53,11 @@ def size(value: int | str | None, name: str) -> int | None:
         return None
     number = -1
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+)\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
+        # ASCII: without it, IGNORECASE takes the Kelvin sign for a K.
+        match = re.fullmatch(r"\s*(\d{1,19})\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE | re.ASCII)
         number = int(match[1]) * _BYTES[match[2].upper()] if match else -1
     elif isinstance(value, int) and not isinstance(value, bool):
         number = value
-    if number <= 0:
+    if not 0 < number <= _LARGEST:
         raise InvalidCall(f'{name} is a positive number of bytes, or a text such as "256M", not {value!r}')
     return number

@@ -36,6 +36,8 @@ from rackactor.errors import ProtocolError
 PROTOCOL = 1
 #: Bound of one frame, bytes; a peer that announces more is cut off by ZeroMQ itself.
 MAX_FRAME = 1 << 30
+#: Bound of what one message of an application may carry, bytes: a frame less what goes with it.
+MAX_MESSAGE = MAX_FRAME - (64 << 10)
 #: Bound of a header, bytes.
 MAX_HEADER = 4096
 #: Bound of the frames of one message.

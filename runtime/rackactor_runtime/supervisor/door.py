@@ -10,12 +10,14 @@ from rackactor.wire import PROTOCOL, Header, Kind
 from rackactor_runtime.supervisor.decisions.core import Core
 
 
-@dataclass(frozen=True)
+@dataclass
 class Speaker:
     """A member behind a connection."""
 
     pid: int
     incarnation: int
+    #: Number of the last message it sent; one that is not greater is a double.
+    seq: int = 0
 
 
 class Door:

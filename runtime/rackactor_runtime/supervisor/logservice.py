@@ -9,6 +9,7 @@ from typing import Any
 
 import msgpack
 
+from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.logs import Follower, Log, Spool
 
@@ -37,18 +38,20 @@ class LogService:
         self._reply = reply
         self._logs: dict[int, Log] = {}
         self._withheld: dict[Key, int] = {}
+        self._feeding: set[Key] = set()  # of those withheld: whose output is part of the group's
+        self._forgotten: set[int] = set()
 
     def output(self, key: Key, stream: int, data: bytes, *, feed: bool) -> None:
         """Take what a process printed; `feed`: its output is part of the group's."""
         now = time.time()
-        logs = [self._log(key.pid)]
-        if feed and FEED in self._logs:
-            logs.append(self._logs[FEED])
+        logs = self._logs_of(key, feed)
         for log in logs:
-            log.spool.append(key.pid, stream, now, data)
+            log.spool.append(key.pid, stream, now, data, log.keep)
             self._serve(log)
         if any(log.blocked() for log in logs):
             self._withheld[key] = self._withheld.get(key, 0) + len(data)
+            if feed:
+                self._feeding.add(key)
         else:
             self._grant(key, len(data))
 
@@ -56,8 +59,10 @@ class LogService:
         """Take note that a process prints nothing any more."""
         log = self._log(pid)
         log.ended = True
+        log.spool.rest()
         self._serve(log)
         self._withheld = {key: n for key, n in self._withheld.items() if key.pid != pid}
+        self._feeding &= self._withheld.keys()
         self._forget_oldest()
 
     def end_feed(self) -> None:
@@ -76,14 +81,28 @@ class LogService:
         """Answer a `logs` call, at once or when there is something to read.
 
         Its arguments: `pid` (0: the feed), `offset`, `follow`: wait for more, and hold the writer back meanwhile.
+
+        Raises:
+            InvalidCall: other arguments, or no record begins at that offset.
         """
-        log = self._log(int(args["pid"]))
-        offset = int(args["offset"])
+        pid, offset = args.get("pid"), args.get("offset")
+        if type(pid) is not int or type(offset) is not int or pid < 0 or offset < 0:
+            raise InvalidCall("logs takes a pid and an offset, non-negative integers")
+        log = self._log(pid)
+        if log.ended:
+            offset = min(offset, log.spool.end)
+        elif offset > log.spool.end:
+            raise InvalidCall(f"the log ends at offset {log.spool.end}, before {offset}")
         if args.get("follow"):
             follower = log.followers.setdefault(caller, Follower())
             follower.offset, follower.rid = offset, rid
-            self._serve(log)
-            self._release()
+            try:
+                self._serve(log)
+            except InvalidCall:
+                del log.followers[caller]
+                raise
+            finally:
+                self._release()
         else:
             self._answer(log, caller, rid, offset)
 
@@ -104,7 +123,15 @@ class LogService:
         log = self._logs.get(pid)
         if log is None:
             log = self._logs[pid] = Log(Spool(self._directory / f"out-{pid}", self._limit))
+            log.ended = pid in self._forgotten
         return log
+
+    def _logs_of(self, key: Key, feed: bool) -> list[Log]:
+        """Return where the output of a process goes."""
+        logs = [self._log(key.pid)]
+        if feed and FEED in self._logs:
+            logs.append(self._logs[FEED])
+        return logs
 
     def _serve(self, log: Log) -> None:
         for caller, follower in log.followers.items():
@@ -119,15 +146,14 @@ class LogService:
 
     def _release(self) -> None:
         """Give back the credit that was withheld for followers who have caught up."""
-        feed = self._logs.get(FEED)
-        if feed is not None and feed.blocked():
-            return
         for key, count in list(self._withheld.items()):
-            if not self._log(key.pid).blocked():
+            if not any(log.blocked() for log in self._logs_of(key, key in self._feeding)):
                 del self._withheld[key]
+                self._feeding.discard(key)
                 self._grant(key, count)
 
     def _forget_oldest(self) -> None:
         ended = [pid for pid, log in self._logs.items() if log.ended and pid != FEED and not log.followers]
         for pid in ended[:-_KEEP]:
             self._logs.pop(pid).spool.close()
+            self._forgotten.add(pid)

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import sys
+import time
 import uuid
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -69,13 +70,12 @@ def _run(gid: str, directory: Path, order: dict[str, Any]) -> None:
 
 def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> None:
     """Say how to reach the group: on the card for operators, to the script for itself."""
-    import time
-
     core.now, core.wall = time.monotonic(), time.time()
     if core.settings.deadline is not None:
         core.deadline_at = core.now + core.settings.deadline
     token = secrets.token_bytes(24)
     script = core.external("script", token)
+    core.owner_watched = config.owner_fd is not None
     server_key = shell.keys.public.decode() if shell.keys else None
     card = {
         "gid": core.gid,

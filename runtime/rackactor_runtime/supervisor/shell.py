@@ -164,6 +164,9 @@ class Shell:
                 self._join(connection, frames[3:], key)
                 return True
             speaker = self._door.speaker(connection, header, key)
+            if header.seq <= speaker.seq:
+                return True
+            speaker.seq = header.seq
             self.core.heard(speaker.pid, time.monotonic())
             if route[0] != wire.SUPERVISOR:
                 self._relay(speaker, route, frames)
@@ -189,7 +192,7 @@ class Shell:
             if key is None:
                 key = str(frame.get("User-Id")).encode()
             frames.append(frame.buffer if len(frame) >= _link.ZERO_COPY else frame.bytes)
-        return frames, key
+        return (frames, key) if frames[-1] != _link.TORN else self._receive()
 
     def _join(self, connection: bytes, bodies: Sequence[Any], key: bytes | None) -> None:
         fields = parse_map(bodies[0])

@@ -150,9 +150,11 @@ class Calls:
 
     def op_cancel(self, caller: Process, call: Called) -> None:
         """Withdraw a call that timed out."""
-        rid = call.args["rid"]
+        rid = _integer(call.args["rid"], "rid", 1, 1 << 62)
         self._core.waits.cancel(call.pid, rid)
         self._starts = [start for start in self._starts if start[:2] != (call.pid, rid)]
+        # Answered in any case, so that the caller may forget the call; if the result has crossed this, it came first.
+        self._core.effects.append(Reply(call.pid, rid, False, {"type": "RackTimeout", "message": "withdrawn"}))
 
     # -- kill ------------------------------------------------------------------------------------------
 
@@ -257,17 +259,42 @@ class Calls:
         """Find the process that has a global name."""
         self._reply(call, {"pid": self._core.names.get(call.args["name"], 0)})
 
+    # -- Thespian's actor system ------------------------------------------------------------------------
+
     def op_dead_letters(self, caller: Process, call: Called) -> None:
-        """Begin or stop to handle dead letters."""
-        handlers = [pid for pid in self._core.dead_letters if pid != caller.pid]
+        """Begin or stop to handle dead letters; as in Thespian, whoever began last has them all."""
         if call.args.get("enable", True):
-            handlers.append(caller.pid)
-        self._core.dead_letters = handlers
+            self._core.dead_letters = caller.pid
+        elif self._core.dead_letters == caller.pid:
+            self._core.dead_letters = None
         self._reply(call)
 
-    def op_dead_letter_handlers(self, caller: Process, call: Called) -> None:
-        """Tell who handles dead letters."""
-        self._reply(call, {"pids": self._core.dead_letters})
+    def op_dead_letter(self, caller: Process, call: Called) -> None:
+        """Pass a message that nobody can receive to the handler of dead letters."""
+        fields = {"pid": call.args["pid"], "box": call.args.get("box", 0), "sender": caller.pid}
+        handler = self._core.dead_letters
+        if handler is not None and handler != fields["pid"]:
+            fields["payload"] = bytes(call.blobs[0])
+            self._core.effects.append(Notify(handler, "dead_letter", fields))
+        self._reply(call)
+
+    def op_capabilities(self, caller: Process, call: Called) -> None:
+        """Set or remove (None) capabilities; every actor hears of it. Tells what they all are."""
+        core, changes = self._core, dict(call.args.get("set") or {})
+        for name, value in changes.items():
+            if value is None:
+                core.capabilities.pop(name, None)
+            else:
+                core.capabilities[name] = bytes(value)
+        for record in core.table if changes else ():
+            if record.kind == "actor" and record.alive and record.started is not None:
+                core.effects.append(Notify(record.pid, "capabilities", {"set": changes}))
+        self._reply(call, {"capabilities": core.capabilities})
+
+    def op_shutdown(self, caller: Process, call: Called) -> None:
+        """End the group because an actor asks for it (Thespian's actorSystemShutdown)."""
+        self._reply(call)
+        self._core.end(f"process {caller.pid} asked for the shutdown of the actor system")
 
     def op_detach(self, caller: Process, call: Called) -> None:
         """Let the group outlive the program that made it: its processes belong to the supervisor then."""

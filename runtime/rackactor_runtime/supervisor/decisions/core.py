@@ -52,13 +52,18 @@ class Core:
         self.wall = 0.0
         self.tokens: dict[bytes, int] = {}
         self.names: dict[str, int] = {}
-        self.dead_letters: list[int] = []
+        #: Who gets dead letters, if anybody.
+        self.dead_letters: int | None = None
+        #: What the group's actor system can do, by name: values that only its members open.
+        self.capabilities: dict[str, bytes] = {}
         self.ending = ""
         self.end_callers: list[tuple[int, int]] = []
         self.farewell: list[dict[str, Any]] = []
         self._end_kill_at: float | None = None
         self._empty_since: float | None = None
         self.detached = False
+        #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
+        self.owner_watched = False
         self.deadline_at: float | None = None
 
     # -- births ---------------------------------------------------------------------------------------
@@ -122,6 +127,8 @@ class Core:
             record.instance = str(os_pid)
         if record.state in (State.NEW, State.BOOTING):
             record.state = State.RUNNING
+        if record.kind == "actor" and self.capabilities:
+            record.birth["capabilities"] = self.capabilities
         self.effects.append(Welcome(pid, record.birth, record.blobs))
         record.birth, record.blobs = {}, ()
         for held in record.held_signals:
@@ -170,7 +177,8 @@ class Core:
         record.kill_at = record.deadline = record.boot_by = None
         self.tokens = {token: pid for token, pid in self.tokens.items() if pid != record.pid}
         self.names = {name: pid for name, pid in self.names.items() if pid != record.pid}
-        self.dead_letters = [pid for pid in self.dead_letters if pid != record.pid]
+        if self.dead_letters == record.pid:
+            self.dead_letters = None
         self.waits.forget(record.pid)
         self.effects.append(Dismiss(record.pid))
         self._tell_end(record)
@@ -270,6 +278,8 @@ class Core:
 
     def _silent(self, record: Process) -> None:
         if record.external:
+            if record.kind == "script" and self.owner_watched:
+                return
             if self.now - record.heard > self.settings.silence_limit or record.kind == "operator":
                 record.intent, record.intent_words = Cause.LOST, "it has not answered"
                 self.gone(record, Ending(None, None))

@@ -1,0 +1,108 @@
+"""What the sub-commands share: which group is meant, and coming to it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from cliff.command import Command
+
+from rackactor import places
+from rackactor.errors import InvalidCall, NoGroup
+from rackactor.grouping import Group, attach
+from rackactor.status import Cause, ExitStatus
+
+#: Ends that the process itself has explained: by its exit code, or by a traceback on its standard error.
+_PLAIN = frozenset({Cause.EXITED, Cause.EXCEPTION, Cause.LOAD_FAILED})
+
+
+class Plain(Command):
+    """A command of ours; cliff would look up which distribution each comes from, which takes longer than most run."""
+
+    def get_epilog(self) -> str:
+        """Return what stands below the options."""
+        return self._epilog or ""
+
+
+class InGroup(Command):
+    """A command that is about one group."""
+
+    def get_epilog(self) -> str:
+        """Return what stands below the options."""
+        return self._epilog or ""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser, with the option that chooses the group."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "-g",
+            "--group",
+            metavar="GROUP",
+            help="a group by its name, its gid or the beginning of it"
+            " (default: the group this runs in, or the only one of this host)",
+        )
+        return parser
+
+
+def choose(wanted: str | None) -> dict[str, Any]:
+    """Return how to reach the group that is meant.
+
+    Args:
+        wanted: a name, a gid or the beginning of one; None: the group that the command runs in, or else the only one.
+
+    Raises:
+        NoGroup: there is no such group.
+        InvalidCall: there are several.
+    """
+    cards = list(places.cards())
+    here = f"groups on this host: {', '.join(map(_label, cards))}" if cards else "no group of yours runs on this host"
+    if wanted is None and "RACK_GID" in os.environ:
+        wanted = os.environ["RACK_GID"]
+        here = f"RACK_GID names one that is not here; {here}"
+    found = [card for card in cards if wanted in (None, card["name"]) or card["gid"].startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InvalidCall(f"which group? Choose one with -g: {', '.join(map(_label, found))}")
+    raise NoGroup(here if wanted is None else f"there is no group {wanted!r}; {here}")
+
+
+def _label(card: dict[str, Any]) -> str:
+    return f"{card['name']} ({card['gid'][:8]})"
+
+
+@contextmanager
+def visit(wanted: str | None) -> Iterator[Group]:
+    """Come to a group for one command; it goes on when the command has ended."""
+    group = attach(choose(wanted))
+    try:
+        yield group
+    finally:
+        group.leave()
+
+
+def explain(pid: int, name: str, status: ExitStatus) -> str | None:
+    """Return one line on an end that the process could not explain itself, or None."""
+    if status.cause in _PLAIN:
+        return None
+    first = status.evidence.strip().partition("\n")[0]
+    return f"rack: process {pid} ({name}): {status}" + (f": {first}" if first else "")
+
+
+def clock(seconds: float | None) -> str:
+    """Return a time of the table as people read it, in the local time zone."""
+    return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(seconds: float) -> str:
+    """Return a duration as people read it: 0.25 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,85 @@
+"""The application behind `rack`: global options, errors as one line, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cliff.app import App
+from cliff.commandmanager import CommandManager
+
+from rackactor._version import __version__
+
+#: The global options that are followed by a word of their own.
+_WITH_VALUE = frozenset({"--log-file"})
+
+
+class RackApp(App):
+    """Run one sub-command."""
+
+    NAME = "rack"
+    LOG = logging.getLogger("rack")
+    CONSOLE_MESSAGE_FORMAT = "rack: %(message)s"
+    # Notes at this level are for people who ask: an ordinary run says nothing that was not asked for.
+    DEFAULT_VERBOSE_LEVEL = 0
+
+    def __init__(self) -> None:
+        super().__init__(
+            description="Virtual machines as Unix processes: run, ps, kill, wait.",
+            version=__version__,
+            command_manager=CommandManager("rack.commands"),
+            deferred_help=True,
+        )
+
+    def build_option_parser(
+        self, description: str | None, version: str | None, argparse_kwargs: dict[str, Any] | None = None
+    ) -> argparse.ArgumentParser:
+        """Return the parser of the global options, under our name whatever the program's file is called."""
+        App.NAME = self.NAME
+        return super().build_option_parser(description, version, {**(argparse_kwargs or {}), "prog": self.NAME})
+
+    def run(self, argv: list[str]) -> int:
+        """Run a command line; returns the exit code."""
+        head, words = split(argv)
+        if not words and not head:
+            self.parser.print_help(sys.stderr)
+            return 2
+        if words[:1] != ["run"]:
+            return super().run(argv)
+        # What follows `run` belongs to the script or the command: cliff would take a -v or -h of theirs for its own.
+        self.options = self.parser.parse_args(head)
+        self.configure_logging()
+        try:
+            return self.run_subcommand(words)
+        except BrokenPipeError:
+            return 141
+        except KeyboardInterrupt:
+            return 130
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line in front of the sub-command."""
+    index = 0
+    while index < len(argv) and argv[index].startswith("-"):
+        index += 2 if argv[index] in _WITH_VALUE else 1
+    return list(argv[:index]), list(argv[index:])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the `rack` command."""
+    code = RackApp().run(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more; without this, Python complains about it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

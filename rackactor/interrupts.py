@@ -1,0 +1,54 @@
+"""Ctrl-C at the crank: KeyboardInterrupt never tears what is half done.
+
+Python runs signal handlers between any two bytecodes of the main thread, and the default one for SIGINT raises. While
+the main thread does I/O at a point that must be finished, the interrupt is put off for these few
+microseconds. Only Python's own default handler is replaced, for as long as a kernel lives.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+#: True while the main thread does what must be finished (set and read by that thread only).
+busy = False
+#: An interrupt was put off.
+pending = False
+_users = 0
+
+
+def install() -> None:
+    """Guard the default handler; no effect outside the main thread, or when the program has a handler of its own."""
+    global _users
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _guard)
+    _users += 1
+
+
+def uninstall() -> None:
+    """Give the default handler back when nobody needs the guard any more."""
+    global _users
+    if threading.current_thread() is not threading.main_thread():
+        return
+    _users = max(0, _users - 1)
+    if _users == 0 and signal.getsignal(signal.SIGINT) is _guard:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def release() -> None:
+    """Raise the interrupt that was put off, if any: what had to be finished is."""
+    global pending
+    if pending:
+        pending = False
+        raise KeyboardInterrupt
+
+
+def _guard(number: int, frame: FrameType | None) -> None:
+    global pending
+    if busy:
+        pending = True
+    else:
+        signal.default_int_handler(number, frame)

@@ -1,0 +1,100 @@
+"""Running a script as a process: what `rack run script.py` has its process do.
+
+The script travels as text: it need not be a file where it runs. It runs as `__main__`, so that its classes and
+functions reach the processes that it forks by value. A `main` with annotated parameters, which the script does not
+call itself, is called with the options of the command line.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import importlib.util
+import linecache
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rackactor import options
+
+
+def run_script(path: str, source: bytes, words: Sequence[str], launcher: str | None = None) -> None:
+    """Run a script to its end, as `python path words...` does.
+
+    Args:
+        path: where its author has it; an absolute path.
+        source: its text, in the encoding that it declares.
+        words: its command line.
+        launcher: the entry of `sys.path` that belongs to the command which sent it here, and not to the script.
+    """
+    text = importlib.util.decode_source(source)
+    linecache.cache[path] = (len(source), None, text.splitlines(keepends=True), path)  # tracebacks show its lines
+    sys.argv = [path, *words]
+    sys.path = [os.path.dirname(path), *(entry for entry in sys.path if entry != launcher)]
+    module = types.ModuleType("__main__")
+    module.__dict__.update(__file__=path, __builtins__=__builtins__)
+    sys.modules["__main__"] = module
+    try:
+        exec(compile(source, path, "exec"), module.__dict__)
+        if wants_options(text):
+            call(module.__dict__["main"])
+    finally:
+        _end_as_python_does()
+
+
+def call(main: Callable[..., Any]) -> None:
+    """Call a function with what the command line says, its parameters being the options.
+
+    For a script that is to work by itself too: `if __name__ == "__main__": call(main)`. An integer that it returns is
+    the exit code.
+
+    Raises:
+        InvalidCall: a parameter that cannot be an option.
+    """
+    args, kwargs = options.read(main, os.path.basename(sys.argv[0]), sys.argv[1:])
+    code = main(*args, **kwargs)
+    if isinstance(code, int) and not isinstance(code, bool):
+        sys.exit(code)
+
+
+def wants_options(text: str) -> bool:
+    """Tell whether a script leaves it to us to call its `main`.
+
+    It does if it defines one whose parameters are all annotated, does not call it at its top level, and has no
+    `if __name__ == "__main__"`.
+    """
+    tree = ast.parse(text)
+    mains = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+    return bool(mains) and _annotated(mains[-1].args) and not any(map(_starts_itself, _top_level(tree)))
+
+
+def _annotated(args: ast.arguments) -> bool:
+    each = [*args.posonlyargs, *args.args, *args.kwonlyargs, *filter(None, (args.vararg, args.kwarg))]
+    return all(arg.annotation is not None for arg in each)
+
+
+def _top_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what runs when the script does, not the insides of its functions and classes."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            yield child
+            yield from _top_level(child)
+
+
+def _starts_itself(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "main"
+    return isinstance(node, ast.If) and any(
+        isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
+    )
+
+
+def _end_as_python_does() -> None:
+    """Wait for the script's threads and run what it has registered with atexit: the process is not Python's own."""
+    shutdown: Callable[[], None] = getattr(threading, "_shutdown")  # noqa: B009 - as multiprocessing does
+    run_hooks: Callable[[], None] = getattr(atexit, "_run_exitfuncs")  # noqa: B009
+    shutdown()
+    run_hooks()
