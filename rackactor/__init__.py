@@ -21,6 +21,7 @@ from rackactor.calls import (
     wait,
 )
 from rackactor.errors import (
+    ActorNotMade,
     AuthenticationError,
     ForkError,
     ForkFailed,
@@ -44,9 +45,11 @@ from rackactor.grouping import Group, group, groups
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
+from rackactor.systembase import SystemBase
 
 __all__ = [
     "Actor",
+    "ActorNotMade",
     "AuthenticationError",
     "Cause",
     "ExitStatus",
@@ -72,6 +75,7 @@ __all__ = [
     "SpawnIntensityExceeded",
     "StartError",
     "State",
+    "SystemBase",
     "__version__",
     "exit",
     "fork",

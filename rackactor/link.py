@@ -176,6 +176,7 @@ class Link:
         """Close everything; what was sent has `linger` seconds to leave."""
         if self._monitor is not None:
             self.supervisor.disable_monitor()
+            self._monitor.close(0)  # the context does not end before its last socket
         self.supervisor.close(int(linger * 1000))
         self.context.destroy(linger=0) if linger == 0 else self.context.term()
         os.close(self._wake)

@@ -3,64 +3,47 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 import signal
 import sys
 import traceback
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import Any
 
 from thespian.actors import (
-    Actor,
     ActorAddress,
     ActorExitRequest,
     ChildActorExited,
     DeadEnvelope,
-    WakeupMessage,
+    LoadedSource,
+    PoisonMessage,
+    Thespian_ActorStatus,
+    Thespian_StatusReq,
+    ThespianWatch,
+    UnloadedSource,
+    ValidatedSource,
+    ValidateSource,
+    WatchMessage,
 )
 
+from rackactor import capabilities as _capabilities
+from rackactor import letters
 from rackactor.address import RackAddress
 from rackactor.codec import decode, encode
-from rackactor.errors import InvalidCall, NoSuchProcess
+from rackactor.errors import ActorNotMade
 from rackactor.peers import Delivery
 from rackactor.session import Session
 from rackactor.stream import EntryKind
-from rackactor.target import actor_target
+from rackactor.target import Creation
+from rackactor.wire import SUPERVISOR
 from rackactor_runtime.agent import report as _report
+from rackactor_runtime.agent import sources
+from rackactor_runtime.agent.making import make
+from rackactor_runtime.agent.reference import Reference
 from rackactor_runtime.agent.report import Report
+from rackactor_runtime.agent.watching import Watcher
 
 _log = logging.getLogger("rackactor.actor")
-
-
-class Reference:
-    """The object that a Thespian `Actor` delegates to: its `_myRef`."""
-
-    def __init__(self, session: Session, host: ActorHost, global_name: str | None) -> None:
-        self._session = session
-        self._host = host
-        self.address = RackAddress(session.gid, session.getpid())
-        self.globalName = global_name
-
-    def createActor(self, actor: Any, requirements: Any = None, name: str | None = None, source: Any = None) -> Any:
-        """Fork an actor; its address is known at once."""
-        if source is not None:
-            raise InvalidCall("a group ships code by value: createActor takes no sourceHash here")
-        pid = self._session.fork_actor(actor_target(actor), requirements, name)
-        return RackAddress(self._session.gid, pid)
-
-    def actor_send(self, address: ActorAddress, message: Any) -> None:
-        """Send a message; to an address that came with an ask, the reply to it."""
-        self._host.send(address, message)
-
-    def wakeupAfter(self, period: Any, payload: Any) -> None:
-        """Have a WakeupMessage put into the mailbox later."""
-        delay = period.total_seconds() if isinstance(period, timedelta) else float(period)
-        message = WakeupMessage(period, payload)
-        kernel = self._session.kernel
-        kernel.after(delay, lambda: kernel.put((message, self.address)))
-
-    def handleDeadLetters(self, address: ActorAddress, enable: bool) -> None:
-        """Begin or stop to get what could not be delivered."""
-        self._session.kernel.call("dead_letters", {"enable": enable})
 
 
 class ActorHost:
@@ -70,35 +53,43 @@ class ActorHost:
     (or, if it asked, an error) and the actor goes on.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, creation: Creation) -> None:
         self._session = session
         self._kernel = session.kernel
+        self._creation = creation
+        self._reference = Reference(session, self, creation)
+        self._me = self._reference.address
+        self._system = RackAddress(session.gid, SUPERVISOR)
         self._instance: Any = None
         self._terminated = False
+        self._capabilities = _capabilities.standard()
+        self._watcher: Watcher | None = None
+
+    # -- its life -------------------------------------------------------------------------------------
 
     def run(self, target: Any, args: Any, kwargs: Any) -> Report:
         """Make the actor, then handle its messages until it ends."""
-        session = self._session
-        session.on_child = lambda pid: self._kernel.put((ChildActorExited(RackAddress(session.gid, pid)), self._me))
-        session.on_free_signal = lambda sig, sender: self._kernel.put((_Free(sig, sender), self._me))
-        self._kernel.on("undelivered", lambda fields, blobs: self._undelivered(fields["pid"], blobs[0]))
-        self._me = RackAddress(session.gid, session.getpid())
-        self._instance = make(target, args, kwargs)
-        self._instance._myRef = Reference(session, self, session.kernel.welcome["name"])
+        self._listen()
+        self._apply_capabilities(self._kernel.welcome.get("capabilities") or {})
+        if args and type(args[0]) is Creation:
+            self._instance = make(self._session, target, self._creation, self._capabilities)
+        else:
+            self._instance = target(*args, **kwargs)
+        self._instance._myRef = self._reference
         signal.signal(signal.SIGTERM, self._terminate)
-        return self._loop()
+        while (report := self._turn()) is None:
+            pass
+        return report
 
     def send(self, address: ActorAddress, message: Any) -> None:
-        """Send a message to an address of this group."""
-        if not isinstance(address, RackAddress) or address.gid != self._session.gid:
-            return  # an address of no process of this group: nobody is there
-        kernel = self._kernel
-        payload = encode(message, allow_pickle=kernel.allow_pickle)
-        kind = EntryKind.REPLY if address.rid else EntryKind.TELL
-        try:
-            kernel.post(address.pid, kind, payload, address.rid)
-        except NoSuchProcess:
-            self._undelivered(address.pid, payload)
+        """Send a message to an address of this group; to itself, without a way over the wire."""
+        if isinstance(message, ValidatedSource) and address == self._system:
+            sources.validate(self._kernel, message)
+        elif address == self._me:
+            # Bytes in between, for the receiver's copy is its own. No credit: nobody could give it back.
+            self._kernel.put((self._decode(encode(message, allow_pickle=self._kernel.allow_pickle)), self._me))
+        else:
+            letters.send(self._kernel, address, message)
 
     def _terminate(self, *_: Any) -> None:
         """SIGTERM: the actor gets an ActorExitRequest, before anything else that waits."""
@@ -107,77 +98,160 @@ class ActorHost:
             self._kernel.mailbox.appendleft((ActorExitRequest(), self._me))
             self._kernel.poke()
 
-    def _loop(self) -> Report:
-        while True:
-            item = self._kernel.take(None)
-            if item is None:
-                return Report("exited", 0)
-            if type(item) is Delivery:
-                message, sender, rid = self._open(item)
-            else:
-                (message, sender), rid = item, 0
-            if isinstance(message, _Free):
-                self._instance.receiveSignal(message.signal, message.sender)
-                continue
-            self._handle(message, sender, rid)
-            if isinstance(message, ActorExitRequest):
-                return self._exit(message)
-
-    def _open(self, item: Delivery) -> tuple[Any, RackAddress, int]:
-        rid = item.entry.rid if item.entry.kind is EntryKind.ASK else 0
-        sender = RackAddress(self._session.gid, item.pid, rid)
+    def _turn(self) -> Report | None:
+        """Handle one message; returns how the actor ends when it does."""
+        item = self._kernel.take(None)
+        if item is None:
+            return Report("exited", 0)
+        if type(item) is not Delivery:
+            return self._take_own(*item)
+        sender = letters.sender_of(self._kernel, item)
         try:
-            return decode(item.entry.payload, allow_pickle=self._kernel.allow_pickle), sender, rid
+            message = self._decode(item.entry.payload)
         except Exception:
-            self._fail(sender, rid, None, traceback.format_exc())
-            return _Nothing, sender, rid
+            self._fail(sender, None, traceback.format_exc())
+            return None
+        return self._handle(message, sender, item)
 
-    def _handle(self, message: Any, sender: RackAddress, rid: int) -> None:
-        if message is _Nothing:
-            return
+    def _take_own(self, message: Any, sender: RackAddress) -> Report | None:
+        """Take what this host itself has put into the mailbox."""
+        if isinstance(message, _Free):
+            self._instance.receiveSignal(message.signal, message.sender)
+        elif isinstance(message, _Changed):
+            self._apply_capabilities(message.changes)
+            self._check_capabilities()
+        elif isinstance(message, _Ready):
+            if self._watcher is not None and message.number == self._watcher.number:
+                return self._handle(WatchMessage(message.filenos), self._me, None)
+        else:
+            return self._handle(message, sender, None)
+        return None
+
+    def _handle(self, message: Any, sender: RackAddress, item: Delivery | None) -> Report | None:
+        if isinstance(message, Thespian_StatusReq):
+            self.send(sender, self._status())
+            return None
+        if isinstance(message, ChildActorExited):
+            self._forget_child(message.childAddress)
+        if isinstance(message, ActorExitRequest):
+            return self._exit(message, sender)
+        result = self._receive(message, sender, item)
+        if isinstance(result, ThespianWatch) or self._watcher is not None:
+            self._watch(result)
+        return None
+
+    def _receive(self, message: Any, sender: RackAddress, item: Delivery | None) -> Any:
         try:
-            self._instance.receiveMessage(message, sender)
-            return
+            return self._instance.receiveMessage(message, sender)
         except Exception:
             _log.debug("a handler raised; it gets the message again", exc_info=True)
         try:
-            self._instance.receiveMessage(message, sender)
+            if item is not None:  # as it came, whatever the handler has done to its copy
+                message = self._decode(item.entry.payload)
+            return self._instance.receiveMessage(message, sender)
         except Exception as error:
             text = "".join(traceback.format_exception(_report.strip(error)))
             _log.warning("the handler for %s raised twice:\n%s", type(message).__name__, text)
-            self._fail(sender, rid, message, text)
+            self._fail(sender, message, text)
 
-    def _fail(self, sender: RackAddress, rid: int, message: Any, text: str) -> None:
+    def _fail(self, sender: RackAddress, message: Any, text: str) -> None:
         """Tell the sender that its message cannot be handled."""
-        from thespian.actors import PoisonMessage
+        if sender.rid:
+            self._kernel.post(sender.pid, EntryKind.FAILED, text.encode("utf-8", "replace"), sender.rid)
+        elif sender != self._me and not isinstance(message, (PoisonMessage, ChildActorExited, DeadEnvelope)):
+            self.send(sender, PoisonMessage(message, text))
 
-        if rid:
-            self._kernel.post(sender.pid, EntryKind.FAILED, text.encode("utf-8", "replace"), rid)
-        elif sender != self._me and not isinstance(message, PoisonMessage):
-            self.send(RackAddress(sender.gid, sender.pid), PoisonMessage(message, text))
-
-    def _exit(self, message: ActorExitRequest) -> Report:
+    def _exit(self, message: ActorExitRequest, sender: RackAddress) -> Report:
+        try:
+            self._instance.receiveMessage(message, sender)
+        except Exception:
+            _log.warning("the handler for ActorExitRequest raised", exc_info=True)
         if not message.isRecursive:
             self._kernel.call("spare_children")
+        self._return_letters()
         if self._terminated:
             return Report("signalled", 128 + signal.SIGTERM, int(signal.SIGTERM), "it took its ActorExitRequest")
         return Report("exited", 0)
 
-    def _undelivered(self, pid: int, payload: Any) -> None:
-        """Give what nobody can receive to the handlers of dead letters."""
-        self._kernel.later(lambda: self._dead_letter(pid, payload))
-        self._kernel.poke()
+    def _return_letters(self) -> None:
+        """Treat what will not be handled any more as dead letters."""
+        while self._kernel.mailbox:
+            item = self._kernel.take(0)
+            if type(item) is Delivery and item.entry.kind is EntryKind.TELL:
+                letters.dead_letter(self._kernel, self._me.pid, item.entry.payload)
 
-    def _dead_letter(self, pid: int, payload: Any) -> None:
-        fields, _ = self._kernel.call("dead_letter_handlers")
+    # -- what it hears of beside messages -----------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Have events of the group put into the mailbox; all this runs at the crank, and must be quick."""
+        session, kernel = self._session, self._kernel
+
+        def child(pid: int) -> None:
+            address = RackAddress(session.gid, pid)
+            kernel.put((ChildActorExited(address), address))
+
+        session.on_child = child
+        session.on_free_signal = lambda sig, sender: kernel.put((_Free(sig, sender), self._me))
+        letters.collect_dead_letters(kernel)
+        kernel.on("capabilities", lambda fields, _: kernel.put((_Changed(fields["set"]), self._me)))
+        kernel.on("dead_letter", self._on_dead_letter)
+        kernel.on("source", self._on_source)
+        kernel.on("validate_source", self._on_validate_source)
+
+    def _on_dead_letter(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
         try:
-            message = decode(payload, allow_pickle=self._kernel.allow_pickle)
+            message = self._decode(fields["payload"])
         except Exception:
+            _log.warning("a dead letter cannot be read", exc_info=True)
             return
-        for handler in fields["pids"]:
-            envelope = DeadEnvelope(RackAddress(self._session.gid, pid), message)
-            if handler != pid:
-                self.send(RackAddress(self._session.gid, handler), envelope)
+        gid = self._session.gid
+        envelope = DeadEnvelope(RackAddress(gid, fields["pid"], 0, fields["box"]), message)
+        self._kernel.put((envelope, RackAddress(gid, fields["sender"])))
+
+    def _on_source(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
+        kind = LoadedSource if fields["loaded"] else UnloadedSource
+        self._kernel.put((kind(fields["hash"], fields["info"]), self._system))
+
+    def _on_validate_source(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
+        self._kernel.put((ValidateSource(fields["hash"], fields["data"]), self._system))
+
+    def _forget_child(self, address: ActorAddress) -> None:
+        children = self._reference.children
+        if address in children:
+            children.remove(address)
+            # Thespian programs do not wait for their children: nobody else would reap it.
+            self._kernel.cast("wait", {"pids": [address.pid], "hang": False})
+
+    def _apply_capabilities(self, changes: dict[str, Any]) -> None:
+        _capabilities.apply(self._capabilities, changes, allow_pickle=self._kernel.allow_pickle)
+        definitions = self._capabilities.pop(_capabilities.LOGGING, None)
+        if definitions is not None:
+            logging.config.dictConfig(definitions)
+
+    def _check_capabilities(self) -> None:
+        """End if the group is not any more what this actor requires."""
+        check = getattr(self._instance, "actorSystemCapabilityCheck", None)
+        if check is not None and not check(self._capabilities, self._creation.requirements or {}):
+            self._kernel.put((ActorExitRequest(), self._system))
+
+    def _watch(self, result: Any) -> None:
+        if self._watcher is None:
+            kernel, me = self._kernel, self._me
+            self._watcher = Watcher(lambda number, filenos: kernel.put((_Ready(number, filenos), me)))
+        self._watcher.watch(result.filenos if isinstance(result, ThespianWatch) else ())
+
+    def _status(self) -> Thespian_ActorStatus:
+        reference, welcome = self._reference, self._kernel.welcome
+        parent = RackAddress(self._session.gid, welcome["ppid"])
+        name = type(self._instance).__name__
+        status = Thespian_ActorStatus(self._me, name, self._system, parent, reference.source_hash)
+        for child in reference.children:
+            status.addChild(child)
+        status.addWakeups(list(reference.wakeups))
+        return status
+
+    def _decode(self, payload: Any) -> Any:
+        return decode(payload, allow_pickle=self._kernel.allow_pickle)
 
 
 class _Free:
@@ -188,22 +262,27 @@ class _Free:
         self.sender = sender
 
 
-_Nothing = object()
+class _Changed:
+    """Changed capabilities of the group, in the mailbox."""
+
+    def __init__(self, changes: dict[str, Any]) -> None:
+        self.changes = changes
 
 
-def make(target: Any, args: Any, kwargs: dict[str, Any]) -> Actor:
-    """Make an actor: with the arguments of its fork, or as Thespian does."""
-    from thespian.system.utilis import actualActorClass, withPossibleInitArgs
+class _Ready:
+    """Descriptors that a watch has found ready, in the mailbox."""
 
-    kwargs = dict(kwargs)
-    requirements = kwargs.pop("requirements", None)
-    cls = actualActorClass(target)
-    if args or kwargs:
-        return cls(*args, **kwargs)
-    return withPossibleInitArgs(capabilities={}, requirements=requirements).create(cls)
+    def __init__(self, number: int, filenos: list[int]) -> None:
+        self.number = number
+        self.filenos = filenos
 
 
 def host_actor(session: Session, target: Any, args: Any, kwargs: Any) -> Report:
     """Run an actor to its end."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    return ActorHost(session).run(target, args, kwargs)
+    creation = args[0] if args and type(args[0]) is Creation else Creation()
+    try:
+        return ActorHost(session, creation).run(target, args, kwargs)
+    except ActorNotMade as error:
+        sys.stderr.write(f"{error}\n")
+        return _report.raised(error, how="load-failed")

@@ -1,0 +1,112 @@
+"""The object that a Thespian `Actor` delegates to: its `_myRef`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from thespian.actors import ActorAddress, WakeupMessage
+from thespian.system.timing import ExpirationTimer
+
+from rackactor import sources
+from rackactor.address import RackAddress
+from rackactor.capabilities import pack
+from rackactor.session import Session
+from rackactor.target import Creation, actor_target
+from rackactor_runtime.agent.sources import by_name
+
+if TYPE_CHECKING:
+    from rackactor_runtime.agent.actors import ActorHost
+
+
+class Reference:
+    """Thespian's calls of one actor, carried out on its group.
+
+    Attributes:
+        address: its own.
+        globalName: the name it is known by in the whole group, or None.
+        children: the actors it has created that live.
+        wakeups: (address, timer) of each wake-up to come.
+    """
+
+    def __init__(self, session: Session, host: ActorHost, creation: Creation) -> None:
+        self._session = session
+        self._kernel = session.kernel
+        self._host = host
+        self._source_hash = creation.source_hash
+        self.address = RackAddress(session.gid, session.getpid())
+        self.globalName = creation.global_name
+        self.children: list[RackAddress] = []
+        self.wakeups: list[tuple[RackAddress, Any]] = []
+
+    @property
+    def source_hash(self) -> str | None:
+        """The loaded source that it was made from, if any."""
+        return self._source_hash
+
+    def createActor(self, actor: Any, requirements: Any = None, name: str | None = None, source: Any = None) -> Any:
+        """Fork an actor; its address is known at once. If it cannot be made, ChildActorExited tells so."""
+        actor, source = by_name(actor, source or self._source_hash)
+        creation = Creation(requirements, name, source if isinstance(actor, str) else None)
+        pid, existing = self._session.fork_actor(actor_target(actor), creation)
+        address = RackAddress(self._session.gid, pid)
+        if not existing:
+            self.children.append(address)
+        return address
+
+    def actor_send(self, address: ActorAddress, message: Any) -> None:
+        """Send a message; to an address that came with an ask, the reply to it."""
+        self._host.send(address, message)
+
+    def wakeupAfter(self, period: Any, payload: Any) -> None:
+        """Have a WakeupMessage put into the mailbox later."""
+        delay = period.total_seconds() if isinstance(period, timedelta) else float(period)
+        due = (self.address, ExpirationTimer(period))
+        self.wakeups.append(due)
+
+        def wake() -> None:
+            self.wakeups.remove(due)
+            self._kernel.put((WakeupMessage(period, payload), self.address))
+
+        self._kernel.after(delay, wake)
+
+    def handleDeadLetters(self, address: ActorAddress, enable: bool) -> None:
+        """Begin or stop to get what could not be delivered."""
+        self._kernel.call("dead_letters", {"enable": enable})
+
+    def updateCapability(self, name: str, value: Any) -> None:
+        """Change what the group's actor system can do."""
+        self._kernel.call("capabilities", {"set": pack({name: value}, allow_pickle=self._kernel.allow_pickle)})
+
+    def actorSystemShutdown(self) -> None:
+        """End the group."""
+        self._kernel.call("shutdown")
+
+    # -- sources --------------------------------------------------------------------------------------
+
+    def registerSourceAuthority(self, address: ActorAddress) -> None:
+        """Become the one who says which sources may be loaded."""
+        self._kernel.call("source_authority")
+
+    def notifyOnSourceAvailability(self, address: ActorAddress, enable: bool) -> None:
+        """Begin or stop to hear of sources that are loaded and unloaded."""
+        self._kernel.call("source_news", {"enable": enable})
+
+    def loadActorSource(self, source: Any) -> str:
+        """Hand a source to the group; returns its hash."""
+        return sources.load(self._kernel, source)
+
+    def unloadActorSource(self, name: str) -> None:
+        """Have the group forget a source."""
+        sources.unload(self._kernel, name)
+
+    # -- conventions: a group is one system, whichever hosts it spans -----------------------------------
+
+    def notifyOnSystemRegistrationChanges(self, address: ActorAddress, enable: bool) -> None:
+        """Do nothing: no other system ever registers."""
+
+    def preRegisterRemoteSystem(self, address: Any, capabilities: Any) -> None:
+        """Do nothing: no other system ever registers."""
+
+    def deRegisterRemoteSystem(self, address: Any) -> None:
+        """Do nothing: no other system ever registers."""

@@ -1,0 +1,55 @@
+"""Sources that were loaded into the group (Thespian's loadActorSource), as an actor's process uses them.
+
+The supervisor keeps them by hash and never looks into them; opening and importing them is done here, in
+the process that runs the actor, by Thespian's own loader.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thespian.actors import InvalidActorSourceHash, ValidatedSource
+from thespian.system.sourceLoader import SourceHashFinder, loadModuleFromHashSource
+
+from rackactor.errors import ActorNotMade, RackTimeout
+from rackactor.kernel import Kernel
+from rackactor.session import Session
+
+#: Seconds that a source authority has for its verdict, as in Thespian.
+VERDICT_TIMEOUT = 61.0
+
+
+def load_class(session: Session, source_hash: str, module: str, name: str) -> Any:
+    """Return a class of a loaded source; waits for the verdict of the source authority if there is none yet.
+
+    Raises:
+        ActorNotMade: no such source is loaded.
+        ImportError: the source has no such module, or it cannot be imported.
+    """
+    try:
+        fields, blobs = session.kernel.call("source", {"hash": source_hash}, timeout=VERDICT_TIMEOUT)
+    except RackTimeout:
+        fields, blobs = {"loaded": False}, ()
+    if not fields["loaded"]:
+        raise ActorNotMade(str(InvalidActorSourceHash(source_hash)), "source")
+    return loadModuleFromHashSource(source_hash, {source_hash: bytes(blobs[0])}, module, name)
+
+
+def by_name(cls: Any, source_hash: str | None) -> tuple[Any, str | None]:
+    """Name a class that came from a loaded source by its source, so that another process can load it too."""
+    module = getattr(cls, "__module__", "")
+    if isinstance(cls, type) and module.startswith("{{"):
+        return f"{module}.{cls.__qualname__}", module[2:].partition("}}")[0]
+    return cls, source_hash
+
+
+def validate(kernel: Kernel, message: ValidatedSource) -> None:
+    """Pass the verdict of a source authority on to the group."""
+    content = message.sourceZip
+    if content:
+        try:
+            SourceHashFinder(message.sourceHash, lambda text: text, content).getZipNames()
+        except Exception:
+            return  # no archive of sources: as in Thespian, as if there had been no verdict
+    info = getattr(message, "sourceInfo", None)
+    kernel.call("validated_source", {"hash": message.sourceHash, "info": str(info)}, content or b"")
