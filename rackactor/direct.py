@@ -97,7 +97,7 @@ class Direct:
         for _ in range(256):
             if socket.closed:
                 return
-            frames = _link.receive(socket)
+            frames = _link.receive(socket, 3 if socket is self._listener else 2)
             if frames is None:
                 return
             try:

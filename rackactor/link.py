@@ -70,15 +70,23 @@ def endpoint(socket: zmq.Socket[Any]) -> str:
     return str(bound.rstrip(b"\0").decode())
 
 
-def receive(socket: zmq.Socket[Any]) -> Frames | None:
-    """Return the frames of one message, or None when there is none; bodies that are large stay uncopied."""
+def receive(socket: zmq.Socket[Any], heads: int = 2) -> Frames | None:
+    """Return the frames of one message, or None when there is none; bodies that are large stay uncopied.
+
+    Args:
+        socket: where to look; never waits.
+        heads: how many frames come before the bodies (3 where a router puts the connection first).
+    """
     if not _get(socket, _EVENTS) & _POLLIN:
         return None
     frames: Frames = [_recv(socket, _NOBLOCK)]
     while _get(socket, _RCVMORE):
-        frame = _recv(socket, 0, False)
-        frames.append(frame.buffer if len(frame) >= ZERO_COPY else frame.bytes)
-    return frames if frames[-1] != TORN else receive(socket)
+        if len(frames) < heads:
+            frames.append(_recv(socket, 0))
+        else:
+            frame = _recv(socket, 0, False)
+            frames.append(frame.buffer if len(frame) >= ZERO_COPY else frame.bytes)
+    return frames if frames[-1] != TORN else receive(socket, heads)
 
 
 def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:

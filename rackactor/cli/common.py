@@ -63,7 +63,7 @@ def choose(wanted: str | None) -> dict[str, Any]:
     if wanted is None and "RACK_GID" in os.environ:
         wanted = os.environ["RACK_GID"]
         here = f"RACK_GID names one that is not here; {here}"
-    found = [card for card in cards if wanted in (None, card["name"]) or card["gid"].startswith(wanted)]
+    found = [card for card in cards if wanted is None or wanted == card["name"] or card["gid"].startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cliff.app import App
 from cliff.commandmanager import CommandManager
+from cliff.help import HelpAction
 
 from rackactor._version import __version__
 
@@ -45,9 +46,9 @@ class RackApp(App):
     def run(self, argv: list[str]) -> int:
         """Run a command line; returns the exit code."""
         head, words = split(argv)
-        if not words and not head:
-            self.parser.print_help(sys.stderr)
-            return 2
+        if not words:  # cliff would open a shell of its own
+            self.options = self.parser.parse_args(head)
+            HelpAction([], argparse.SUPPRESS, default=self)(self.parser, self.options, None)
         if words[:1] != ["run"]:
             return super().run(argv)
         # What follows `run` belongs to the script or the command: cliff would take a -v or -h of theirs for its own.

@@ -247,6 +247,7 @@ def test_many_writers_of_a_feed_lose_nothing_of_what_their_credit_lets_through(l
         _, _, fields, records = logs.take()
         assert fields["skipped"] == 0
         offset, seen = fields["next"], seen + len(records)
+    logs.call(2, 1, FEED, offset, follow=True)
     assert {key: logs.granted[key] for key in keys} == dict.fromkeys(keys, 64_000)
 
 

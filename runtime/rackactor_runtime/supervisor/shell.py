@@ -181,7 +181,7 @@ class Shell:
     def _receive(self) -> tuple[list[Any] | None, bytes | None]:
         """Return the frames of one message, and the CURVE key that it came under."""
         if self.keys is None:
-            return _link.receive(self._router), None
+            return _link.receive(self._router, 3), None
         try:
             frames: list[Any] = [self._router.recv(zmq.NOBLOCK)]
         except zmq.Again:

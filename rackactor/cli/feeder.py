@@ -1,0 +1,60 @@
+"""This command's standard input, passed on to processes."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Sequence
+
+from rackactor.errors import RackError
+from rackactor.processes import Process
+
+_CHUNK = 64 << 10
+#: How often a command in the background of a terminal looks whether it is in the foreground again, seconds.
+_BACKGROUND = 0.3
+
+
+class Feeder:
+    """Copy standard input to processes (all of them get all of it); its end is theirs.
+
+    A daemon thread: it may wait for a key that nobody presses, and must not keep the command alive.
+    """
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        self._processes = list(processes)
+        threading.Thread(target=self._copy, name="rack-input", daemon=True).start()
+
+    def _copy(self) -> None:
+        # SIGTTIN among them: reading in the background is an error then, instead of stopping the command.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while self._processes and (data := _read()):
+            self._send(data)
+        for process in self._processes:
+            try:
+                process.stdin.close()
+            except (OSError, ValueError, RackError):
+                pass  # it has ended, and its input with it
+
+    def _send(self, data: bytes) -> None:
+        for process in list(self._processes):
+            try:
+                process.stdin.write(data)
+                process.stdin.flush()
+            except (OSError, ValueError, RackError):
+                self._processes.remove(process)  # it has ended
+
+
+def _read() -> bytes:
+    """Read what there is; b"" at the end, or when there is no standard input."""
+    while True:
+        try:
+            if os.isatty(0):
+                select.select([0], [], [])
+                if os.tcgetpgrp(0) != os.getpgrp():
+                    select.select([], [], [], _BACKGROUND)
+                    continue
+            return os.read(0, _CHUNK)
+        except (OSError, ValueError):
+            return b""

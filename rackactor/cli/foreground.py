@@ -1,0 +1,148 @@
+"""Processes in the foreground: their input and output are ours, Ctrl-C is theirs, their exit status is ours."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rackactor.cli.common import explain
+from rackactor.cli.feeder import Feeder
+from rackactor.cli.interrupts import SIGNALS, Interrupts
+from rackactor.cli.plan import Plan
+from rackactor.cli.progress import Progress
+from rackactor.cli.tap import FEED, Tap
+from rackactor.errors import GroupEnded, RackError, RackTimeout
+from rackactor.grouping import Group
+from rackactor.kernel import Pending
+from rackactor.processes import Process
+from rackactor.status import ExitStatus
+
+#: What a shell calls the end of a writer whose reader has gone: 128 + SIGPIPE.
+BROKEN_PIPE = 141
+#: Seconds that a killed process has to be gone, after which the command leaves the rest to the group's end.
+_AFTER_KILL = 1.0
+#: Seconds that a script's children have for their way out when it has ended.
+_SETTLE = 1.0
+
+
+class Foreground:
+    """Run processes until they have ended."""
+
+    def __init__(self, group: Group, plan: Plan, progress: Progress, interrupts: Interrupts) -> None:
+        self._group = group
+        self._kernel = group.kernel
+        self._plan = plan
+        self._progress = progress
+        self._interrupts = interrupts
+        self._tap = Tap(group.kernel, progress.clear, by_line=False)
+        self._waits: dict[int, Pending] = {}
+        self._forked: Sequence[Process] = ()
+
+    def run(self, count: int, deadline: str | None) -> int:
+        """Run them; returns the exit code: the first that is not 0 in the order of pids."""
+        plan = self._plan
+        self._tap.by_line = count > 1
+        if plan.script:
+            self._tap.follow(FEED)
+        self._forked = self._group.fork(
+            plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True
+        )
+        self._interrupts.notify(self._kernel.poke)
+        pids = [process.pid for process in self._forked]
+        self._waits = {pid: self._kernel.begin_call("wait", {"pids": [pid]})[0] for pid in pids}
+        self._watch_start(pids)
+        if not plan.script:
+            for pid in pids:
+                self._tap.follow(pid)
+        Feeder(self._forked)
+        return self._finish()
+
+    def _finish(self) -> int:
+        try:
+            self._await_ends()
+            if self._plan.script and not self._tap.broken:
+                self._settle()
+            self._await_output()
+        except GroupEnded as error:
+            if not all(self._ended(pid) for pid in self._waits):
+                print(f"rack: the group has ended: {error}", file=sys.stderr)
+        self._progress.clear()
+        if self._tap.broken:
+            return BROKEN_PIPE
+        return self._verdict()
+
+    # -- while they run ----------------------------------------------------------------------------------
+
+    def _watch_start(self, pids: list[int]) -> None:
+        what = self._plan.name if len(pids) == 1 else f"{len(pids)} of {self._plan.name}"
+        self._progress.show(f"rack: starting {what} ...")
+        args = {"pids": pids, "count": len(pids)}
+        self._kernel.begin_call("started", args, callback=lambda _: self._progress.clear())
+
+    def _await_ends(self) -> None:
+        handled, until = 0, None
+        while not self._wait(lambda: self._over() or self._interrupts.count > handled, until):  # noqa: B023
+            return  # killed, and not gone: the group's end sees to it
+        while not self._over():
+            handled += 1
+            self._interrupt(handled)
+            until = _AFTER_KILL if handled >= len(SIGNALS) else None
+            if not self._wait(lambda: self._over() or self._interrupts.count > handled, until):  # noqa: B023
+                return
+
+    def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
+        return self._kernel.wait(done, timeout)
+
+    def _over(self) -> bool:
+        return self._tap.broken or all(pending.done for pending in self._waits.values())
+
+    def _interrupt(self, press: int) -> None:
+        """Pass a Ctrl-C on, harder each time."""
+        living = [pid for pid, pending in self._waits.items() if not pending.done]
+        self._kernel.begin_call("kill", {"pids": living, "signal": SIGNALS[min(press, len(SIGNALS)) - 1]})
+
+    # -- when they have ended ----------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """End the children that a script has left, so that all they print is shown."""
+        until = time.monotonic() + _SETTLE
+        while living := [row["pid"] for row in self._group.ps() if row["kind"] != "script" and not row["ended"]]:
+            try:
+                self._group.wait(living, max(0.01, until - time.monotonic()))
+            except RackTimeout:
+                self._group.kill(living, "KILL")
+            except RackError:
+                continue  # it has just ended
+        self._tap.finish()
+
+    def _await_output(self) -> None:
+        """Wait until everything printed has been shown; Ctrl-C ends that too."""
+        pressed = self._interrupts.count
+        if not pressed:
+            self._wait(lambda: self._tap.done or self._tap.broken or self._interrupts.count, None)
+        else:
+            self._wait(lambda: self._tap.done or self._tap.broken or self._interrupts.count > pressed, _AFTER_KILL)
+
+    def _ended(self, pid: int) -> ExitStatus | None:
+        pending = self._waits[pid]
+        if not pending.done or pending.error is not None:
+            return None
+        return ExitStatus.from_wire(pending.value["status"])
+
+    def _verdict(self) -> int:
+        code = 0
+        for process in self._forked:
+            status = self._ended(process.pid)
+            if status is None:
+                code = code or (130 if self._interrupts.count else 1)
+                continue
+            code = code or status.code
+            line = None if self._interrupts.count else explain(process.pid, process.name, status)
+            if line is not None:
+                print(line, file=sys.stderr)
+        return code
+
+
+__all__: list[Any] = ["BROKEN_PIPE", "Foreground"]

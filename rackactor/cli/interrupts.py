@@ -1,0 +1,38 @@
+"""Ctrl-C: asked once it is a request, twice an order, three times the end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+#: What the processes get for each.
+SIGNALS = ("INT", "TERM", "KILL")
+
+
+class Interrupts:
+    """Count Ctrl-C while processes run; before that it is a KeyboardInterrupt as ever."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._notice: Callable[[], None] | None = None
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._pressed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._notice = None
+        signal.signal(signal.SIGINT, self._before)
+
+    def notify(self, notice: Callable[[], None]) -> None:
+        """From now on count, and call `notice` (in a signal handler) each time."""
+        self._notice = notice
+
+    def _pressed(self, number: int, frame: FrameType | None) -> None:
+        if self._notice is None:
+            raise KeyboardInterrupt
+        self.count += 1
+        self._notice()

@@ -1,0 +1,137 @@
+"""`rack run`: a script or a command as a process of a group of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rackactor.cli.common import Plain
+from rackactor.cli.foreground import Foreground
+from rackactor.cli.interrupts import Interrupts
+from rackactor.cli.plan import Plan, for_command, for_script
+from rackactor.cli.progress import Progress
+from rackactor.errors import InvalidCall
+from rackactor.grouping import Group, group
+
+#: When a detached group ends if nobody says anything else.
+DETACHED_DEADLINE = "24h"
+#: Seconds that a group outlives its processes' deadline: what they need to end, and to be asked how they did.
+_AFTER, _AFTER_DETACHED = 15.0, 600.0
+
+
+class Run(Plain):
+    """Run a script or a command as a process: rack run script.py [ARGS...], or rack run -- COMMAND WORDS...
+
+    It runs in a group of its own, which ends with it. Its input, output and exit status are this command's. The
+    options of a script are the annotated parameters of its main(): try `rack run script.py --help`.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser of what stands in front of the script or the command."""
+        parser = _RunParser(prog=prog_name, description=self.get_description(), allow_abbrev=False)
+        parser.usage = "rack run [options] script.py [ARGS...]\n       rack run [options] -- COMMAND [WORDS...]"
+        add = parser.add_argument
+        add("-n", dest="count", type=_count, default=1, metavar="N", help="run N of them; lines of output do not mix")
+        add("--name", help="what people call the group")
+        add("--deadline", metavar="TIME", help='end it after this time: seconds, or "90s", "10m", "1h"')
+        add("--transport", choices=("ipc", "tcp"), default="ipc", help="tcp: loopback, encrypted (default: ipc)")
+        add("--detach", action="store_true", help="print the group and the pid, and go; it has no standard input")
+        add("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks of rack's own errors")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        """Run it; returns its exit code."""
+        options = parsed_args
+        if self.app_args is not None and getattr(options, "debug", False):
+            self.app_args.debug = True
+        if options.script is None and not options.words:
+            raise InvalidCall("what is to run? `rack run script.py`, or `rack run -- command words`")
+        _find_rack()
+        plan = for_script(options.script, options.words) if options.script else for_command(options.words)
+        return _detach(plan, options) if options.detach else _run(plan, options)
+
+
+def _run(plan: Plan, options: argparse.Namespace) -> int:
+    progress = Progress()
+    with Interrupts() as interrupts:
+        progress.show("rack: starting ...")
+        made: Group | None = None
+        try:
+            made = _group(options, options.deadline, _AFTER)
+            foreground = Foreground(made, plan, progress, interrupts)
+            return foreground.run(options.count, options.deadline)
+        finally:
+            progress.clear()
+            if made is not None:
+                made.end("the command `rack run` has ended")
+
+
+def _detach(plan: Plan, options: argparse.Namespace) -> int:
+    deadline = options.deadline or DETACHED_DEADLINE
+    made = _group(options, deadline, _AFTER_DETACHED)
+    try:
+        forked = made.fork(plan.target, *plan.args, n=options.count, name=plan.name, deadline=deadline, stdin=False)
+        made.detach()
+    except BaseException:
+        made.end("it could not be detached")
+        raise
+    for process in forked:
+        print(made.gid, process.pid)
+    if not options.deadline:
+        print(f"rack: it ends after {deadline} at the latest (--deadline says otherwise)", file=sys.stderr)
+    return 0
+
+
+def _group(options: argparse.Namespace, deadline: str | None, after: float) -> Group:
+    from rackactor import units
+
+    bound = units.seconds(deadline, "--deadline")
+    return group(
+        options.name,
+        transport=options.transport,
+        deadline=None if bound is None else bound + after,
+        echo=False,
+    )
+
+
+def _find_rack() -> None:
+    """See to it that processes find the `rack` command, wherever this one was started from."""
+    if shutil.which("rack") is None:
+        os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), os.path.dirname(sys.executable)])
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+class _RunParser(argparse.ArgumentParser):
+    """Parse what stands in front of the script or the command; the rest is not ours to understand.
+
+    (argparse.REMAINDER treats `--` in a different way in each release of Python.)
+    """
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Return the options, `script` (a path or None) and `words`."""
+        words = list(sys.argv[1:] if args is None else args)
+        end = self._end_of_options(words)
+        known = super().parse_args(words[:end], namespace)
+        rest = words[end:]
+        if rest[:1] == ["--"]:
+            known.script, known.words = None, rest[1:]
+        else:
+            known.script, known.words = (rest[0], rest[1:]) if rest else (None, [])
+        return known
+
+    def _end_of_options(self, words: Sequence[str]) -> int:
+        index = 0
+        while index < len(words) and words[index].startswith("-") and words[index] not in ("-", "--"):
+            action = self._option_string_actions.get(words[index])
+            index += 2 if action is not None and action.nargs is None else 1
+        return min(index, len(words))

@@ -1,0 +1,114 @@
+"""What the tests have at hand to start programs, and to see what is left of them."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+#: Every process that a test starts carries this in its environment, wherever it is in the tree.
+MARK = "RACK_TEST_SESSION", f"{os.getpid()}-{os.urandom(6).hex()}"
+#: Seconds that what a test has ended may take to be gone.
+PATIENCE = 8.0
+
+
+def started_here() -> set[int]:
+    """Return the OS pids of this run's processes: its descendants, and what has left its tree."""
+    mark = "=".join(MARK).encode()
+    found = {process.pid for process in psutil.Process().children(recursive=True)}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and int(name) != os.getpid():
+            try:
+                environ = Path(f"/proc/{name}/environ").read_bytes()
+            except OSError:
+                continue
+            if mark in environ:
+                found.add(int(name))
+    return found
+
+
+def wait_gone(os_pids: set[int], timeout: float = PATIENCE) -> set[int]:
+    """Wait for the end of processes; return those that remain. Zombies are gone when they are not ours to reap."""
+    until = time.monotonic() + timeout
+    left = set()
+    for os_pid in os_pids:
+        try:
+            handle = os.pidfd_open(os_pid)
+        except ProcessLookupError:
+            continue
+        try:
+            if not select.select([handle], [], [], max(0.0, until - time.monotonic()))[0]:
+                left.add(os_pid)
+        finally:
+            os.close(handle)
+    ours = {child.pid for child in psutil.Process().children()}
+    return left | {os_pid for os_pid in os_pids & ours if psutil.pid_exists(os_pid)}
+
+
+def eventually(condition: Callable[[], object], timeout: float = PATIENCE) -> bool:
+    """Wait until something holds that nobody tells; returns whether it does."""
+    until = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def group_dirs() -> set[str]:
+    base = Path(os.environ["XDG_RUNTIME_DIR"]) / "rackactor"
+    return set(os.listdir(base)) if base.exists() else set()
+
+
+def open_files() -> dict[str, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+    return found
+
+
+def describe(os_pid: int) -> str:
+    try:
+        process = psutil.Process(os_pid)
+        return f"{os_pid} {process.status()} {process.name()} {process.cmdline()}"
+    except psutil.Error:
+        return f"{os_pid} gone meanwhile"
+
+
+class Script:
+    """A program that is run beside the tests."""
+
+    def __init__(self, text: str, *args: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(text), *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+
+    def line(self, timeout: float = 20.0) -> str:
+        """Return the next line that it prints."""
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], timeout)
+        text = self.process.stdout.readline().strip() if ready else ""
+        if not text:
+            self.process.kill()
+            raise AssertionError(f"it said nothing: {self.process.communicate()[1]}")
+        return text
+
+    def end(self, timeout: float = 20.0) -> tuple[int, str, str]:
+        """Wait for its end; return its code and what it had still to say."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
