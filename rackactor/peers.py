@@ -161,7 +161,8 @@ class Peers:
         peer.path = path
         if again:
             peer.outgoing.rewind()
-            self._dirty[pid] = peer
+            peer.incoming.forget_told()  # the acknowledgement may be what the broken path lost: credit with it
+            self._dirty[pid] = self._owed[pid] = peer
 
     def gone(self, pid: int) -> list[Entry]:
         """Stop sending to a process that is gone; return what it may not have had, in order.

@@ -242,6 +242,10 @@ class Incoming:
         self._told_ack, self._told_limit = self._expected - 1, self._consumed + self._window
         return self._told_ack, self._told_limit
 
+    def forget_told(self) -> None:
+        """Take note that what was told last may never have arrived."""
+        self._told_ack = self._told_limit = 0
+
     @property
     def credit_due(self) -> bool:
         """Tell whether the sender should hear at once: a quarter of its window has been freed."""

@@ -302,7 +302,7 @@ def test_what_no_packet_holds(value: Any) -> None:
         parse_entries(1, [msgpack.packb(value)])
 
 
-@pytest.mark.parametrize("value", [None, [], [0], [0, "1"], [9, 1], [[], 1], [{}, 1], [0, 1, 2], "ab", {0: 1, 1: 2}])
+@pytest.mark.parametrize("value", [None, [], [0], [0, "1"], [9, 1], [[], 1], [{}, 1], [0, 1, 2], "ab", {0: 1}])
 def test_what_no_large_message_begins_with(value: Any) -> None:
     with pytest.raises(ProtocolError):
         parse_entries(1, [msgpack.packb(value), b"payload"])

@@ -67,6 +67,6 @@ class Supervisor(Actor):  # type: ignore[misc]
             case Examined(life, vital):
                 core.examined(life, vital)
             case OwnerGone(reason):
-                core.end(reason)
+                core.owner_gone(reason)
             case _:
                 core.tick()

@@ -144,8 +144,7 @@ class Shell:
         self._poller.unregister(self._config.owner_fd)
         os.close(self._config.owner_fd)
         self._config.owner_fd = None
-        if not self.core.detached:
-            self._hear(m.OwnerGone("the program that made the group is gone"))
+        self._hear(m.OwnerGone("the program that made the group is gone"))
 
     def _hear(self, event: m.Event) -> None:
         self._actor.receiveMessage(Timed(event, time.monotonic(), time.time()), WORLD)

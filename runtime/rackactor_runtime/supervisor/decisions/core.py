@@ -230,6 +230,14 @@ class Core:
         if reap and pid == record.ppid:
             self.table.reap(record)
 
+    def owner_gone(self, reason: str) -> None:
+        """Learn from the operating system that the program that made the group is no more."""
+        if not self.detached:
+            self.end(reason)
+        for record in self.table:
+            if record.kind == "script" and record.alive:
+                self.gone(record, Ending(None, None))
+
     # -- silence and time --------------------------------------------------------------------------
 
     def heard(self, pid: int, now: float) -> None:
