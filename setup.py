@@ -40,7 +40,17 @@ BENCH = ["ray>=2.30", "distributed>=2024.5"]
 
 # The sub-commands of `rack`: "words_with_underscores = module:Class".
 # ---- rack.commands: begin (kept by the command line's author) ----
-RACK_COMMANDS: list[str] = []
+RACK_COMMANDS = [
+    "group_delete = rackactor.cli.groups:GroupDelete",
+    "group_list = rackactor.cli.groups:GroupList",
+    "group_show = rackactor.cli.groups:GroupShow",
+    "kill = rackactor.cli.processes:Kill",
+    "logs = rackactor.cli.processes:Logs",
+    "ps = rackactor.cli.processes:Ps",
+    "run = rackactor.cli.run:Run",
+    "wait = rackactor.cli.processes:Wait",
+    "why = rackactor.cli.why:Why",
+]
 # ---- rack.commands: end ----
 
 PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]

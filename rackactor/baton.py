@@ -103,9 +103,14 @@ class Baton:
         self._crashed = crashed
         self._thread = threading.Thread(target=self._background, name="rackactor-io", daemon=True)
 
+    def prepare(self) -> None:
+        """Have the background thread, which does nothing before `start`; idempotent."""
+        if self._thread.ident is None:
+            self._thread.start()
+
     def start(self) -> None:
         """Begin: from now on somebody turns the crank when it must be turned."""
-        self._thread.start()
+        self.prepare()
         self._timer.arm(VISIT)
 
     def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
@@ -177,7 +182,7 @@ class Baton:
             self._cond.notify_all()
         self._wake()
         self._timer.arm(0)
-        if threading.current_thread() is not self._thread:
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
             self._thread.join(5)
         os.close(self._timer.fd)
 

@@ -137,7 +137,8 @@ class Direct:
     def _from_guest(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
         guest = self._guests.get(identity)
         if header.kind is Kind.JOIN and guest is None:
-            guest = self._expected.pop(parse_map(bodies[0]).get("ticket", b""), None)
+            ticket = parse_map(bodies[0]).get("ticket")
+            guest = self._expected.pop(ticket, None) if type(ticket) is bytes else None
             if guest is None or (header.pid, header.incarnation) != guest:
                 return
             self._guests[identity] = guest
@@ -148,7 +149,10 @@ class Direct:
             self._kernel.arrived(header, bodies)
 
     def _meet(self, fields: dict[str, Any]) -> None:
-        socket = self._kernel.link.connect(fields["endpoint"], fields.get("key"))
+        try:
+            socket = self._kernel.link.connect(fields["endpoint"], fields.get("key"))
+        except (zmq.ZMQError, ValueError):
+            return  # not an endpoint that this host can reach: the supervisor goes on relaying
         self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
         self.send(Path(socket, None), self._frames(fields["pid"], Kind.JOIN, {"ticket": fields["ticket"]}))
 

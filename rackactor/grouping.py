@@ -27,6 +27,7 @@ from rackactor.status import ExitStatus
 START_TIMEOUT = 20.0
 #: Seconds the end of a group may take beyond its grace.
 END_TIMEOUT = 30.0
+_making = threading.Lock()
 
 
 class Group(Session):
@@ -187,7 +188,8 @@ def group(
         transport: "ipc" (sockets in a private directory), or "tcp" (loopback, encrypted and authenticated by CURVE).
         deadline: seconds, or text ("1h"), after which the group ends whatever runs in it.
         echo: show what actors and functions print on this program's output.
-        provider_settings: what the provider may be told (local: `preload`, modules imported once for all).
+        provider_settings: what the provider may be told (local: `preload`, modules imported once for all; `warm`,
+            how many processes it keeps ready).
         settings: see docs/reference: grace, heartbeat, lost_after, max_spawns, spawn_period, ...
 
     Raises:
@@ -198,11 +200,11 @@ def group(
         raise InvalidCall(f'transport is "ipc" or "tcp", not {transport!r}')
     settings["deadline"] = units.seconds(deadline, "deadline")
     order = {
-        "name": name,
+        "name": _name(name),
         "provider": provider,
-        "provider_settings": provider_settings or {},
+        "provider_settings": _plain("provider_settings", {} if provider_settings is None else provider_settings),
         "transport": transport,
-        "settings": settings,
+        "settings": {key: _plain(key, value) for key, value in settings.items()},
         "owner": os.getpid(),
     }
     supervisor, birth = _start(order)
@@ -240,38 +242,61 @@ def current_or_ephemeral() -> Session:
     try:
         return _session.current()
     except NoGroup:
-        made = group()
-        _session.enter(made)
-        return made
+        if _session.inherited():
+            raise  # a child by os.fork that knows nothing of groups would make one unawares
+    with _making:
+        session = _session.find()  # another thread may have been quicker
+        if session is None:
+            session = group()
+            _session.enter(session)
+        return session
+
+
+def _name(name: str | None) -> str | None:
+    if name is not None and (not isinstance(name, str) or not name or not name.isprintable()):
+        raise InvalidCall(f"the name of a group is a text of printable characters, not {name!r}")
+    return name
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Check that a setting can be written down for the supervisor."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        raise InvalidCall(f"the setting {name!r} is a plain value, not {value!r}") from None
+    return value
 
 
 def _start(order: dict[str, Any]) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """Start a supervisor and read its one line."""
+    text = json.dumps(order).encode() + b"\n"
     try:
-        text = json.dumps(order).encode() + b"\n"
-    except TypeError as error:
-        raise InvalidCall(f"settings are plain values: {error}") from None
-    process = subprocess.Popen(
-        # -P: a module of the current directory must not stand in for one of the standard library.
-        [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"} if "PYTHONUNBUFFERED" in os.environ else None,
-    )
+        process = subprocess.Popen(
+            # -P: a module of the current directory must not stand in for one of the standard library.
+            [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise StartError(f"the supervisor did not start: {error}") from error
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        process.stdin.write(text)
-        process.stdin.close()
+        try:
+            process.stdin.write(text)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it is gone already; what it said on its way is below
         ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
         line = process.stdout.readline() if ready else b""
         if not line:
             process.kill()
             said = process.stderr.read().decode("utf-8", "replace").strip()
-            raise StartError(f"the supervisor did not start: {said or f'no word within {START_TIMEOUT:g} s'}")
+            silence = "it ended without a word" if ready else f"no word within {START_TIMEOUT:g} s"
+            raise StartError(f"the supervisor did not start: {said or silence}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise BY_NAME.get(answer["type"], StartError)(answer["error"])

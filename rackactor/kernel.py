@@ -80,31 +80,15 @@ class Kernel:
     """Join a group and speak for one process of it.
 
     Args:
-        birth: `endpoint`, `server_key` (z85 or None on ipc), `token`, `pid`, `incarnation`.
-
-    Raises:
-        AuthenticationError: within 5 s, when key or token are not known, or the supervisor is not the one expected.
+        birth: see `join`; None: make ready all that needs no birth, for a `join` to come.
     """
 
-    def __init__(self, birth: dict[str, Any]) -> None:
-        self.pid: int = birth["pid"]
-        self.incarnation: int = birth["incarnation"]
-        server_key = birth.get("server_key")
-        self.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
+    def __init__(self, birth: dict[str, Any] | None = None) -> None:
         self._os_pid = os.getpid()
-        self._link = _link.Link(birth["endpoint"], server_key, self.keys)
+        self._link = _link.Link()
         self._seq = itertools.count(1)
         self._rids = itertools.count(1)
         self.epoch = 0
-        try:
-            self.welcome, self.welcome_blobs = self._join(birth)
-        except BaseException:
-            self._link.close()
-            raise
-        self.gid: str = self.welcome["gid"]
-        self._beat: float = self.welcome["heartbeat"]
-        self._lease: float = self.welcome["lease"]
-        self.allow_pickle: bool = self.welcome.get("pickle", True)
         self.mailbox: deque[Any] = deque()
         #: Further mailboxes by their number: see `open_box`.
         self.boxes: dict[int, deque[Any]] = {}
@@ -119,16 +103,45 @@ class Kernel:
         self._outbox_cost = 0
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._later: deque[Callable[[], None]] = deque()
-        now = time.monotonic()
-        self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
         self._ack_at: float | None = None
         self._closing = False
         self._direct = Direct(self)
         self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
-        interrupts.install()
-        self._baton.start()
+        if birth is None:
+            self._baton.prepare()
+        else:
+            self.join(birth)
 
     # -- joining -------------------------------------------------------------------------------
+
+    def join(self, birth: dict[str, Any]) -> None:
+        """Join the group.
+
+        Args:
+            birth: `endpoint`, `server_key` (z85 or None on ipc), `token`, `pid`, `incarnation`.
+
+        Raises:
+            AuthenticationError: within 5 s, when key or token are not known, or the supervisor is not the one expected.
+        """
+        self.pid: int = birth["pid"]
+        self.incarnation: int = birth["incarnation"]
+        server_key = birth.get("server_key")
+        self.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
+        try:
+            self._link.dial(birth["endpoint"], server_key, self.keys)
+            self.welcome, self.welcome_blobs = self._join(birth)
+        except BaseException:
+            self._baton.close()
+            self._link.close()
+            raise
+        self.gid: str = self.welcome["gid"]
+        self._beat: float = self.welcome["heartbeat"]
+        self._lease: float = self.welcome["lease"]
+        self.allow_pickle: bool = self.welcome.get("pickle", True)
+        now = time.monotonic()
+        self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
+        interrupts.install()
+        self._baton.start()
 
     def _join(self, birth: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
         body = {"token": birth["token"], "protocol": wire.PROTOCOL, "os_pid": os.getpid()}
@@ -332,6 +345,7 @@ class Kernel:
         Returns: whether it has all left within `timeout` seconds.
         """
         self._outbox.append(self._ask_how_far)
+        self._baton.turn()  # a turn that waits would sleep after it has sent
         return self._wait(lambda: not self._outbox and self._peers.drained(), timeout)
 
     def _ask_how_far(self) -> None:
@@ -357,6 +371,11 @@ class Kernel:
     def closed(self) -> bool:
         """Tell whether this kernel can be used no more (closed, or in a child made by os.fork)."""
         return self._closing or os.getpid() != self._os_pid
+
+    @property
+    def inherited(self) -> bool:
+        """Tell whether this is a child made by os.fork, which has no membership of its own."""
+        return os.getpid() != self._os_pid
 
     def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
         if self._baton.wait(lambda: done() or self.ended, timeout):
@@ -508,6 +527,8 @@ class Kernel:
             return  # a supervisor of an earlier life
         if kind is Kind.DATA or kind is Kind.ACK:
             self.arrived(header, bodies)
+        elif header.pid != wire.SUPERVISOR:
+            return  # what follows is the supervisor's to say
         elif kind is Kind.REPLY:
             self._replied(header, bodies)
         elif kind is Kind.EVENT:

@@ -38,6 +38,8 @@ _HANDSHAKE_FAILED = (
 ZERO_COPY = 32 << 10
 #: The last frame of a message that was broken off (0xc1 begins no msgpack value).
 TORN = b"\xc1torn"
+#: Broken messages thrown away at one go; the poll brings us back for the rest.
+_PATIENCE = 64
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,19 @@ def receive(socket: zmq.Socket[Any], heads: int = 2) -> Frames | None:
         socket: where to look; never waits.
         heads: how many frames come before the bodies (3 where a router puts the connection first).
     """
-    if not _get(socket, _EVENTS) & _POLLIN:
-        return None
-    frames: Frames = [_recv(socket, _NOBLOCK)]
-    while _get(socket, _RCVMORE):
-        if len(frames) < heads:
-            frames.append(_recv(socket, 0))
-        else:
-            frame = _recv(socket, 0, False)
-            frames.append(frame.buffer if len(frame) >= ZERO_COPY else frame.bytes)
-    return frames if frames[-1] != TORN else receive(socket, heads)
+    for _ in range(_PATIENCE):
+        if not _get(socket, _EVENTS) & _POLLIN:
+            return None
+        frames: Frames = [_recv(socket, _NOBLOCK)]
+        while _get(socket, _RCVMORE):
+            if len(frames) < heads:
+                frames.append(_recv(socket, 0))
+            else:
+                frame = _recv(socket, 0, False)
+                frames.append(frame.buffer if len(frame) >= ZERO_COPY else frame.bytes)
+        if frames[-1] != TORN:
+            return frames
+    return None
 
 
 def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
@@ -111,31 +116,50 @@ def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
 
 
 class Link:
-    """The sockets of an agent, and the poll over them."""
+    """The sockets of an agent, and the poll over them.
 
-    def __init__(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
+    Made without a peer, but with its threads running, since that is most of the work; `dial` connects it.
+    """
+
+    def __init__(self) -> None:
         self.context = zmq.Context(io_threads=1)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._polled: list[tuple[Any, int]] = [(self._wake, _POLLIN)]
-        self.keys = keys
+        self.keys: Keys | None = None
         self.refused = ""
-        self.supervisor = self.connect(endpoint, server_key)
+        self.supervisor = self._open()
         self._monitor: zmq.Socket[Any] | None = None
+
+    def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
+        """Connect to the supervisor."""
+        self.keys = keys
+        self._connect(self.supervisor, endpoint, server_key)
         if server_key is not None:
             self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED)
             self._polled.append((self._monitor, _POLLIN))
 
     def connect(self, endpoint: str, server_key: bytes | None) -> zmq.Socket[Any]:
-        """Open a socket to a supervisor or a peer."""
+        """Open a socket to a peer."""
+        socket = self._open()
+        try:
+            self._connect(socket, endpoint, server_key)
+        except BaseException:
+            self.drop(socket)
+            raise
+        return socket
+
+    def _open(self) -> zmq.Socket[Any]:
         socket: zmq.Socket[Any] = self.context.socket(zmq.DEALER)
         tune(socket)
+        self.watch(socket)
+        return socket
+
+    def _connect(self, socket: zmq.Socket[Any], endpoint: str, server_key: bytes | None) -> None:
         if server_key is not None:
             assert self.keys is not None
             socket.curve_serverkey = server_key
             socket.curve_publickey, socket.curve_secretkey = self.keys.public, self.keys.secret
-        self.watch(socket)
         socket.connect(endpoint)
-        return socket
 
     def watch(self, socket: zmq.Socket[Any]) -> None:
         """Include a socket in the poll."""

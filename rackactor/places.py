@@ -22,18 +22,29 @@ def base() -> Path:
     """Return the directory of all groups of this user: `$XDG_RUNTIME_DIR/rackactor`, or one in the temporary directory.
 
     Raises:
-        StartError: the directory belongs to somebody else, or others may enter it.
+        StartError: there is none, it belongs to somebody else, or others may enter it.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime and os.access(runtime, os.W_OK | os.X_OK):
-        path = Path(runtime) / "rackactor"
-    else:
+    path = Path(runtime) / "rackactor"
+    if not runtime or not os.access(runtime, os.W_OK | os.X_OK) or not _make(path):
         path = Path(tempfile.gettempdir()) / f"rackactor-{os.getuid()}"
-    path.mkdir(mode=0o700, exist_ok=True)
+        if not _make(path):
+            raise StartError(f"no directory for groups can be made: neither in XDG_RUNTIME_DIR nor as {path}")
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise StartError(f"{path} must be a directory of yours that nobody else may enter (chmod 700, or remove it)")
     return path
+
+
+def _make(path: Path) -> bool:
+    """Make a directory unless there is something of that name; tell whether there is."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False  # it says that it can be written to, and cannot: /proc, a full or read-only file system
+    return True
 
 
 def group_dir(gid: str) -> Path:

@@ -444,9 +444,16 @@ def current() -> Session:
         NoGroup: it is in none.
     """
     session = find()
-    if session is None:
-        raise NoGroup()
-    return session
+    if session is not None:
+        return session
+    if inherited():
+        raise NoGroup("a child made by os.fork is no process of its parent's group: use rack.fork")
+    raise NoGroup()
 
 
-__all__ = ["Forked", "Message", "NoChild", "Session", "current", "enter", "find", "leave"]
+def inherited() -> bool:
+    """Tell whether this program is the child, by os.fork, of one that is in a group."""
+    return any(session.kernel.inherited for session in _open)
+
+
+__all__ = ["Forked", "Message", "NoChild", "Session", "current", "enter", "find", "inherited", "leave"]

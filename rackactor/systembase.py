@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from thespian.actors import (
@@ -282,10 +282,13 @@ class Context:
 class ActorSystemBase(SystemBase):
     """The base as Thespian makes it itself, from its name."""
 
+    #: Options of the groups of such systems, which nobody can give along with a name.
+    options: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, system: Any, logDefs: Any = None) -> None:
         given = dict(system.capabilities)
         system.capabilities.update({**_capabilities.standard(), **given})
-        super().__init__(capabilities=system.capabilities, logDefs=logDefs or None)
+        super().__init__(capabilities=system.capabilities, logDefs=logDefs or None, **self.options)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ class Target:
     kind: str
     #: What it is, for people.
     what: str
-    #: The pickled class or function with the import path of its home; empty for a command.
+    #: Two pickles: the import path of its home, and the class or function; empty for a command.
     blob: bytes
     #: The words of a command.
     words: list[str] | None = None
@@ -69,9 +71,20 @@ def pack_arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
     return _pickle((tuple(args), kwargs), "the arguments")
 
 
+def unpack_target(blob: bytes | memoryview) -> Any:
+    """Return the class or function of a target's blob; this process's import path becomes that of its home.
+
+    Raises:
+        Exception: whatever importing or unpickling raises.
+    """
+    file = io.BytesIO(blob)
+    sys.path[:] = pickle.load(file)  # before the target is looked at: it is found by that path
+    return pickle.load(file)
+
+
 def _dump(target: Any) -> bytes:
     # The path is where the importing program found its modules; entries that do not exist elsewhere do no harm.
-    return _pickle((sys.path, target), repr(target))
+    return _pickle(sys.path, "the import path") + _pickle(target, repr(target))
 
 
 def _pickle(value: Any, what: str) -> bytes:

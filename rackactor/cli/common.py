@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,8 @@ from rackactor.errors import InvalidCall, NoGroup
 from rackactor.grouping import Group, attach
 from rackactor.status import Cause, ExitStatus
 
+#: Groups that an error names.
+_NAMED = 8
 #: Ends that the process itself has explained: by its exit code, or by a traceback on its standard error.
 _PLAIN = frozenset({Cause.EXITED, Cause.EXCEPTION, Cause.LOAD_FAILED})
 
@@ -59,7 +61,7 @@ def choose(wanted: str | None) -> dict[str, Any]:
         InvalidCall: there are several.
     """
     cards = list(places.cards())
-    here = f"groups on this host: {', '.join(map(_label, cards))}" if cards else "no group of yours runs on this host"
+    here = f"groups on this host: {_name(cards)}" if cards else "no group of yours runs on this host"
     if wanted is None and "RACK_GID" in os.environ:
         wanted = os.environ["RACK_GID"]
         here = f"RACK_GID names one that is not here; {here}"
@@ -67,12 +69,14 @@ def choose(wanted: str | None) -> dict[str, Any]:
     if len(found) == 1:
         return found[0]
     if found:
-        raise InvalidCall(f"which group? Choose one with -g: {', '.join(map(_label, found))}")
+        raise InvalidCall(f"which group? Choose one with -g: {_name(found)}")
     raise NoGroup(here if wanted is None else f"there is no group {wanted!r}; {here}")
 
 
-def _label(card: dict[str, Any]) -> str:
-    return f"{card['name']} ({card['gid'][:8]})"
+def _name(cards: Sequence[dict[str, Any]]) -> str:
+    labels = [f"{card['name']} ({card['gid'][:8]})" for card in cards]
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    return ", ".join(labels[:_NAMED]) + more
 
 
 @contextmanager

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rackactor.cli.common import explain
 from rackactor.cli.feeder import Feeder
@@ -13,7 +12,7 @@ from rackactor.cli.interrupts import SIGNALS, Interrupts
 from rackactor.cli.plan import Plan
 from rackactor.cli.progress import Progress
 from rackactor.cli.tap import FEED, Tap
-from rackactor.errors import GroupEnded, RackError, RackTimeout
+from rackactor.errors import GroupEnded, NoChild, NoSuchProcess, RackTimeout
 from rackactor.grouping import Group
 from rackactor.kernel import Pending
 from rackactor.processes import Process
@@ -36,19 +35,16 @@ class Foreground:
         self._plan = plan
         self._progress = progress
         self._interrupts = interrupts
-        self._tap = Tap(group.kernel, progress.clear, by_line=False)
         self._waits: dict[int, Pending] = {}
         self._forked: Sequence[Process] = ()
 
     def run(self, count: int, deadline: str | None) -> int:
         """Run them; returns the exit code: the first that is not 0 in the order of pids."""
         plan = self._plan
-        self._tap.by_line = count > 1
+        self._tap = Tap(self._kernel, self._progress.clear, by_line=count > 1)
         if plan.script:
             self._tap.follow(FEED)
-        self._forked = self._group.fork(
-            plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True
-        )
+        self._forked = self._group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
         self._interrupts.notify(self._kernel.poke)
         pids = [process.pid for process in self._forked]
         self._waits = {pid: self._kernel.begin_call("wait", {"pids": [pid]})[0] for pid in pids}
@@ -82,18 +78,14 @@ class Foreground:
         self._kernel.begin_call("started", args, callback=lambda _: self._progress.clear())
 
     def _await_ends(self) -> None:
-        handled, until = 0, None
-        while not self._wait(lambda: self._over() or self._interrupts.count > handled, until):  # noqa: B023
-            return  # killed, and not gone: the group's end sees to it
+        handled = 0
         while not self._over():
-            handled += 1
-            self._interrupt(handled)
-            until = _AFTER_KILL if handled >= len(SIGNALS) else None
-            if not self._wait(lambda: self._over() or self._interrupts.count > handled, until):  # noqa: B023
-                return
-
-    def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
-        return self._kernel.wait(done, timeout)
+            bound = _AFTER_KILL if handled >= len(SIGNALS) else None
+            if not self._kernel.wait(lambda: self._over() or self._interrupts.count > handled, bound):  # noqa: B023
+                return  # killed, and not gone: the group's end sees to it
+            while self._interrupts.count > handled:
+                handled += 1
+                self._interrupt(handled)
 
     def _over(self) -> bool:
         return self._tap.broken or all(pending.done for pending in self._waits.values())
@@ -107,23 +99,30 @@ class Foreground:
 
     def _settle(self) -> None:
         """End the children that a script has left, so that all they print is shown."""
-        until = time.monotonic() + _SETTLE
-        while living := [row["pid"] for row in self._group.ps() if row["kind"] != "script" and not row["ended"]]:
-            try:
-                self._group.wait(living, max(0.01, until - time.monotonic()))
-            except RackTimeout:
-                self._group.kill(living, "KILL")
-            except RackError:
-                continue  # it has just ended
+        if not self._alone_within(_SETTLE):
+            self._group.kill(self._living(), "KILL")
+            self._alone_within(_AFTER_KILL)
         self._tap.finish()
+
+    def _alone_within(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while living := self._living():
+            try:
+                self._group.wait(living, max(0.001, until - time.monotonic()))
+            except RackTimeout:
+                return False
+            except (NoChild, NoSuchProcess):
+                pass  # the last of them has just ended
+        return True
+
+    def _living(self) -> list[int]:
+        return [row["pid"] for row in self._group.ps() if row["kind"] != "script" and not row["ended"]]
 
     def _await_output(self) -> None:
         """Wait until everything printed has been shown; Ctrl-C ends that too."""
         pressed = self._interrupts.count
-        if not pressed:
-            self._wait(lambda: self._tap.done or self._tap.broken or self._interrupts.count, None)
-        else:
-            self._wait(lambda: self._tap.done or self._tap.broken or self._interrupts.count > pressed, _AFTER_KILL)
+        bound = _AFTER_KILL if pressed else None
+        self._kernel.wait(lambda: self._tap.done or self._tap.broken or self._interrupts.count > pressed, bound)
 
     def _ended(self, pid: int) -> ExitStatus | None:
         pending = self._waits[pid]
@@ -143,6 +142,3 @@ class Foreground:
             if line is not None:
                 print(line, file=sys.stderr)
         return code
-
-
-__all__: list[Any] = ["BROKEN_PIPE", "Foreground"]

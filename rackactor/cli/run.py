@@ -117,7 +117,7 @@ class _RunParser(argparse.ArgumentParser):
     (argparse.REMAINDER treats `--` in a different way in each release of Python.)
     """
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the options, `script` (a path or None) and `words`."""
         words = list(sys.argv[1:] if args is None else args)
         end = self._end_of_options(words)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rackactor.systembase import NAME
+from rackactor.systembase import NAME, ActorSystemBase
+
+# Thespian's test modules import pytest: an eighth of a second, which the fork server spends once for all actors.
+ActorSystemBase.options = {"provider_settings": {"preload": ["thespian.test"]}}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -20,20 +20,24 @@ REQUEST = Request(KEY, b"\x80", {}, None, None)
 
 
 class Rig:
-    def __init__(self, entry: newborn.Entry | str) -> None:
+    def __init__(self, origin: newborn.Origin | str) -> None:
         self.told: list[Event] = []
         self.selector = selectors.DefaultSelector()
-        self.nursery = Nursery(self.told.append, self.selector, entry, MemoryGroups("rackactor-test"), 1024)
+        self.nursery = Nursery(self.told.append, self.selector, MemoryGroups("rackactor-test"), origin)
+
+    def close(self) -> None:
+        self.selector.close()
+        self.nursery.close()
 
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    rig = Rig(lambda birth: 0)
+    rig = Rig(newborn.Origin(lambda birth: 0, None, os.getpid(), (), 1024))
     files = os.listdir("/proc/self/fd")
     yield rig
     assert os.listdir("/proc/self/fd") == files
     assert not rig.selector.get_map()
-    rig.selector.close()
+    rig.close()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,7 @@ def test_an_agent_that_cannot_be_imported_fails_each_create() -> None:
     rig.nursery.add(REQUEST)
     rig.nursery.step()
     assert rig.told == [CreateFailed(KEY, "cannot import the agent: gone")]
+    rig.close()
 
 
 def test_deleted_in_the_queue_ends_once(rig: Rig) -> None:

@@ -21,7 +21,7 @@ from rackactor.codec import unpack
 from rackactor.errors import BY_NAME, InvalidCall, ProcessDied, RackError
 from rackactor.signals import MAX_NAME, parse_signal, signal_name
 from rackactor.status import Cause, ExitStatus
-from rackactor.target import actor_target, pack_arguments, pack_target
+from rackactor.target import actor_target, pack_arguments, pack_target, unpack_target
 from rackactor.wire import pack_body
 
 # -- durations and sizes ---------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def test_what_a_process_can_run() -> None:
     command = pack_target(["ls", b"-l\xff", PurePosixPath("/tmp")])
     assert (command.kind, command.blob, command.words) == ("command", b"", ["ls", "-l\udcff", "/tmp"])
     assert actor_target("some.module.Actor").kind == "actor"
-    assert pickle.loads(pack_target(lambda: 42).blob)[1]() == 42
+    assert unpack_target(pack_target(lambda: 42).blob)() == 42
 
 
 @pytest.mark.parametrize("target", ["ls -l", [], (), [1], ["a", None], ["a\0b"], 5, None, {"a": 1}, ["ls", 5]], ids=repr)

@@ -120,6 +120,8 @@ class ActorHost:
         elif isinstance(message, _Changed):
             self._apply_capabilities(message.changes)
             self._check_capabilities()
+        elif isinstance(message, _Ended):
+            return self._child_ended(message)
         elif isinstance(message, _Ready):
             if self._watcher is not None and message.number == self._watcher.number:
                 return self._handle(WatchMessage(message.filenos), self._me, None)
@@ -131,8 +133,6 @@ class ActorHost:
         if isinstance(message, Thespian_StatusReq):
             self.send(sender, self._status())
             return None
-        if isinstance(message, ChildActorExited):
-            self._forget_child(message.childAddress)
         if isinstance(message, ActorExitRequest):
             return self._exit(message, sender)
         result = self._receive(message, sender, item)
@@ -186,11 +186,8 @@ class ActorHost:
         """Have events of the group put into the mailbox; all this runs at the crank, and must be quick."""
         session, kernel = self._session, self._kernel
 
-        def child(pid: int) -> None:
-            address = RackAddress(session.gid, pid)
-            kernel.put((ChildActorExited(address), address))
-
-        session.on_child = child
+        session.on_child = lambda pid: kernel.put((_Ended(pid, wholly=True), self._me))
+        kernel.on("leaving", lambda fields, _: kernel.put((_Ended(fields["pid"], wholly=False), self._me)))
         session.on_free_signal = lambda sig, sender: kernel.put((_Free(sig, sender), self._me))
         letters.collect_dead_letters(kernel)
         kernel.on("capabilities", lambda fields, _: kernel.put((_Changed(fields["set"]), self._me)))
@@ -215,12 +212,19 @@ class ActorHost:
     def _on_validate_source(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
         self._kernel.put((ValidateSource(fields["hash"], fields["data"]), self._system))
 
-    def _forget_child(self, address: ActorAddress) -> None:
-        children = self._reference.children
-        if address in children:
-            children.remove(address)
+    def _child_ended(self, end: _Ended) -> Report | None:
+        """Tell the actor of a child's end, once; one that it has created counts as exited when it leaves."""
+        reference, address = self._reference, RackAddress(self._session.gid, end.pid)
+        created = end.pid in reference.created
+        if created and end.wholly:
+            reference.created.discard(end.pid)
             # Thespian programs do not wait for their children: nobody else would reap it.
-            self._kernel.cast("wait", {"pids": [address.pid], "hang": False})
+            self._kernel.cast("wait", {"pids": [end.pid], "hang": False})
+        if address in reference.children:
+            reference.children.remove(address)
+        elif created or not end.wholly:
+            return None  # told already; or forked, and its end is for `wait` to tell
+        return self._handle(ChildActorExited(address), address, None)
 
     def _apply_capabilities(self, changes: dict[str, Any]) -> None:
         _capabilities.apply(self._capabilities, changes, allow_pickle=self._kernel.allow_pickle)
@@ -260,6 +264,14 @@ class _Free:
     def __init__(self, sig: str, sender: int) -> None:
         self.signal = sig
         self.sender = sender
+
+
+class _Ended:
+    """The end of a child, in the mailbox: its actor's, or (wholly) its process's."""
+
+    def __init__(self, pid: int, *, wholly: bool) -> None:
+        self.pid = pid
+        self.wholly = wholly
 
 
 class _Changed:

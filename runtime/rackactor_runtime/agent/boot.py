@@ -13,6 +13,7 @@ from rackactor import session as _session
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
+from rackactor.target import unpack_target
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent.actors import host_actor
 from rackactor_runtime.agent.commands import host_command
@@ -23,6 +24,16 @@ from rackactor_runtime.agent.stdin import StdinPump
 DRAIN = 10.0
 
 
+#: What `prepare` has made.
+_ready: Kernel | None = None
+
+
+def prepare() -> None:
+    """Do ahead of time, in a process that waits for its birth, all that needs no birth."""
+    global _ready
+    _ready = Kernel()
+
+
 def main(birth: dict[str, Any]) -> int:
     """Join the group, run the target in this (the main) thread, report its end.
 
@@ -31,7 +42,8 @@ def main(birth: dict[str, Any]) -> int:
 
     Returns: the exit code of the OS process.
     """
-    kernel = Kernel(birth)
+    kernel = Kernel() if _ready is None else _ready
+    kernel.join(birth)
     session = Session(kernel)
     _session.enter(session)
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
@@ -53,10 +65,7 @@ def _run(session: Session, welcome: dict[str, Any], blobs: list[Any], pump: Stdi
         if pump is not None:
             pump.become_stdin()
         try:
-            path, target = pickle.loads(blobs[0])
-            sys.path[:] = path
-            if kind == "function":
-                _, target = pickle.loads(blobs[0])
+            target = unpack_target(blobs[0])
             args, kwargs = pickle.loads(blobs[1])
         except Exception as error:
             return _tell(_report.raised(error, how="load-failed"))

@@ -26,6 +26,7 @@ class Reference:
         address: its own.
         globalName: the name it is known by in the whole group, or None.
         children: the actors it has created that live.
+        created: the pids of those whose processes have not ended yet.
         wakeups: (address, timer) of each wake-up to come.
     """
 
@@ -37,6 +38,7 @@ class Reference:
         self.address = RackAddress(session.gid, session.getpid())
         self.globalName = creation.global_name
         self.children: list[RackAddress] = []
+        self.created: set[int] = set()
         self.wakeups: list[tuple[RackAddress, Any]] = []
 
     @property
@@ -52,6 +54,7 @@ class Reference:
         address = RackAddress(self._session.gid, pid)
         if not existing:
             self.children.append(address)
+            self.created.add(pid)
         return address
 
     def actor_send(self, address: ActorAddress, message: Any) -> None:

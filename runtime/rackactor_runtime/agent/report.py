@@ -11,6 +11,8 @@ import cloudpickle
 
 #: Characters of a traceback kept as evidence.
 _MAX_TEXT = 16_000
+#: The files whose frames stand above a target's own.
+_OURS = ("rackactor_runtime/agent/boot.py", "rackactor_runtime/agent/actors.py", "rackactor/script.py")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def raised(error: BaseException, *, how: str = "exception", code: int = 1) -> Re
 def strip(error: BaseException) -> BaseException:
     """Drop the frames of the agent from the head of a traceback."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and "rackactor_runtime" in trace.tb_frame.f_code.co_filename:
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.endswith(_OURS):
         trace = trace.tb_next
     return error.with_traceback(trace)
 

@@ -16,6 +16,8 @@ class Speaker:
 
     pid: int
     incarnation: int
+    #: The CURVE key that its messages come under; None where there is no CURVE.
+    key: bytes | None = None
     #: Number of the last message it sent; one that is not greater is a double.
     seq: int = 0
 
@@ -53,13 +55,15 @@ class Door:
             raise AuthenticationError("a join token is bytes")
         if hmac.compare_digest(token, self._operator_token):
             record = self._core.external("operator")
-            speaker = Speaker(record.pid, record.incarnation)
+            speaker = Speaker(record.pid, record.incarnation, key)
         else:
+            if key is not None and (key in self._keys or key in self._revoked or key == self._operator_key):
+                raise AuthenticationError("this key is somebody's already: a member makes a key of its own")
             pid = self._core.tokens.pop(token, None)
             member = None if pid is None else self._core.table.get(pid)
-            if member is None or key in self._keys:
+            if member is None:
                 raise AuthenticationError("this join token is unknown, or has been used before")
-            speaker = Speaker(member.pid, member.incarnation)
+            speaker = Speaker(member.pid, member.incarnation, key)
             if key is not None:
                 self._keys[key] = speaker
         self._speakers[connection] = speaker
@@ -80,6 +84,8 @@ class Door:
             self._connections[speaker.pid] = connection
         if speaker is None:
             raise AuthenticationError("this connection has not joined: present a token first")
+        if speaker.key != key:  # ZeroMQ lets whoever connects choose the name of its connection
+            raise AuthenticationError("this connection has the name of another's, and not its key")
         if header.pid != speaker.pid or header.incarnation != speaker.incarnation:
             raise AuthenticationError(f"process {speaker.pid} may not speak as process {header.pid}")
         if header.kind is not Kind.JOIN and header.epoch != self._core.epoch:
@@ -92,9 +98,9 @@ class Door:
 
     def dismiss(self, pid: int) -> None:
         """Forget a member; its key is revoked."""
-        connection = self._connections.pop(pid, None)
-        if connection is not None:
-            self._speakers.pop(connection, None)
+        self._connections.pop(pid, None)
+        for connection in [name for name, speaker in self._speakers.items() if speaker.pid == pid]:
+            del self._speakers[connection]
         for key, speaker in list(self._keys.items()):
             if speaker.pid == pid:
                 del self._keys[key]

@@ -37,6 +37,9 @@ def main() -> int:
     except (RackError, OSError) as error:
         _answer({"error": str(error), "type": type(error).__name__})
         return 1
+    except Exception as error:
+        _answer({"error": f"the supervisor failed: {type(error).__name__}: {error}", "type": "StartError"})
+        raise  # its log, or its maker, has the traceback
     finally:
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)
@@ -48,7 +51,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any]) -> None:
         signal.signal(number, signal.SIG_IGN)
     _redirect(directory)
     # The provider comes first: it may fork, which it must do before any thread or ZeroMQ context exists.
-    provider = _provider(order["provider"], order.get("provider_settings") or {}, directory)
+    provider = _provider(order["provider"], order.get("provider_settings", {}), directory)
     from rackactor_runtime.supervisor.decisions.core import Core
     from rackactor_runtime.supervisor.shell import Config, Shell
 
@@ -75,6 +78,7 @@ def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> Non
         core.deadline_at = core.now + core.settings.deadline
     token = secrets.token_bytes(24)
     script = core.external("script", token)
+    script.boot_by = core.now + core.settings.boot_timeout
     core.owner_watched = config.owner_fd is not None
     server_key = shell.keys.public.decode() if shell.keys else None
     card = {
@@ -132,7 +136,12 @@ def _provider(name: str, settings: dict[str, Any], directory: Path) -> Provider:
     point = known.get(name)
     if point is None:
         raise InvalidCall(f"there is no provider {name!r}; installed: {', '.join(sorted(known)) or 'none'}")
-    provider: Provider = point.load()(settings, str(directory))
+    if not isinstance(settings, dict):
+        raise InvalidCall(f"provider_settings is a dict of what the provider {name!r} may be told, not {settings!r}")
+    try:
+        provider: Provider = point.load()(settings, str(directory))
+    except (TypeError, ValueError) as error:
+        raise InvalidCall(f"the provider {name!r} cannot use its settings {settings!r}: {error}") from error
     return provider
 
 

@@ -14,7 +14,7 @@ import zmq
 
 from rackactor import link as _link
 from rackactor import wire
-from rackactor.errors import AuthenticationError, ProtocolError, RackError
+from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
 from rackactor.link import Keys
 from rackactor.wire import Header, Kind, parse_header, parse_map, parse_route
 from rackactor.zap import Authenticator
@@ -157,6 +157,8 @@ class Shell:
         if frames is None:
             return False
         connection = frames[0]
+        if frames[-1] == _link.TORN:
+            return True
         try:
             route, header = parse_route(frames[1]), parse_header(frames[2])
             if header.kind is Kind.JOIN:
@@ -168,7 +170,7 @@ class Shell:
             speaker.seq = header.seq
             self.core.heard(speaker.pid, time.monotonic())
             if route[0] != wire.SUPERVISOR:
-                self._relay(speaker, route, frames)
+                self._relay(speaker, header, route, frames)
             elif header.kind is Kind.CALL:
                 self._call(speaker, header, frames[3:])
             elif header.kind is Kind.BEAT:
@@ -191,7 +193,7 @@ class Shell:
             if key is None:
                 key = str(frame.get("User-Id")).encode()
             frames.append(frame.buffer if len(frame) >= _link.ZERO_COPY else frame.bytes)
-        return (frames, key) if frames[-1] != _link.TORN else self._receive()
+        return frames, key
 
     def _join(self, connection: bytes, bodies: Sequence[Any], key: bytes | None) -> None:
         fields = parse_map(bodies[0])
@@ -203,7 +205,10 @@ class Shell:
         rid, op = header.extra
         args, blobs = parse_map(bodies[0]), tuple(bodies[1:])
         if op == "logs":
-            self._logs.call(speaker.pid, rid, args)
+            try:
+                self._logs.call(speaker.pid, rid, args)
+            except InvalidCall as error:
+                self.carry_out(m.Reply(speaker.pid, rid, False, {"type": "InvalidCall", "message": str(error)}))
         elif op == "unfollow":
             self._logs.unfollow(speaker.pid, args.get("pid"))
         elif op == "bye":
@@ -211,8 +216,10 @@ class Shell:
         else:
             self._hear(m.Called(speaker.pid, rid, op, args, blobs))
 
-    def _relay(self, speaker: Speaker, route: tuple[int, int], frames: list[Any]) -> None:
+    def _relay(self, speaker: Speaker, header: Header, route: tuple[int, int], frames: list[Any]) -> None:
         """Pass a message on to another member, its body untouched."""
+        if header.kind not in (Kind.DATA, Kind.ACK):
+            raise AuthenticationError(f"a {header.kind.name} to a process is the supervisor's to send")
         target = self.core.table.get(route[0])
         if target is None or not target.alive or route[1] not in (0, target.incarnation):
             self._send_gone(speaker.pid, route[0], target)

@@ -26,6 +26,7 @@ from ..base import Event, Key
 from . import linux, newborn, protocol
 from .cgroup import MemoryGroups
 from .nursery import PATIENCE, Nursery, Request
+from .pool import Pool
 
 #: Seconds from the order to end until the server goes, even if something will not die.
 ENDING = PATIENCE + 2.0
@@ -40,6 +41,10 @@ class Plan:
     preload: Sequence[str]
     #: Runs a child's program; None: the agent's.
     entry: newborn.Entry | None
+    #: Prepares it in a child that waits for its birth, if anything does.
+    prepare: newborn.Prepare | None
+    #: How many children to have waiting.
+    warm: int
     #: Its OS pid.
     supervisor: int
     #: The soft limit on open files that children get.
@@ -77,14 +82,16 @@ def _settle(sock: socket.socket) -> None:
     newborn.replace_streams()
 
 
-def _load_entry() -> newborn.Entry | str:
-    """Import the agent, or say why that cannot be done."""
-    try:
-        boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
-        entry: newborn.Entry = boot.main
-    except Exception as error:
-        return f"cannot import the agent: {error!r}"
-    return entry
+def _load(plan: Plan) -> newborn.Origin | str:
+    """Return what children have in common, the agent imported; or say why that cannot be done."""
+    entry, prepare = plan.entry, plan.prepare
+    if entry is None:
+        try:
+            boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
+        except Exception as error:
+            return f"cannot import the agent: {error!r}"
+        entry, prepare = boot.main, boot.prepare
+    return newborn.Origin(entry, prepare, os.getpid(), newborn.list_changed_signals(), plan.descriptors)
 
 
 class ForkServer:
@@ -99,11 +106,12 @@ class ForkServer:
         self._overdue: float | None = None  # when it goes whatever is left; None: not ending
         self._lost = False  # the supervisor is gone
         self._bell = self._hang_bell()
-        entry = plan.entry or _load_entry()
         self._preload()
+        origin = _load(plan)
         newborn.flush()  # what a module printed while it was imported is not for each child to repeat
         gc.freeze()  # a collection in a child would otherwise copy every page of what is shared
-        self._nursery = Nursery(self._emit, self._selector, entry, plan.groups, plan.descriptors)
+        warm = None if isinstance(origin, str) else Pool(origin, plan.warm, self._selector, self._note)
+        self._nursery = Nursery(self._emit, self._selector, plan.groups, origin, warm)
         sock.setblocking(False)
         self._selector.register(sock, selectors.EVENT_READ, self._listen)
         self._selector.register(self._bell, selectors.EVENT_READ, self._wake)
@@ -119,6 +127,8 @@ class ForkServer:
             self._nursery.reap()
             if self._nursery.hungry:
                 self._nursery.step()  # one a turn, so that ends and output are not held up by many
+            else:
+                self._nursery.rest()
             self._flush()
         self._leave()
 

@@ -2,26 +2,37 @@
 
 It never execs, so nothing of the fork server goes away by itself: its descriptors, signal
 dispositions and streams are all put right here, and everything here is paid for by each create.
+
+A child may be forked before anybody has asked for it. It then does all that does not depend on what it
+is to be, and waits for its birth: what is paid for while nobody waits costs nothing.
 """
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import resource
 import signal
+import struct
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from . import linux
 from .cgroup import MemoryGroup
-from .protocol import unpack
+from .protocol import pack, unpack
 
 #: Runs the program: birth data in, exit code out.
 Entry = Callable[[dict[str, Any]], int]
+#: Does, in a child that waits for its birth, what its program can do without.
+Prepare = Callable[[], None]
+#: What a child that waits for its birth sends when it is ready.
+READY = b"r"
+_LENGTH = struct.Struct("!I")
 
 #: The exit code of a program that an exception ended (EX_SOFTWARE of sysexits.h).
 EXIT_EXCEPTION = 70
@@ -34,37 +45,99 @@ _replaced: list[Any] = []
 
 
 @dataclass(frozen=True)
-class Birth:
-    """All that a newborn needs to know."""
+class Origin:
+    """What is the same for all children of a fork server."""
 
-    name: str
-    data: bytes
-    env: dict[str, str]
     entry: Entry
+    prepare: Prepare | None
     #: The fork server's pid.
     parent: int
-    #: The writing ends of its standard output and error.
-    stdout: int
-    stderr: int
     #: The signals that the fork server handles.
     signals: Sequence[int]
     #: The soft limit on open files that the supervisor was started with.
     descriptors: int
+
+
+@dataclass(frozen=True)
+class Birth:
+    """What makes one child differ from the others."""
+
+    name: str
+    data: bytes
+    env: dict[str, str]
+    cwd: str | None
     memory: int | None
     group: MemoryGroup | None
 
+    def pack(self) -> bytes:
+        """Return it as it goes to a child that waits for it."""
+        group = None if self.group is None else (str(self.group.path), self.group.version)
+        body = pack((self.name, self.data, self.env, self.cwd, self.memory, group))
+        return _LENGTH.pack(len(body)) + body
 
-def live(birth: Birth) -> NoReturn:
-    """Be the child, from the fork to the exit."""
+    @classmethod
+    def receive(cls, fd: int) -> Birth | None:
+        """Wait for one; None: nobody is left to send it."""
+        head = _receive(fd, _LENGTH.size)
+        body = head and _receive(fd, *_LENGTH.unpack(head))
+        if not body:
+            return None
+        name, data, env, cwd, memory, group = unpack(body)
+        return cls(name, data, env, cwd, memory, group and MemoryGroup(Path(group[0]), group[1]))
+
+
+def _receive(fd: int, count: int) -> bytes:
+    """Return `count` bytes, or b"" when there are not so many."""
+    data = b""
+    while len(data) < count:
+        more = os.read(fd, count - len(data))
+        if not more:
+            return b""
+        data += more
+    return data
+
+
+def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoReturn:
+    """Be the child, from the fork to the exit.
+
+    Args:
+        origin: what it has in common with its siblings.
+        stdout: the writing end of its standard output.
+        stderr: the same of its standard error.
+        birth: what it is to be, or the descriptor on which it will be told.
+    """
     code = EXIT_EXCEPTION
     try:
-        _settle(birth)
-        code = run(birth.entry, unpack(birth.data))
+        gc.disable()  # while nothing is done but to come up, there is no garbage
+        if isinstance(birth, Birth):
+            _settle(origin, stdout, stderr)
+        else:
+            _settle(origin, stdout, stderr, keep=birth)
+            birth = _await(origin, birth)
+        _become(birth)
+        gc.enable()
+        code = run(origin.entry, unpack(birth.data))
     except BaseException:
         traceback.print_exc()
     finally:
         flush()
         os._exit(code)
+
+
+def _await(origin: Origin, fd: int) -> Birth:
+    """Make ready, and wait for the birth."""
+    if origin.prepare is not None:
+        origin.prepare()
+    gc.freeze()
+    try:
+        os.write(fd, READY)
+    except OSError:
+        pass  # the birth came before we were ready, and all of it waits here
+    birth = Birth.receive(fd)
+    if birth is None:
+        os._exit(0)
+    os.close(fd)
+    return birth
 
 
 def run(entry: Entry, data: dict[str, Any]) -> int:
@@ -97,21 +170,30 @@ def flush() -> None:
             pass
 
 
-def _settle(birth: Birth) -> None:
+def _settle(origin: Origin, stdout: int, stderr: int, keep: int = -1) -> None:
+    """Leave the fork server and its other children behind."""
     linux.set_parent_death_signal(signal.SIGKILL)
-    if os.getppid() != birth.parent:  # it died before the line above: nobody will end this process
+    if os.getppid() != origin.parent:  # it died before the line above: nobody will end this process
         os._exit(EXIT_EXCEPTION)
-    reset_signals(birth.signals)
-    os.dup2(birth.stdout, 1)
-    os.dup2(birth.stderr, 2)
-    linux.close_from(3)
+    reset_signals(origin.signals)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    linux.close_from(3, keep=keep)
     os.setsid()
     linux.become_subreaper()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (origin.descriptors, hard))
+    _reseed()
+
+
+def _become(birth: Birth) -> None:
+    """Be what the birth says."""
     linux.set_name(birth.name)
+    if birth.cwd is not None:
+        os.chdir(birth.cwd)
     _limit(birth)
     if birth.env:
         os.environ.update(birth.env)
-    _reseed()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
@@ -158,8 +240,6 @@ def _make_writer(fd: int, errors: str) -> io.TextIOWrapper:
 
 
 def _limit(birth: Birth) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (birth.descriptors, hard))
     if birth.memory is None:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..base import Created, CreateFailed, Ended, Event, Key, Output
-from . import newborn, tree
+from . import newborn, pool, tree
 from .cgroup import MemoryGroup, MemoryGroups
 from .output import Pipes
+from .pool import Born, Pool
 
 #: Seconds that the processes left behind by a dead child may take to die before its end is told anyway.
 PATIENCE = 5.0
@@ -60,31 +61,29 @@ class Nursery:
     Args:
         emit: told each event, in order.
         selector: where the children's pipes are registered, with `hear` as the data of each key.
-        entry: runs a child's program, or says why none can be run.
         groups: makes memory control groups.
-        descriptors: the soft limit on open files that children get.
+        origin: what all children have in common, or why none can be made.
+        warm: the pool of children that were forked ahead of time.
     """
 
     def __init__(
         self,
         emit: Callable[[Event], None],
         selector: selectors.BaseSelector,
-        entry: newborn.Entry | str,
         groups: MemoryGroups,
-        descriptors: int,
+        origin: newborn.Origin | str,
+        warm: Pool | None = None,
     ) -> None:
         self._emit = emit
         self._selector = selector
-        self._entry = entry
         self._groups = groups
-        self._descriptors = descriptors
+        self._origin = origin
+        self._warm = warm
         self._queue: deque[Request] = deque()
-        self._alive: dict[int, Child] = {}  # by OS pid; exactly the children that are ours and not reaped
+        self._alive: dict[int, Child] = {}  # by OS pid; exactly the children with a birth that are not reaped
         self._by_key: dict[Key, Child] = {}
         self._dead: list[Child] = []  # reaped; what they started may not be gone yet
-        self._signals = newborn.list_changed_signals()
         self._orphans = False  # some were there at the last look
-        self._me = os.getpid()
         # Of the whole path only the descriptor is sure: the directory may be moved.
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY)
 
@@ -96,11 +95,14 @@ class Nursery:
     @property
     def empty(self) -> bool:
         """Whether nothing is left of any child."""
-        return not (self._queue or self._alive or self._dead or self._orphans)
+        warm = self._warm is not None and self._warm.ospids
+        return not (self._queue or self._alive or self._dead or self._orphans or warm)
 
     def patience(self) -> float | None:
-        """Return the seconds after which `reap` should be called unasked, or None."""
-        return _LOOK_AGAIN if self._dead or self._orphans or self._groups.tidy() else None
+        """Return the seconds after which `reap` or `rest` should be called unasked, or None."""
+        if self._dead or self._orphans or self._groups.tidy():
+            return _LOOK_AGAIN
+        return None if self._warm is None else self._warm.patience()
 
     def add(self, request: Request) -> None:
         """Queue a child to be made."""
@@ -113,6 +115,11 @@ class Nursery:
             self._start(request)
         except (OSError, ValueError, TypeError) as error:
             self._emit(CreateFailed(request.key, str(error)))
+
+    def rest(self) -> None:
+        """Do what is for times when nothing else is to be done."""
+        if self._warm is not None:
+            self._warm.refill()
 
     def delete(self, key: Key) -> None:
         """Kill a child; what it started follows when it has died."""
@@ -141,6 +148,12 @@ class Nursery:
         for child in self._alive.values():
             child.deleted = True
         tree.kill_all(self._alive)
+        if self._warm is not None:
+            self._warm.close()
+
+    def close(self) -> None:
+        """Give back the descriptors that are no child's."""
+        os.close(self._home)
 
     def reap(self) -> None:
         """Take in the dead, end what they left behind, and tell the ends that are complete."""
@@ -165,13 +178,19 @@ class Nursery:
                 child.status = dead[1]
                 child.overdue = time.monotonic() + PATIENCE
                 self._dead.append(child)
+            elif self._warm is not None:
+                self._warm.bury(dead[0])
         return found
+
+    def _find_orphans(self) -> set[int]:
+        warm = () if self._warm is None else self._warm.ospids
+        return tree.find_orphans(tree.list_children(), self._alive.keys() | warm)
 
     def _chase(self) -> None:
         """Kill orphans until none is left, or until those that are killed are only dying."""
         killed: set[int] = set()
         for _ in range(_CHASES):
-            orphans = tree.find_orphans(tree.list_children(), self._alive)
+            orphans = self._find_orphans()
             self._orphans = bool(orphans)
             if orphans <= killed:
                 return
@@ -184,8 +203,7 @@ class Nursery:
             self._emit(Output(child.key, stream, data))
         oom, note = self._close_group(child)
         if self._orphans:
-            left = sorted(tree.find_orphans(tree.list_children(), self._alive))
-            note = f"killed, but not gone after {PATIENCE:g} s: OS processes {left}"
+            note = f"killed, but not gone after {PATIENCE:g} s: OS processes {sorted(self._find_orphans())}"
         del self._by_key[child.key]
         code = os.waitstatus_to_exitcode(child.status)
         self._emit(Ended(child.key, code if code >= 0 else None, -code if code < 0 else None, oom, note))
@@ -203,56 +221,50 @@ class Nursery:
         return False, f"the memory limit ended {kills} of the processes that it had started"
 
     def _start(self, request: Request) -> None:
-        """Fork one child.
+        """Start one child: a warm one if there is one.
 
         Raises:
             OSError, ValueError, TypeError: nothing was started; the text says why.
         """
-        if isinstance(self._entry, str):
-            raise ValueError(self._entry)
+        if isinstance(self._origin, str):
+            raise ValueError(self._origin)
         check_environment(request.env)
-        group = None
-        fds: list[int] = []
+        self._check_directory(request.cwd)
+        name = f"{request.key.pid}.{request.key.incarnation}"
+        group = None if request.memory is None else self._groups.make(name, request.memory)
+        birth = newborn.Birth(f"rack:{name}", request.birth, request.env, request.cwd, request.memory, group)
         try:
-            _enter(request.cwd)
-            fds += _make_pipe()
-            fds += _make_pipe()
-            if request.memory is not None:
-                group = self._groups.make(f"{request.key.pid}.{request.key.incarnation}", request.memory)
-            birth = newborn.Birth(
-                name=f"rack:{request.key.pid}.{request.key.incarnation}",
-                data=request.birth,
-                env=request.env,
-                entry=self._entry,
-                parent=self._me,
-                stdout=fds[1],
-                stderr=fds[3],
-                signals=self._signals,
-                descriptors=self._descriptors,
-                memory=request.memory,
-                group=group,
-            )
-            ospid = _fork(birth)
+            born = self._warm and self._warm.hand_over(birth)
+            self._adopt(request.key, born or pool.fork(self._origin, birth), group)
         except BaseException:
-            _close(fds)
             if group is not None:
                 self._groups.discard(group)
             raise
-        finally:
-            if request.cwd is not None:
-                os.fchdir(self._home)
-        _close(fds[1::2])
-        self._adopt(request.key, ospid, {fds[0]: 1, fds[2]: 2}, group)
 
-    def _adopt(self, key: Key, ospid: int, streams: dict[int, int], group: MemoryGroup | None) -> None:
+    def _adopt(self, key: Key, born: Born, group: MemoryGroup | None) -> None:
         pipes = Pipes(
-            streams,
+            born.streams.reading,
             lambda fd: self._selector.register(fd, selectors.EVENT_READ, lambda: self._hear(child, fd)),
             self._selector.unregister,
         )
-        child = Child(key, ospid, pipes, group)
-        self._alive[ospid] = self._by_key[key] = child
-        self._emit(Created(key, str(ospid)))
+        child = Child(key, born.ospid, pipes, group)
+        self._alive[born.ospid] = self._by_key[key] = child
+        self._emit(Created(key, str(born.ospid)))
+
+    def _check_directory(self, cwd: str | None) -> None:
+        """Go where the child shall be, and back: the kernel's own judgement on the path.
+
+        Raises:
+            OSError: says why nobody can be there.
+        """
+        if cwd is None:
+            return
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            raise OSError(f"cannot enter directory {cwd!r}: {error.strerror}") from None
+        finally:
+            os.fchdir(self._home)
 
     def _hear(self, child: Child, fd: int) -> None:
         said = child.pipes.read(fd)
@@ -267,37 +279,3 @@ def check_environment(env: dict[str, str]) -> None:
             raise ValueError(f"not a name of an environment variable: {name!r}")
         if "\0" in value:
             raise ValueError(f"the environment variable {name} holds a null character")
-
-
-def _enter(cwd: str | None) -> None:
-    """Go where the child shall be: the kernel's own judgement on the path, at no cost to the child."""
-    if cwd is None:
-        return
-    try:
-        os.chdir(cwd)
-    except OSError as error:
-        raise OSError(f"cannot enter directory {cwd!r}: {error.strerror}") from None
-
-
-def _make_pipe() -> tuple[int, int]:
-    try:
-        read, write = os.pipe()
-    except OSError as error:
-        raise OSError(f"cannot make a pipe for the output: {error.strerror}") from None
-    os.set_blocking(read, False)
-    return read, write
-
-
-def _fork(birth: newborn.Birth) -> int:
-    try:
-        ospid = os.fork()
-    except OSError as error:
-        raise OSError(f"cannot fork: {error.strerror}") from None
-    if ospid == 0:
-        newborn.live(birth)
-    return ospid
-
-
-def _close(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from rackactor.errors import InvalidCall, NoSuchProcess, NotAllowed, RackError
 from rackactor.signals import parse_signal, signal_name
 from rackactor.status import State
-from rackactor_runtime.supervisor.decisions.core import INIT, Core
+from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.exits import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
 from rackactor_runtime.supervisor.decisions.table import Process
@@ -43,7 +44,7 @@ class Calls:
             op(caller, call)
         except RackError as error:
             self._refuse(call, type(error).__name__, str(error))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:
             self._refuse(call, "InvalidCall", f"{call.op}: bad arguments ({type(error).__name__}: {error})")
 
     def _refuse(self, call: Called, name: str, message: str) -> None:
@@ -65,6 +66,7 @@ class Calls:
         _one_of(kind, "kind", _KINDS)
         _one_of(on_orphan, "on_orphan", _ORPHANS)
         deadline = _seconds(args.get("deadline"), "deadline")
+        _check_surroundings(args)
         if on_orphan == "detach" and deadline is None:
             raise InvalidCall('on_orphan="detach" needs a deadline=: nothing else would ever end the process')
         if len(call.blobs) != 1 + n and len(call.blobs) != 2:
@@ -105,7 +107,7 @@ class Calls:
 
     def op_started(self, caller: Process, call: Called) -> None:
         """Answer when k of these processes have come up, or cannot any more."""
-        pids = tuple(call.args["pids"])
+        pids = tuple(_integer(pid, "pid", 1, 1 << 32) for pid in call.args["pids"])
         self._starts.append((call.pid, call.rid, pids, _integer(call.args["count"], "count", 1, len(pids))))
         self.check_starts()
 
@@ -141,10 +143,8 @@ class Calls:
                 return
         found = self._core.waits.begin(Waiter(call.pid, call.rid, targets), hang=hang)
         if found is not None:
-            orphan = caller.kind == "operator" and found.ppid == INIT
+            # A command line only looks: whoever asks next, within a detached group's `linger`, is told the same.
             self._core.answer_wait(call.pid, call.rid, found, reap=True)
-            if orphan:
-                self._core.table.reap(found)
         elif not hang:
             self._reply(call, {"pid": 0})
 
@@ -201,15 +201,14 @@ class Calls:
 
     def op_exit(self, caller: Process, call: Called) -> None:
         """Say how the target ended; the instance ends next."""
-        caller.report = {
-            key: call.args[key] for key in ("how", "code", "signal", "evidence") if call.args.get(key) is not None
-        }
+        caller.report = _report(call.args)
         caller.result = tuple(call.blobs)
         if caller.state is State.RUNNING:
             caller.state = State.STOPPING
         if caller.kill_at is None and not caller.external:
             caller.kill_at = self._core.now + self._core.settings.grace
         self._reply(call)
+        self._core.leaving(caller)
         if caller.external:
             self._core.gone(caller, Ending(call.args.get("code", 0), None))
 
@@ -296,6 +295,36 @@ class Calls:
         self._reply(call)
         self._core.end(f"process {caller.pid} asked for the shutdown of the actor system")
 
+    def op_source_authority(self, caller: Process, call: Called) -> None:
+        """Make the caller the one who says which sources may be used."""
+        self._core.sources.authority = caller.pid
+        self._reply(call)
+
+    def op_load_source(self, caller: Process, call: Called) -> None:
+        """Take a source for the source authority to judge; without one nothing is loaded."""
+        self._core.effects.extend(self._core.sources.load(str(call.args["hash"]), bytes(call.blobs[0])))
+        self._reply(call)
+
+    def op_validated_source(self, caller: Process, call: Called) -> None:
+        """Take the verdict of the source authority."""
+        name, info = str(call.args["hash"]), str(call.args.get("info"))
+        self._core.effects.extend(self._core.sources.judge(caller.pid, name, bytes(call.blobs[0]), info))
+        self._reply(call)
+
+    def op_unload_source(self, caller: Process, call: Called) -> None:
+        """Forget a source."""
+        self._core.effects.extend(self._core.sources.unload(str(call.args["hash"])))
+        self._reply(call)
+
+    def op_source(self, caller: Process, call: Called) -> None:
+        """Give a source, as soon as there is a verdict on it."""
+        self._core.effects.extend(self._core.sources.get(caller.pid, call.rid, str(call.args["hash"])))
+
+    def op_source_news(self, caller: Process, call: Called) -> None:
+        """Begin or stop to tell the caller of sources."""
+        self._reply(call)
+        self._core.effects.extend(self._core.sources.watch(caller.pid, enable=bool(call.args.get("enable", True))))
+
     def op_detach(self, caller: Process, call: Called) -> None:
         """Let the group outlive the program that made it: its processes belong to the supervisor then."""
         if caller.kind != "script":
@@ -306,6 +335,9 @@ class Calls:
         for child in self._core.table.children(caller.pid):
             child.on_orphan = "adopt"
         self._reply(call)
+        caller.report = {"how": "exited", "code": 0}
+        self._core.gone(caller, Ending(0, None))
+        self._core.table.reap(caller)
 
     # -- direct connections ---------------------------------------------------------------------------
 
@@ -324,6 +356,8 @@ class Calls:
         other = self._core.table.get(call.args["pid"])
         if other is None or not other.alive:
             return
+        if type(call.args["endpoint"]) is not str or type(call.args["ticket"]) is not bytes:
+            raise InvalidCall("a process listens at an endpoint, a text, for a ticket, bytes")
         fields = {
             "pid": caller.pid,
             "incarnation": caller.incarnation,
@@ -338,6 +372,31 @@ def _ran(record: Process) -> bool:
     return record.status is not None and record.status.cause not in ("boot-failed", "load-failed", "lost")
 
 
+def _check_surroundings(args: dict[str, Any]) -> None:
+    """Refuse what no provider could make of an order."""
+    env, cwd, memory = args.get("env"), args.get("cwd"), args.get("memory")
+    if env is not None and not (
+        isinstance(env, dict) and all(isinstance(text, str) for pair in env.items() for text in pair)
+    ):
+        raise InvalidCall(f"env is a map of texts, not {env!r}")
+    if cwd is not None and not isinstance(cwd, str):
+        raise InvalidCall(f"cwd is a path, not {cwd!r}")
+    if memory is not None:
+        _integer(memory, "memory", 1, (1 << 63) - 1)
+
+
+def _report(args: dict[str, Any]) -> dict[str, Any]:
+    """Return what an agent says of its target's end, checked: the verdict is built on it."""
+    report: dict[str, Any] = {"how": str(args.get("how", "exited"))}
+    if args.get("code") is not None:
+        report["code"] = _integer(args["code"], "code", -(1 << 31), 1 << 32)
+    if args.get("signal") is not None:
+        report["signal"] = _integer(args["signal"], "signal", 1, 127)
+    if args.get("evidence") is not None:
+        report["evidence"] = str(args["evidence"])
+    return report
+
+
 def _integer(value: Any, name: str, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise InvalidCall(f"{name} is an integer from {low} to {high}, not {value!r}")
@@ -347,7 +406,7 @@ def _integer(value: Any, name: str, low: int, high: int) -> int:
 def _seconds(value: Any, name: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise InvalidCall(f"{name} is a positive number of seconds, not {value!r}")
     return float(value)
 

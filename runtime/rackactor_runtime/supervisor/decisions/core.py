@@ -24,6 +24,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Welcome,
 )
 from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.decisions.sources import Sources
 from rackactor_runtime.supervisor.decisions.spawning import Intensity
 from rackactor_runtime.supervisor.decisions.table import Process, Sent, Table
 from rackactor_runtime.supervisor.decisions.waits import Waits
@@ -56,12 +57,15 @@ class Core:
         self.dead_letters: int | None = None
         #: What the group's actor system can do, by name: values that only its members open.
         self.capabilities: dict[str, bytes] = {}
+        self.sources = Sources()
         self.ending = ""
         self.end_callers: list[tuple[int, int]] = []
         self.farewell: list[dict[str, Any]] = []
         self._end_kill_at: float | None = None
         self._empty_since: float | None = None
         self.detached = False
+        #: Everything has ended, and everybody has been told.
+        self.finished = False
         #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
         self.owner_watched = False
         self.deadline_at: float | None = None
@@ -139,9 +143,10 @@ class Core:
 
     def signal(self, record: Process, sig: Signal, sender: int, intent: Cause | None = None, words: str = "") -> None:
         """Send a signal; SIGTERM starts the grace, SIGKILL is the provider's delete."""
+        killed = any(sent.signal == signal.SIGKILL for sent in record.sent)
         record.sent.append(Sent(self.wall, sender, sig))
         del record.sent[:-50]
-        if intent is not None and record.intent is None and record.report is None:
+        if intent is not None and record.intent is None and record.report is None and not killed:
             record.intent, record.intent_words = intent, words
         if sig == signal.SIGKILL:
             self._delete(record)
@@ -160,7 +165,7 @@ class Core:
             self.gone(record, Ending(None, None))
             return
         record.state = State.STOPPING
-        record.kill_at = None
+        record.kill_at = record.deadline = record.boot_by = None
         self.effects.append(Delete(record.life))
 
     def instance_ended(self, event: InstanceEnded) -> None:
@@ -169,6 +174,13 @@ class Core:
         if record is None or not record.alive:
             return
         self.gone(record, Ending(event.code, event.signal, event.oom, event.note, event.fault, event.tail))
+
+    def leaving(self, record: Process) -> None:
+        """Learn that an actor has ended, its process not quite yet: Thespian's programs go on from here."""
+        self.names = {name: pid for name, pid in self.names.items() if pid != record.pid}
+        parent = self.table.get(record.ppid)
+        if record.kind == "actor" and parent is not None and parent.kind == "actor" and parent.alive:
+            self.effects.append(Notify(parent.pid, "leaving", {"pid": record.pid}))
 
     def gone(self, record: Process, ending: Ending) -> None:
         """Turn a process into a zombie, tell everyone concerned, and see to its children."""
@@ -179,6 +191,7 @@ class Core:
         self.names = {name: pid for name, pid in self.names.items() if pid != record.pid}
         if self.dead_letters == record.pid:
             self.dead_letters = None
+        self.effects.extend(self.sources.gone(record.pid))
         self.waits.forget(record.pid)
         self.effects.append(Dismiss(record.pid))
         self._tell_end(record)
@@ -216,7 +229,8 @@ class Core:
         for waiter in self.waits.ended(record):
             self.answer_wait(waiter.pid, waiter.rid, record, reap=False)
             reaped = reaped or waiter.pid == record.ppid
-        if reaped or (parent is None and not self.detached) or record.kind == "operator":
+        nobody = parent is None or not parent.alive
+        if reaped or (nobody and not self.detached and not self.ending) or record.kind == "operator":
             self.table.reap(record)
         for waiter, error in self.waits.hopeless():
             fields = {"type": type(error).__name__, "message": str(error)}
@@ -322,6 +336,9 @@ class Core:
         for pid, rid in self.end_callers:
             self.effects.append(Reply(pid, rid, True, {"statuses": statuses}))
         self.end_callers = []
+        if self.finished:
+            return
+        self.finished = True
         for record in self.table:
             if record.external and record.alive and record.started is not None:
                 self.effects.append(Notify(record.pid, "end", {"reason": self.ending}))

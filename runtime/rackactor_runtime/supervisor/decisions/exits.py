@@ -39,80 +39,103 @@ def verdict(process: Process, ending: Ending, now: float) -> ExitStatus:
         now: seconds since the epoch.
     """
     report = process.report or {}
-    code, sig = _exit_code(report, ending)
+    sig = _signal(process, report, ending)
     cause, words = _cause(process, report, ending, sig)
-    evidence = _evidence(words, report, ending)
-    return ExitStatus(code, sig, cause, evidence, process.started, now)
+    evidence = _evidence(words, report, ending, sig)
+    return ExitStatus(_exit_code(process, report, ending, sig), sig, cause, evidence, process.started, now)
 
 
-def _exit_code(report: dict[str, Any], ending: Ending) -> tuple[int, int | None]:
-    """Return (code, signal): the report's, for an agent may end with a plain code after its command was killed."""
-    sig = report.get("signal", ending.signal) if report else ending.signal
-    if sig is not None:
-        return 128 + sig, sig
+def _signal(process: Process, report: dict[str, Any], ending: Ending) -> int | None:
+    """Return the signal that ended the target: what befalls an agent after its report is not its target's end."""
     if report:
-        return int(report.get("code", 0)) & 0xFF, None
-    if ending.code is not None:
-        return ending.code & 0xFF, None
-    return 255, None
+        sig: int | None = report.get("signal") if report.get("how") == "signalled" else None
+        return sig
+    if ending.signal is None and ending.code is None and ending.fault is None and _killed_by_us(process):
+        return int(signal.SIGKILL)  # the provider cannot know more than that it is gone; we had asked for that
+    return ending.signal
+
+
+def _exit_code(process: Process, report: dict[str, Any], ending: Ending, sig: int | None) -> int:
+    """Return 0-255: the report's, for an agent may end with a plain code after its command was killed."""
+    if sig is not None:
+        return 128 + sig
+    if report:
+        return int(report.get("code", 0)) & 0xFF
+    if ending.code is None or (ending.code == 0 and process.started is None):
+        return 255
+    return ending.code & 0xFF
 
 
 def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | None) -> tuple[Cause, str]:
     """Return the cause and the words that explain it."""
-    if ending.oom or report.get("how") == "oom":
+    how = report.get("how")
+    if ending.oom and (not report or sig == signal.SIGKILL):
         return Cause.OOM, "it used more memory than its limit"
+    if how == "oom":
+        return Cause.OOM, "it could not get the memory that it asked for"
     if ending.fault is not None:
         return Cause.BOOT_FAILED, ending.fault
-    if process.intent is not None:
+    if process.intent is not None and not _surprising(process, sig):
         return process.intent, _join(process.intent_words, _signals(process))
-    how = report.get("how")
-    if how == "exception":
-        return Cause.EXCEPTION, ""
-    if how == "load-failed":
-        return Cause.LOAD_FAILED, ""
-    if how == "exited":
-        return Cause.EXITED, ""
+    if how in _SAID:
+        return _SAID[how], ""
     if sig is not None:
         return _signalled(process, sig)
     if process.started is None:
         return Cause.BOOT_FAILED, f"its agent ended with code {ending.code} before it had joined"
-    if ending.code is None:
+    if ending.code is None and not report:
         return Cause.DELETED_OUTSIDE, "the instance is gone, and nobody in the group had asked for that"
     return Cause.EXITED, ""
 
 
+def _surprising(process: Process, sig: int | None) -> bool:
+    """Tell whether it was ended by what asking it to end does not explain: a crash, a SIGKILL from outside."""
+    return (sig in _FAULTS or sig == signal.SIGKILL) and not _sent(process, sig)
+
+
 def _signalled(process: Process, sig: int) -> tuple[Cause, str]:
     """Judge a death by signal: sent by whom?"""
-    by_us = any(sent.signal == sig or sig == signal.SIGKILL for sent in process.sent if sent.signal not in (0,))
-    if by_us and (sig != signal.SIGKILL or _killed_by_us(process)):
+    if _sent(process, sig):
         return Cause.SIGNALLED, _signals(process)
     if sig == signal.SIGKILL:
         return (
             Cause.DELETED_OUTSIDE,
             "SIGKILL that nobody in the group sent: the operating system, its out-of-memory killer, or a person",
         )
+    if process.started is None:
+        return Cause.BOOT_FAILED, f"its agent was ended by {signal_name(sig)} before it had joined"
     if sig in _FAULTS:
         return Cause.SIGNALLED, f"it crashed: {signal_name(sig)}"
     return Cause.SIGNALLED, f"{signal_name(sig)} that nobody in the group sent"
 
 
+#: What an agent says of its target's end, and is believed.
+_SAID = {"exception": Cause.EXCEPTION, "load-failed": Cause.LOAD_FAILED, "exited": Cause.EXITED}
 _FAULTS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP})
 
 
+def _sent(process: Process, sig: int | None) -> bool:
+    return any(sent.signal == sig for sent in process.sent)
+
+
 def _killed_by_us(process: Process) -> bool:
-    return any(sent.signal == signal.SIGKILL for sent in process.sent)
+    return _sent(process, signal.SIGKILL)
 
 
 def _signals(process: Process) -> str:
     return "; then ".join(str(sent) for sent in process.sent[-5:])
 
 
-def _evidence(words: str, report: dict[str, Any], ending: Ending) -> str:
+def _evidence(words: str, report: dict[str, Any], ending: Ending, sig: int | None) -> str:
     tail = "\n".join(ending.tail.splitlines()[-_LAST_LINES:])
     said = str(report.get("evidence", ""))
-    if said and said in tail:
+    if said.strip() and said.strip() in tail:
         tail = ""
-    return _join(words, said, ending.note, tail and f"last output:\n{tail}", sep="\n")
+    later = ""
+    if report and ending.signal not in (None, sig):
+        later = f"after it had reported this, its agent was ended by {signal_name(ending.signal or 0)}"
+    note = "" if ending.note == words else ending.note
+    return _join(words, said, note, later, tail and f"last output:\n{tail}", sep="\n")
 
 
 def _join(*parts: str, sep: str = ": ") -> str:

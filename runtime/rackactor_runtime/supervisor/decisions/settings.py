@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -64,8 +65,15 @@ class Settings:
             if not good:
                 kind = "True or False" if isinstance(default, bool) else "a positive number"
                 raise InvalidCall(f"the setting {name!r} is {kind}, not {value!r}")
-        return cls(**given)
+        made = cls(**given)
+        for name in ("lost_after", "lease"):
+            if getattr(made, name) <= made.heartbeat:
+                raise InvalidCall(
+                    f"the setting {name!r} ({getattr(made, name):g} s) is longer than 'heartbeat' ({made.heartbeat:g} s):"
+                    " a process that is well would be taken for dead"
+                )
+        return made
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

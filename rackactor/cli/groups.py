@@ -1,0 +1,89 @@
+"""`rack group list|show|delete`: the groups of this host."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from cliff.lister import Lister
+from cliff.show import ShowOne
+
+from rackactor import places
+from rackactor.cli.common import Plain, choose, clock, span, visit
+from rackactor.errors import GroupEnded, RackTimeout
+from rackactor.grouping import attach
+
+#: Seconds that a supervisor may take to go when its group has ended.
+_GONE = 10.0
+
+
+class GroupList(Plain, Lister):
+    """List the groups of this host that are yours."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+        """Return the columns and the rows."""
+        rows = [(c["gid"], c["name"], c["provider"], clock(c["created"])) for c in places.cards()]
+        return ("GID", "Name", "Provider", "Created"), rows
+
+
+class GroupShow(Plain, ShowOne):
+    """Show a group."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("group", metavar="GROUP", nargs="?", help="its name, its gid or the beginning of it")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
+        """Return names and values."""
+        card = choose(parsed_args.group)
+        with visit(card["gid"]) as group:
+            fields, _ = group.kernel.call("group")
+        return ("gid", "name", "provider", "created", "age", "processes", "detached", "ending", "directory"), (
+            card["gid"],
+            card["name"],
+            card["provider"],
+            clock(card["created"]),
+            span(time.time() - card["created"]),
+            fields["processes"],
+            fields["detached"],
+            fields["ending"],
+            str(places.group_dir(card["gid"])),
+        )
+
+
+class GroupDelete(Plain):
+    """End groups: every process of theirs (TERM, a short grace, KILL), then their supervisors."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("groups", metavar="GROUP", nargs="+", help="a name, a gid or the beginning of one")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """End them, and see that they are gone."""
+        for card in [choose(wanted) for wanted in parsed_args.groups]:
+            _delete(card)
+
+
+def _delete(card: dict[str, Any]) -> None:
+    try:
+        supervisor = os.pidfd_open(card["os_pid"])
+    except ProcessLookupError:
+        return  # it has just ended
+    try:
+        attach(card).end("`rack group delete`")
+        if not select.select([supervisor], [], [], _GONE)[0]:
+            raise RackTimeout(
+                f"group {card['name']} has ended, but its supervisor (pid {card['os_pid']}) is still there"
+            )
+    except GroupEnded:
+        pass
+    finally:
+        os.close(supervisor)

@@ -1,0 +1,165 @@
+"""`rack ps`, `rack kill`, `rack wait`, `rack logs`: the processes of a group, from outside or from one of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgpack
+from cliff.lister import Lister
+
+from rackactor.cli.common import InGroup, explain, span, visit
+from rackactor.cli.tap import write_all
+from rackactor.errors import InvalidCall, RackTimeout
+from rackactor.grouping import Group
+from rackactor.signals import parse_signal
+from rackactor.status import ExitStatus, State
+
+#: What `timeout(1)` exits with when the time is over.
+TIMED_OUT = 124
+
+_COLUMNS = ("PID", "PPID", "PGID", "Name", "Kind", "State", "Instance", "Age", "Runs", "Status")
+
+
+class Ps(InGroup, Lister):
+    """List the processes of a group."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--tree", action="store_true", help="show who is whose child")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+        """Return the columns and the rows."""
+        with visit(parsed_args.group) as group:
+            rows = group.ps()
+        now = time.time()
+        if not parsed_args.tree:
+            return _COLUMNS, [_row(row, now) for row in rows]
+        return ("Process", *_COLUMNS[4:]), [(branch, *_row(row, now)[4:]) for branch, row in tree(rows)]
+
+
+def _row(row: dict[str, Any], now: float) -> tuple[Any, ...]:
+    status = "" if row["status"] is None else str(ExitStatus.from_wire(row["status"]))
+    age = span((row["ended"] or now) - row["created"])
+    return (
+        *(row[key] for key in ("pid", "ppid", "pgid", "name", "kind", "state", "instance")),
+        age,
+        row["what"],
+        status,
+    )
+
+
+def tree(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (branch with pid and name, row), children below their parents; the supervisor is the root."""
+    root: dict[str, Any] = dict.fromkeys(rows[0], "") if rows else {}
+    root |= {"pid": 1, "name": "supervisor", "kind": "supervisor", "state": str(State.RUNNING), "status": None}
+    root |= {"created": min((row["created"] for row in rows), default=time.time()), "ended": None}
+    known = {row["pid"] for row in rows}
+    below: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        below.setdefault(row["ppid"] if row["ppid"] in known else 1, []).append(row)
+    yield "1 supervisor", root
+    yield from _below(1, below, "")
+
+
+def _below(pid: int, below: dict[int, list[dict[str, Any]]], indent: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    children = below.get(pid, [])
+    for row in children:
+        last = row is children[-1]
+        yield f"{indent}{'└─' if last else '├─'} {row['pid']} {row['name']}", row
+        yield from _below(row["pid"], below, indent + ("   " if last else "│  "))
+
+
+class Kill(InGroup):
+    """Send a signal to processes: TERM if nothing else is said.
+
+    A PID of 0 means every process of the group, -PGID a process group: rack kill -s TERM -- -3.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("-s", "--signal", metavar="SIG", help="name, number, or a word of your own")
+        parser.add_argument("pids", metavar="PID", nargs="+", type=int)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Send it."""
+        sig, pids = parsed_args.signal, parsed_args.pids
+        if sig is None and pids[0] < 0:  # `kill -9 3`, as everybody's fingers know it
+            sig, pids = str(-pids[0]), pids[1:]
+        if not pids:
+            raise InvalidCall(f"whom? `rack kill -{sig} PID`; or, for a process group, `rack kill -s TERM -- -{sig}`")
+        parse_signal(sig or "TERM")
+        with visit(parsed_args.group) as group:
+            group.kill(pids, sig or "TERM")
+
+
+class Wait(InGroup):
+    """Wait for the end of a process; the exit status is the process's."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--timeout", type=float, metavar="SECONDS", help=f"give up after this time, with exit status {TIMED_OUT}"
+        )
+        parser.add_argument("pid", metavar="PID", type=int)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        """Wait."""
+        pid = parsed_args.pid
+        with visit(parsed_args.group) as group:
+            process = group.process(pid)
+            name = process.name
+            try:
+                status = process.wait(parsed_args.timeout)
+            except RackTimeout:
+                print(f"rack: process {pid} ({name}) still runs", file=sys.stderr)
+                return TIMED_OUT
+        line = explain(pid, name, status)
+        if line is not None:
+            print(line, file=sys.stderr)
+        return status.code
+
+
+class Logs(InGroup):
+    """Show what a process has printed: its output on standard output, its errors on standard error."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("-f", "--follow", action="store_true", help="go on until the process ends")
+        parser.add_argument("pid", metavar="PID", type=int)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Show it."""
+        missed = 0
+        with visit(parsed_args.group) as group:
+            group.process(parsed_args.pid).info()  # says so if there is no such process
+            for stream, data, skipped in records(group, parsed_args.pid, follow=parsed_args.follow):
+                missed += skipped
+                write_all(stream, data)
+        if missed:
+            print(f"rack: the first {missed} bytes are gone: a log keeps the last `log_limit` of them", file=sys.stderr)
+
+
+def records(group: Group, pid: int, *, follow: bool = False) -> Iterator[tuple[int, bytes, int]]:
+    """Yield (stream, data, bytes that were lost before it) of a log; `follow`: until the process has ended."""
+    offset, eof = 0, False
+    while not eof:
+        args = {"pid": pid, "offset": offset, "follow": follow}
+        fields, blobs = group.kernel.call("logs", args, timeout=None if follow else 60.0)
+        skipped = fields["skipped"]
+        for _, stream, _, data in msgpack.unpackb(blobs[0]):
+            yield stream, data, skipped
+            skipped = 0
+        eof = fields["eof"] or (not follow and fields["next"] == offset)
+        offset = fields["next"]

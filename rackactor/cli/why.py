@@ -1,0 +1,116 @@
+"""`rack why PID`: everything that is known of a process and its end, told to a person."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from rackactor.cli.common import InGroup, clock, span, visit
+from rackactor.cli.processes import records
+from rackactor.errors import RackError
+from rackactor.grouping import Group
+from rackactor.signals import signal_name
+from rackactor.status import Cause, ExitStatus
+
+#: Lines of output that are shown.
+LAST_LINES = 10
+_TAIL = 8 << 10
+_LAST_OUTPUT = "last output:\n"
+
+#: What the causes mean, in a sentence.
+_MEANING = {
+    Cause.EXITED: "it ended by itself",
+    Cause.EXCEPTION: "an exception that nothing caught",
+    Cause.SIGNALLED: "a signal ended it",
+    Cause.OOM: "it used more memory than its limit",
+    Cause.LOAD_FAILED: "what it was to run could not be loaded",
+    Cause.BOOT_FAILED: "its instance did not come up",
+    Cause.LOST: "its agent stopped answering, and it was deleted",
+    Cause.DELETED_OUTSIDE: "something outside the group ended it",
+    Cause.DEADLINE: "its deadline passed",
+    Cause.PARENT_DIED: "its parent ended, and it was forked to end with it",
+    Cause.GROUP_ENDED: "the group ended while it lived",
+}
+
+
+class Why(InGroup):
+    """Tell why a process ended, or how it is: cause, evidence, last output, who sent which signal when."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("pid", metavar="PID", type=int)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Tell it."""
+        with visit(parsed_args.group) as group:
+            for line in story(group, parsed_args.pid):
+                print(line)
+
+
+def story(group: Group, pid: int) -> Iterator[str]:
+    """Yield the lines of what is known of a process."""
+    fields, _ = group.kernel.call("why", {"pid": pid})
+    row = fields["process"]
+    status = None if row["status"] is None else ExitStatus.from_wire(row["status"])
+    what = f", {row['what']}" if row["what"] not in ("", row["name"]) else ""
+    yield f"process {pid} ({row['name']}): {row['kind']}{what}"
+    yield f"  parent    {_who(group, row['ppid'])}"
+    if row["instance"]:
+        yield f"  instance  {row['instance']}"
+    yield from _times(row)
+    if status is None:
+        yield f"  state     {row['state']}"
+    else:
+        yield f"  end       {status}: {_MEANING[status.cause]}"
+        yield from _section("evidence", status.evidence.partition(_LAST_OUTPUT)[0])
+    yield from _signals(group, fields["signals"])
+    yield from _section("last output", _last_output(group, pid, status))
+
+
+def _times(row: dict[str, Any]) -> Iterator[str]:
+    yield f"  forked    {clock(row['created'])}"
+    if row["started"] is None:
+        yield "  started   never: its agent did not join"
+    else:
+        yield f"  started   {clock(row['started'])}, {span(row['started'] - row['created'])} later"
+    if row["ended"] is not None:
+        yield f"  ended     {clock(row['ended'])}, after {span(row['ended'] - (row['started'] or row['created']))}"
+
+
+def _signals(group: Group, signals: list[Any]) -> Iterator[str]:
+    if signals:
+        yield "  signals"
+    for at, sender, sig in signals:
+        yield f"    {clock(at)}  {signal_name(sig)} from {_who(group, sender)}"
+
+
+def _who(group: Group, pid: int) -> str:
+    if pid == 1:
+        return "1 (the supervisor)"
+    try:
+        row = group.process(pid).info()
+    except RackError:
+        return str(pid)
+    kind = {"operator": "a command line", "script": "the program that made the group"}.get(row["kind"], row["name"])
+    return f"{pid} ({kind})"
+
+
+def _section(title: str, text: str) -> Iterator[str]:
+    lines = text.strip("\n").splitlines()
+    if any(line.strip() for line in lines):
+        yield f"  {title}"
+        yield from (f"    {line}" for line in lines)
+
+
+def _last_output(group: Group, pid: int, status: ExitStatus | None) -> str:
+    tail = b""
+    for _, data, _ in records(group, pid):
+        tail = (tail + data)[-_TAIL:]
+    head, _, kept = ("" if status is None else status.evidence).partition(_LAST_OUTPUT)
+    text = tail.decode("utf-8", "replace") or kept
+    if text.strip() and text.strip() in head:
+        return ""  # a traceback, which the evidence has shown
+    return "\n".join(text.splitlines()[-LAST_LINES:])

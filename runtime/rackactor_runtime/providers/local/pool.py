@@ -1,0 +1,228 @@
+"""Children forked ahead of time, so that an order finds one that is up.
+
+Forking a child and bringing up what every child needs (ZeroMQ's threads, an I/O thread of its own) is most
+of what a process costs. A *warm* child has done that, and waits on a socket of its own for its birth. The pool
+is filled only when nothing else is to be done, one child at a time; an order that finds it empty has a
+child forked for itself.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import newborn, tree
+
+#: Seconds for which a newborn is thought to need the processors: nothing is forked ahead meanwhile.
+COMING_UP = 0.004
+#: The most that many newborns put that off, seconds.
+MOST_PATIENCE = 0.1
+#: Warm children that may die in a row, with no birth in between, before no more are made.
+DEATHS = 3
+#: Seconds from such a death until the next one is made.
+MOURNING = 0.5
+
+
+class Streams:
+    """The pipes of a child's standard output and error.
+
+    Raises:
+        OSError: says that it was a pipe that could not be made.
+    """
+
+    def __init__(self) -> None:
+        self.reading: dict[int, int] = {}  # descriptor: stream
+        self.writing: list[int] = []
+        try:
+            for stream in (1, 2):
+                read, write = os.pipe()
+                self.reading[read] = stream
+                self.writing.append(write)
+                os.set_blocking(read, False)
+        except OSError as error:
+            self.close()
+            raise OSError(f"cannot make a pipe for the output: {error.strerror}") from None
+
+    def close_writing(self) -> None:
+        """Close the child's ends."""
+        while self.writing:
+            os.close(self.writing.pop())
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.close_writing()
+        while self.reading:
+            os.close(self.reading.popitem()[0])
+
+
+@dataclass(frozen=True)
+class Born:
+    """A child that has its birth."""
+
+    ospid: int
+    streams: Streams
+
+
+@dataclass(eq=False)
+class _Warm:
+    """A child that waits for its birth."""
+
+    ospid: int
+    streams: Streams
+    #: Our end of the socket on which it waits.
+    fd: int
+    ready: bool = False
+    #: It could not be given a birth, and is dying.
+    spent: bool = False
+
+
+def fork(origin: newborn.Origin, birth: newborn.Birth) -> Born:
+    """Fork a child that begins at once.
+
+    Raises:
+        OSError: nothing was started; the text says why.
+    """
+    streams = Streams()
+    return Born(_fork(origin, streams, birth), streams)
+
+
+def _fork(origin: newborn.Origin, streams: Streams, birth: newborn.Birth | int) -> int:
+    try:
+        ospid = os.fork()
+    except OSError as error:
+        streams.close()
+        raise OSError(f"cannot fork: {error.strerror}") from None
+    if ospid == 0:
+        newborn.live(origin, streams.writing[0], streams.writing[1], birth)
+    streams.close_writing()
+    return ospid
+
+
+class Pool:
+    """The warm children of one fork server.
+
+    Args:
+        origin: what children have in common.
+        size: how many to have; 0: none.
+        selector: where their sockets are registered, with a function to call as the data of each key.
+        note: takes what a person should know.
+    """
+
+    def __init__(
+        self, origin: newborn.Origin, size: int, selector: selectors.BaseSelector, note: Callable[[str], None]
+    ) -> None:
+        self._origin = origin
+        self._size = size
+        self._selector = selector
+        self._note = note
+        self._children: dict[int, _Warm] = {}  # by OS pid, the oldest first; exactly those that are not reaped
+        self._deaths = 0
+        self._not_before = 0.0
+
+    @property
+    def ospids(self) -> frozenset[int]:
+        """Return the OS pids of all warm children that are not reaped."""
+        return frozenset(self._children)
+
+    def patience(self) -> float | None:
+        """Return the seconds after which `refill` has work, or None."""
+        if len(self._children) >= self._size or not all(child.ready for child in self._children.values()):
+            return None
+        return max(0.0, self._not_before - time.monotonic())
+
+    def refill(self) -> None:
+        """Fork one more if it is wanted; the next comes when this one is ready."""
+        if self.patience() != 0.0:
+            return
+        try:
+            self._add()
+        except OSError as error:
+            self._fail(str(error))
+
+    def hand_over(self, birth: newborn.Birth) -> Born | None:
+        """Give a birth to a warm child; None: there is none."""
+        now = time.monotonic()
+        self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
+        waiting = [child for child in self._children.values() if not child.spent]
+        data = birth.pack() if waiting else b""
+        for child in waiting:
+            if _send(child.fd, data):
+                del self._children[child.ospid]
+                self._leave(child)
+                self._deaths = 0
+                return Born(child.ospid, child.streams)
+            child.spent = True
+            tree.kill_all([child.ospid])
+        return None
+
+    def bury(self, ospid: int) -> bool:
+        """Forget a child that was reaped; return whether it was a warm one."""
+        child = self._children.pop(ospid, None)
+        if child is None:
+            return False
+        self._leave(child)
+        words = _last_line(child.streams)
+        child.streams.close()
+        self._fail(f"it died before it had anything to do{words and f' ({words})'}")
+        return True
+
+    def close(self) -> None:
+        """Make no more, and kill what there is."""
+        self._size = 0
+        tree.kill_all(self._children)
+
+    def _add(self) -> None:
+        streams = Streams()
+        try:
+            ours, theirs = (sock.detach() for sock in socket.socketpair())
+        except OSError:
+            streams.close()
+            raise
+        try:
+            ospid = _fork(self._origin, streams, theirs)
+        except OSError:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        os.set_blocking(ours, False)
+        child = self._children[ospid] = _Warm(ospid, streams, ours)
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
+
+    def _hear(self, child: _Warm) -> None:
+        """A warm child says that it is ready; or it has died, which is told when it is reaped."""
+        self._selector.unregister(child.fd)
+        child.ready = os.read(child.fd, 1) == newborn.READY
+
+    def _leave(self, child: _Warm) -> None:
+        if child.fd in self._selector.get_map():
+            self._selector.unregister(child.fd)
+        os.close(child.fd)
+
+    def _fail(self, words: str) -> None:
+        self._deaths += 1
+        self._not_before = time.monotonic() + MOURNING
+        if self._deaths >= DEATHS and self._size:
+            self._size = 0
+            self._note(f"no more processes are made ahead of time: {self._deaths} failures in a row, the last: {words}")
+
+
+def _send(fd: int, data: bytes) -> bool:
+    """Send all of it, or say that this did not work: it has died, or the birth is longer than the socket takes."""
+    try:
+        return os.write(fd, data) == len(data)
+    except OSError:
+        return False
+
+
+def _last_line(streams: Streams) -> str:
+    """Return the last line that a child has written on its standard error."""
+    try:
+        said = os.read(next(fd for fd, stream in streams.reading.items() if stream == 2), 1 << 16)
+    except OSError:
+        return ""
+    return said.decode("utf-8", "replace").rstrip().rpartition("\n")[2]

@@ -1,0 +1,97 @@
+"""Sources that members load into the group (Thespian's loadActorSource): who has them, and who may use them.
+
+They are kept as opaque bytes by hash. One member, the source authority, says which may be used; without
+one none may. Whoever wants a source that it has not judged yet is answered when it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rackactor_runtime.supervisor.decisions.messages import Effect, Notify, Reply
+
+
+@dataclass
+class Source:
+    """A source that somebody has loaded."""
+
+    #: What the authority has made of it; None before its verdict.
+    content: bytes | None = None
+    info: str = ""
+    #: (pid, number of the call) of whoever waits for the verdict.
+    waiting: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Sources:
+    """The loaded sources of a group. Its methods return what is to be done."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, Source] = {}
+        self._watchers: list[int] = []
+        self.authority: int | None = None
+
+    def load(self, name: str, data: bytes) -> list[Effect]:
+        """Take a source: the authority is asked about it, unless it has accepted it already."""
+        if self.authority is None or name in self._sources:
+            return []
+        self._sources[name] = Source()
+        return [Notify(self.authority, "validate_source", {"hash": name, "data": data})]
+
+    def judge(self, pid: int, name: str, content: bytes, info: str) -> list[Effect]:
+        """Take a verdict: what the source is, or that it is none (empty)."""
+        source = self._sources.get(name)
+        if pid != self.authority or source is None or source.content is not None:
+            return []
+        if not content:
+            return self._drop(name)
+        source.content, source.info = content, info
+        effects = [self._answer(pid, rid, name) for pid, rid in source.waiting]
+        source.waiting = []
+        return [*effects, *(self._news(pid, name, loaded=True) for pid in self._watchers)]
+
+    def unload(self, name: str) -> list[Effect]:
+        """Forget a source."""
+        if name not in self._sources:
+            return []
+        return [*(self._news(pid, name, loaded=False) for pid in self._watchers), *self._drop(name)]
+
+    def get(self, pid: int, rid: int, name: str) -> list[Effect]:
+        """Answer with a source; later, when there is no verdict yet."""
+        source = self._sources.get(name)
+        if source is not None and source.content is None:
+            source.waiting.append((pid, rid))
+            return []
+        return [self._answer(pid, rid, name)]
+
+    def watch(self, pid: int, *, enable: bool) -> list[Effect]:
+        """Begin or stop to tell a member of sources, those that are there included."""
+        self._watchers = [watcher for watcher in self._watchers if watcher != pid]
+        if not enable:
+            return []
+        self._watchers.append(pid)
+        known = [name for name, source in self._sources.items() if source.content is not None]
+        return [self._news(pid, name, loaded=True) for name in known]
+
+    def gone(self, pid: int) -> list[Effect]:
+        """Learn that a member has ended; an authority leaves nobody waiting for its verdict."""
+        self._watchers = [watcher for watcher in self._watchers if watcher != pid]
+        for source in self._sources.values():
+            source.waiting = [waiter for waiter in source.waiting if waiter[0] != pid]
+        if self.authority != pid:
+            return []
+        self.authority = None
+        unjudged = [name for name, source in self._sources.items() if source.content is None]
+        return [effect for name in unjudged for effect in self._drop(name)]
+
+    def _drop(self, name: str) -> list[Effect]:
+        source = self._sources.pop(name)
+        return [self._answer(pid, rid, name) for pid, rid in source.waiting]
+
+    def _answer(self, pid: int, rid: int, name: str) -> Effect:
+        source = self._sources.get(name)
+        if source is None or source.content is None:
+            return Reply(pid, rid, True, {"loaded": False})
+        return Reply(pid, rid, True, {"loaded": True, "info": source.info}, (source.content,))
+
+    def _news(self, pid: int, name: str, *, loaded: bool) -> Effect:
+        return Notify(pid, "source", {"hash": name, "info": self._sources[name].info, "loaded": loaded})

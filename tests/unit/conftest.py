@@ -1,0 +1,18 @@
+"""What unit tests share."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing() -> Iterator[None]:
+    """Prove, cheaply, that a test has left no thread and no descriptor; unit tests start no processes."""
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    yield
+    assert threading.active_count() <= threads
+    assert len(os.listdir("/proc/self/fd")) <= files

@@ -1,0 +1,156 @@
+"""Drive the supervisor actor without a socket: events in, effects out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from rackactor_runtime.providers.base import Key, Vital
+from rackactor_runtime.supervisor.actor import WORLD, Supervisor, Timed
+from rackactor_runtime.supervisor.decisions import messages as m
+from rackactor_runtime.supervisor.decisions.core import Core
+from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.decisions.table import Process
+
+E = TypeVar("E")
+
+
+class _Reference:
+    """Stands where the agent's reference object stands: what the actor sends is noted down."""
+
+    def __init__(self, sent: list[m.Effect]) -> None:
+        self.address = WORLD
+        self._sent = sent
+
+    def actor_send(self, address: Any, effect: m.Effect) -> None:
+        assert address == WORLD
+        self._sent.append(effect)
+
+
+class House:
+    """A supervisor, its clock, and everything it wanted done.
+
+    Attributes:
+        effects: all of them, in order.
+        last: those of the last event.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.core = Core("gid", "house", Settings.parse(settings))
+        self.effects: list[m.Effect] = []
+        self.last: list[m.Effect] = []
+        self._sent: list[m.Effect] = []
+        self._actor = Supervisor(self.core)
+        self._actor._myRef = _Reference(self._sent)
+        self._rids = itertools.count(1)
+        self.now = 100.0
+        self.core.now = self.now
+        self.core.wall = self.now + 1e9
+
+    def hear(self, event: m.Event) -> list[m.Effect]:
+        """Hand an event in; return what the supervisor wants done."""
+        self._actor.receiveMessage(Timed(event, self.now, self.now + 1e9), WORLD)
+        self.last = list(self._sent)
+        self._sent.clear()
+        self.effects += self.last
+        return self.last
+
+    def pick(self, kind: type[E]) -> list[E]:
+        """Return the effects of one kind of the last event."""
+        return [effect for effect in self.last if isinstance(effect, kind)]
+
+    def told(self, pid: int, name: str) -> list[dict[str, Any]]:
+        """Return what the last event had a member notified of."""
+        return [effect.fields for effect in self.pick(m.Notify) if effect.pid == pid and effect.name == name]
+
+    # -- what may happen ------------------------------------------------------------------------------
+
+    def script(self) -> int:
+        """Have the program that made the group join."""
+        record = self.core.external("script", b"script")
+        self.core.tokens.pop(b"script")
+        self.hear(m.Joined(record.pid, 4242))
+        return record.pid
+
+    def operator(self) -> int:
+        """Have a command line join."""
+        record = self.core.external("operator")
+        self.hear(m.Joined(record.pid, 4343))
+        return record.pid
+
+    def cast(self, caller: int, op: str, blobs: Sequence[Any] = (), /, **args: Any) -> int:
+        """Have a member make a call; return its number."""
+        rid = next(self._rids)
+        self.hear(m.Called(caller, rid, op, args, blobs))
+        return rid
+
+    def call(self, caller: int, op: str, blobs: Sequence[Any] = (), /, **args: Any) -> m.Reply:
+        """Have a member make a call; return its answer, which must come at once."""
+        rid = self.cast(caller, op, blobs, **args)
+        answer = self.answer(caller, rid)
+        assert answer is not None, f"no answer to {op}"
+        return answer
+
+    def answer(self, pid: int, rid: int) -> m.Reply | None:
+        """Return the answer to a call, which comes once at the most."""
+        found = [e for e in self.effects if isinstance(e, m.Reply) and (e.pid, e.rid) == (pid, rid)]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def fork(self, pid: int, n: int = 1, **options: Any) -> list[int]:
+        """Have a member fork."""
+        args = {"n": n, "kind": "function", "what": "f", **options}
+        answer = self.call(pid, "fork", (b"target", b"arguments"), **args)
+        assert answer.ok, answer.fields
+        pids: list[int] = answer.fields["pids"]
+        return pids
+
+    def spawn(self, pid: int, **options: Any) -> int:
+        """Have a member fork a process that comes up."""
+        (child,) = self.fork(pid, **options)
+        self.up(child)
+        return child
+
+    def up(self, pid: int) -> None:
+        """Have a process come up."""
+        self.hear(m.InstanceCreated(Key(pid, 1), f"os-{pid}"))
+        self.hear(m.Joined(pid, 1000 + pid))
+
+    def exit(self, pid: int, code: int = 0, how: str = "exited", **fields: Any) -> None:
+        """Have a process report its end, and its instance end."""
+        self.call(pid, "exit", (b"result",), how=how, code=code, **fields)
+        self.die(pid, code)
+
+    def die(self, pid: int, code: int | None = None, signal: int | None = None, **how: Any) -> list[m.Effect]:
+        """Have the provider say that an instance is gone."""
+        return self.hear(m.InstanceEnded(Key(pid, 1), code, signal, **how))
+
+    def examined(self, pid: int, vital: Vital) -> list[m.Effect]:
+        """Have the provider say what it sees of an instance."""
+        return self.hear(m.Examined(Key(pid, 1), vital))
+
+    def pass_time(self, seconds: float, *, heard: Sequence[int] = ()) -> list[m.Effect]:
+        """Let time pass; those `heard` have not been silent."""
+        self.now += seconds
+        for pid in heard:
+            self.core.heard(pid, self.now)
+        return self.hear(m.Ticked())
+
+    def keep_hearing(self, seconds: float, step: float = 1.0) -> list[m.Effect]:
+        """Let time pass with everybody's heartbeats; return all effects."""
+        found: list[m.Effect] = []
+        for _ in range(int(seconds / step)):
+            found += self.pass_time(step, heard=[record.pid for record in self.core.table])
+        return found
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def record(self, pid: int) -> Process:
+        """Return the record of a process that lives or has been reaped."""
+        found = self.core.table.get(pid) or self.core.table.past(pid)
+        assert found is not None
+        return found
+
+    def state(self, pid: int) -> str:
+        return str(self.record(pid).state)

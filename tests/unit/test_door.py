@@ -1,0 +1,210 @@
+"""The door: who a connection speaks for, and who may not speak at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import zmq
+from driving import House
+from zmq.utils import z85
+
+from rackactor.errors import AuthenticationError, ProtocolError
+from rackactor.wire import PROTOCOL, Header, Kind
+from rackactor.zap import Authenticator
+from rackactor_runtime.supervisor.decisions import messages as m
+from rackactor_runtime.supervisor.door import Door
+
+OPERATOR, OPERATOR_KEY = b"operator's token", b"operator's key"
+
+
+class Entrance:
+    """A house with a door."""
+
+    def __init__(self) -> None:
+        self.house = House()
+        self.script = self.house.script()
+        self.door = Door(self.house.core, OPERATOR, OPERATOR_KEY)
+
+    def expect(self) -> tuple[int, bytes]:
+        """Have a process forked; return its pid and token."""
+        (pid,) = self.house.fork(self.script)
+        (create,) = [e for e in self.house.effects if isinstance(e, m.Create) and e.order.key.pid == pid]
+        token: bytes = create.order.birth["token"]
+        return pid, token
+
+    def says(self, connection: bytes, key: bytes | None, pid: int, *, incarnation: int = 1, epoch: int = 1) -> int:
+        """Let a connection speak; return for whom the door takes it."""
+        return self.door.speaker(connection, Header(Kind.BEAT, epoch, pid, incarnation, 1), key).pid
+
+
+@pytest.fixture
+def at() -> Entrance:
+    return Entrance()
+
+
+@pytest.mark.parametrize("key", [None, b"k1"])
+def test_a_token_lets_one_in_once(at: Entrance, key: bytes | None) -> None:
+    pid, token = at.expect()
+    speaker = at.door.join(b"c1", token, PROTOCOL, key)
+    assert (speaker.pid, speaker.incarnation) == (pid, 1)
+    assert at.door.connection(pid) == b"c1"
+    assert at.says(b"c1", key, pid) == pid
+    with pytest.raises(AuthenticationError, match="used before"):
+        at.door.join(b"c2", token, PROTOCOL, None if key is None else b"k2")
+    with pytest.raises(AuthenticationError, match="joined already"):
+        at.door.join(b"c1", token, PROTOCOL, key)
+    assert at.says(b"c1", key, pid) == pid
+
+
+@pytest.mark.parametrize("token", [None, "text", 5, b"", b"wrong", [b"x"], {}, OPERATOR + b"x"], ids=repr)
+def test_a_bad_token(at: Entrance, token: object) -> None:
+    at.expect()
+    with pytest.raises(AuthenticationError):
+        at.door.join(b"c1", token, PROTOCOL, b"k1")
+
+
+@pytest.mark.parametrize("protocol", [0, PROTOCOL + 1, None, "1", [1]], ids=repr)
+def test_another_version_of_the_wire(at: Entrance, protocol: object) -> None:
+    pid, token = at.expect()
+    with pytest.raises(ProtocolError, match=f"speaks version {PROTOCOL} of the wire"):
+        at.door.join(b"c1", token, protocol, b"k1")
+    assert at.door.join(b"c1", token, PROTOCOL, b"k1").pid == pid  # the token is still good
+
+
+def test_who_has_not_joined_does_not_speak(at: Entrance) -> None:
+    with pytest.raises(AuthenticationError, match="has not joined"):
+        at.says(b"c1", None, at.script)
+    with pytest.raises(AuthenticationError, match="has not joined"):
+        at.says(b"c1", b"k1", at.script)
+
+
+def test_nobody_speaks_as_another(at: Entrance) -> None:
+    (first, token), (second, _) = at.expect(), at.expect()
+    at.door.join(b"c1", token, PROTOCOL, b"k1")
+    for pid, incarnation in ((second, 1), (1, 1), (0, 1), (first, 2), (first, 0)):
+        with pytest.raises(AuthenticationError, match=f"process {first} may not speak as process {pid}"):
+            at.says(b"c1", b"k1", pid, incarnation=incarnation)
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_message_of_another_epoch(at: Entrance, epoch: int) -> None:
+    pid, token = at.expect()
+    at.door.join(b"c1", token, PROTOCOL, None)
+    with pytest.raises(ProtocolError, match=f"a message of epoch {epoch}; this is epoch 1"):
+        at.says(b"c1", None, pid, epoch=epoch)
+
+
+def test_a_key_is_a_member_on_whatever_connection(at: Entrance) -> None:
+    pid, token = at.expect()
+    at.door.join(b"c1", token, PROTOCOL, b"k1")
+    assert at.says(b"c2", b"k1", pid) == pid
+    assert at.door.connection(pid) == b"c2"
+    with pytest.raises(AuthenticationError):
+        at.says(b"c3", b"k2", pid)
+
+
+def test_the_name_of_a_connection_is_no_credential(at: Entrance) -> None:
+    (first, one), (second, two) = at.expect(), at.expect()
+    at.door.join(b"c1", one, PROTOCOL, b"k1")
+    at.door.join(b"c2", two, PROTOCOL, b"k2")
+    with pytest.raises(AuthenticationError, match="not its key"):
+        at.says(b"c1", b"k2", first)
+    with pytest.raises(AuthenticationError, match="not its key"):
+        at.says(b"c1", b"k2", second)
+    assert at.says(b"c1", b"k1", first) == first
+
+
+def test_a_member_cannot_be_two(at: Entrance) -> None:
+    (_, one), (second, two) = at.expect(), at.expect()
+    at.door.join(b"c1", one, PROTOCOL, b"k1")
+    with pytest.raises(AuthenticationError, match="somebody's already"):
+        at.door.join(b"c2", two, PROTOCOL, b"k1")
+    with pytest.raises(AuthenticationError, match="somebody's already"):
+        at.door.join(b"c2", two, PROTOCOL, OPERATOR_KEY)
+    assert at.door.join(b"c2", two, PROTOCOL, b"k2").pid == second  # its token has not been used up
+
+
+@pytest.mark.parametrize("key", [None, b"k1"])
+def test_who_has_ended_does_not_speak(at: Entrance, key: bytes | None) -> None:
+    pid, token = at.expect()
+    at.door.join(b"c1", token, PROTOCOL, key)
+    if key is not None:
+        at.says(b"c2", key, pid)
+    at.door.dismiss(pid)
+    assert at.door.connection(pid) is None
+    for connection in (b"c1", b"c2", b"c3"):
+        with pytest.raises(AuthenticationError):
+            at.says(connection, key, pid)
+    at.door.dismiss(pid)
+
+
+def test_a_revoked_key_comes_in_no_more(at: Entrance) -> None:
+    (pid, one), (other, two) = at.expect(), at.expect()
+    at.door.join(b"c1", one, PROTOCOL, b"k1")
+    assert at.door.admit(b"k1")
+    at.door.dismiss(pid)
+    assert not at.door.admit(b"k1")
+    with pytest.raises(AuthenticationError, match="somebody's already"):
+        at.door.join(b"c1", two, PROTOCOL, b"k1")  # its connection is still there, and it has another's token
+    assert at.door.join(b"c2", two, PROTOCOL, b"k2").pid == other
+
+
+def test_the_token_of_what_has_ended_is_worth_nothing(at: Entrance) -> None:
+    pid, token = at.expect()
+    at.house.die(pid, fault="no room")
+    with pytest.raises(AuthenticationError, match="unknown"):
+        at.door.join(b"c1", token, PROTOCOL, b"k1")
+
+
+def test_unknown_keys_come_in_only_while_somebody_is_expected(at: Entrance) -> None:
+    assert not at.door.admit(b"k1")
+    assert at.door.admit(OPERATOR_KEY)
+    _, token = at.expect()
+    assert at.door.admit(b"k1")
+    at.door.join(b"c1", token, PROTOCOL, b"k1")
+    assert at.door.admit(b"k1")
+    assert not at.door.admit(b"k2")
+
+
+def test_every_command_line_is_a_member_of_its_own(at: Entrance) -> None:
+    first = at.door.join(b"c1", OPERATOR, PROTOCOL, OPERATOR_KEY)
+    second = at.door.join(b"c2", OPERATOR, PROTOCOL, OPERATOR_KEY)
+    assert first.pid != second.pid
+    assert at.says(b"c1", OPERATOR_KEY, first.pid) == first.pid
+    at.door.dismiss(first.pid)
+    assert at.door.admit(OPERATOR_KEY)
+    assert at.says(b"c2", OPERATOR_KEY, second.pid) == second.pid
+
+
+# -- ZAP -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    with zmq.Context() as made:
+        yield made
+
+
+def ask(context: zmq.Context[zmq.Socket[bytes]], zap: Authenticator, frames: list[bytes]) -> list[bytes]:
+    with context.socket(zmq.REQ) as client:
+        client.linger = 0
+        client.connect("inproc://zeromq.zap.01")
+        client.send_multipart(frames)
+        assert zap.socket.poll(5000)
+        zap.answer()
+        assert client.poll(5000)
+        return client.recv_multipart()
+
+
+def test_the_authenticator_asks_about_the_key(context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    raw = bytes(range(32))
+    zap = Authenticator(context, lambda key: key == z85.encode(raw))
+    request = [b"1.0", b"7", b"", b"127.0.0.1", b"", b"CURVE"]
+    assert ask(context, zap, [*request, raw]) == [b"1.0", b"7", b"200", b"", z85.encode(raw), b""]
+    for rest in ([bytes(32)], [b"short"], []):
+        assert ask(context, zap, [*request, *rest])[2] == b"400"
+    assert ask(context, zap, [*request[:5], b"NULL"])[2] == b"400"
+    assert ask(context, zap, [*request[:5], b"PLAIN", b"user", b"password"])[2] == b"400"
+    zap.answer()  # nothing waits
+    zap.socket.close()
