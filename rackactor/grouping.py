@@ -19,6 +19,7 @@ from rackactor import places, units
 from rackactor import session as _session
 from rackactor.errors import BY_NAME, GroupEnded, InvalidCall, NoGroup, RackError, StartError
 from rackactor.kernel import Kernel
+from rackactor.lines import PATIENCE, Lines
 from rackactor.link import Keys
 from rackactor.session import Session
 from rackactor.status import ExitStatus
@@ -55,6 +56,8 @@ class Group(Session):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._feed is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._feed.patience = 1.0  # a paused terminal must not make it a second Ctrl-C
         self.end()
 
     def echo(self) -> None:
@@ -83,7 +86,9 @@ class Group(Session):
             _session.leave(self)
             return
         try:
-            fields, _ = self.kernel.call("end", {"reason": reason or "its block ended"}, timeout=END_TIMEOUT)
+            # Held until all that was printed has been shown: a pager may take its time.
+            args = {"reason": reason or "its block ended", "hold": self._feed is not None}
+            fields, _ = self.kernel.call("end", args, timeout=END_TIMEOUT)
             for pid, status in fields["statuses"]:
                 self.statuses.setdefault(pid, ExitStatus.from_wire(status))
             if self._feed is not None:
@@ -91,6 +96,7 @@ class Group(Session):
         except GroupEnded:
             pass  # it is gone already, which is what was asked for
         finally:
+            self.kernel.cast("end", {"reason": reason})
             self._part()
 
     def _part(self) -> None:
@@ -113,16 +119,25 @@ class _Feed:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._lines = Lines()
         self._offset = 0
+        self._follow = True
         self._eof = threading.Event()
         self._stopped = False
+        #: Seconds that showing the last of it may take; None: as long as whoever reads it takes.
+        self.patience: float | None = None
         self._ask()
         self._thread = threading.Thread(target=self._write, name="rackactor-output", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
-        """Wait until everything that was printed has been shown."""
-        self._eof.wait(3.0)
+        """Wait until everything that was printed has been shown; nobody prints any more."""
+        with self._lock:
+            self._follow = False
+            self._kernel.cast("logs", {"pid": 0, "offset": 0, "leave": True})
+            self._ask()
+        self._eof.wait(self.patience)
 
     def stop(self) -> None:
         """Stop showing."""
@@ -134,27 +149,50 @@ class _Feed:
         if self._stopped or self._kernel.closed or self._kernel.ended:
             self._eof.set()
             return
-        args = {"pid": 0, "offset": self._offset, "follow": True}
-        self._kernel.begin_call("logs", args, callback=self._queue.put)
+        offset, args = self._offset, {"pid": 0, "offset": self._offset, "follow": self._follow}
+        self._kernel.begin_call("logs", args, callback=lambda pending: self._queue.put((offset, pending)))
 
     def _write(self) -> None:
-        while (pending := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
+            asked, pending = item
+            if asked != self._offset:
+                continue  # `finish` has asked once more for what had just come
             if pending.error is not None:
                 break
-            fields = pending.value
-            for _, stream, _, data in msgpack.unpackb(pending.blobs[0]):
-                self._show(sys.stdout if stream == 1 else sys.stderr, data)
-            self._offset = fields["next"]
-            if fields["eof"]:
+            for pid, stream, _, data in msgpack.unpackb(pending.blobs[0]):
+                self._show(stream, self._lines.take(pid, stream, data))
+            if not self._go_on(pending.value):
                 break
+        self._show_rest()
+        self._eof.set()
+
+    def _next(self) -> Any:
+        """Return what comes next; a line that has begun does not wait for its end for long."""
+        try:
+            return self._queue.get(timeout=PATIENCE if self._lines.waiting else None)
+        except queue.Empty:
+            self._show_rest()
+            return self._queue.get()
+
+    def _show_rest(self) -> None:
+        for stream, data in self._lines.rest():
+            self._show(stream, data)
+
+    def _go_on(self, fields: dict[str, Any]) -> bool:
+        with self._lock:
+            empty = not self._follow and fields["next"] == self._offset
+            self._offset = fields["next"]
+            if fields["eof"] or empty:
+                return False
             try:
                 self._ask()
             except RackError:
-                break
-        self._eof.set()
+                return False
+            return True
 
     @staticmethod
-    def _show(file: Any, data: bytes) -> None:
+    def _show(stream: int, data: bytes) -> None:
+        file = sys.stdout if stream == 1 else sys.stderr
         try:
             file.flush()
             buffer = getattr(file, "buffer", None)

@@ -194,13 +194,17 @@ class Kernel:
             if not self._wait(lambda: pending.done, timeout):
                 raise RackTimeout(f"no answer to {op!r} within {timeout:g} s")
         except BaseException:
-            pending.callback = late
-            if pending.done and late is not None:
-                late(pending)
-            elif not pending.done and not self.closed:
-                self.cast("cancel", {"rid": rid})
+            self.withdraw(pending, rid, late)
             raise
         return pending.get(), pending.blobs
+
+    def withdraw(self, pending: Pending, rid: int, late: Callable[[Pending], None] | None = None) -> None:
+        """Give a call up; `late`: see `call`."""
+        pending.callback = late
+        if pending.done and late is not None:
+            late(pending)
+        elif not pending.done and not self.closed:
+            self.cast("cancel", {"rid": rid})
 
     def begin_call(
         self,

@@ -266,7 +266,7 @@ class Output(io.RawIOBase):
         return count
 
     def _fetch(self) -> None:
-        args = {"pid": self._pid, "offset": self._offset, "follow": True}
+        args = {"pid": self._pid, "reader": self._stream, "offset": self._offset, "follow": True}
         fields, blobs = self._kernel.call("logs", args, timeout=None)
         self._offset, self._eof = fields["next"], fields["eof"]
         self.missed += fields["skipped"]
@@ -277,7 +277,7 @@ class Output(io.RawIOBase):
     def close(self) -> None:
         """Stop reading; the writer is not held back any more."""
         if not self.closed and not self._kernel.closed and not self._kernel.ended:
-            self._kernel.cast("unfollow", {"pid": self._pid})
+            self._kernel.cast("logs", {"pid": self._pid, "reader": self._stream, "offset": 0, "leave": True})
         super().close()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal as _signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -79,7 +80,12 @@ class Session:
         self.statuses: dict[int, ExitStatus] = {}
         self.results: dict[int, Any] = {}
         self._late: list[int] = []
-        self._handlers: dict[Signal, RackHandler] = {}
+        self._handlers: dict[Signal, RackHandler | None] = {}
+        #: Where free strings without a handler go (an actor's `receiveSignal`); None: nowhere.
+        self._on_free_signal: Callable[[str, int], None] | None = None
+        #: Free strings that came before anybody cared, the last thousand of them.
+        self._unclaimed: deque[tuple[Signal, int]] = deque(maxlen=1000)
+        self._lock = threading.RLock()
         self._free: list[tuple[Signal, int]] = []
         self._exit_hooks: list[Callable[[], Any]] = []
         kernel.on("signal", self._on_signal)
@@ -169,23 +175,25 @@ class Session:
             ForkFailed: fewer than `min_ok` came up; nothing of this fork is left.
         """
         packed = pack_target(target)
-        items = None if each is None else list(each)
+        items = _items(each)
         count = _count(n, items)
         options = {
             "n": count,
-            "name": name,
+            "name": _text(name, "name"),
             "env": _env(env),
-            "cwd": None if cwd is None else os.fspath(cwd),
+            "cwd": _path(cwd),
             "deadline": units.seconds(deadline, "deadline"),
             "on_orphan": on_orphan,
             "memory": units.size(memory, "memory"),
             "stdin": packed.kind == "command" if stdin is None else stdin,
         }
-        if min_ok is not None and not (isinstance(min_ok, int) and 1 <= min_ok <= max(count, 1)):
-            raise InvalidCall(f"min_ok is an integer from 1 to n ({count}), not {min_ok!r}")
+        if not isinstance(options["stdin"], bool):
+            raise InvalidCall(f"stdin is True or False, not {stdin!r}: write to the process's own `stdin`")
+        keywords = _kwargs(kwargs)
+        _bounds(min_ok, timeout, count)
         if count == 0:
             return Forked()
-        calls = [(args, kwargs or {})] if items is None else [((item, *args), kwargs or {}) for item in items]
+        calls = [(args, keywords)] if items is None else [((item, *args), keywords) for item in items]
         forked = self._fork(packed, calls, options)
         if min_ok is not None:
             self._await_start(forked, min_ok, timeout)
@@ -210,7 +218,7 @@ class Session:
         name = creation.global_name
         # A global name is the whole group's: such an actor does not end with the one that happened to make it.
         options = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
-        args = {"kind": packed.kind, "what": packed.what, **options}
+        args = {"kind": packed.kind, "what": packed.what, "source_hash": creation.source_hash, **options}
         fields, _ = self.kernel.call("fork", args, packed.blob, pack_arguments((creation,), {}))
         return fields["pids"][0], bool(fields.get("existing"))
 
@@ -253,19 +261,38 @@ class Session:
 
         Source: POSIX waitpid.
         """
-        pids = [] if pid == -1 else [pid] if isinstance(pid, int) else list(pid)
-        if pid != -1 and (not pids or not all(isinstance(p, int) and p > 0 for p in pids)):
-            raise InvalidCall(f"wait takes a pid, -1 (any child) or a list of pids, not {pid!r}")
-        for known in [p for p in self._late if not pids or p in pids]:
-            self._late.remove(known)
-            return known, self.statuses[known]
-        fields, blobs = self.kernel.call("wait", {"pids": pids}, timeout=timeout, late=self._ended_late)
-        return self._ended(fields, blobs)
+        pids = _targets(pid)
+        if (known := self._take_late(pids)) is not None:
+            return known
+        pending, rid = self.kernel.begin_call("wait", {"pids": pids})
+        try:
+            if not self.kernel.wait(lambda: pending.done or self._is_late(pids), timeout):
+                raise RackTimeout(f"no end of {pid if pids else 'a child'} within {timeout:g} s")
+        except BaseException:
+            self.kernel.withdraw(pending, rid, self._ended_late)
+            raise
+        # What an earlier wait that had been given up was told may come first, and be why this one is refused.
+        if (not pending.done or pending.error is not None) and (known := self._take_late(pids)) is not None:
+            self.kernel.withdraw(pending, rid, self._ended_late)
+            return known
+        return self._ended(pending.get(), pending.blobs)
 
     def _ended_late(self, pending: Pending) -> None:
         """Keep a status that came when its wait had been given up: the child is reaped, and told only once."""
         if pending.error is None:
             self._late.append(self._ended(pending.value, pending.blobs)[0])
+
+    def _is_late(self, pids: Sequence[int]) -> bool:
+        return any(not pids or pid in pids for pid in self._late)
+
+    def _take_late(self, pids: Sequence[int]) -> tuple[int, ExitStatus] | None:
+        for known in [pid for pid in self._late if not pids or pid in pids]:
+            try:
+                self._late.remove(known)
+            except ValueError:
+                continue  # another thread was quicker
+            return known, self.statuses[known]
+        return None
 
     def wait_for(self, pid: int, timeout: float | None) -> ExitStatus:
         """Wait for one process; asked again, answer the same."""
@@ -314,39 +341,56 @@ class Session:
                 `handler(signal, pid)` runs in the main thread, with the child's or the sender's pid.
             handler: a function, or None for the default.
 
+        A free string that came before its first handler has waited for it, so that a parent may send one to a
+        child that boots. Without a handler, or after None, it does nothing.
+
         Returns: the handler so far.
         """
         number = parse_signal(sig)
         if isinstance(number, int) and number != _signal.SIGCHLD:
             return _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
-        before = self._handlers.get(number)
-        if handler is None:
-            self._handlers.pop(number, None)
-        else:
+        # Python runs handlers of real signals in the main thread, and this one has no other use.
+        _signal.signal(_signal.SIGURG, lambda *_: self._run_free())
+        with self._lock:
+            before = self._handlers.get(number)
             self._handlers[number] = handler
-            # Python runs handlers of real signals in the main thread, and this one has no other use.
-            _signal.signal(_signal.SIGURG, lambda *_: self._run_free())
+            early = [known for known in self._unclaimed if known[0] == number]
+            for known in early:
+                self._unclaimed.remove(known)
+            self._free.extend(early)
+        if early:
+            self._run_free()
         return before
+
+    def take_free_signals(self, handler: Callable[[str, int], None]) -> None:
+        """Have free strings that have no handler of their own go to this one, what came so far first."""
+        with self._lock:
+            for sig, sender in self._unclaimed:
+                handler(str(sig), sender)
+            self._unclaimed.clear()
+            self._on_free_signal = handler
 
     def _on_signal(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
         sig, sender = fields["signal"], fields["sender"]
         if isinstance(sig, int):
             self.kernel.later(lambda: raise_signal(sig))
-        elif sig in self._handlers:
-            self._free.append((sig, sender))
-            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
-        elif self.on_free_signal is not None:
-            self.on_free_signal(sig, sender)
+            return
+        with self._lock:
+            if self._handlers.get(sig) is not None:
+                self._free.append((sig, sender))
+                self.kernel.later(lambda: raise_signal(_signal.SIGURG))
+            elif self._on_free_signal is not None:
+                self._on_free_signal(sig, sender)
+            elif sig not in self._handlers:
+                self._unclaimed.append((sig, sender))
 
-    #: Where free strings without a handler go (an actor's `receiveSignal`); None: nowhere.
-    on_free_signal: Callable[[str, int], None] | None = None
     #: Who else hears of a child's end (an actor's mailbox).
     on_child: Callable[[int], None] | None = None
 
     def _on_child(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
         if self.on_child is not None:
             self.on_child(fields["pid"])
-        if _signal.SIGCHLD in self._handlers:
+        if self._handlers.get(_signal.SIGCHLD) is not None:
             self._free.append((int(_signal.SIGCHLD), fields["pid"]))
             self.kernel.later(lambda: raise_signal(_signal.SIGURG))
 
@@ -394,6 +438,53 @@ def raise_signal(sig: int) -> None:
     _signal.pthread_kill(ident, sig)
 
 
+def _targets(pid: int | Sequence[int]) -> list[int]:
+    """Return whose end is to be awaited; none: any child's."""
+    if pid == -1:
+        return []
+    try:
+        pids = [pid] if isinstance(pid, int) else list(pid)
+    except TypeError:
+        pids = []
+    if not pids or not all(isinstance(p, int) and p > 0 for p in pids):
+        raise InvalidCall(f"wait takes a pid, -1 (any child) or a list of pids, not {pid!r}")
+    return pids
+
+
+def _items(each: Iterable[Any] | None) -> list[Any] | None:
+    if each is None:
+        return None
+    try:
+        return list(each)
+    except TypeError as error:
+        raise InvalidCall(f"each= holds the first argument of each process: {error}") from None
+
+
+def _kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    if kwargs is not None and not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
+        raise InvalidCall(f"kwargs is a dict of the target's keyword arguments by name, not {kwargs!r}")
+    return kwargs or {}
+
+
+def _text(value: str | None, name: str) -> str | None:
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise InvalidCall(f"{name} is a text without NUL characters, not {value!r}")
+    return value
+
+
+def _path(cwd: str | os.PathLike[str] | None) -> str | None:
+    if cwd is not None and not isinstance(cwd, str) and not hasattr(cwd, "__fspath__"):
+        raise InvalidCall(f"cwd is the path of a directory, not {cwd!r}")
+    return _text(None if cwd is None else os.fspath(cwd), "cwd")
+
+
+def _bounds(min_ok: int | None, timeout: float | None, count: int) -> None:
+    if min_ok is not None and not (type(min_ok) is int and 1 <= min_ok <= count):
+        raise InvalidCall(f"min_ok is an integer from 1 to n ({count}), not {min_ok!r}")
+    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
+        raise InvalidCall(f"timeout is a number of seconds, not {timeout!r}")
+
+
 def _count(n: int | None, items: list[Any] | None) -> int:
     if n is not None and items is not None:
         raise InvalidCall("fork takes n= or each=, not both")
@@ -403,6 +494,8 @@ def _count(n: int | None, items: list[Any] | None) -> int:
 
 
 def _env(env: dict[str, str] | None) -> dict[str, str]:
+    if env is not None and not isinstance(env, Mapping):
+        raise InvalidCall(f"env is a dict of texts, not {env!r}")
     for name, value in (env or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or "=" in name or not name or "\0" in name + value:
             raise InvalidCall(f"env holds texts, without = in a name and without NUL: {name!r}={value!r} does not do")

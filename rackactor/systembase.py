@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -80,6 +81,7 @@ class SystemBase:
         self._capabilities = dict(capabilities or {})
         self._log_definitions = logDefs or None
         self._options = {"name": "thespian", **options}
+        self._lock = threading.RLock()
         self._session: Session | None = None
         self._main: Context | None = None
         self._primaries: set[int] = set()
@@ -132,7 +134,8 @@ class SystemBase:
 
     def shutdown(self) -> None:
         """End every actor of this system; the group too, if it was made for it."""
-        session, self._session, self._main = self._session, None, None
+        with self._lock:
+            session, self._session, self._main = self._session, None, None
         if session is None:
             return
         if isinstance(session, Group) and session in _own_groups:
@@ -163,19 +166,21 @@ class SystemBase:
     @property
     def session(self) -> Session:
         """The membership in the group; made when it is first wanted."""
-        if self._session is None:
-            self._session = self._open()
-        return self._session
+        with self._lock:
+            if self._session is None:
+                self._session = self._open()
+            return self._session
 
     @property
     def main(self) -> Context:
         """The first mailbox."""
-        if self._main is None:
-            session = self.session
-            # The first mailbox of a process that is an actor itself is that actor's.
-            number = 0 if session in _own_groups else session.kernel.open_box()
-            self._main = Context(self, session, number)
-        return self._main
+        with self._lock:
+            if self._main is None:
+                session = self.session
+                # The first mailbox of a process that is an actor itself is that actor's.
+                number = 0 if session in _own_groups else session.kernel.open_box()
+                self._main = Context(self, session, number)
+            return self._main
 
     def _open(self) -> Session:
         session = self._joined
@@ -317,15 +322,14 @@ def _raise_why(session: Session, pid: int, actor: Any, source_hash: str | None) 
 
 
 def _translate(error: ActorNotMade, actor: Any, source_hash: str | None) -> Exception:
-    match error.reason:
-        case "specification":
-            return InvalidActorSpecification(actor, str(error))
-        case "capabilities":
-            return NoCompatibleSystemForActor(actor, "No compatible ActorSystem could be found")
-        case "source":
-            return InvalidActorSourceHash(source_hash)
-        case _:
-            return ImportError(f"{actor}: {error}")
+    made: Exception = ImportError(f"{actor}: {error}")
+    if error.reason == "specification":
+        made = InvalidActorSpecification(actor, str(error))
+    elif error.reason == "capabilities":
+        made = NoCompatibleSystemForActor(actor, "No compatible ActorSystem could be found")
+    elif error.reason == "source":
+        made = InvalidActorSourceHash(source_hash)
+    return made
 
 
 def _register() -> None:

@@ -15,6 +15,7 @@ from rackactor.cli.tap import FEED, Tap
 from rackactor.errors import GroupEnded, NoChild, NoSuchProcess, RackTimeout
 from rackactor.grouping import Group
 from rackactor.kernel import Pending
+from rackactor.lines import PATIENCE, Lines
 from rackactor.processes import Process
 from rackactor.status import ExitStatus
 
@@ -41,7 +42,9 @@ class Foreground:
     def run(self, count: int, deadline: str | None) -> int:
         """Run them; returns the exit code: the first that is not 0 in the order of pids."""
         plan = self._plan
-        self._tap = Tap(self._kernel, self._progress.clear, by_line=count > 1)
+        lines = Lines() if count > 1 or plan.script else None
+        patience = PATIENCE if count == 1 else None
+        self._tap = Tap(self._kernel, self._progress.clear, lines=lines, patience=patience)
         if plan.script:
             self._tap.follow(FEED)
         self._forked = self._group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
@@ -65,6 +68,8 @@ class Foreground:
             if not all(self._ended(pid) for pid in self._waits):
                 print(f"rack: the group has ended: {error}", file=sys.stderr)
         self._progress.clear()
+        if self._tap.fault is not None:
+            raise self._tap.fault
         if self._tap.broken:
             return BROKEN_PIPE
         return self._verdict()

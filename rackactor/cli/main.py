@@ -72,6 +72,7 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the `rack` command."""
+    _open_standard_files()
     code = RackApp().run(sys.argv[1:] if argv is None else argv)
     try:
         sys.stdout.flush()
@@ -80,6 +81,16 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     return code
+
+
+def _open_standard_files() -> None:
+    """Open those that whoever started us has closed: else a socket of ours gets their number, and what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ import msgpack
 
 from rackactor.errors import RackError
 from rackactor.kernel import Kernel, Pending
+from rackactor.lines import Lines
 
-#: A line that does not end is shown in pieces of this size, bytes.
-_LONGEST_LINE = 64 << 10
 #: The pid under which everything that actors and functions print is read.
 FEED = 0
 
@@ -41,21 +40,26 @@ class Tap:
     Args:
         kernel: the membership through which they are read.
         on_output: called before the first output is shown.
-        by_line: show whole lines only, so that those of several processes do not mix.
+        lines: puts lines together where several processes print; None: show everything as it comes.
+        patience: seconds that the beginning of a line may wait for its end; None: until the process has ended.
 
     Attributes:
-        broken: nobody reads our standard output any more.
+        broken: our standard output takes no more.
+        fault: why, unless it is only that nobody reads it.
     """
 
-    def __init__(self, kernel: Kernel, on_output: Callable[[], None], *, by_line: bool) -> None:
+    def __init__(
+        self, kernel: Kernel, on_output: Callable[[], None], *, lines: Lines | None, patience: float | None
+    ) -> None:
         self._kernel = kernel
         self._on_output: Callable[[], None] | None = on_output
-        self._by_line = by_line
+        self._whole = lines
+        self._patience = patience
         self._logs: list[_Log] = []
-        self._lines: dict[tuple[int, int], bytes] = {}
         self._lock = threading.Lock()
         self._answers: queue.SimpleQueue[tuple[_Log, int, Pending]] = queue.SimpleQueue()
         self.broken = False
+        self.fault: OSError | None = None
         threading.Thread(target=self._write, name="rack-output", daemon=True).start()
 
     def follow(self, pid: int) -> None:
@@ -71,7 +75,7 @@ class Tap:
             with self._lock:
                 log.follow = False
                 if not log.done:
-                    self._kernel.cast("unfollow", {"pid": log.pid})
+                    self._kernel.cast("logs", {"pid": log.pid, "offset": 0, "leave": True})
                     self._ask(log)
 
     @property
@@ -89,7 +93,12 @@ class Tap:
     def _write(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
         while True:
-            log, asked, pending = self._answers.get()
+            try:
+                waiting = self._whole is not None and self._whole.waiting
+                log, asked, pending = self._answers.get(timeout=self._patience if waiting else None)
+            except queue.Empty:
+                self._flush(FEED)
+                continue
             if log.done or asked != log.offset:
                 continue  # `finish` has asked once more for what had just come
             if pending.error is None:
@@ -115,29 +124,25 @@ class Tap:
         if self._on_output is not None:
             self._on_output()
             self._on_output = None
-        if self._by_line:
-            data = self._lines.pop((pid, stream), b"") + data
-            end = data.rfind(b"\n") + 1
-            if len(data) - end < _LONGEST_LINE:
-                data, self._lines[pid, stream] = data[:end], data[end:]
+        if self._whole is not None:
+            data = self._whole.take(pid, stream, data)
         self._put(stream, data)
 
     def _flush(self, pid: int) -> None:
         """Show lines that did not end."""
-        for (whose, stream), data in list(self._lines.items()):
-            if pid in (FEED, whose):
+        if self._whole is not None:
+            for stream, data in self._whole.rest(None if pid == FEED else pid):
                 self._put(stream, data)
-                del self._lines[whose, stream]
 
     def _put(self, stream: int, data: bytes) -> None:
         if stream == 1 and self.broken:
             return
         try:
             write_all(stream, data)
-        except BrokenPipeError:
-            self.broken = self.broken or stream == 1
-        except OSError:
-            pass  # a closed or full output; the log still has it
+        except OSError as error:
+            if stream == 1:
+                self.broken = True
+                self.fault = None if isinstance(error, BrokenPipeError) else error
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -158,14 +158,14 @@ def test_a_bad_argument_costs_nothing(
 @pytest.fixture(scope="module")
 def shared() -> Any:
     """A group for those tests that start nothing."""
-    with rack.group("shared") as made:
+    with rack.group("shared", provider_settings={"warm": 0}) as made:
         yield made
 
 
 def test_spawn_intensity(transport: str) -> None:
     with rack.group(transport=transport, max_spawns=5, spawn_period=60, end_grace=0.2) as group:
         group.fork(targets.nap, n=4)
-        with pytest.raises(rack.SpawnIntensityExceeded, match="6 forks within 60 s.*allows 5.*max_spawns"):
+        with pytest.raises(rack.SpawnIntensityExceeded, match=r"6 forks within 60 s.*allows 5.*max_spawns"):
             group.fork(targets.nap, n=2)
         group.fork(targets.nap)
         with pytest.raises(rack.ForkError):

@@ -132,7 +132,7 @@ def test_code_travels_by_value() -> None:
 
 
 def test_what_cannot_be_pickled_is_refused_with_the_reason() -> None:
-    with pytest.raises(InvalidCall, match="a lock cannot be sent to another process: .*pickle"):
+    with pytest.raises(InvalidCall, match=r"a lock cannot be sent to another process: .*pickle"):
         encode(threading.Lock())
 
 

@@ -164,8 +164,22 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (143, None, Cause.EXITED),
     ),
     # what happens to the agent after it has reported changes nothing
-    "reported, then the agent hung and was killed": (DIED, said("exited"), (KILL,), None, True, (0, None, Cause.EXITED)),
-    "reported, then the agent crashed": (Ending(None, SEGV), said("exited", 3), (), None, True, (3, None, Cause.EXITED)),
+    "reported, then the agent hung and was killed": (
+        DIED,
+        said("exited"),
+        (KILL,),
+        None,
+        True,
+        (0, None, Cause.EXITED),
+    ),
+    "reported, then the agent crashed": (
+        Ending(None, SEGV),
+        said("exited", 3),
+        (),
+        None,
+        True,
+        (3, None, Cause.EXITED),
+    ),
     "reported an exception, then the agent was killed": (
         DIED,
         said("exception", 1),
@@ -243,7 +257,9 @@ def test_the_truth(name: str) -> None:
 
 def test_the_evidence_of_signals_says_who_sent_them() -> None:
     assert judge(Ending(None, TERM), sent=(TERM,)).evidence == "SIGTERM from process 2"
-    assert judge(DIED, sent=(TERM, KILL), by=1).evidence == "SIGTERM from the supervisor; then SIGKILL from the supervisor"
+    assert (
+        judge(DIED, sent=(TERM, KILL), by=1).evidence == "SIGTERM from the supervisor; then SIGKILL from the supervisor"
+    )
     assert judge(DIED, sent=(TERM, KILL), intent=Cause.DEADLINE, by=1).evidence.startswith("words: SIGTERM from")
 
 

@@ -218,6 +218,22 @@ def test_a_slow_follower_beside_a_quick_one(logs: Service) -> None:
     assert logs.granted[A] == 100_000
 
 
+def test_two_readers_of_one_process_are_two(logs: Service) -> None:
+    for reader in (1, 2):
+        logs.service.call(2, reader, {"pid": 5, "offset": 0, "follow": True, "reader": reader})
+    for _ in range(100):
+        logs.service.output(A, 1, bytes(1000), feed=False)
+    assert [answer[1] for answer in logs.answers] == [1, 2]
+    logs.answers.clear()
+    logs.service.call(2, 3, {"pid": 5, "offset": 100 * 1017, "follow": True, "reader": 1})
+    assert logs.granted[A] < 100_000  # the other has not read
+    logs.service.call(2, 0, {"pid": 5, "offset": 0, "reader": 2, "leave": True})
+    assert logs.granted[A] == 100_000
+    assert logs.answers == []
+    logs.service.output(A, 2, b"x", feed=False)
+    assert logs.take()[1] == 3
+
+
 def test_the_feed_holds_its_writers_back_and_no_other(logs: Service) -> None:
     logs.call(2, 1, FEED, 0, follow=True)
     logs.call(3, 1, 6, 0, follow=True)
@@ -313,6 +329,8 @@ def test_what_was_forgotten_is_at_its_end(logs: Service) -> None:
         {"pid": 5, "offset": 10**9, "follow": True},
         {"pid": True, "offset": 0},
         {"pid": [5], "offset": 0},
+        {"pid": 5, "offset": 0, "reader": "x", "follow": True},
+        {"pid": 5, "offset": 0, "reader": [1], "leave": True},
     ],
     ids=repr,
 )

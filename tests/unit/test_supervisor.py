@@ -202,7 +202,8 @@ def test_who_came_up_and_has_ended_came_up(house: House, script: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [{}, {"pids": [[1]], "count": 1}, {"pids": [{}], "count": 1}, {"pids": 5, "count": 1}, {"pids": [], "count": 1}]
+    "args",
+    [{}, {"pids": [[1]], "count": 1}, {"pids": [{}], "count": 1}, {"pids": 5, "count": 1}, {"pids": [], "count": 1}],
 )
 def test_a_started_that_makes_no_sense_harms_nobody(house: House, script: int, args: dict[str, Any]) -> None:
     assert refusal(house.call(script, "started", **args))[0] == "InvalidCall"
@@ -695,7 +696,7 @@ def test_the_end_of_the_group(house: House, script: int) -> None:
     house.pass_time(0.1, heard=[script])
     answer = house.answer(script, rid)
     assert answer is not None
-    statuses = {pid: status for pid, status in answer.fields["statuses"]}
+    statuses = dict(answer.fields["statuses"])
     assert {pid: status["cause"] for pid, status in statuses.items()} == dict.fromkeys((first, second), "group-ended")
     assert {pid: status["code"] for pid, status in statuses.items()} == {first: 143, second: 137}
     assert "enough" in statuses[first]["evidence"]
@@ -895,13 +896,14 @@ def test_an_unknown_call(house: House, script: int, op: str) -> None:
 
 def test_no_call_with_nonsense_harms_the_supervisor(house: House, script: int) -> None:
     calls = house._actor._calls._ops
+    names = ("pid", "pids", "n", "kind", "signal", "rid", "count", "name", "set", "reason", "code", "source_hash")
     nonsense: list[dict[str, Any]] = [
         {},
-        dict.fromkeys(("pid", "pids", "n", "kind", "signal", "rid", "count", "name", "set", "reason", "code"), [[1]]),
-        dict.fromkeys(("pid", "pids", "n", "kind", "signal", "rid", "count", "name", "set", "reason", "code"), -(2**63)),
-        dict.fromkeys(("pid", "pids", "n", "kind", "signal", "rid", "count", "name", "set", "reason", "code"), 1e308),
-        dict.fromkeys(("pid", "pids", "n", "kind", "signal", "rid", "count", "name", "set", "reason", "code"), "x"),
-        dict.fromkeys(("pid", "pids", "n", "kind", "signal", "rid", "count", "name", "set", "reason", "code"), {"a": []}),
+        {name: [[1]] for name in names},
+        dict.fromkeys(names, -(2**63)),
+        dict.fromkeys(names, 1e308),
+        dict.fromkeys(names, "x"),
+        {name: {"a": []} for name in names},
     ]
     for op in sorted(set(calls) - {"end", "shutdown"}):
         for args in nonsense:

@@ -33,7 +33,7 @@ from rackactor.codec import decode, encode
 from rackactor.errors import ActorNotMade
 from rackactor.peers import Delivery
 from rackactor.session import Session
-from rackactor.stream import EntryKind
+from rackactor.stream import Entry, EntryKind
 from rackactor.target import Creation
 from rackactor.wire import SUPERVISOR
 from rackactor_runtime.agent import report as _report
@@ -87,7 +87,8 @@ class ActorHost:
             sources.validate(self._kernel, message)
         elif address == self._me:
             # Bytes in between, for the receiver's copy is its own. No credit: nobody could give it back.
-            self._kernel.put((self._decode(encode(message, allow_pickle=self._kernel.allow_pickle)), self._me))
+            payload = encode(message, allow_pickle=self._kernel.allow_pickle)
+            self._kernel.put(Delivery(self._me.pid, self._kernel.incarnation, Entry(EntryKind.TELL, 0, payload)))
         else:
             letters.send(self._kernel, address, message)
 
@@ -162,10 +163,14 @@ class ActorHost:
             self.send(sender, PoisonMessage(message, text))
 
     def _exit(self, message: ActorExitRequest, sender: RackAddress) -> Report:
+        failure: Exception | None = None
         try:
             self._instance.receiveMessage(message, sender)
-        except Exception:
-            _log.warning("the handler for ActorExitRequest raised", exc_info=True)
+        except Exception as error:
+            failure = error
+        self._kernel.cast("leaving")
+        if failure is not None:
+            _log.warning("the handler for ActorExitRequest raised", exc_info=failure)
         if not message.isRecursive:
             self._kernel.call("spare_children")
         self._return_letters()
@@ -188,7 +193,7 @@ class ActorHost:
 
         session.on_child = lambda pid: kernel.put((_Ended(pid, wholly=True), self._me))
         kernel.on("leaving", lambda fields, _: kernel.put((_Ended(fields["pid"], wholly=False), self._me)))
-        session.on_free_signal = lambda sig, sender: kernel.put((_Free(sig, sender), self._me))
+        session.take_free_signals(lambda sig, sender: kernel.put((_Free(sig, sender), self._me)))
         letters.collect_dead_letters(kernel)
         kernel.on("capabilities", lambda fields, _: kernel.put((_Changed(fields["set"]), self._me)))
         kernel.on("dead_letter", self._on_dead_letter)

@@ -6,6 +6,7 @@ the process that runs the actor, by Thespian's own loader.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from thespian.actors import InvalidActorSourceHash, ValidatedSource
@@ -20,19 +21,26 @@ VERDICT_TIMEOUT = 61.0
 
 
 def load_class(session: Session, source_hash: str, module: str, name: str) -> Any:
-    """Return a class of a loaded source; waits for the verdict of the source authority if there is none yet.
+    """Return a class of a loaded source; waits for the verdict of the source authority if there was none yet.
 
     Raises:
         ActorNotMade: no such source is loaded.
         ImportError: the source has no such module, or it cannot be imported.
     """
+    blobs: Sequence[Any] = session.kernel.welcome_blobs[2:]  # it comes with the birth, if it was there by then
+    if not blobs:
+        blobs = _ask(session, source_hash)
+    return loadModuleFromHashSource(source_hash, {source_hash: bytes(blobs[0])}, module, name)
+
+
+def _ask(session: Session, source_hash: str) -> Sequence[Any]:
     try:
         fields, blobs = session.kernel.call("source", {"hash": source_hash}, timeout=VERDICT_TIMEOUT)
     except RackTimeout:
         fields, blobs = {"loaded": False}, ()
     if not fields["loaded"]:
         raise ActorNotMade(str(InvalidActorSourceHash(source_hash)), "source")
-    return loadModuleFromHashSource(source_hash, {source_hash: bytes(blobs[0])}, module, name)
+    return blobs
 
 
 def by_name(cls: Any, source_hash: str | None) -> tuple[Any, str | None]:

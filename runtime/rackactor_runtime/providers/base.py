@@ -88,7 +88,7 @@ class Ended:
     code: int | None
     #: Signal number that ended it, or None.
     signal: int | None
-    #: The memory limit ended it.
+    #: The memory limit ended it, or something that it had started.
     oom: bool = False
     #: The provider's own words on the end, "" for none.
     note: str = ""

@@ -126,7 +126,8 @@ class Log:
     """The output of one process (or of all, for the feed), and who follows it."""
 
     spool: Spool
-    followers: dict[int, Follower] = field(default_factory=dict)
+    #: By the pid of the reader, and the number of its reader: it may have one for output and one for errors.
+    followers: dict[tuple[int, int], Follower] = field(default_factory=dict)
     ended: bool = False
 
     @property

@@ -81,25 +81,31 @@ class LogService:
         """Answer a `logs` call, at once or when there is something to read.
 
         Its arguments: `pid` (0: the feed), `offset`, `follow`: wait for more, and hold the writer back meanwhile.
+        A caller with several readers of one log gives each a number, `reader`; `leave` ends the following of one.
 
         Raises:
             InvalidCall: other arguments, or no record begins at that offset.
         """
-        pid, offset = args.get("pid"), args.get("offset")
-        if type(pid) is not int or type(offset) is not int or pid < 0 or offset < 0:
-            raise InvalidCall("logs takes a pid and an offset, non-negative integers")
+        pid, offset, reader = args.get("pid"), args.get("offset"), args.get("reader", 0)
+        if type(pid) is not int or type(offset) is not int or type(reader) is not int or pid < 0 or offset < 0:
+            raise InvalidCall("logs takes a pid, an offset and a reader, non-negative integers")
         log = self._log(pid)
+        who = (caller, reader)
+        if args.get("leave"):
+            log.followers.pop(who, None)
+            self._release()
+            return
         if log.ended:
             offset = min(offset, log.spool.end)
         elif offset > log.spool.end:
             raise InvalidCall(f"the log ends at offset {log.spool.end}, before {offset}")
         if args.get("follow"):
-            follower = log.followers.setdefault(caller, Follower())
+            follower = log.followers.setdefault(who, Follower())
             follower.offset, follower.rid = offset, rid
             try:
                 self._serve(log)
             except InvalidCall:
-                del log.followers[caller]
+                del log.followers[who]
                 raise
             finally:
                 self._release()
@@ -110,7 +116,7 @@ class LogService:
         """Stop holding writers back for a reader (of one log, or of all)."""
         for number, log in self._logs.items():
             if pid is None or number == pid:
-                log.followers.pop(caller, None)
+                log.followers = {who: f for who, f in log.followers.items() if who[0] != caller}
         self._release()
 
     def close(self) -> None:
@@ -134,7 +140,7 @@ class LogService:
         return logs
 
     def _serve(self, log: Log) -> None:
-        for caller, follower in log.followers.items():
+        for (caller, _), follower in log.followers.items():
             if follower.rid and (log.spool.end > follower.offset or log.ended):
                 rid, follower.rid = follower.rid, 0
                 self._answer(log, caller, rid, follower.offset)
@@ -153,6 +159,8 @@ class LogService:
                 self._grant(key, count)
 
     def _forget_oldest(self) -> None:
+        if len(self._logs) <= _KEEP:
+            return
         ended = [pid for pid, log in self._logs.items() if log.ended and pid != FEED and not log.followers]
         for pid in ended[:-_KEEP]:
             self._logs.pop(pid).spool.close()

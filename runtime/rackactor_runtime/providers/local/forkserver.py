@@ -39,10 +39,8 @@ class Plan:
     #: Removed when the supervisor dies; "" for none.
     state_dir: str
     preload: Sequence[str]
-    #: Runs a child's program; None: the agent's.
-    entry: newborn.Entry | None
-    #: Prepares it in a child that waits for its birth, if anything does.
-    prepare: newborn.Prepare | None
+    #: What runs a child's program, and what prepares it in one that waits for its birth; or why there is none.
+    program: tuple[newborn.Entry, newborn.Prepare | None] | str
     #: How many children to have waiting.
     warm: int
     #: Its OS pid.
@@ -82,16 +80,13 @@ def _settle(sock: socket.socket) -> None:
     newborn.replace_streams()
 
 
-def _load(plan: Plan) -> newborn.Origin | str:
-    """Return what children have in common, the agent imported; or say why that cannot be done."""
-    entry, prepare = plan.entry, plan.prepare
-    if entry is None:
-        try:
-            boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
-        except Exception as error:
-            return f"cannot import the agent: {error!r}"
-        entry, prepare = boot.main, boot.prepare
-    return newborn.Origin(entry, prepare, os.getpid(), newborn.list_changed_signals(), plan.descriptors)
+def load_agent() -> tuple[newborn.Entry, newborn.Prepare] | str:
+    """Import the agent, or say why that cannot be done."""
+    try:
+        boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
+        return boot.main, boot.prepare
+    except Exception as error:
+        return f"cannot import the agent: {error!r}"
 
 
 class ForkServer:
@@ -107,11 +102,9 @@ class ForkServer:
         self._lost = False  # the supervisor is gone
         self._bell = self._hang_bell()
         self._preload()
-        origin = _load(plan)
         newborn.flush()  # what a module printed while it was imported is not for each child to repeat
         gc.freeze()  # a collection in a child would otherwise copy every page of what is shared
-        warm = None if isinstance(origin, str) else Pool(origin, plan.warm, self._selector, self._note)
-        self._nursery = Nursery(self._emit, self._selector, plan.groups, origin, warm)
+        self._nursery = self._make_nursery()
         sock.setblocking(False)
         self._selector.register(sock, selectors.EVENT_READ, self._listen)
         self._selector.register(self._bell, selectors.EVENT_READ, self._wake)
@@ -150,6 +143,14 @@ class ForkServer:
                 self._note(f"cannot preload {name!r}: {error!r}")
         if len(os.listdir("/proc/self/task")) > 1:
             self._note(f"preloading {list(self._plan.preload)} started threads, which children will not have")
+
+    def _make_nursery(self) -> Nursery:
+        plan = self._plan
+        if isinstance(plan.program, str):
+            return Nursery(self._emit, self._selector, plan.groups, plan.program)
+        origin = newborn.Origin(*plan.program, os.getpid(), newborn.list_changed_signals(), plan.descriptors)
+        warm = Pool(origin, plan.warm, self._selector, self._note)
+        return Nursery(self._emit, self._selector, plan.groups, origin, warm)
 
     def _patience(self) -> float | None:
         if self._nursery.hungry:

@@ -209,7 +209,7 @@ class Nursery:
         self._emit(Ended(child.key, code if code >= 0 else None, -code if code < 0 else None, oom, note))
 
     def _close_group(self, child: Child) -> tuple[bool, str]:
-        """Remove a child's control group; return whether its limit ended the child, and what there is to say."""
+        """Remove a child's control group; return whether its limit ended anything, and what there is to say."""
         if child.group is None:
             return False, ""
         kills = child.group.count_oom_kills()
@@ -218,7 +218,7 @@ class Nursery:
             return False, ""
         if os.WIFSIGNALED(child.status) and os.WTERMSIG(child.status) == signal.SIGKILL and not child.deleted:
             return True, "the memory limit was reached"
-        return False, f"the memory limit ended {kills} of the processes that it had started"
+        return not child.deleted, f"the memory limit ended {kills} of the processes that it had started"
 
     def _start(self, request: Request) -> None:
         """Start one child: a warm one if there is one.

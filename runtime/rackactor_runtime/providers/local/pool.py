@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 from . import newborn, tree
 
+#: The longest birth that is handed over, bytes: less than any socket holds, so that nobody waits for its reader.
+LONGEST = 64 << 10
 #: Seconds for which a newborn is thought to need the processors: nothing is forked ahead meanwhile.
 COMING_UP = 0.004
 #: The most that many newborns put that off, seconds.
@@ -144,12 +146,12 @@ class Pool:
             self._fail(str(error))
 
     def hand_over(self, birth: newborn.Birth) -> Born | None:
-        """Give a birth to a warm child; None: there is none."""
+        """Give a birth to a warm child; None: there is none, or the birth is too long."""
         now = time.monotonic()
         self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
         waiting = [child for child in self._children.values() if not child.spent]
         data = birth.pack() if waiting else b""
-        for child in waiting:
+        for child in waiting if len(data) <= LONGEST else ():
             if _send(child.fd, data):
                 del self._children[child.ospid]
                 self._leave(child)
@@ -212,7 +214,7 @@ class Pool:
 
 
 def _send(fd: int, data: bytes) -> bool:
-    """Send all of it, or say that this did not work: it has died, or the birth is longer than the socket takes."""
+    """Send all of it, or say that this did not work: whoever should have it has died."""
     try:
         return os.write(fd, data) == len(data)
     except OSError:

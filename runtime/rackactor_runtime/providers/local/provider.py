@@ -22,7 +22,7 @@ from .newborn import Entry, Prepare
 _log = logging.getLogger(__name__)
 
 #: Processes kept ready by default.
-WARM = 8
+WARM = 10
 #: Reads of the fork server's socket in one call of `events`.
 _READS = 16
 #: Seconds that the processes of a dead fork server may take to die before their end is told anyway.
@@ -81,8 +81,8 @@ class LocalProvider:
         plan = forkserver.Plan(
             state_dir=_check_state_dir(state_dir),
             preload=tuple(settings.get("preload", ())),
-            entry=entry,
-            prepare=prepare,
+            # Imported before the fork, for both: our process needs most of what the agent does.
+            program=forkserver.load_agent() if entry is None else (entry, prepare),
             warm=warm,
             supervisor=os.getpid(),
             descriptors=linux.raise_descriptor_limit(),

@@ -103,7 +103,7 @@ class Calls:
         record.correspondents.add(caller.pid)
         welcome = {"kind": record.kind, "stdin": bool(args.get("stdin")), "words": args.get("words")}
         order = {"welcome": welcome, "env": args.get("env"), "cwd": args.get("cwd"), "memory": args.get("memory")}
-        core.fork(order, record, (call.blobs[0], arguments))
+        core.fork(order, record, (call.blobs[0], arguments, *core.sources.content(args.get("source_hash"))))
 
     def op_started(self, caller: Process, call: Called) -> None:
         """Answer when k of these processes have come up, or cannot any more."""
@@ -220,11 +220,17 @@ class Calls:
         self._reply(call)
 
     def op_end(self, caller: Process, call: Called) -> None:
-        """End the group; the answer comes when everything is gone."""
+        """End the group; the answer comes when everything is gone.
+
+        With `hold` the supervisor itself stays, for its logs, until the same caller says `end` once more.
+        """
         if caller.kind not in ("script", "operator"):
             raise NotAllowed("only the program that made the group, or its command line, may end it")
         self._core.end_callers.append((call.pid, call.rid))
+        if caller.kind == "script":
+            self._core.held_by = caller.pid if call.args.get("hold") else 0
         if self._core.ending:
+            self._core.finish_if_alone()
             return
         self._core.end(str(call.args.get("reason") or f"ended by process {call.pid}"))
 
@@ -259,6 +265,10 @@ class Calls:
         self._reply(call, {"pid": self._core.names.get(call.args["name"], 0)})
 
     # -- Thespian's actor system ------------------------------------------------------------------------
+
+    def op_leaving(self, caller: Process, call: Called) -> None:
+        """Say that the caller's actor has ended; what its process still has to do concerns nobody's program."""
+        self._core.leaving(caller)
 
     def op_dead_letters(self, caller: Process, call: Called) -> None:
         """Begin or stop to handle dead letters; as in Thespian, whoever began last has them all."""

@@ -61,6 +61,8 @@ class Core:
         self.ending = ""
         self.end_callers: list[tuple[int, int]] = []
         self.farewell: list[dict[str, Any]] = []
+        #: Pid of the program that still reads what was printed: the supervisor stays until it lets go, or ends.
+        self.held_by = 0
         self._end_kill_at: float | None = None
         self._empty_since: float | None = None
         self.detached = False
@@ -82,12 +84,14 @@ class Core:
         self.table.add(record)
         if token is not None:
             self.tokens[token] = pid
+            record.token = token
         return record
 
     def fork(self, order: dict[str, Any], record: Process, blobs: Sequence[Any]) -> None:
         """Write the intent of a process down, then have the provider asked."""
         token = secrets.token_bytes(24)
         self.tokens[token] = record.pid
+        record.token = token
         record.birth = self._birth_of(record)
         record.birth.update(order["welcome"])
         record.blobs = blobs
@@ -187,7 +191,7 @@ class Core:
         record.status = verdict(record, ending, self.wall)
         record.state, record.ended = State.ZOMBIE, self.wall
         record.kill_at = record.deadline = record.boot_by = None
-        self.tokens = {token: pid for token, pid in self.tokens.items() if pid != record.pid}
+        self.tokens.pop(record.token, None)
         self.names = {name: pid for name, pid in self.names.items() if pid != record.pid}
         if self.dead_letters == record.pid:
             self.dead_letters = None
@@ -331,12 +335,18 @@ class Core:
         if not living:
             self._finish()
 
+    def finish_if_alone(self) -> None:
+        """Finish an ending group if nothing runs any more: whoever held it has let go."""
+        if self.ending:
+            self._tick_ending()
+
     def _finish(self) -> None:
         statuses = [[r.pid, r.status.to_wire()] for r in self.table if r.status is not None]
         for pid, rid in self.end_callers:
             self.effects.append(Reply(pid, rid, True, {"statuses": statuses}))
         self.end_callers = []
-        if self.finished:
+        holder = self.table.get(self.held_by)
+        if self.finished or (holder is not None and holder.alive):
             return
         self.finished = True
         for record in self.table:

@@ -69,7 +69,8 @@ def _exit_code(process: Process, report: dict[str, Any], ending: Ending, sig: in
 def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | None) -> tuple[Cause, str]:
     """Return the cause and the words that explain it."""
     how = report.get("how")
-    if ending.oom and (not report or sig == signal.SIGKILL):
+    unknown = not report and ending.code is None and ending.signal is None
+    if ending.oom and (sig == signal.SIGKILL or unknown):
         return Cause.OOM, "it used more memory than its limit"
     if how == "oom":
         return Cause.OOM, "it could not get the memory that it asked for"

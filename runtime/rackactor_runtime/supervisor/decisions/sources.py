@@ -63,6 +63,11 @@ class Sources:
             return []
         return [self._answer(pid, rid, name)]
 
+    def content(self, name: str | None) -> tuple[bytes, ...]:
+        """Return a source that may be used, if there is one of that name: its actors keep it when it is unloaded."""
+        source = self._sources.get(name or "")
+        return () if source is None or source.content is None else (source.content,)
+
     def watch(self, pid: int, *, enable: bool) -> list[Effect]:
         """Begin or stop to tell a member of sources, those that are there included."""
         self._watchers = [watcher for watcher in self._watchers if watcher != pid]

@@ -67,6 +67,8 @@ class Process:
     #: Who has exchanged messages with it, and hears of its end.
     correspondents: set[int] = field(default_factory=set)
     key: bytes | None = None
+    #: With which it may join, once.
+    token: bytes = b""
     examined: float = 0.0
 
     @property

@@ -1,0 +1,84 @@
+"""No leak: a script that forks 20 processes is killed at a random moment, over and over.
+
+The ordinary run does it a few times on each transport; RACK_KILL_LOOPS=200 is the long one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from support import Script, describe, eventually, group_dirs, started_here, wait_gone
+
+LOOPS = int(os.environ.get("RACK_KILL_LOOPS", "6"))
+SEED = int(os.environ.get("RACK_KILL_SEED", "1"))
+
+#: Says how far it is; between any two of these lines it may be killed.
+TWENTY = """
+    import sys, time
+    import rackactor as rack
+
+    def work(depth):
+        if depth:
+            rack.fork(work, 0, n=3)
+        rack.fork(["sh", "-c", "sleep 60 & sleep 60"])
+        time.sleep(60)
+
+    print("imported", flush=True)
+    with rack.group(transport=sys.argv[1]) as group:
+        print("begun", flush=True)
+        group.fork(work, 1, n=2)
+        group.fork(["sleep", "60"], n=4)
+        children = group.fork(lambda: rack.receive(60), n=6)
+        print("forked", flush=True)
+        for child in children:
+            child.submit("hello")
+        while len(group.ps()) < 21:
+            time.sleep(0.01)
+        print("complete", flush=True)
+        if sys.argv[2] == "end":
+            sys.exit()
+        time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 12 * LOOPS)
+def test_a_killed_script_leaves_nothing(transport: str, script: Callable[..., Script]) -> None:
+    chance = random.Random(f"{SEED}-{transport}")
+    for loop in range(LOOPS):
+        before = started_here()
+        program = script(TWENTY, transport, chance.choice(["stay", "stay", "end"]))
+        stage = chance.choice(["imported", "imported", "begun", "forked", "complete"])
+        while program.line() != stage:
+            pass
+        delay = chance.uniform(0.0, 0.5 if stage == "imported" else 0.15)
+        time.sleep(delay)
+        mine = started_here() - before
+        program.process.send_signal(signal.SIGKILL)
+        program.process.wait()
+        told = f"loop {loop}, seed {SEED}, killed {delay:.3f} s after {stage!r}"
+        left = wait_gone((mine | started_here()) - before, 8.0)
+        assert not left, f"{told}: {[describe(os_pid) for os_pid in left]}"
+        # Some may have been made while we looked.
+        assert not wait_gone(started_here() - before, 2.0), told
+        assert eventually(lambda: not group_dirs(), 2.0), f"{told}: {group_dirs()}"
+
+
+@pytest.mark.slow
+def test_everything_is_killed_at_once(transport: str, script: Callable[..., Script]) -> None:
+    """The script, the supervisor and the fork server all die in the same moment."""
+    before = started_here()
+    program = script(TWENTY, transport, "stay")
+    while program.line() != "complete":
+        pass
+    mine = started_here() - before
+    victims = [os_pid for os_pid in mine if "supervisor" in describe(os_pid) or "forkserver" in describe(os_pid)]
+    assert len(victims) >= 2
+    for victim in [program.process.pid, *victims]:
+        os.kill(victim, signal.SIGKILL)
+    assert not wait_gone(mine, 15.0), "even then everything ends: at the lease's end at the latest"

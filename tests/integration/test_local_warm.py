@@ -1,0 +1,272 @@
+"""Processes made ahead of time: an order finds one that is up, and nobody can tell the difference."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_local_provider as t
+
+from rackactor.errors import InvalidCall
+from rackactor_runtime.providers.base import Created, Key
+from rackactor_runtime.providers.local import LocalProvider, linux, tree
+
+SIZE = 3
+#: Set by `prepare`: so a process knows that it was warm.
+prepared: list[int] = []
+
+
+def prepare() -> None:
+    prepared.append(os.getpid())
+
+
+def fail() -> None:
+    raise RuntimeError("not today")
+
+
+def act(birth: dict[str, Any]) -> int:
+    if birth["do"] == "tell_about_warmth":
+        t.say(prepared == [os.getpid()], os.environ.get("PAD", "")[:1])
+        return 0
+    return t.act(birth)
+
+
+def make(warm: int = SIZE, prepare: Callable[[], None] = prepare) -> t.Driver:
+    return t.Driver(LocalProvider({"warm": warm}, "", entry=act, prepare=prepare))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    files, children = t.open_files(), set(tree.list_children())
+    yield
+    assert set(tree.list_children()) <= children
+    assert len(t.open_files()) == len(files)
+
+
+@pytest.fixture
+def driver() -> Iterator[t.Driver]:
+    driver = make()
+    yield driver
+    began = time.monotonic()
+    driver.provider.close(5)
+    assert time.monotonic() - began < 2
+    driver.events += driver.provider.events()
+    created = [event for event in driver.events if isinstance(event, Created)]
+    assert len({event.key for event in created}) == len(created), "each is told once"
+    for event in created:
+        assert not t.is_alive(int(event.instance))
+
+
+def server(driver: t.Driver) -> int:
+    return driver.provider._server
+
+
+def children(ospid: int) -> list[int]:
+    with open(f"/proc/{ospid}/task/{ospid}/children", "rb") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def is_waiting(ospid: int) -> bool:
+    """Tell whether a warm process is ready: it sleeps, and has nothing open but its streams and the socket."""
+    return state(ospid) == "S" and len(os.listdir(f"/proc/{ospid}/fd")) == 4
+
+
+def state(ospid: int) -> str:
+    stat = linux.read_stat(ospid)
+    return "" if stat is None else stat.state
+
+
+def filled(driver: t.Driver, size: int = SIZE) -> list[int]:
+    """Wait until the pool is full; return the OS pids, the oldest first."""
+    known = {int(event.instance) for event in driver.events if isinstance(event, Created)}
+    until = time.monotonic() + t.TIMEOUT
+    while True:
+        warm = [ospid for ospid in children(server(driver)) if ospid not in known]
+        if len(warm) == size and all(map(is_waiting, warm)):
+            return warm
+        assert time.monotonic() < until, f"{len(warm)} of {size} are ready"
+        time.sleep(0.005)
+
+
+def test_an_order_gets_a_warm_process_and_the_pool_is_filled_again(driver: t.Driver) -> None:
+    for _ in range(3):
+        warm = filled(driver)
+        key = driver.create("tell_about_warmth")
+        assert driver.os_pid(key) in warm
+        assert driver.heard(key) == [True, ""]
+        assert driver.ended(key).code == 0
+    assert len(filled(driver)) == SIZE
+
+
+def test_more_orders_than_warm_processes(driver: t.Driver) -> None:
+    warm = set(filled(driver))
+    keys = [driver.create("wait") for _ in range(4 * SIZE)]
+    ospids = [driver.heard(key)[0] for key in keys]
+    assert len(set(ospids)) == len(keys)
+    assert warm <= set(ospids), "all that were ready were used"
+    for key in keys:
+        driver.provider.delete(key)
+        assert driver.ended(key).signal == signal.SIGKILL
+    filled(driver)
+
+
+def test_a_birth_that_is_too_long_for_a_warm_process_is_not_lost(driver: t.Driver) -> None:
+    warm = filled(driver)
+    short, long = (driver.create("tell_about_warmth", env={"PAD": "x" * size}) for size in (10_000, 3_000_000))
+    assert (driver.heard(short), driver.heard(long)) == ([True, "x"], [False, "x"])
+    assert driver.os_pid(long) not in warm
+    assert set(warm[1:]) <= set(filled(driver)), "it did not cost one either"
+
+
+def test_where_a_warm_process_finds_itself(driver: t.Driver, tmp_path: Path) -> None:
+    warm = filled(driver)
+    key = driver.create("facts", cwd=str(tmp_path), env={"RACK_TEST": "a b"})
+    plain = driver.create("facts")
+    assert {driver.os_pid(key), driver.os_pid(plain)} <= set(warm)
+    [facts], [other] = driver.heard(key), driver.heard(plain)
+    assert (facts["cwd"], facts["variable"]) == (str(tmp_path), "a b")
+    assert (other["cwd"], other["variable"]) == (os.getcwd(), None)
+    for found in (facts, other):
+        assert (found["session"], found["interrupt"], found["mask"], found["stdin"]) == (True, True, [], "")
+        assert sorted(found["signals"]) == [signal.SIGPIPE, signal.SIGXFSZ]
+
+
+def test_what_cannot_be_made_uses_no_warm_process(driver: t.Driver) -> None:
+    warm = filled(driver)
+    assert "No such file or directory" in driver.failed(driver.create("exit", 0, cwd="/nowhere"))
+    assert "null character" in driver.failed(driver.create("exit", 0, env={"A": "\0"}))
+    assert filled(driver) == warm
+
+
+def test_memory_limit_of_a_warm_process(driver: t.Driver) -> None:
+    warm = filled(driver)
+    key = driver.create("eat", 500 * t.MB, memory=200 * t.MB)
+    assert driver.os_pid(key) in warm
+    assert driver.heard(key) == ["no memory"]
+    assert driver.ended(key).code == 3
+
+
+def test_a_warm_process_has_no_descriptor_of_others(driver: t.Driver) -> None:
+    for ospid in filled(driver):
+        # 0 to 2, and the socket on which it waits.
+        assert len(os.listdir(f"/proc/{ospid}/fd")) == 4
+    waiting = driver.create("wait")
+    driver.heard(waiting)
+    assert driver.heard(driver.create("open_files")) == ["0", "1", "2", "3"]
+
+
+def test_warm_siblings_draw_different_numbers(driver: t.Driver) -> None:
+    filled(driver)
+    assert driver.heard(driver.create("draw")) != driver.heard(driver.create("draw"))
+
+
+def test_a_warm_process_that_dies_is_replaced_and_nobody_hears_of_it(driver: t.Driver) -> None:
+    warm = filled(driver)
+    os.kill(warm[0], signal.SIGKILL)
+    until = time.monotonic() + t.TIMEOUT
+    while t.is_alive(warm[0]):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    key = driver.create("exit", 5)
+    assert driver.ended(key).code == 5
+    assert all(event.key == key for event in driver.events)
+    assert warm[0] not in filled(driver)
+    assert not driver.provider.notes
+
+
+def test_an_order_whose_warm_process_has_just_died_is_not_lost(driver: t.Driver) -> None:
+    warm = filled(driver)
+    os.kill(server(driver), signal.SIGSTOP)  # so that it cannot see them die before the orders come
+    for ospid in warm:
+        os.kill(ospid, signal.SIGKILL)
+    until = time.monotonic() + t.TIMEOUT
+    while not all(state(ospid) == "Z" for ospid in warm):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    keys = [driver.create("exit", number) for number in range(SIZE)]
+    os.kill(server(driver), signal.SIGCONT)
+    assert [driver.ended(key).code for key in keys] == [0, 1, 2]
+    assert not {driver.os_pid(key) for key in keys} & set(warm)
+
+
+def test_processes_that_cannot_be_prepared_are_given_up_with_a_word() -> None:
+    driver = make(prepare=fail)
+    try:
+        driver.collect(lambda: bool(driver.provider.notes))
+        [note] = driver.provider.notes
+        assert "no more processes are made ahead of time" in note
+        assert "RuntimeError: not today" in note
+        assert driver.heard(driver.create("tell_about_warmth")) == [False, ""]
+        assert children(server(driver)) in ([], [driver.os_pid(Key(1, 0))])
+    finally:
+        driver.provider.close(5)
+
+
+def test_none_when_none_are_wanted() -> None:
+    driver = make(warm=0)
+    try:
+        assert driver.heard(driver.create("tell_about_warmth")) == [False, ""]
+        driver.ended(Key(1, 0))
+        assert not children(server(driver))
+    finally:
+        driver.provider.close(5)
+
+
+@pytest.mark.parametrize("size", [-1, 1001, True, "8", 1.5])
+def test_a_size_that_cannot_be(size: Any) -> None:
+    with pytest.raises(InvalidCall, match="'warm' is an integer"):
+        LocalProvider({"warm": size}, "", entry=act)
+
+
+def test_fork_server_killed_with_warm_processes(driver: t.Driver) -> None:
+    warm = filled(driver)
+    key = driver.create("wait")
+    driver.heard(key)
+    os.kill(server(driver), signal.SIGKILL)
+    assert "fork server died" in driver.ended(key).note
+    assert not any(map(t.is_alive, warm))
+
+
+def test_a_fork_server_that_does_not_answer_is_closed_with_its_warm_processes() -> None:
+    driver = make()
+    warm = filled(driver)
+    os.kill(server(driver), signal.SIGSTOP)
+    driver.provider.close(0.3)
+    assert not any(map(t.is_alive, warm))
+
+
+SUPERVISOR = """
+import json, signal, sys
+sys.path[:0] = {path!r}
+import test_local_warm as w
+driver = w.make()
+warm = w.filled(driver)
+driver.heard(driver.create("wait"))
+print(json.dumps([w.server(driver), *warm]), flush=True)
+signal.pause()
+"""
+
+
+def test_supervisor_killed_with_warm_processes() -> None:
+    code = SUPERVISOR.format(path=[os.path.dirname(__file__), *sys.path])
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        pids = json.loads(supervisor.stdout.readline())
+        lives = [os.pidfd_open(ospid) for ospid in pids]
+        supervisor.kill()
+        supervisor.wait()
+        try:
+            t.await_ends(lives, 2.0)
+        finally:
+            for life in lives:
+                os.close(life)
+    t.reap_if_ours(pids[0])
+    assert not any(map(t.is_alive, pids[1:]))
