@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal as _signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 from rackactor import units
 from rackactor.codec import decode, encode
 from rackactor.errors import ForkFailed, InvalidCall, NoChild, NoGroup, RackTimeout
-from rackactor.kernel import CALL_TIMEOUT, Kernel, Pending
+from rackactor.kernel import CALL_TIMEOUT, EventHandler, Kernel, Pending
 from rackactor.peers import Delivery
 from rackactor.processes import Process
 from rackactor.signals import Signal, parse_signal
@@ -73,7 +74,8 @@ class Forked(list[Process]):
 class Session:
     """The calls of one process of a group. Thread-safe."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
+        """Begin; `on_signal` takes the signals in the place of this very process."""
         self.kernel = kernel
         self.gid = kernel.gid
         #: What is known of processes that this one has waited for.
@@ -88,7 +90,7 @@ class Session:
         self._lock = threading.RLock()
         self._free: list[tuple[Signal, int]] = []
         self._exit_hooks: list[Callable[[], Any]] = []
-        kernel.on("signal", self._on_signal)
+        kernel.on("signal", on_signal or self._on_signal)
         kernel.on("child", self._on_child)
 
     # -- who am I ----------------------------------------------------------------------------------------
@@ -426,9 +428,12 @@ class Session:
         self._exit_hooks.append(hook)
 
     def run_exit_hooks(self) -> None:
-        """Run what `on_exit` has registered."""
+        """Run what `on_exit` has registered; one that fails is shown, and changes nothing else."""
         while self._exit_hooks:
-            self._exit_hooks.pop()()
+            try:
+                self._exit_hooks.pop()()
+            except Exception:
+                traceback.print_exc()
 
 
 def raise_signal(sig: int) -> None:

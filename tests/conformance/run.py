@@ -1,6 +1,8 @@
 """Run Thespian's own tests on RackActor's system base, print the pass table, write docs/conformance.md.
 
-    python tests/conformance/run.py [words for pytest]
+    python tests/conformance/run.py [--jobs N] [words for pytest]
+
+Words for pytest (-k globalName) make it a partial run, which leaves the page alone.
 
 Each test that does not pass needs a reason in reasons.toml; one without makes the run fail, as does a process that
 is left behind. A test that fails without a reason is run once more by itself, since some of Thespian's measure time.
@@ -8,6 +10,7 @@ is left behind. A test that fails without a reason is run once more by itself, s
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import json
 import os
@@ -54,18 +57,21 @@ class Outcome:
         return self.id.replace("[rackprocBase]", "").replace("-rackprocBase]", "]")
 
 
-def main(words: list[str]) -> int:
+def main() -> int:
     """Run everything; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2, help="tests at a time: most of them sleep a lot (default: 2)")
+    options, words = parser.parse_known_args()
     place = Path(tempfile.mkdtemp(prefix="rkc-", dir="/tmp"))  # short: there will be sockets below it
     try:
-        return _main(words, place)
+        return _main(words, options.jobs, place)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _main(words: list[str], place: Path) -> int:
+def _main(words: list[str], jobs: int, place: Path) -> int:
     env = _environment(place)
-    outcomes = _run(words, place, env)
+    outcomes = _run([*words, "-n", str(jobs)] if jobs > 1 else words, place, env)
     if not outcomes:
         print("no test was run")
         return 1
@@ -192,4 +198,4 @@ def _page(results: list[Outcome], reasons: list[tuple[str, str]], table: list[st
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -11,8 +11,12 @@ import signal
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 from support import Script, describe, eventually, group_dirs, started_here, wait_gone
+
+import rackactor as rack
+from rackactor import places
 
 LOOPS = int(os.environ.get("RACK_KILL_LOOPS", "6"))
 SEED = int(os.environ.get("RACK_KILL_SEED", "1"))
@@ -69,16 +73,33 @@ def test_a_killed_script_leaves_nothing(transport: str, script: Callable[..., Sc
         assert eventually(lambda: not group_dirs(), 2.0), f"{told}: {group_dirs()}"
 
 
-@pytest.mark.slow
-def test_everything_is_killed_at_once(transport: str, script: Callable[..., Script]) -> None:
-    """The script, the supervisor and the fork server all die in the same moment."""
+GUARDIANS = """
+    import sys, time
+    import rackactor as rack
+    with rack.group(transport=sys.argv[1], lease=2.0, heartbeat=0.3) as group:
+        me = group.getpid()
+        group.fork(lambda: (rack.process(me).tell("up"), time.sleep(60)), n=3)
+        for child in group.fork(["sh", "-c", "echo up; exec sleep 60"], n=3):
+            child.stdout.readline()
+        for _ in range(3):
+            rack.receive()
+        print("complete", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_all_who_watch_are_killed_at_once(transport: str, script: Callable[..., Script]) -> None:
+    """Script, supervisor and fork server in the same moment: the kernel ends the rest, the next group sweeps."""
     before = started_here()
-    program = script(TWENTY, transport, "stay")
-    while program.line() != "complete":
-        pass
+    program = script(GUARDIANS, transport)
+    assert program.line() == "complete"
     mine = started_here() - before
-    victims = [os_pid for os_pid in mine if "supervisor" in describe(os_pid) or "forkserver" in describe(os_pid)]
-    assert len(victims) >= 2
-    for victim in [program.process.pid, *victims]:
-        os.kill(victim, signal.SIGKILL)
-    assert not wait_gone(mine, 15.0), "even then everything ends: at the lease's end at the latest"
+    [card] = places.cards()
+    watching = [child.pid for child in psutil.Process(card["os_pid"]).children()]
+    for os_pid in [program.process.pid, card["os_pid"], *watching]:
+        os.kill(os_pid, signal.SIGKILL)
+    program.process.wait()
+    assert not wait_gone(mine, 5.0)
+    assert len(group_dirs()) == 1
+    with rack.group() as group:
+        assert group_dirs() == {group.gid[:12]}

@@ -254,6 +254,18 @@ def test_the_parent_hears_of_its_children(group: rack.Group) -> None:
     group.signal("CHLD", None)
 
 
+def test_signals_to_a_command_that_boots(group: rack.Group) -> None:
+    """Held for the command; its agent is not the one that is stopped."""
+    child = group.fork(["sh", "-c", "echo up"])
+    child.kill("STOP")
+    child.kill("CONT")
+    assert child.wait(ENOUGH).ok
+    assert child.stdout.read() == b"up\n"
+    doomed = group.fork(["sleep", "60"])
+    doomed.kill("USR1")
+    assert doomed.wait(ENOUGH).signal == signal.SIGUSR1
+
+
 def test_stopping(group: rack.Group) -> None:
     function = group.fork(targets.nap)
     for sig in ("STOP", "TSTP"):

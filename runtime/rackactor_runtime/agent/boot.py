@@ -16,7 +16,7 @@ from rackactor.session import Session
 from rackactor.target import unpack_target
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent.actors import host_actor
-from rackactor_runtime.agent.commands import host_command
+from rackactor_runtime.agent.commands import Relay, host_command
 from rackactor_runtime.agent.rehearsal import rehearse
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
@@ -46,7 +46,9 @@ def main(birth: dict[str, Any]) -> int:
     """
     kernel = Kernel() if _ready is None else _ready
     kernel.join(birth)
-    session = Session(kernel)
+    # A command has its signals, and not its agent, from the first one on.
+    relay = Relay() if kernel.welcome["kind"] == "command" else None
+    session = Session(kernel, None if relay is None else relay.take)
     _session.enter(session)
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
     kernel.on("ended", lambda *_: os._exit(1))
@@ -54,16 +56,18 @@ def main(birth: dict[str, Any]) -> int:
     for name in ("gid", "pid", "ppid"):
         os.environ[f"RACK_{name.upper()}"] = str(welcome[name])
     pump = StdinPump(session) if welcome.get("stdin") else None
-    report = _run(session, welcome, kernel.welcome_blobs, pump)
+    report = _run(session, welcome, kernel.welcome_blobs, pump, relay)
     return _leave(session, report)
 
 
-def _run(session: Session, welcome: dict[str, Any], blobs: list[Any], pump: StdinPump | None) -> Report:
+def _run(
+    session: Session, welcome: dict[str, Any], blobs: list[Any], pump: StdinPump | None, relay: Relay | None
+) -> Report:
     try:
         kind = welcome["kind"]
-        if kind == "command":
+        if relay is not None:
             args, _ = pickle.loads(blobs[1])
-            return host_command(session, [*welcome["words"], *map(str, args)], pump)
+            return host_command(session, [*welcome["words"], *map(str, args)], pump, relay)
         if pump is not None:
             pump.become_stdin()
         try:

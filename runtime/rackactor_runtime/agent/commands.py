@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,13 +19,49 @@ from rackactor_runtime.agent.stdin import StdinPump
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
-def host_command(session: Session, words: Sequence[str], pump: StdinPump | None) -> Report:
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+class Relay:
+    """Give signals to a command and everything in its session, not to its agent; hold them until it runs."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._held: list[int] = []
+        self._lock = threading.RLock()
+
+    def take(self, fields: dict[str, Any], _: Sequence[Any] = ()) -> None:
+        """Take a signal for the command."""
+        sig = fields["signal"]
+        if not isinstance(sig, int):
+            return  # a free string: a program of the operating system has no handler for it
+        with self._lock:
+            if self._child is None:
+                self._held.append(sig)
+            elif self._child.returncode is None:
+                try:
+                    os.killpg(self._child.pid, sig)
+                except ProcessLookupError:
+                    pass  # it has just ended
+
+    def begin(self, child: subprocess.Popen[bytes]) -> None:
+        """Pass on to a command that runs now what was held for it."""
+        with self._lock:
+            self._child = child
+            held, self._held = self._held, []
+            for sig in held:
+                self.take({"signal": sig})
+
+
+def host_command(session: Session, words: Sequence[str], pump: StdinPump | None, relay: Relay) -> Report:
     """Run a command to its end.
 
     Args:
         session: this process's membership.
         words: the program and its arguments.
         pump: its standard input, or None for an empty one.
+        relay: takes the signals that come for it.
     """
     try:
         child = subprocess.Popen(
@@ -31,6 +69,7 @@ def host_command(session: Session, words: Sequence[str], pump: StdinPump | None)
             stdin=subprocess.DEVNULL if pump is None else pump.reader,
             start_new_session=True,
             restore_signals=True,
+            preexec_fn=_die_with_the_agent,
         )
     except (OSError, ValueError) as error:
         code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
@@ -41,7 +80,10 @@ def host_command(session: Session, words: Sequence[str], pump: StdinPump | None)
         return Report("load-failed", code, evidence=text)
     if pump is not None:
         os.close(pump.reader)
-    _pass_signals(session, child)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # One that the operating system sends to the agent is meant for the command.
+        signal.signal(number, lambda number, _: relay.take({"signal": number}))
+    relay.begin(child)
     # The main thread turns the crank itself: the command's end wakes it.
     returncode = _await(session, child)
     if returncode < 0:
@@ -49,23 +91,9 @@ def host_command(session: Session, words: Sequence[str], pump: StdinPump | None)
     return Report("exited", returncode)
 
 
-def _pass_signals(session: Session, child: subprocess.Popen[bytes]) -> None:
-    """Give signals to the command and everything in its session, not to the agent."""
-
-    def handle(fields: dict[str, Any], _: Sequence[Any]) -> None:
-        sig = fields["signal"]
-        if isinstance(sig, int) and child.returncode is None:
-            try:
-                os.killpg(child.pid, sig)
-            except ProcessLookupError:
-                pass  # it has just ended
-
-    def forward(number: int, _: Any) -> None:
-        handle({"signal": number}, ())
-
-    session.kernel.on("signal", handle)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)  # one that the operating system sends to the agent is meant for the command
+def _die_with_the_agent() -> None:
+    """Have the kernel end the command with its agent, even when all that watches over both is killed at once."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _await(session: Session, child: subprocess.Popen[bytes]) -> int:

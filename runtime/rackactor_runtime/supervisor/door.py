@@ -57,12 +57,13 @@ class Door:
             record = self._core.external("operator")
             speaker = Speaker(record.pid, record.incarnation, key)
         else:
-            if key is not None and (key in self._keys or key in self._revoked or key == self._operator_key):
-                raise AuthenticationError("this key is somebody's already: a member makes a key of its own")
-            pid = self._core.tokens.pop(token, None)
+            pid = self._core.tokens.get(token)
             member = None if pid is None else self._core.table.get(pid)
             if member is None:
                 raise AuthenticationError("this join token is unknown, or has been used before")
+            if key is not None and (key in self._keys or key in self._revoked or key == self._operator_key):
+                raise AuthenticationError("this key is somebody's already: a member makes a key of its own")
+            del self._core.tokens[token]  # it is used up by who comes in, not by who is refused
             speaker = Speaker(member.pid, member.incarnation, key)
             if key is not None:
                 self._keys[key] = speaker
