@@ -40,8 +40,6 @@ MAX_FRAME = 1 << 30
 MAX_MESSAGE = MAX_FRAME - (64 << 10)
 #: Bound of a header, bytes.
 MAX_HEADER = 4096
-#: Bound of the frames of one message.
-MAX_PARTS = 2048
 #: The supervisor's own pid, as init's.
 SUPERVISOR = 1
 

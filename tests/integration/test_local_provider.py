@@ -156,7 +156,8 @@ def do_eat(count: int) -> int:
 def do_eat_together(count: int, each: int) -> int:
     """Need more in all than any one process does, then be the biggest."""
     # The kernel takes the biggest, and a fork of a large test run may look bigger than what it has begun.
-    code = f"import sys; open('/proc/self/oom_score_adj', 'w').write('900'); b = b'x' * {each}; print(1, flush=True); sys.stdin.read()"
+    first = "open('/proc/self/oom_score_adj', 'w').write('900')"
+    code = f"import sys; {first}; b = b'x' * {each}; print(1, flush=True); sys.stdin.read()"
     eaters = [
         subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(count)

@@ -19,7 +19,7 @@ from rackactor_runtime.agent.stdin import StdinPump
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
-_libc = ctypes.CDLL(None)
+_libc = ctypes.PyDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 

@@ -14,7 +14,7 @@ import zmq
 
 from rackactor import link as _link
 from rackactor import wire
-from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
+from rackactor.errors import AuthenticationError, NoSuchProcess, NotAllowed, ProtocolError, RackError
 from rackactor.link import Keys
 from rackactor.wire import Header, Kind, parse_header, parse_map, parse_route
 from rackactor.zap import Authenticator
@@ -24,7 +24,7 @@ from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.door import Door, Speaker
-from rackactor_runtime.supervisor.logservice import LogService
+from rackactor_runtime.supervisor.logservice import FEED, LogService
 
 #: Seconds between looks at the clock.
 TICK = 0.1
@@ -206,15 +206,27 @@ class Shell:
         args, blobs = parse_map(bodies[0]), tuple(bodies[1:])
         if op == "logs":
             try:
+                self._may_read(args.get("pid"))
                 self._logs.call(speaker.pid, rid, args)
-            except InvalidCall as error:
-                self.carry_out(m.Reply(speaker.pid, rid, False, {"type": "InvalidCall", "message": str(error)}))
+            except RackError as error:
+                fields = {"type": type(error).__name__, "message": str(error)}
+                self.carry_out(m.Reply(speaker.pid, rid, False, fields))
         elif op == "unfollow":
             self._logs.unfollow(speaker.pid, args.get("pid"))
         elif op == "bye":
             self._bye.add(speaker.pid)
         else:
             self._hear(m.Called(speaker.pid, rid, op, args, blobs))
+
+    def _may_read(self, pid: Any) -> None:
+        """Refuse to have somebody wait for the output of a process that has none."""
+        if not isinstance(pid, int) or pid == FEED:
+            return
+        record = self.core.table.get(pid) or self.core.table.past(pid)
+        if record is None:
+            raise NoSuchProcess(f"this group never had a process {pid}, or has forgotten it")
+        if record.external:
+            raise NotAllowed(f"process {pid} prints on a terminal of its own: the group has no log of it")
 
     def _relay(self, speaker: Speaker, header: Header, route: tuple[int, int], frames: list[Any]) -> None:
         """Pass a message on to another member, its body untouched."""

@@ -7,9 +7,10 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rackactor.errors import InvalidCall, NoSuchProcess, NotAllowed, RackError
+from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, NotAllowed, RackError
 from rackactor.signals import parse_signal, signal_name
 from rackactor.status import State
+from rackactor_runtime.supervisor.decisions.actorsystem import ActorSystemCalls
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.exits import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
@@ -22,11 +23,11 @@ _KINDS = ("actor", "function", "command")
 _ORPHANS = ("kill", "adopt", "detach")
 
 
-class Calls:
+class Calls(ActorSystemCalls):
     """Carry out system calls on a core."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
+        super().__init__(core)
         self._starts: list[tuple[int, int, tuple[int, ...], int]] = []
         self._ops: dict[str, Callable[[Process, Called], None]] = {
             name.removeprefix("op_"): getattr(self, name) for name in dir(self) if name.startswith("op_")
@@ -49,10 +50,6 @@ class Calls:
 
     def _refuse(self, call: Called, name: str, message: str) -> None:
         self._core.effects.append(Reply(call.pid, call.rid, False, {"type": name, "message": message}))
-
-    def _reply(self, call: Called, fields: dict[str, Any] | None = None, blobs: Sequence[Any] = ()) -> None:
-        if call.rid:
-            self._core.effects.append(Reply(call.pid, call.rid, True, fields or {}, blobs))
 
     # -- fork ------------------------------------------------------------------------------------------
 
@@ -136,6 +133,8 @@ class Calls:
         """Wait for the end of a process, of one of several, or of any child (no pids)."""
         targets = tuple(_integer(pid, "pid", 1, 1 << 32) for pid in call.args.get("pids", ()))
         hang = bool(call.args.get("hang", True))
+        if targets == (caller.pid,):
+            raise NoChild(f"process {caller.pid} cannot wait for its own end")
         if caller.kind == "operator" and targets:
             past = self._core.table.past(targets[0])
             if past is not None and past.status is not None:
@@ -263,77 +262,6 @@ class Calls:
     def op_lookup(self, caller: Process, call: Called) -> None:
         """Find the process that has a global name."""
         self._reply(call, {"pid": self._core.names.get(call.args["name"], 0)})
-
-    # -- Thespian's actor system ------------------------------------------------------------------------
-
-    def op_leaving(self, caller: Process, call: Called) -> None:
-        """Say that the caller's actor has ended; what its process still has to do concerns nobody's program."""
-        self._core.leaving(caller)
-
-    def op_dead_letters(self, caller: Process, call: Called) -> None:
-        """Begin or stop to handle dead letters; as in Thespian, whoever began last has them all."""
-        if call.args.get("enable", True):
-            self._core.dead_letters = caller.pid
-        elif self._core.dead_letters == caller.pid:
-            self._core.dead_letters = None
-        self._reply(call)
-
-    def op_dead_letter(self, caller: Process, call: Called) -> None:
-        """Pass a message that nobody can receive to the handler of dead letters."""
-        fields = {"pid": call.args["pid"], "box": call.args.get("box", 0), "sender": caller.pid}
-        handler = self._core.dead_letters
-        if handler is not None and handler != fields["pid"]:
-            fields["payload"] = bytes(call.blobs[0])
-            self._core.effects.append(Notify(handler, "dead_letter", fields))
-        self._reply(call)
-
-    def op_capabilities(self, caller: Process, call: Called) -> None:
-        """Set or remove (None) capabilities; every actor hears of it. Tells what they all are."""
-        core, changes = self._core, dict(call.args.get("set") or {})
-        for name, value in changes.items():
-            if value is None:
-                core.capabilities.pop(name, None)
-            else:
-                core.capabilities[name] = bytes(value)
-        for record in core.table if changes else ():
-            if record.kind == "actor" and record.alive and record.started is not None:
-                core.effects.append(Notify(record.pid, "capabilities", {"set": changes}))
-        self._reply(call, {"capabilities": core.capabilities})
-
-    def op_shutdown(self, caller: Process, call: Called) -> None:
-        """End the group because an actor asks for it (Thespian's actorSystemShutdown)."""
-        self._reply(call)
-        self._core.end(f"process {caller.pid} asked for the shutdown of the actor system")
-
-    def op_source_authority(self, caller: Process, call: Called) -> None:
-        """Make the caller the one who says which sources may be used."""
-        self._core.sources.authority = caller.pid
-        self._reply(call)
-
-    def op_load_source(self, caller: Process, call: Called) -> None:
-        """Take a source for the source authority to judge; without one nothing is loaded."""
-        self._core.effects.extend(self._core.sources.load(str(call.args["hash"]), bytes(call.blobs[0])))
-        self._reply(call)
-
-    def op_validated_source(self, caller: Process, call: Called) -> None:
-        """Take the verdict of the source authority."""
-        name, info = str(call.args["hash"]), str(call.args.get("info"))
-        self._core.effects.extend(self._core.sources.judge(caller.pid, name, bytes(call.blobs[0]), info))
-        self._reply(call)
-
-    def op_unload_source(self, caller: Process, call: Called) -> None:
-        """Forget a source."""
-        self._core.effects.extend(self._core.sources.unload(str(call.args["hash"])))
-        self._reply(call)
-
-    def op_source(self, caller: Process, call: Called) -> None:
-        """Give a source, as soon as there is a verdict on it."""
-        self._core.effects.extend(self._core.sources.get(caller.pid, call.rid, str(call.args["hash"])))
-
-    def op_source_news(self, caller: Process, call: Called) -> None:
-        """Begin or stop to tell the caller of sources."""
-        self._reply(call)
-        self._core.effects.extend(self._core.sources.watch(caller.pid, enable=bool(call.args.get("enable", True))))
 
     def op_detach(self, caller: Process, call: Called) -> None:
         """Let the group outlive the program that made it: its processes belong to the supervisor then."""

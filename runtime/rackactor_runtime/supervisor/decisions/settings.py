@@ -69,7 +69,7 @@ class Settings:
         for name in ("lost_after", "lease"):
             if getattr(made, name) <= made.heartbeat:
                 raise InvalidCall(
-                    f"the setting {name!r} ({getattr(made, name):g} s) is longer than 'heartbeat' ({made.heartbeat:g} s):"
+                    f"the setting {name!r} ({getattr(made, name):g} s) is longer than 'heartbeat' ({made.heartbeat:g}):"
                     " a process that is well would be taken for dead"
                 )
         return made
