@@ -337,6 +337,7 @@ def _start(order: dict[str, Any]) -> tuple[subprocess.Popen[bytes], dict[str, An
             raise StartError(f"the supervisor did not start: {said or silence}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
+            _settle(process)  # it removes what it has made
             raise BY_NAME.get(answer["type"], StartError)(answer["error"])
         return process, answer
     except BaseException:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,6 @@ from typing import Any
 import zmq
 from zmq.backend import Socket as _Raw
 from zmq.backend import zmq_poll
-from zmq.utils.monitor import recv_monitor_message
 
 from rackactor.wire import MAX_FRAME
 
@@ -198,7 +198,8 @@ class Link:
 
     def _read_monitor(self) -> None:
         assert self._monitor is not None
-        event = recv_monitor_message(self._monitor)["event"]
+        # The event's number leads the first frame (zmq_socket_monitor); pyzmq's own reader would import asyncio and ssl.
+        event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = "the supervisor does not know this key, or has revoked it"
         elif event & _HANDSHAKE_FAILED:

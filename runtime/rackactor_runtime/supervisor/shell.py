@@ -340,7 +340,7 @@ class Shell:
         try:
             _link.send(self._router, [connection, wire.pack_route(pid), header.pack(), *bodies])
         except zmq.ZMQError:
-            pass  # see _forward
+            self._bye.add(pid)  # its connection has broken: nobody there needs our last words
 
     def _grant(self, key: base.Key, count: int) -> None:
         self._provider.grant_output(key, count)
