@@ -19,7 +19,7 @@ from rackactor.wire import Header, Kind, parse_header, parse_map
 from rackactor.zap import Authenticator
 
 if TYPE_CHECKING:
-    from rackactor.kernel import Kernel
+    from rackactor.exchange import Exchange
 
 
 _FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
@@ -42,8 +42,8 @@ class Guest(NamedTuple):
 class Direct:
     """The direct connections of one agent (used by the holder of the baton only)."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._listener: zmq.Socket[Any] | None = None
         self._endpoint = ""
         self._zap: Authenticator | None = None
@@ -54,7 +54,7 @@ class Direct:
 
     def ask_for(self, pid: int) -> None:
         """Ask the supervisor for an introduction; without one, nothing changes."""
-        self._kernel.request("introduce", {"pid": pid})
+        self._exchange.request("introduce", {"pid": pid})
 
     def event(self, name: str, fields: dict[str, Any]) -> None:
         """Do what the supervisor says: listen for a peer, or meet one."""
@@ -68,7 +68,7 @@ class Direct:
         for socket, host in list(self._hosts.items()):
             if host.pid == pid:
                 del self._hosts[socket]
-                self._kernel.link.drop(socket)
+                self._exchange.link.drop(socket)
 
     def send(self, path: Path, frames: Sequence[Any]) -> bool:
         """Send on a direct path; False when it is broken."""
@@ -115,14 +115,14 @@ class Direct:
             self._keys.add(fields["key"])
         self._expected[fields["ticket"]] = Guest(fields["pid"], fields["incarnation"])
         answer = {"pid": fields["pid"], "endpoint": self._endpoint, "ticket": fields["ticket"]}
-        self._kernel.request("listening", answer)
+        self._exchange.request("listening", answer)
 
     def _bind(self, bind: str) -> zmq.Socket[Any]:
-        context = self._kernel.link.context
-        keys = self._kernel.keys
+        context = self._exchange.link.context
+        keys = self._exchange.keys
         if keys is not None:
             self._zap = Authenticator(context, lambda key: key in self._keys)
-            self._kernel.link.watch(self._zap.socket)
+            self._exchange.link.watch(self._zap.socket)
         listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
         _link.tune(listener)
         listener.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -131,7 +131,7 @@ class Direct:
             listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
         listener.bind(bind)
         self._endpoint = _link.endpoint(listener)
-        self._kernel.link.watch(listener)
+        self._exchange.link.watch(listener)
         return listener
 
     def _from_guest(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
@@ -144,13 +144,13 @@ class Direct:
             self._guests[identity] = guest
             path = Path(self._listener, identity)  # type: ignore[arg-type]
             if self.send(path, self._frames(guest.pid, Kind.WELCOME)):
-                self._kernel.switch(guest.pid, path)
+                self._exchange.switch(guest.pid, path)
         elif guest == (header.pid, header.incarnation) and header.kind in _FOR_STREAMS:
-            self._kernel.arrived(header, bodies)
+            self._exchange.arrived(header, bodies)
 
     def _meet(self, fields: dict[str, Any]) -> None:
         try:
-            socket = self._kernel.link.connect(fields["endpoint"], fields.get("key"))
+            socket = self._exchange.link.connect(fields["endpoint"], fields.get("key"))
         except (zmq.ZMQError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
         self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
@@ -161,11 +161,11 @@ class Direct:
         if host is None or host != (header.pid, header.incarnation):
             return
         if header.kind is Kind.WELCOME:
-            self._kernel.switch(host.pid, Path(socket, None))
+            self._exchange.switch(host.pid, Path(socket, None))
         elif header.kind in _FOR_STREAMS:
-            self._kernel.arrived(header, bodies)
+            self._exchange.arrived(header, bodies)
 
     def _frames(self, pid: int, kind: Kind, body: dict[str, Any] | None = None) -> list[Any]:
-        kernel = self._kernel
-        header = Header(kind, kernel.epoch, kernel.pid, kernel.incarnation, 0)
+        exchange = self._exchange
+        header = Header(kind, exchange.epoch, exchange.pid, exchange.incarnation, 0)
         return [wire.pack_route(pid), header.pack(), *([] if body is None else [wire.pack_body(body)])]

@@ -198,7 +198,7 @@ class Link:
 
     def _read_monitor(self) -> None:
         assert self._monitor is not None
-        # The event's number leads the first frame (zmq_socket_monitor); pyzmq's own reader would import asyncio and ssl.
+        # The event's number leads the first frame (zmq_socket_monitor). pyzmq's own reader imports asyncio and ssl.
         event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = "the supervisor does not know this key, or has revoked it"

@@ -12,7 +12,8 @@ import msgpack
 from rackactor.address import RackAddress
 from rackactor.codec import decode, encode
 from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, ProcessDied, RackError, RackTimeout, RemoteTraceback
-from rackactor.kernel import CALL_TIMEOUT, Kernel, Pending
+from rackactor.exchange import Pending
+from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
 

@@ -14,7 +14,8 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 from rackactor import units
 from rackactor.codec import decode, encode
 from rackactor.errors import ForkFailed, InvalidCall, NoChild, NoGroup, RackTimeout
-from rackactor.kernel import CALL_TIMEOUT, EventHandler, Kernel, Pending
+from rackactor.exchange import EventHandler, Pending
+from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.peers import Delivery
 from rackactor.processes import Process
 from rackactor.signals import Signal, parse_signal

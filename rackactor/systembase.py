@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 from weakref import WeakSet
 
 from thespian.actors import (
@@ -204,16 +204,15 @@ class SystemBase:
     def _await_made(self, session: Session, pid: int, actor: Any, source_hash: str | None) -> None:
         """Wait until an actor answers; an actor that could not be made has ended instead, and we say why."""
         kernel = session.kernel
-        pending = kernel.ask(pid, encode(Thespian_StatusReq()))
-        if not kernel.wait(lambda: pending.done, CREATE_TIMEOUT):
-            kernel.forget_ask(pending)
-            raise ActorSystemRequestTimeout(f"process {pid} has not made its actor within {CREATE_TIMEOUT:g} s")
-        if pending.error is None:
-            self._primaries.add(pid)
-        elif isinstance(pending.error, NoSuchProcess):
+        try:
+            pending = kernel.ask(pid, encode(Thespian_StatusReq()))
+            if not kernel.wait(lambda: pending.done, CREATE_TIMEOUT):
+                kernel.forget_ask(pending)
+                raise ActorSystemRequestTimeout(f"process {pid} has not made its actor within {CREATE_TIMEOUT:g} s")
+            pending.get()
+        except NoSuchProcess:
             _raise_why(session, pid, actor, source_hash)
-        else:
-            raise pending.error
+        self._primaries.add(pid)
 
     def _reap(self, pid: int) -> None:
         """Reap an actor that has ended: Thespian programs do not wait for theirs."""
@@ -307,7 +306,7 @@ def _as_thespian() -> Iterator[None]:
         raise ActorSystemFailure(str(error)) from error
 
 
-def _raise_why(session: Session, pid: int, actor: Any, source_hash: str | None) -> None:
+def _raise_why(session: Session, pid: int, actor: Any, source_hash: str | None) -> NoReturn:
     status = session.wait_for(pid, END_TIMEOUT)
     failure = ActorSystemFailure(f"the actor {actor} did not start: {status}\n{status.evidence}")
     try:

@@ -17,7 +17,8 @@ from typing import Any
 import msgpack
 
 from rackactor.errors import RackError
-from rackactor.kernel import Kernel, Pending
+from rackactor.exchange import Pending
+from rackactor.kernel import Kernel
 from rackactor.lines import Lines
 
 #: The pid under which everything that actors and functions print is read.

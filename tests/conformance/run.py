@@ -84,7 +84,7 @@ def _main(words: list[str], jobs: int, place: Path) -> int:
             outcome.again = True
             outcomes[outcome.id] = outcome
     left = _left(env[MARK])
-    results = list(outcomes.values())
+    results = sorted(outcomes.values(), key=lambda outcome: outcome.id)
     table = _table(results)
     print("\n".join(table))
     missing = [o for o in results if o.outcome != "passed" and not _reason(o, reasons)]

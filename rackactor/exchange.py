@@ -1,0 +1,372 @@
+"""What goes on at the crank: everything that the holder of the baton does for an agent.
+
+Sends what application threads have put into the outbox, reads what has come, keeps the time. Nothing here is called
+by two threads at once (see `rackactor.baton`); what application threads may call is `rackactor.kernel`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+
+from rackactor import link as _link
+from rackactor import wire
+from rackactor.address import unpack_boxes
+from rackactor.baton import Baton
+from rackactor.direct import Direct
+from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
+from rackactor.peers import Delivery, Peers, Sending
+from rackactor.stream import Entry, EntryKind, parse_entries
+from rackactor.wire import Header, Kind, parse_header, parse_map
+
+#: Acknowledgements that are in no hurry leave after this, seconds: they only free the sender's memory.
+LAZY_ACK = 1.0
+#: Dead processes remembered at the most; the supervisor knows of older ones.
+DEAD = 10_000
+
+_log = logging.getLogger("rackactor")
+
+EventHandler = Callable[[dict[str, Any], Sequence[Any]], None]
+
+
+class Pending:
+    """An answer that is awaited."""
+
+    __slots__ = ("blobs", "callback", "done", "error", "pid", "value")
+
+    def __init__(self, pid: int = 0, callback: Callable[[Pending], None] | None = None) -> None:
+        self.done = False
+        self.value: Any = None
+        self.blobs: Sequence[Any] = ()
+        self.error: BaseException | None = None
+        self.pid = pid
+        self.callback = callback
+
+    def get(self) -> Any:
+        """Return the value or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Exchange:
+    """The I/O of an agent: a connection to the supervisor, streams to peers, timers, events."""
+
+    # Known when the agent has joined.
+    pid: int
+    incarnation: int
+    keys: _link.Keys | None
+    _beat: float
+    _lease: float
+    _last_turn: float
+    _last_sent: float
+    _last_heard: float
+    _last_tick: float
+
+    def __init__(self) -> None:
+        self._os_pid = os.getpid()
+        self._link = _link.Link()
+        self._seq = itertools.count(1)
+        self._rids = itertools.count(1)
+        self.epoch = 0
+        self.mailbox: deque[Any] = deque()
+        #: Further mailboxes by their number: see `open_box`.
+        self.boxes: dict[int, deque[Any]] = {}
+        self.handlers: dict[str, EventHandler] = {}
+        self._early: list[tuple[str, dict[str, Any], Sequence[Any]]] = []
+        self.ended = ""
+        self._calls: dict[int, Pending] = {}
+        self._asks: dict[int, Pending] = {}
+        self._peers = Peers()
+        self._dead: dict[int, str] = {}
+        self._outbox: deque[Callable[[], None]] = deque()
+        self._outbox_cost = 0
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._later: deque[Callable[[], None]] = deque()
+        self._ack_at: float | None = None
+        self._closing = False
+        self._direct = Direct(self)
+        self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
+
+    # -- one turn at the crank -----------------------------------------------------------------------
+
+    def _crank(self, timeout: float | None) -> None:
+        baton = self._baton
+        self._push()
+        wait = 0.0 if self._later else self._due(self._last_turn)
+        if timeout is not None and timeout < wait:
+            wait = timeout
+        baton.relax()
+        try:
+            ready = self._link.poll(wait)
+        finally:
+            baton.brace()
+        for socket in ready:
+            self._read(socket)
+        self._tick()
+        self._push()
+        self._run_later()
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Run `action` at the end of this turn, where it may make calls itself (holder of the baton only)."""
+        self._later.append(action)
+
+    def _run_later(self) -> None:
+        if not self._later:
+            return
+        self._baton.relax()
+        try:
+            while self._later:
+                self._later.popleft()()
+        finally:
+            self._baton.brace()
+
+    def _push(self) -> None:
+        """Carry out what application threads want, and send."""
+        outbox = self._outbox
+        while outbox:
+            outbox.popleft()()
+        self._outbox_cost = 0
+        self._last_turn = time.monotonic()
+        for sending in self._peers.send():
+            self.transmit(sending)
+
+    def _offer(self, pid: int, entry: Entry) -> None:
+        if pid in self._dead:
+            self._undelivered(pid, [entry])
+            return
+        self._peers.offer(pid, entry)
+        if self._peers.wants_direct(pid):
+            self._direct.ask_for(pid)
+
+    def _due(self, now: float) -> float:
+        """Return how long nothing has to be done, seconds."""
+        due = self._last_sent + self._beat
+        if self._timers and self._timers[0][0] < due:
+            due = self._timers[0][0]
+        if self._peers.owes:
+            if self._ack_at is None:
+                self._ack_at = now + LAZY_ACK
+            due = min(due, self._ack_at)
+        return max(0.0, due - now)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._ack_at is not None and now >= self._ack_at:
+            self._ack_at = None
+            for sending in self._peers.send(everything=True):
+                self.transmit(sending)
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
+        gap = now - self._last_tick
+        self._last_tick = now
+        if gap > 2 * self._beat:
+            self._last_heard += gap  # it was we who were away: judge nobody by that
+        if now - self._last_sent >= self._beat:
+            self._raw_send(Kind.BEAT, (), [])
+        if now - self._last_heard > self._lease and not self.ended:
+            self.end(f"the supervisor has been silent for {now - self._last_heard:.1f} s")
+
+    def end(self, reason: str) -> None:
+        """Take note that the group has ended for us."""
+        if self.ended:
+            return
+        self.ended = reason
+        self._fail_all(GroupEnded(reason))
+        handler = self.handlers.get("ended")
+        if handler is not None:
+            self.later(lambda: handler({"reason": reason}, ()))
+
+    def _crashed(self, error: Exception) -> None:
+        """End this membership rather than hang: the crank itself has failed, which must not happen."""
+        _log.error("the I/O of process %d failed", self.pid, exc_info=error)
+        self.end(f"an internal error: {type(error).__name__}: {error}")
+
+    def _fail_all(self, error: RackError) -> None:
+        for table in (self._calls, self._asks):
+            while table:
+                _, pending = table.popitem()
+                self._settle(pending, error=error)
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def _raw_send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = wire.SUPERVISOR) -> None:
+        header = Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra)
+        _link.send(self._link.supervisor, [wire.pack_route(pid), header.pack(), *bodies])
+        self._last_sent = time.monotonic()
+
+    def transmit(self, sending: Sending) -> None:
+        """Send a message of a stream on the path its peer has."""
+        if sending.path is None:
+            self._raw_send(sending.kind, sending.extra, sending.bodies, sending.pid)
+            return
+        header = Header(sending.kind, self.epoch, self.pid, self.incarnation, next(self._seq), sending.extra)
+        if not self._direct.send(sending.path, [wire.pack_route(sending.pid), header.pack(), *sending.bodies]):
+            self._peers.switch(sending.pid, None, again=True)
+
+    # -- receiving ----------------------------------------------------------------------------------
+
+    def _read(self, socket: zmq.Socket[Any]) -> None:
+        if socket is not self._link.supervisor:
+            self._direct.read(socket)
+            return
+        for _ in range(256):
+            frames = _link.receive(socket)
+            if frames is None:
+                return
+            self._last_heard = time.monotonic()
+            try:
+                self._dispatch(parse_header(frames[1]), frames[2:])
+            except (ProtocolError, IndexError):
+                continue  # not from our supervisor's hand; what it says has no consequence
+
+    def _dispatch(self, header: Header, bodies: list[Any]) -> None:
+        kind = header.kind
+        if header.epoch < self.epoch:
+            return  # a supervisor of an earlier life
+        if kind is Kind.DATA or kind is Kind.ACK:
+            self.arrived(header, bodies)
+        elif header.pid != wire.SUPERVISOR:
+            return  # what follows is the supervisor's to say
+        elif kind is Kind.REPLY:
+            self._replied(header, bodies)
+        elif kind is Kind.EVENT:
+            self._event(header.extra[0], parse_map(bodies[0]), bodies[1:])
+        elif kind is Kind.REFUSED:
+            self.end(str(error_from(parse_map(bodies[0]))))
+
+    def arrived(self, header: Header, bodies: list[Any]) -> None:
+        """Take a message of a stream, whichever path it came on."""
+        if header.kind is Kind.ACK:
+            ack, limit = header.extra
+            self._peers.acknowledged(header.pid, ack, limit)
+            return
+        if header.kind is Kind.BEAT:
+            for sending in self._peers.tell_state(header.pid):
+                self.transmit(sending)
+            return
+        entries = parse_entries(header.extra[1], bodies)
+        for delivery in self._peers.arrived(header.pid, header.incarnation, header.extra, entries):
+            self._deliver(delivery)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        entry = delivery.entry
+        if entry.kind is EntryKind.TELL or entry.kind is EntryKind.ASK:
+            if entry.rid and entry.kind is EntryKind.TELL:
+                self._deliver_to_box(delivery)
+            else:
+                self.mailbox.append(delivery)
+            return
+        if entry.kind is EntryKind.STDIN:
+            self._event("stdin", {"pid": delivery.pid, "cost": entry.cost}, [entry.payload])
+            return
+        self._peers.consumed(delivery.pid, entry.cost)
+        pending = self._asks.pop(entry.rid, None)
+        if pending is None:
+            return
+        if entry.kind is EntryKind.FAILED:
+            text = bytes(entry.payload).decode("utf-8", "replace")
+            self._settle(pending, error=HandlerFailed(f"the handler of process {delivery.pid} failed twice:\n{text}"))
+        else:
+            self._settle(pending, value=entry.payload)
+
+    def _deliver_to_box(self, delivery: Delivery) -> None:
+        number, _ = unpack_boxes(delivery.entry.rid)
+        box = self.boxes.get(number) if number else self.mailbox
+        if box is not None:
+            box.append(delivery)
+            return
+        self._peers.consumed(delivery.pid, delivery.entry.cost)
+        handler = self.handlers.get("undelivered")
+        if handler is not None:
+            handler({"pid": self.pid, "box": number}, [delivery.entry.payload])
+
+    def _replied(self, header: Header, bodies: list[Any]) -> None:
+        rid, ok = header.extra
+        pending = self._calls.pop(rid, None)
+        if pending is None:
+            return
+        fields = parse_map(bodies[0])
+        pending.blobs = bodies[1:]
+        if ok:
+            self._settle(pending, value=fields)
+        else:
+            self._settle(pending, error=error_from(fields))
+
+    def _settle(self, pending: Pending, value: Any = None, error: BaseException | None = None) -> None:
+        pending.value, pending.error = value, error
+        pending.done = True
+        callback = pending.callback
+        if callback is not None:
+            self.later(lambda: callback(pending))
+
+    def _event(self, name: str, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+        if name == "gone":
+            self._gone(fields["pid"], fields["why"])
+        elif name == "end":
+            self.end(fields.get("reason", "the group has ended"))
+        elif name in ("listen", "meet"):
+            self._direct.event(name, fields)
+        handler = self.handlers.get(name)
+        if handler is not None:
+            handler(fields, blobs)
+        elif name in ("signal", "stdin", "capabilities"):
+            self._early.append((name, fields, blobs))
+
+    def _gone(self, pid: int, why: str) -> None:
+        self._dead[pid] = why
+        if len(self._dead) > DEAD:
+            del self._dead[next(iter(self._dead))]
+        self._direct.forget(pid)
+        self._undelivered(pid, self._peers.gone(pid))
+        for rid, pending in list(self._asks.items()):
+            if pending.pid == pid:
+                self._asks.pop(rid, None)
+                self._settle(pending, error=NoSuchProcess(f"process {pid} ended before it replied: {why}"))
+
+    def _undelivered(self, pid: int, entries: list[Entry]) -> None:
+        """Give what a dead process never had to whoever handles dead letters."""
+        asked = [entry.rid for entry in entries if entry.kind is EntryKind.ASK]
+        for rid in asked:
+            pending = self._asks.pop(rid, None)
+            if pending is not None:
+                self._settle(pending, error=NoSuchProcess(f"process {pid} is gone: {self._dead.get(pid, '')}"))
+        handler = self.handlers.get("undelivered")
+        if handler is not None:
+            for entry in entries:
+                if entry.kind in (EntryKind.TELL, EntryKind.ASK):
+                    handler({"pid": pid}, [entry.payload])
+
+    # -- for rackactor.direct ------------------------------------------------------------------------
+
+    @property
+    def link(self) -> _link.Link:
+        """The sockets (holder of the baton only)."""
+        return self._link
+
+    def switch(self, pid: int, path: Any, *, again: bool = False) -> None:
+        """Send to a peer on another path from now on (holder of the baton only)."""
+        self._peers.switch(pid, path, again=again)
+
+    def request(self, op: str, args: dict[str, Any]) -> None:
+        """Make a system call from the crank, without wanting its result."""
+        self._raw_send(Kind.CALL, (0, op), [wire.pack_body(args)])
+
+    def _ask_how_far(self) -> None:
+        for sending in self._peers.send(everything=True):
+            self.transmit(sending)
+        for pid, path in self._peers.undrained():
+            self._direct.beat(pid, path)
+
+
+def error_from(fields: dict[str, Any]) -> RackError:
+    cls = BY_NAME.get(str(fields.get("type")), RackError)
+    return cls(str(fields.get("message", "")) or None)
