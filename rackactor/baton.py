@@ -25,7 +25,6 @@ from rackactor.errors import RackError
 
 #: How long the application may stay away from the crank before the background thread looks in, seconds.
 VISIT = 0.005
-_BACKGROUND = -1
 
 
 class _TimerSpec(ctypes.Structure):
@@ -209,7 +208,7 @@ class Baton:
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
                         return False
-                    if self._owner == _BACKGROUND:
+                    if self._owner == self._thread.ident:
                         self._wake()
                     self._cond.wait(left)
                 if self._closed:
@@ -253,7 +252,7 @@ class Baton:
             with self._cond:
                 if self._owner is not None or self._waiters or self._closed:
                     continue
-                self._owner = _BACKGROUND
+                self._owner = self._thread.ident
             stay = seen == self._activity
             seen = self._activity
             try:

@@ -124,6 +124,10 @@ class ActorNotMade(RackError):
         return ActorNotMade, (self.args[0], self.reason)
 
 
+class OutputLost(RackError, OSError):
+    """Some of what the process printed was dropped before anybody read it: `log_limit` is all that is kept."""
+
+
 class HandlerFailed(RackError):
     """The receiver's handler raised on this message twice; the remote traceback is in the text."""
 

@@ -32,6 +32,9 @@ LAZY_ACK = 1.0
 #: Dead processes remembered at the most; the supervisor knows of older ones.
 DEAD = 10_000
 
+#: Asks remembered as answered at the most.
+ANSWERED = 10_000
+
 _log = logging.getLogger("rackactor")
 
 EventHandler = Callable[[dict[str, Any], Sequence[Any]], None]
@@ -85,6 +88,7 @@ class Exchange:
         self.ended = ""
         self._calls: dict[int, Pending] = {}
         self._asks: dict[int, Pending] = {}
+        self._answered: dict[int, None] = {}
         self._peers = Peers()
         self._dead: dict[int, str] = {}
         self._outbox: deque[Callable[[], None]] = deque()
@@ -268,10 +272,17 @@ class Exchange:
         if entry.kind is EntryKind.STDIN:
             self._event("stdin", {"pid": delivery.pid, "cost": entry.cost}, [entry.payload])
             return
-        self._peers.consumed(delivery.pid, entry.cost)
         pending = self._asks.pop(entry.rid, None)
-        if pending is None:
+        if pending is None and entry.rid in self._answered:
+            # The reply has come; whatever else is sent to that address is a message like any other.
+            self.mailbox.append(delivery._replace(entry=entry._replace(kind=EntryKind.TELL, rid=0)))
             return
+        self._peers.consumed(delivery.pid, entry.cost)
+        if pending is None:
+            return  # it came after its ask had been given up
+        self._answered[entry.rid] = None
+        if len(self._answered) > ANSWERED:
+            del self._answered[next(iter(self._answered))]
         if entry.kind is EntryKind.FAILED:
             text = bytes(entry.payload).decode("utf-8", "replace")
             self._settle(pending, error=HandlerFailed(f"the handler of process {delivery.pid} failed twice:\n{text}"))

@@ -11,7 +11,16 @@ import msgpack
 
 from rackactor.address import RackAddress
 from rackactor.codec import decode, encode
-from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, ProcessDied, RackError, RackTimeout, RemoteTraceback
+from rackactor.errors import (
+    InvalidCall,
+    NoChild,
+    NoSuchProcess,
+    OutputLost,
+    ProcessDied,
+    RackError,
+    RackTimeout,
+    RemoteTraceback,
+)
 from rackactor.exchange import Pending
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.status import ExitStatus
@@ -241,7 +250,11 @@ class Process:
 
 
 class Output(io.RawIOBase):
-    """What a process prints, as a file. Reading it holds the writer back, as a pipe does."""
+    """What a process prints, as a file. From its opening on it holds the writer back, as a pipe does.
+
+    What the process had printed by then, beyond the group's `log_limit`, is gone: the first read says so by an
+    `OutputLost`, and the next one goes on with what there is.
+    """
 
     def __init__(self, kernel: Kernel, pid: int, stream: int) -> None:
         super().__init__()
@@ -251,29 +264,46 @@ class Output(io.RawIOBase):
         self._offset = 0
         self._buffer = bytearray()
         self._eof = False
-        self.missed = 0
+        self._lost = 0
+        self._ask()
 
     def readable(self) -> bool:
         """Tell that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read some bytes; 0 at the end."""
+        """Read some bytes; 0 at the end.
+
+        Raises:
+            OutputLost: some were dropped before the file was opened.
+        """
         while not self._buffer and not self._eof:
             self._fetch()
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            raise OutputLost(
+                f"the first {lost} bytes that process {self._pid} printed are gone: nobody read them in time, and the"
+                " group's log_limit= is all that is kept; what follows can be read"
+            )
         count = min(len(buffer), len(self._buffer))
         buffer[:count] = self._buffer[:count]
         del self._buffer[:count]
         return count
 
-    def _fetch(self) -> None:
+    def _ask(self) -> None:
         args = {"pid": self._pid, "reader": self._stream, "offset": self._offset, "follow": True}
-        fields, blobs = self._kernel.call("logs", args, timeout=None)
+        self._next, _ = self._kernel.begin_call("logs", args)
+
+    def _fetch(self) -> None:
+        self._kernel.wait(lambda: self._next.done, None)
+        fields = self._next.get()
         self._offset, self._eof = fields["next"], fields["eof"]
-        self.missed += fields["skipped"]
-        for _, stream, _, data in msgpack.unpackb(blobs[0]):
+        self._lost += fields["skipped"]
+        for _, stream, _, data in msgpack.unpackb(self._next.blobs[0]):
             if stream == self._stream:
                 self._buffer += data
+        if not self._eof:
+            self._ask()
 
     def close(self) -> None:
         """Stop reading; the writer is not held back any more."""

@@ -214,8 +214,13 @@ def test_what_killed_groups_have_left_is_swept() -> None:
     dead.wait()
     places.write_card(stale, {"os_pid": dead.pid, "os_started": 1, "gid": "0123456789ab"})
     (stale / "s").touch()
-    with rack.group():
-        assert not stale.exists()
+    unfinished, beginning = places.base() / "unfinished", places.base() / "beginning"
+    for path in (unfinished, beginning):
+        path.mkdir(mode=0o700)
+    os.utime(unfinished, (1, 1))
+    with rack.group() as group:
+        assert group_dirs() == {"beginning", group.gid[:12]}
+    beginning.rmdir()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 import uuid
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,29 +25,33 @@ from rackactor.link import Keys
 from rackactor_runtime.providers.base import Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
 
+#: Seconds after which a directory in which no group has begun is nobody's: several times what a start may take.
+CARDLESS = 120.0
+
 
 def main() -> int:
     """Run a supervisor until its group has ended."""
     order = json.loads(sys.stdin.readline())
     directory: Path | None = None
     try:
+        settings = Settings.parse(order["settings"])
         gid = str(uuid.uuid4())
         directory = _make_directory(gid)
-        _run(gid, directory, order)
+        _run(gid, directory, order, settings)
         return 0
     except (RackError, OSError) as error:
-        _answer({"error": str(error), "type": type(error).__name__})
-        return 1
+        told = {"error": str(error), "type": type(error).__name__}
     except Exception as error:
-        _answer({"error": f"the supervisor failed: {type(error).__name__}: {error}", "type": "StartError"})
-        raise  # its log, or its maker, has the traceback
+        told = {"error": f"the supervisor failed: {type(error).__name__}: {error}", "type": "StartError"}
+        traceback.print_exc()
     finally:
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)
+    _answer(told)  # last of all: whoever reads it may kill this process at once
+    return 1
 
 
-def _run(gid: str, directory: Path, order: dict[str, Any]) -> None:
-    settings = Settings.parse(order["settings"])
+def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     _redirect(directory)
@@ -114,11 +119,21 @@ def _sweep(base: Path) -> None:
     """Remove what supervisors and fork servers that were all killed at once have left."""
     for path in base.iterdir():
         try:
-            card = json.loads((path / places.CARD).read_text())
-        except (OSError, ValueError):
+            stale = not places.alive(json.loads((path / places.CARD).read_text()))
+        except FileNotFoundError:
+            stale = _age(path) > CARDLESS  # its supervisor was killed before it could write one
+        except (OSError, ValueError, KeyError):
             continue
-        if not places.alive(card) and places.start_time(card.get("keeper", 0)) == 0:
+        if stale:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _age(path: Path) -> float:
+    """Return how long ago something was last made or removed in a directory, seconds."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _redirect(directory: Path) -> None:

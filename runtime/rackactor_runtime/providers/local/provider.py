@@ -64,6 +64,8 @@ class LocalProvider:
         entry: Entry | None = None,
         prepare: Prepare | None = None,
     ) -> None:
+        _check_names(settings)
+        preload = _check_preload(settings.get("preload", ()))
         warm = _check_warm(settings.get("warm", WARM))
         self._decoder = protocol.Decoder()
         self._outbox = protocol.Outbox()
@@ -80,7 +82,7 @@ class LocalProvider:
         self._strangers = {(ospid, stat.started) for ospid, stat in _look_at_children()}
         plan = forkserver.Plan(
             state_dir=_check_state_dir(state_dir),
-            preload=tuple(settings.get("preload", ())),
+            preload=preload,
             # Imported before the fork, for both: our process needs most of what the agent does.
             program=forkserver.load_agent() if entry is None else (entry, prepare),
             warm=warm,
@@ -290,6 +292,18 @@ def _try_reap(ospid: int) -> bool:
         return os.waitpid(ospid, os.WNOHANG)[0] == ospid
     except ChildProcessError:
         return True  # by somebody else in this process
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    for name in settings:
+        if name not in ("preload", "warm"):
+            raise InvalidCall(f"the local provider has no setting {name!r}; it has: preload, warm")
+
+
+def _check_preload(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise InvalidCall(f"the setting 'preload' is a list of names of modules, not {value!r}")
+    return tuple(value)
 
 
 def _check_warm(value: object) -> int:
