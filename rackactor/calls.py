@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from rackactor import session as _session
+from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
 from rackactor.processes import Process
 from rackactor.session import Message
@@ -23,52 +23,52 @@ def fork(target: Any, *args: Any, **options: Any) -> Any:
 
 def wait(pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
     """Wait for the end of a process: see `Session.wait`."""
-    return _session.current().wait(pid, timeout)
+    return membership.current().wait(pid, timeout)
 
 
 def kill(pid: int | Sequence[int], sig: int | str = "TERM") -> None:
     """Send a signal: see `Session.kill`."""
-    _session.current().kill(pid, sig)
+    membership.current().kill(pid, sig)
 
 
 def signal(sig: int | str, handler: Any) -> Any:
     """Set what happens when this process gets a signal: see `Session.signal`."""
-    return _session.current().signal(sig, handler)
+    return membership.current().signal(sig, handler)
 
 
 def ps() -> list[dict[str, Any]]:
     """Return the process table of the group."""
-    return _session.current().ps()
+    return membership.current().ps()
 
 
 def getpid() -> int:
     """Return this process's pid in its group."""
-    return _session.current().getpid()
+    return membership.current().getpid()
 
 
 def getppid() -> int:
     """Return its parent's pid."""
-    return _session.current().getppid()
+    return membership.current().getppid()
 
 
 def getpgid(pid: int = 0) -> int:
     """Return the process group of a process (0: of this one)."""
-    return _session.current().getpgid(pid)
+    return membership.current().getpgid(pid)
 
 
 def getgid() -> str:
     """Return the UUID of the group that this program is in."""
-    return _session.current().gid
+    return membership.current().gid
 
 
 def process(pid: int) -> Process:
     """Return a handle on any process of the group."""
-    return _session.current().process(pid)
+    return membership.current().process(pid)
 
 
 def receive(timeout: float | None = 60.0) -> Message:
     """Take the next message from this process's mailbox: see `Session.receive`."""
-    return _session.current().receive(timeout)
+    return membership.current().receive(timeout)
 
 
 def exit(code: int = 0) -> NoReturn:
@@ -78,4 +78,4 @@ def exit(code: int = 0) -> NoReturn:
 
 def on_exit(hook: Callable[[], Any]) -> None:
     """Run a function when this process exits by itself."""
-    _session.current().on_exit(hook)
+    membership.current().on_exit(hook)

@@ -15,8 +15,7 @@ from typing import Any
 
 import msgpack
 
-from rackactor import places, units
-from rackactor import session as _session
+from rackactor import membership, places, units
 from rackactor.errors import BY_NAME, GroupEnded, InvalidCall, NoGroup, RackError, StartError
 from rackactor.kernel import Kernel
 from rackactor.lines import PATIENCE, Lines
@@ -50,7 +49,7 @@ class Group(Session):
         return f"<Group {self.name!r} {self.gid}>"
 
     def __enter__(self) -> Group:
-        _session.enter(self)
+        membership.enter(self)
         return self
 
     def __exit__(
@@ -83,7 +82,7 @@ class Group(Session):
         How each process ended can be asked of its handle afterwards.
         """
         if self.kernel.closed:
-            _session.leave(self)
+            membership.leave(self)
             return
         try:
             # Held until all that was printed has been shown: a pager may take its time.
@@ -104,7 +103,7 @@ class Group(Session):
             self._feed.stop()
         self.kernel.cast("bye")
         self.kernel.close()
-        _session.leave(self)
+        membership.leave(self)
         atexit.unregister(self.end)
         if self._supervisor is not None:
             _settle(self._supervisor)
@@ -278,15 +277,15 @@ def groups() -> list[dict[str, Any]]:
 def current_or_ephemeral() -> Session:
     """Return the group this program is in; make one that ends with the program if there is none."""
     try:
-        return _session.current()
+        return membership.current()
     except NoGroup:
-        if _session.inherited():
+        if membership.inherited():
             raise  # a child by os.fork that knows nothing of groups would make one unawares
     with _making:
-        session = _session.find()  # another thread may have been quicker
+        session = membership.find()  # another thread may have been quicker
         if session is None:
             session = group()
-            _session.enter(session)
+            membership.enter(session)
         return session
 
 

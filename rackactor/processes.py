@@ -264,6 +264,7 @@ class Output(io.RawIOBase):
         self._offset = 0
         self._buffer = bytearray()
         self._eof = False
+        self._received = 0
         self._lost = 0
         self._ask()
 
@@ -282,7 +283,7 @@ class Output(io.RawIOBase):
         if self._lost:
             lost, self._lost = self._lost, 0
             raise OutputLost(
-                f"the first {lost} bytes that process {self._pid} printed are gone: nobody read them in time, and the"
+                f"{lost} bytes that process {self._pid} printed here are gone: nobody read them in time, and the"
                 " group's log_limit= is all that is kept; what follows can be read"
             )
         count = min(len(buffer), len(self._buffer))
@@ -298,10 +299,13 @@ class Output(io.RawIOBase):
         self._kernel.wait(lambda: self._next.done, None)
         fields = self._next.get()
         self._offset, self._eof = fields["next"], fields["eof"]
-        self._lost += fields["skipped"]
+        if fields["skipped"]:  # of both streams together; what was dropped of this one:
+            self._lost = max(0, fields["dropped"][self._stream - 1] - self._received)
+            self._received += self._lost
         for _, stream, _, data in msgpack.unpackb(self._next.blobs[0]):
             if stream == self._stream:
                 self._buffer += data
+                self._received += len(data)
         if not self._eof:
             self._ask()
 
@@ -351,7 +355,7 @@ class _Stdin(io.RawIOBase):
 
 def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process:
     """Rebuild a handle that has come from another process."""
-    from rackactor.session import current
+    from rackactor.membership import current
 
     session = current()
     if session.gid != gid:

@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal as _signal
-import threading
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
-from typing import Any, Literal, TypedDict, Unpack, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Unpack, overload
 
-from rackactor import units
+from rackactor import arguments, units
+from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.codec import decode, encode
-from rackactor.errors import ForkFailed, InvalidCall, NoChild, NoGroup, RackTimeout
+from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
 from rackactor.exchange import EventHandler, Pending
+from rackactor.handlers import Handlers
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.peers import Delivery
 from rackactor.processes import Process
-from rackactor.signals import Signal, parse_signal
+from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
 from rackactor.target import Creation, Target, pack_arguments, pack_target
-
-#: Handlers of free-string signals and of SIGCHLD: (signal, pid of the sender or of the child).
-RackHandler = Callable[[Signal, int], Any]
-OnOrphan = Literal["kill", "adopt", "detach"]
-
-
-class ForkOptions(TypedDict, total=False):
-    """The options of `Session.fork`, where they are described."""
-
-    kwargs: dict[str, Any] | None
-    name: str | None
-    env: dict[str, str] | None
-    cwd: str | os.PathLike[str] | None
-    deadline: float | str | None
-    on_orphan: OnOrphan
-    memory: int | str | None
-    stdin: bool | None
-    min_ok: int | None
-    timeout: float | None
 
 
 class Message:
@@ -72,27 +51,18 @@ class Forked(list[Process]):
     outcomes: dict[int, str | ExitStatus]
 
 
-class Session:
+class Session(Handlers):
     """The calls of one process of a group. Thread-safe."""
 
     def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
         """Begin; `on_signal` takes the signals in the place of this very process."""
-        self.kernel = kernel
+        super().__init__(kernel, on_signal)
         self.gid = kernel.gid
         #: What is known of processes that this one has waited for.
         self.statuses: dict[int, ExitStatus] = {}
         self.results: dict[int, Any] = {}
         self._late: list[int] = []
-        self._handlers: dict[Signal, RackHandler | None] = {}
-        #: Where free strings without a handler go (an actor's `receiveSignal`); None: nowhere.
-        self._on_free_signal: Callable[[str, int], None] | None = None
-        #: Free strings that came before anybody cared, the last thousand of them.
-        self._unclaimed: deque[tuple[Signal, int]] = deque(maxlen=1000)
-        self._lock = threading.RLock()
-        self._free: list[tuple[Signal, int]] = []
         self._exit_hooks: list[Callable[[], Any]] = []
-        kernel.on("signal", on_signal or self._on_signal)
-        kernel.on("child", self._on_child)
 
     # -- who am I ----------------------------------------------------------------------------------------
 
@@ -178,13 +148,13 @@ class Session:
             ForkFailed: fewer than `min_ok` came up; nothing of this fork is left.
         """
         packed = pack_target(target)
-        items = _items(each)
-        count = _count(n, items)
+        items = arguments.items(each)
+        count = arguments.count(n, items)
         options = {
             "n": count,
-            "name": _text(name, "name"),
-            "env": _env(env),
-            "cwd": _path(cwd),
+            "name": arguments.text(name, "name"),
+            "env": arguments.env(env),
+            "cwd": arguments.path(cwd),
             "deadline": units.seconds(deadline, "deadline"),
             "on_orphan": on_orphan,
             "memory": units.size(memory, "memory"),
@@ -192,8 +162,8 @@ class Session:
         }
         if not isinstance(options["stdin"], bool):
             raise InvalidCall(f"stdin is True or False, not {stdin!r}: write to the process's own `stdin`")
-        keywords = _kwargs(kwargs)
-        _bounds(min_ok, timeout, count)
+        keywords = arguments.kwargs(kwargs)
+        arguments.bounds(min_ok, timeout, count)
         if count == 0:
             return Forked()
         calls = [(args, keywords)] if items is None else [((item, *args), keywords) for item in items]
@@ -264,7 +234,7 @@ class Session:
 
         Source: POSIX waitpid.
         """
-        pids = _targets(pid)
+        pids = arguments.targets(pid)
         if (known := self._take_late(pids)) is not None:
             return known
         pending, rid = self.kernel.begin_call("wait", {"pids": pids})
@@ -336,74 +306,6 @@ class Session:
         pids = [pid] if isinstance(pid, int) else list(pid)
         self.kernel.call("kill", {"pids": pids, "signal": parse_signal(sig)})
 
-    def signal(self, sig: int | str, handler: Any) -> Any:
-        """Set what happens when this process gets a signal.
-
-        Args:
-            sig: a POSIX signal: `signal.signal(sig, handler)`, a real one; SIGCHLD and free strings:
-                `handler(signal, pid)` runs in the main thread, with the child's or the sender's pid.
-            handler: a function, or None for the default.
-
-        A free string that came before its first handler has waited for it, so that a parent may send one to a
-        child that boots. Without a handler, or after None, it does nothing.
-
-        Returns: the handler so far.
-        """
-        number = parse_signal(sig)
-        if isinstance(number, int) and number != _signal.SIGCHLD:
-            return _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
-        # Python runs handlers of real signals in the main thread, and this one has no other use.
-        _signal.signal(_signal.SIGURG, lambda *_: self._run_free())
-        with self._lock:
-            before = self._handlers.get(number)
-            self._handlers[number] = handler
-            early = [known for known in self._unclaimed if known[0] == number]
-            for known in early:
-                self._unclaimed.remove(known)
-            self._free.extend(early)
-        if early:
-            self._run_free()
-        return before
-
-    def take_free_signals(self, handler: Callable[[str, int], None]) -> None:
-        """Have free strings that have no handler of their own go to this one, what came so far first."""
-        with self._lock:
-            for sig, sender in self._unclaimed:
-                handler(str(sig), sender)
-            self._unclaimed.clear()
-            self._on_free_signal = handler
-
-    def _on_signal(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
-        sig, sender = fields["signal"], fields["sender"]
-        if isinstance(sig, int):
-            self.kernel.later(lambda: raise_signal(sig))
-            return
-        with self._lock:
-            if self._handlers.get(sig) is not None:
-                self._free.append((sig, sender))
-                self.kernel.later(lambda: raise_signal(_signal.SIGURG))
-            elif self._on_free_signal is not None:
-                self._on_free_signal(sig, sender)
-            elif sig not in self._handlers:
-                self._unclaimed.append((sig, sender))
-
-    #: Who else hears of a child's end (an actor's mailbox).
-    on_child: Callable[[int], None] | None = None
-
-    def _on_child(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
-        if self.on_child is not None:
-            self.on_child(fields["pid"])
-        if self._handlers.get(_signal.SIGCHLD) is not None:
-            self._free.append((int(_signal.SIGCHLD), fields["pid"]))
-            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
-
-    def _run_free(self) -> None:
-        while self._free:
-            sig, sender = self._free.pop(0)
-            handler = self._handlers.get(sig)
-            if handler is not None:
-                handler(sig, sender)
-
     # -- messages ----------------------------------------------------------------------------------------
 
     def receive(self, timeout: float | None = CALL_TIMEOUT) -> Message:
@@ -435,124 +337,3 @@ class Session:
                 self._exit_hooks.pop()()
             except Exception:
                 traceback.print_exc()
-
-
-def raise_signal(sig: int) -> None:
-    """Raise a real signal in the main thread, so that it interrupts what that thread waits for."""
-    ident = threading.main_thread().ident
-    assert ident is not None
-    _signal.pthread_kill(ident, sig)
-
-
-def _targets(pid: int | Sequence[int]) -> list[int]:
-    """Return whose end is to be awaited; none: any child's."""
-    if pid == -1:
-        return []
-    try:
-        pids = [pid] if isinstance(pid, int) else list(pid)
-    except TypeError:
-        pids = []
-    if not pids or not all(isinstance(p, int) and p > 0 for p in pids):
-        raise InvalidCall(f"wait takes a pid, -1 (any child) or a list of pids, not {pid!r}")
-    return pids
-
-
-def _items(each: Iterable[Any] | None) -> list[Any] | None:
-    if each is None:
-        return None
-    try:
-        return list(each)
-    except TypeError as error:
-        raise InvalidCall(f"each= holds the first argument of each process: {error}") from None
-
-
-def _kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
-    if kwargs is not None and not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
-        raise InvalidCall(f"kwargs is a dict of the target's keyword arguments by name, not {kwargs!r}")
-    return kwargs or {}
-
-
-def _text(value: str | None, name: str) -> str | None:
-    if value is not None and (not isinstance(value, str) or "\0" in value):
-        raise InvalidCall(f"{name} is a text without NUL characters, not {value!r}")
-    return value
-
-
-def _path(cwd: str | os.PathLike[str] | None) -> str | None:
-    if cwd is not None and not isinstance(cwd, str) and not hasattr(cwd, "__fspath__"):
-        raise InvalidCall(f"cwd is the path of a directory, not {cwd!r}")
-    return _text(None if cwd is None else os.fspath(cwd), "cwd")
-
-
-def _bounds(min_ok: int | None, timeout: float | None, count: int) -> None:
-    if min_ok is not None and not (type(min_ok) is int and 1 <= min_ok <= count):
-        raise InvalidCall(f"min_ok is an integer from 1 to n ({count}), not {min_ok!r}")
-    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
-        raise InvalidCall(f"timeout is a number of seconds, not {timeout!r}")
-
-
-def _count(n: int | None, items: list[Any] | None) -> int:
-    if n is not None and items is not None:
-        raise InvalidCall("fork takes n= or each=, not both")
-    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0):
-        raise InvalidCall(f"n is how many processes to fork, a non-negative integer, not {n!r}")
-    return len(items) if items is not None else 1 if n is None else n
-
-
-def _env(env: dict[str, str] | None) -> dict[str, str]:
-    if env is not None and not isinstance(env, Mapping):
-        raise InvalidCall(f"env is a dict of texts, not {env!r}")
-    for name, value in (env or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str) or "=" in name or not name or "\0" in name + value:
-            raise InvalidCall(f"env holds texts, without = in a name and without NUL: {name!r}={value!r} does not do")
-    return dict(env or {})
-
-
-# -- which group a program is in -----------------------------------------------------------------------
-
-_chosen: ContextVar[Session | None] = ContextVar("rackactor_session", default=None)
-_open: list[Session] = []
-
-
-def enter(session: Session) -> None:
-    """Make a session the current one of this context."""
-    _open.append(session)
-    _chosen.set(session)
-
-
-def leave(session: Session) -> None:
-    """Take a session back; the one before it is the current one again."""
-    if session in _open:
-        _open.remove(session)
-    if _chosen.get() is session:
-        _chosen.set(next((s for s in reversed(_open) if not s.kernel.closed), None))
-
-
-def find() -> Session | None:
-    """Return the group that this program is in, or None."""
-    chosen = _chosen.get()
-    if chosen is not None and not chosen.kernel.closed:
-        return chosen
-    return next((s for s in reversed(_open) if not s.kernel.closed), None)
-
-
-def current() -> Session:
-    """Return the group that this program is in.
-
-    Raises:
-        NoGroup: it is in none.
-    """
-    session = find()
-    if session is not None:
-        return session
-    if inherited():
-        raise NoGroup("a child made by os.fork is no process of its parent's group: use rack.fork")
-    raise NoGroup()
-
-
-def inherited() -> bool:
-    """Tell whether this program is the child, by os.fork, of one that is in a group."""
-    return any(session.kernel.inherited for session in _open)
-
-
-__all__ = ["Forked", "Message", "NoChild", "Session", "current", "enter", "find", "inherited", "leave"]

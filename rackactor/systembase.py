@@ -30,8 +30,7 @@ from thespian.actors import (
 from thespian.system import isInternalActorSystemMessage
 
 from rackactor import capabilities as _capabilities
-from rackactor import letters, sources
-from rackactor import session as _session
+from rackactor import letters, membership, sources
 from rackactor.address import RackAddress
 from rackactor.codec import decode, encode
 from rackactor.errors import (
@@ -76,7 +75,7 @@ class SystemBase:
     """
 
     def __init__(self, *, capabilities: dict[str, Any] | None = None, logDefs: Any = None, **options: Any) -> None:
-        current = _session.find()
+        current = membership.find()
         self._joined = None if current in _own_groups else current
         self._capabilities = dict(capabilities or {})
         self._log_definitions = logDefs or None
@@ -187,7 +186,7 @@ class SystemBase:
         if session is None or session.kernel.closed:
             session = group(**self._options)
             _own_groups.add(session)
-            _session.enter(session)
+            membership.enter(session)
         facts = {**_capabilities.standard(), **self._capabilities}
         if self._log_definitions is not None:
             facts[_capabilities.LOGGING] = self._log_definitions

@@ -496,7 +496,7 @@ def test_a_command_that_does_not_read_holds_its_writer_back(group: rack.Group) -
 def test_what_nobody_read_in_time_is_no_silent_gap(group: rack.Group) -> None:
     child = group.fork(["sh", "-c", "yes | head -c 20000000; echo end"])
     assert child.wait(ENOUGH).ok
-    with pytest.raises(rack.OutputLost, match="the first 1[0-9]{7} bytes"):
+    with pytest.raises(rack.OutputLost, match=r"1[0-9]{7} bytes that process"):
         child.stdout.read()
     text = child.stdout.read()
     assert text.endswith(b"y\nend\n")

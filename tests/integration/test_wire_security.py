@@ -48,7 +48,7 @@ def tell_keys() -> None:
         if isinstance(message.value, int):
             message.reply(message.value)
             continue
-        kernel = rack.session.current().kernel
+        kernel = rack.membership.current().kernel
         keys = kernel.keys
         message.reply([keys and [keys.public, keys.secret], kernel._direct._endpoint])
 

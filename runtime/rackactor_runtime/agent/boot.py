@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from rackactor import session as _session
+from rackactor import membership
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
@@ -49,7 +49,7 @@ def main(birth: dict[str, Any]) -> int:
     # A command has its signals, and not its agent, from the first one on.
     relay = Relay() if kernel.welcome["kind"] == "command" else None
     session = Session(kernel, None if relay is None else relay.take)
-    _session.enter(session)
+    membership.enter(session)
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
     kernel.on("ended", lambda *_: os._exit(1))
     welcome = kernel.welcome

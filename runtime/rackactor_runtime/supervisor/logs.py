@@ -34,6 +34,9 @@ class Spool:
         self._starts: deque[int] = deque()  # of the files, oldest first
         self._writer: BinaryIO | None = None  # the newest file
         self.end = 0
+        self._sizes: deque[list[int]] = deque()  # of each file: bytes of standard output, of standard error
+        #: Bytes of standard output and of standard error that are not kept any more.
+        self.dropped = [0, 0]
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
 
@@ -45,6 +48,7 @@ class Spool:
             self._writer = self._name(self._starts[-1]).open("ab")
         self._writer.write(_RECORD.pack(pid, stream, when, len(data)))
         self._writer.write(data)
+        self._sizes[-1][stream - 1] += len(data)
         self.end += _RECORD.size + len(data)
         self._remember(data)
 
@@ -100,7 +104,9 @@ class Spool:
         self.rest()
         while len(self._starts) >= 2 and (keep is None or self._starts[1] <= keep):
             self._name(self._starts.popleft()).unlink(missing_ok=True)
+            self.dropped = [gone + size for gone, size in zip(self.dropped, self._sizes.popleft(), strict=True)]
         self._starts.append(self.end)
+        self._sizes.append([0, 0])
 
     def _name(self, start: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{start}")

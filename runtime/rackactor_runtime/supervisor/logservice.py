@@ -148,7 +148,10 @@ class LogService:
     def _answer(self, log: Log, caller: int, rid: int, offset: int) -> None:
         records, after, skipped = log.spool.read(offset)
         eof = log.ended and after >= log.spool.end
-        self._reply(caller, rid, {"next": after, "skipped": skipped, "eof": eof}, [msgpack.packb(records)])
+        fields: dict[str, Any] = {"next": after, "skipped": skipped, "eof": eof}
+        if skipped:
+            fields["dropped"] = log.spool.dropped
+        self._reply(caller, rid, fields, [msgpack.packb(records)])
 
     def _release(self) -> None:
         """Give back the credit that was withheld for followers who have caught up."""

@@ -1,0 +1,90 @@
+"""What callers hand in, checked before anything is spent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from rackactor.errors import InvalidCall
+
+OnOrphan = Literal["kill", "adopt", "detach"]
+
+
+class ForkOptions(TypedDict, total=False):
+    """The options of `Session.fork`, where they are described."""
+
+    kwargs: dict[str, Any] | None
+    name: str | None
+    env: dict[str, str] | None
+    cwd: str | os.PathLike[str] | None
+    deadline: float | str | None
+    on_orphan: OnOrphan
+    memory: int | str | None
+    stdin: bool | None
+    min_ok: int | None
+    timeout: float | None
+
+
+def targets(pid: int | Sequence[int]) -> list[int]:
+    """Return whose end is to be awaited; none: any child's."""
+    if pid == -1:
+        return []
+    try:
+        pids = [pid] if isinstance(pid, int) else list(pid)
+    except TypeError:
+        pids = []
+    if not pids or not all(isinstance(p, int) and p > 0 for p in pids):
+        raise InvalidCall(f"wait takes a pid, -1 (any child) or a list of pids, not {pid!r}")
+    return pids
+
+
+def items(each: Iterable[Any] | None) -> list[Any] | None:
+    if each is None:
+        return None
+    try:
+        return list(each)
+    except TypeError as error:
+        raise InvalidCall(f"each= holds the first argument of each process: {error}") from None
+
+
+def kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    if kwargs is not None and not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
+        raise InvalidCall(f"kwargs is a dict of the target's keyword arguments by name, not {kwargs!r}")
+    return kwargs or {}
+
+
+def text(value: str | None, name: str) -> str | None:
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise InvalidCall(f"{name} is a text without NUL characters, not {value!r}")
+    return value
+
+
+def path(cwd: str | os.PathLike[str] | None) -> str | None:
+    if cwd is not None and not isinstance(cwd, str) and not hasattr(cwd, "__fspath__"):
+        raise InvalidCall(f"cwd is the path of a directory, not {cwd!r}")
+    return text(None if cwd is None else os.fspath(cwd), "cwd")
+
+
+def bounds(min_ok: int | None, timeout: float | None, count: int) -> None:
+    if min_ok is not None and not (type(min_ok) is int and 1 <= min_ok <= count):
+        raise InvalidCall(f"min_ok is an integer from 1 to n ({count}), not {min_ok!r}")
+    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
+        raise InvalidCall(f"timeout is a number of seconds, not {timeout!r}")
+
+
+def count(n: int | None, items: list[Any] | None) -> int:
+    if n is not None and items is not None:
+        raise InvalidCall("fork takes n= or each=, not both")
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0):
+        raise InvalidCall(f"n is how many processes to fork, a non-negative integer, not {n!r}")
+    return len(items) if items is not None else 1 if n is None else n
+
+
+def env(env: dict[str, str] | None) -> dict[str, str]:
+    if env is not None and not isinstance(env, Mapping):
+        raise InvalidCall(f"env is a dict of texts, not {env!r}")
+    for name, value in (env or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str) or "=" in name or not name or "\0" in name + value:
+            raise InvalidCall(f"env holds texts, without = in a name and without NUL: {name!r}={value!r} does not do")
+    return dict(env or {})

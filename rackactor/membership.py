@@ -1,0 +1,52 @@
+"""Which group a program is in."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from rackactor.errors import NoGroup
+from rackactor.session import Session
+
+_chosen: ContextVar[Session | None] = ContextVar("rackactor_session", default=None)
+_open: list[Session] = []
+
+
+def enter(session: Session) -> None:
+    """Make a session the current one of this context."""
+    _open.append(session)
+    _chosen.set(session)
+
+
+def leave(session: Session) -> None:
+    """Take a session back; the one before it is the current one again."""
+    if session in _open:
+        _open.remove(session)
+    if _chosen.get() is session:
+        _chosen.set(next((s for s in reversed(_open) if not s.kernel.closed), None))
+
+
+def find() -> Session | None:
+    """Return the group that this program is in, or None."""
+    chosen = _chosen.get()
+    if chosen is not None and not chosen.kernel.closed:
+        return chosen
+    return next((s for s in reversed(_open) if not s.kernel.closed), None)
+
+
+def current() -> Session:
+    """Return the group that this program is in.
+
+    Raises:
+        NoGroup: it is in none.
+    """
+    session = find()
+    if session is not None:
+        return session
+    if inherited():
+        raise NoGroup("a child made by os.fork is no process of its parent's group: use rack.fork")
+    raise NoGroup()
+
+
+def inherited() -> bool:
+    """Tell whether this program is the child, by os.fork, of one that is in a group."""
+    return any(session.kernel.inherited for session in _open)
