@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+import rackactor as rack
+
 #: Every process that a test starts carries this in its environment, wherever it is in the tree.
 MARK = "RACK_TEST_SESSION", f"{os.getpid()}-{os.urandom(6).hex()}"
 #: Seconds that what a test has ended may take to be gone.
@@ -60,6 +62,12 @@ def eventually(condition: Callable[[], object], timeout: float = PATIENCE) -> bo
             return False
         time.sleep(0.01)
     return True
+
+
+def os_pid_of(child: rack.Process) -> int:
+    """Return the OS pid of a process, once it runs and the provider has told of it."""
+    assert eventually(lambda: child.info()["started"] and child.info()["instance"])
+    return int(child.info()["instance"])
 
 
 def group_dirs() -> set[str]:

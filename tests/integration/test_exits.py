@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import targets
-from support import eventually
+from support import eventually, os_pid_of
 
 import rackactor as rack
 
@@ -37,12 +37,8 @@ class Death(NamedTuple):
     action: Callable[[rack.Process], None] | None = None
 
 
-def os_pid(child: rack.Process) -> int:
-    return int(child.info()["instance"])
-
-
 def kill_outside(sig: int) -> Callable[[rack.Process], None]:
-    return lambda child: os.kill(os_pid(child), sig)
+    return lambda child: os.kill(os_pid_of(child), sig)
 
 
 # Functions are defined where a process can import them without this file's own imports, or travel by value.
@@ -297,7 +293,7 @@ def test_a_supervisor_that_was_away_judges_nobody_by_that(transport: str) -> Non
 def test_sigkill_of_the_agent_of_a_command_takes_the_command_with_it(group: rack.Group) -> None:
     child = group.fork(["sh", "-c", "echo $$; sleep 60"])
     command = int(child.stdout.readline())
-    os.kill(os_pid(child), signal.SIGKILL)
+    os.kill(os_pid_of(child), signal.SIGKILL)
     assert child.wait(ENOUGH).cause is C.DELETED_OUTSIDE
     assert not os.path.exists(f"/proc/{command}")
 

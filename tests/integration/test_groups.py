@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support import Script, eventually, group_dirs, started_here, wait_gone
+from support import Script, eventually, group_dirs, os_pid_of, started_here, wait_gone
 from targets import nap
 
 import rackactor as rack
@@ -288,7 +288,7 @@ def test_kill_of_the_supervisor(transport: str) -> None:
 def test_kill_of_the_fork_server(transport: str) -> None:
     with rack.group(transport=transport) as group:
         children = group.fork(nap, n=3)
-        pids = {int(child.info()["instance"]) for child in children if eventually(lambda: child.info()["started"])}  # noqa: B023
+        pids = {os_pid_of(child) for child in children}
         fork_server_of(supervisor_of(group)).kill()
         for child in children:
             status = child.wait(timeout=10)
