@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import zmq
 
 from rackactor import link as _link
-from rackactor import wire
+from rackactor import shortcut, wire
 from rackactor.errors import ProtocolError
+from rackactor.shortcut import Line
 from rackactor.wire import Header, Kind, parse_header, parse_map
 from rackactor.zap import Authenticator
 
@@ -26,10 +27,11 @@ _FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
 
 
 class Path(NamedTuple):
-    """How a directly connected peer is reached: a socket, and on a listening one its identity there."""
+    """How a directly connected peer is reached: a socket, on a listening one its identity there, the short way."""
 
     socket: zmq.Socket[Any]
     identity: bytes | None
+    line: Line | None = None
 
 
 class Guest(NamedTuple):
@@ -51,6 +53,11 @@ class Direct:
         self._expected: dict[bytes, Guest] = {}
         self._guests: dict[bytes, Guest] = {}
         self._hosts: dict[zmq.Socket[Any], Guest] = {}
+        self._paths: dict[int, Path] = {}
+        self._met: dict[zmq.Socket[Any], tuple[str, bytes]] = {}
+        self._door: Line | None = None
+        self._lines: dict[Line, Guest | None] = {}  # None: it has not shown its ticket yet
+        self._tickets: dict[bytes, Guest] = {}
 
     def ask_for(self, pid: int) -> None:
         """Ask the supervisor for an introduction; without one, nothing changes."""
@@ -65,6 +72,9 @@ class Direct:
 
     def forget(self, pid: int) -> None:
         """Close the connection to a peer that is gone."""
+        path = self._paths.pop(pid, None)
+        if path is not None and path.line is not None:
+            self._hang_up(path.line)
         for socket, host in list(self._hosts.items()):
             if host.pid == pid:
                 del self._hosts[socket]
@@ -72,6 +82,11 @@ class Direct:
 
     def send(self, path: Path, frames: Sequence[Any]) -> bool:
         """Send on a direct path; False when it is broken."""
+        try:
+            if path.line is not None and shortcut.send(path.line, frames):
+                return True
+        except OSError:
+            return False
         try:
             _link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
         except zmq.ZMQError:
@@ -86,11 +101,16 @@ class Direct:
         """Close everything."""
         for socket in [*self._hosts, *([self._listener] if self._listener else [])]:
             socket.close(0)
+        for line in [*self._lines, *([self._door] if self._door else [])]:
+            line.close()
         if self._zap is not None:
             self._zap.socket.close(0)
 
-    def read(self, socket: zmq.Socket[Any]) -> None:
+    def read(self, socket: zmq.Socket[Any] | Line) -> None:
         """Take what waits on a direct socket."""
+        if isinstance(socket, Line):
+            self._read_line(socket)
+            return
         if self._zap is not None and socket is self._zap.socket:
             self._zap.answer()
             return
@@ -113,7 +133,10 @@ class Direct:
             self._listener = self._bind(fields["bind"])
         if fields.get("key"):
             self._keys.add(fields["key"])
-        self._expected[fields["ticket"]] = Guest(fields["pid"], fields["incarnation"])
+        guest = Guest(fields["pid"], fields["incarnation"])
+        self._expected[fields["ticket"]] = guest
+        if self._door is not None:
+            self._tickets[fields["ticket"]] = guest
         answer = {"pid": fields["pid"], "endpoint": self._endpoint, "ticket": fields["ticket"]}
         self._exchange.request("listening", answer)
 
@@ -132,6 +155,10 @@ class Direct:
         listener.bind(bind)
         self._endpoint = _link.endpoint(listener)
         self._exchange.link.watch(listener)
+        place = shortcut.place(self._endpoint)
+        if place is not None:
+            self._door = shortcut.open_door(place)
+            self._exchange.link.watch(self._door)
         return listener
 
     def _from_guest(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
@@ -144,7 +171,7 @@ class Direct:
             self._guests[identity] = guest
             path = Path(self._listener, identity)  # type: ignore[arg-type]
             if self.send(path, self._frames(guest.pid, Kind.WELCOME)):
-                self._exchange.switch(guest.pid, path)
+                self._take_path(guest.pid, path)
         elif guest == (header.pid, header.incarnation) and header.kind in _FOR_STREAMS:
             self._exchange.arrived(header, bodies)
 
@@ -154,6 +181,7 @@ class Direct:
         except (zmq.ZMQError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
         self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
+        self._met[socket] = (fields["endpoint"], fields["ticket"])
         self.send(Path(socket, None), self._frames(fields["pid"], Kind.JOIN, {"ticket": fields["ticket"]}))
 
     def _from_host(self, socket: zmq.Socket[Any], header: Header, bodies: list[Any]) -> None:
@@ -161,9 +189,75 @@ class Direct:
         if host is None or host != (header.pid, header.incarnation):
             return
         if header.kind is Kind.WELCOME:
-            self._exchange.switch(host.pid, Path(socket, None))
+            self._take_path(host.pid, Path(socket, None))
+            self._dial(host, *self._met.pop(socket, ("", b"")))
         elif header.kind in _FOR_STREAMS:
             self._exchange.arrived(header, bodies)
+
+    def _take_path(self, pid: int, path: Path, *, again: bool = False) -> None:
+        self._paths[pid] = path
+        self._exchange.switch(pid, path, again=again)
+
+    # -- the short way ---------------------------------------------------------------------------------
+
+    def _dial(self, host: Guest, endpoint: str, ticket: bytes) -> None:
+        place = shortcut.place(endpoint)
+        line = shortcut.dial(place) if place is not None else None
+        if line is None:
+            return
+        self._lines[line] = host
+        self._exchange.link.watch(line)
+        try:
+            shortcut.send(line, self._frames(host.pid, Kind.JOIN, {"ticket": ticket}))
+        except OSError:
+            self._hang_up(line)
+
+    def _read_line(self, line: Line) -> None:
+        if line is self._door:
+            while (caller := shortcut.accept(line)) is not None:
+                self._lines[caller] = None
+                self._exchange.link.watch(caller)
+        elif line in self._lines and not shortcut.receive(line, lambda frames: self._from_line(line, frames)):
+            self._hang_up(line)
+
+    def _from_line(self, line: Line, frames: list[bytes]) -> None:
+        header, bodies = parse_header(frames[1]), list[Any](frames[2:])
+        peer = self._lines.get(line)
+        if peer is None:
+            self._admit(line, header, bodies)
+        elif peer != (header.pid, header.incarnation):
+            return
+        elif header.kind is Kind.WELCOME:
+            self._shorten(peer.pid, line)
+        elif header.kind in _FOR_STREAMS:
+            self._exchange.arrived(header, bodies)
+
+    def _admit(self, line: Line, header: Header, bodies: list[Any]) -> None:
+        ticket = parse_map(bodies[0]).get("ticket") if header.kind is Kind.JOIN else None
+        guest = self._tickets.pop(ticket, None) if type(ticket) is bytes else None
+        if guest is None or guest != (header.pid, header.incarnation):
+            self._hang_up(line)
+            return
+        self._lines[line] = guest
+        try:
+            if shortcut.send(line, self._frames(guest.pid, Kind.WELCOME)):
+                self._shorten(guest.pid, line)
+        except OSError:
+            self._hang_up(line)  # it has left already
+
+    def _shorten(self, pid: int, line: Line) -> None:
+        path = self._paths.get(pid)
+        if path is not None:
+            self._take_path(pid, path._replace(line=line))
+
+    def _hang_up(self, line: Line) -> None:
+        """Close a short way; what was on it and has not arrived goes the longer one."""
+        peer = self._lines.pop(line, None)
+        self._exchange.link.unwatch(line)
+        line.close()
+        path = None if peer is None else self._paths.get(peer.pid)
+        if peer is not None and path is not None and path.line is line:
+            self._take_path(peer.pid, path._replace(line=None), again=True)
 
     def _frames(self, pid: int, kind: Kind, body: dict[str, Any] | None = None) -> list[Any]:
         exchange = self._exchange

@@ -19,6 +19,7 @@ import zmq
 from zmq.backend import Socket as _Raw
 from zmq.backend import zmq_poll
 
+from rackactor.shortcut import Line
 from rackactor.wire import MAX_FRAME
 
 Frames = list[Any]
@@ -124,6 +125,7 @@ class Link:
     def __init__(self) -> None:
         self.context = zmq.Context(io_threads=1)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lines: dict[int, Line] = {}
         self._polled: list[tuple[Any, int]] = [(self._wake, _POLLIN)]
         self.keys: Keys | None = None
         self.refused = ""
@@ -161,27 +163,41 @@ class Link:
             socket.curve_publickey, socket.curve_secretkey = self.keys.public, self.keys.secret
         socket.connect(endpoint)
 
-    def watch(self, socket: zmq.Socket[Any]) -> None:
+    def watch(self, socket: zmq.Socket[Any] | Line) -> None:
         """Include a socket in the poll."""
-        self._polled.append((socket, _POLLIN))
+        if isinstance(socket, Line):
+            self._lines[socket.fileno()] = socket  # the poll speaks of such by their descriptor
+            self._polled.append((socket.fileno(), _POLLIN))
+        else:
+            self._polled.append((socket, _POLLIN))
+
+    def unwatch(self, socket: zmq.Socket[Any] | Line) -> None:
+        """Leave a socket out of the poll."""
+        polled: Any = socket
+        if isinstance(socket, Line):
+            polled = socket.fileno()
+            self._lines.pop(polled, None)
+        self._polled = [pair for pair in self._polled if pair[0] != polled]
 
     def drop(self, socket: zmq.Socket[Any]) -> None:
         """Close a socket at once."""
-        self._polled = [pair for pair in self._polled if pair[0] is not socket]
+        self.unwatch(socket)
         socket.close(0)
 
-    def poll(self, timeout: float | None) -> list[zmq.Socket[Any]]:
+    def poll(self, timeout: float | None) -> list[Any]:
         """Wait for messages, for `timeout` seconds at the most (None: until something comes).
 
         Returns: the sockets that have something to read.
         """
-        sockets: list[zmq.Socket[Any]] = []
+        sockets: list[Any] = []
         # Rounded up: rounded down, the last millisecond before a timer would be spent spinning.
         for socket, _ in zmq_poll(self._polled, -1 if timeout is None else math.ceil(timeout * 1000)):
             if socket is self._wake:
                 self._clear_wake()
             elif socket is self._monitor:
                 self._read_monitor()
+            elif socket in self._lines:
+                sockets.append(self._lines[socket])
             else:
                 sockets.append(socket)
         return sockets

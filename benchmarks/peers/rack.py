@@ -59,11 +59,14 @@ class RackActor(Peer):
     """One group; between two processes the quoted round trip is `ask` by pid."""
 
     title = "RackActor"
+    note = "its fork server has imported the workers' module (`preload`), as multiprocessing's fork inherits it"
     distributions = ("rackactor", "thespian", "pyzmq", "msgpack", "lmdb")
 
     def start(self) -> None:
         self.stack = ExitStack()
-        self.group = self.stack.enter_context(rack.group("bench"))
+        # The workers' module is imported once for all, as multiprocessing's fork inherits the program's imports.
+        preload = {"preload": [__name__]}
+        self.group = self.stack.enter_context(rack.group("bench", provider_settings=preload))
         self.workers: list[rack.Process] = []
         self.sink: rack.Process | None = None
 

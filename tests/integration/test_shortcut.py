@@ -1,0 +1,82 @@
+"""The short way between two processes that talk a lot over ipc: chosen by size, lost without loss."""
+
+from __future__ import annotations
+
+import socket
+
+import rackactor as rack
+from rackactor import membership, places, shortcut
+
+
+class Keeper(rack.Actor):
+    """Keep what comes, in order; tell of the short ways that are open, and cut them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[int] = []
+
+    def receiveMsg_dict(self, message: dict, sender: rack.actor.RackAddress) -> None:
+        self.kept.append(message["n"])
+
+    def receiveMsg_str(self, message: str, sender: rack.actor.RackAddress) -> None:
+        direct = membership.current().kernel._direct
+        lines = [line for line, peer in direct._lines.items() if peer is not None]
+        if message == "cut":
+            for line in lines:
+                line.shutdown(socket.SHUT_RDWR)
+        self.send(sender, len(lines) if message != "kept" else self.kept)
+
+
+def _talk(pid: int, cut: bool) -> tuple[int, list[int]]:
+    keeper = rack.process(pid)
+    lines = 0
+    for n in range(3000):
+        # Small and large ones in turn, so that both ways are busy at once and may overtake each other.
+        keeper.tell({"n": n, "fill": bytes(40_000 if n % 50 == 0 else 10)})
+        if n % 500 == 499:
+            lines = max(lines, keeper.ask("lines", timeout=30))
+            if cut and n == 1499:
+                keeper.ask("cut", timeout=30)
+    return lines, keeper.ask("kept", timeout=30)
+
+
+def test_small_messages_take_it_and_order_holds() -> None:
+    with rack.group() as group:
+        lines, kept = group.fork(_talk, group.fork(Keeper).pid, False).result(60)
+    assert lines == 1
+    assert kept == list(range(3000))
+
+
+def test_what_it_loses_goes_the_longer_way() -> None:
+    with rack.group() as group:
+        lines, kept = group.fork(_talk, group.fork(Keeper).pid, True).result(60)
+    assert lines == 1
+    assert kept == list(range(3000))
+
+
+def test_not_over_tcp() -> None:
+    with rack.group(transport="tcp") as group:
+        lines, kept = group.fork(_talk, group.fork(Keeper).pid, False).result(60)
+    assert lines == 0
+    assert kept == list(range(3000))
+
+
+def test_a_stranger_is_shown_the_door() -> None:
+    with rack.group() as group:
+        keeper = group.fork(Keeper)
+        assert group.fork(_talk, keeper.pid, False).result(60)[0] == 1
+        door = shortcut.place(f"ipc://{places.group_dir(group.gid)}/p{keeper.pid}")
+        assert door is not None
+        for packet in (b"nonsense", b"\x93\xc4\x00\xc4\x00\xc4\x00", bytes(50_000)):
+            line = shortcut.dial(door)
+            assert line is not None
+            with line:
+                line.setblocking(True)
+                line.settimeout(5)
+                try:
+                    line.send(packet)
+                    line.shutdown(socket.SHUT_WR)
+                    assert line.recv(100) == b""
+                except ConnectionError:
+                    pass  # hung up on before we had done
+        assert len(keeper.ask("kept", timeout=30)) == 3000
