@@ -74,7 +74,6 @@ class Shell:
         self._poller = zmq.Poller()
         self._watch_all()
         self._held: dict[int, list[list[Any]]] = {}
-        self._epoch_header = (core.epoch, wire.SUPERVISOR, core.epoch)
         self._seq = 0
         self._logs = LogService(config.directory, core.settings.log_limit, self._grant, self._reply_logs)
         self._actor = Supervisor(core)
@@ -211,8 +210,6 @@ class Shell:
             except RackError as error:
                 fields = {"type": type(error).__name__, "message": str(error)}
                 self.carry_out(m.Reply(speaker.pid, rid, False, fields))
-        elif op == "unfollow":
-            self._logs.unfollow(speaker.pid, args.get("pid"))
         elif op == "bye":
             self._bye.add(speaker.pid)
         else:
@@ -267,7 +264,7 @@ class Shell:
         self._refusals[connection] = count + 1
         known = error if isinstance(error, (AuthenticationError, ProtocolError)) else ProtocolError(str(error))
         body = wire.pack_body({"type": type(known).__name__, "message": str(known)})
-        header = Header(Kind.REFUSED, *self._epoch_header[:2], 0, 0)
+        header = Header(Kind.REFUSED, self.core.epoch, wire.SUPERVISOR, 0, 0)
         try:
             _link.send(self._router, [connection, wire.pack_route(0), header.pack(), body])
         except zmq.ZMQError:
