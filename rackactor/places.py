@@ -61,6 +61,18 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
     draft.rename(path / CARD)
 
 
+def has_card(gid: str, endpoint: str) -> bool:
+    """Tell whether a group's card can be read from here, and leads to where this endpoint does."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    bases = [Path(runtime) / "rackactor"] if runtime else []
+    for path in (*bases, Path(tempfile.gettempdir()) / f"rackactor-{os.getuid()}"):
+        try:
+            return bool(json.loads((path / gid[:12] / CARD).read_text())["endpoint"] == endpoint)
+        except (OSError, ValueError, KeyError):
+            continue
+    return False
+
+
 def cards() -> Iterator[dict[str, Any]]:
     """Yield how to reach each group of this host whose supervisor lives, oldest first."""
     found = []

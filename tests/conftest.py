@@ -19,7 +19,7 @@ import rackactor as rack
 def pytest_configure() -> None:
     """Give the run a runtime directory of its own: other groups of this user are no business of the tests."""
     os.environ.update([MARK, ("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="rk-", dir="/tmp"))])
-    for name in ("RACK_GID", "RACK_PID", "RACK_PPID"):
+    for name in ("RACK_GID", "RACK_PID", "RACK_PPID", "RACK_SOCKET"):
         os.environ.pop(name, None)
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
 

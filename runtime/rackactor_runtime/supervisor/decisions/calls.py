@@ -13,6 +13,7 @@ from rackactor.status import State
 from rackactor_runtime.supervisor.decisions.actorsystem import ActorSystemCalls
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.exits import Ending
+from rackactor_runtime.supervisor.decisions.guests import GuestCalls
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.waits import Waiter
@@ -23,7 +24,7 @@ _KINDS = ("actor", "function", "command")
 _ORPHANS = ("kill", "adopt", "detach")
 
 
-class Calls(ActorSystemCalls):
+class Calls(GuestCalls, ActorSystemCalls):
     """Carry out system calls on a core."""
 
     def __init__(self, core: Core) -> None:
