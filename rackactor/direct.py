@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
+from rackactor import addresses, shortcut, wire
 from rackactor import link as _link
-from rackactor import shortcut, wire
 from rackactor.errors import ProtocolError
 from rackactor.shortcut import Line
 from rackactor.wire import Header, Kind, parse_header, parse_map
@@ -130,7 +130,10 @@ class Direct:
 
     def _listen(self, fields: dict[str, Any]) -> None:
         if self._listener is None:
-            self._listener = self._bind(fields["bind"])
+            try:
+                self._listener = self._bind(fields["bind"])
+            except (OSError, zmq.ZMQError):
+                return  # no way leads to the supervisor at this moment: there is nowhere to listen
         if fields.get("key"):
             self._keys.add(fields["key"])
         guest = Guest(fields["pid"], fields["incarnation"])
@@ -143,7 +146,9 @@ class Direct:
     def _bind(self, bind: str) -> zmq.Socket[Any]:
         context = self._exchange.link.context
         keys = self._exchange.keys
-        if keys is not None:
+        if not bind:  # where others reach us is where we come from
+            bind = addresses.listener(addresses.toward(self._exchange.link.endpoint))
+        if keys is not None and self._zap is None:
             self._zap = Authenticator(context, lambda key: key in self._keys)
             self._exchange.link.watch(self._zap.socket)
         listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
@@ -152,7 +157,13 @@ class Direct:
         if keys is not None:
             listener.curve_server = True
             listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
-        listener.bind(bind)
+        if addresses.is_ipv6(bind):
+            listener.setsockopt(zmq.IPV6, 1)
+        try:
+            listener.bind(bind)
+        except zmq.ZMQError:
+            listener.close(0)
+            raise
         self._endpoint = _link.endpoint(listener)
         self._exchange.link.watch(listener)
         place = shortcut.place(self._endpoint)

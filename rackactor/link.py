@@ -19,6 +19,7 @@ import zmq
 from zmq.backend import Socket as _Raw
 from zmq.backend import zmq_poll
 
+from rackactor.addresses import is_ipv6
 from rackactor.shortcut import Line
 from rackactor.wire import MAX_FRAME
 
@@ -128,13 +129,15 @@ class Link:
         self._lines: dict[int, Line] = {}
         self._polled: list[tuple[Any, int]] = [(self._wake, _POLLIN)]
         self.keys: Keys | None = None
+        #: The supervisor's.
+        self.endpoint = ""
         self.refused = ""
         self.supervisor = self._open()
         self._monitor: zmq.Socket[Any] | None = None
 
     def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
         """Connect to the supervisor."""
-        self.keys = keys
+        self.keys, self.endpoint = keys, endpoint
         self._connect(self.supervisor, endpoint, server_key)
         if server_key is not None:
             self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED)
@@ -161,6 +164,8 @@ class Link:
             assert self.keys is not None
             socket.curve_serverkey = server_key
             socket.curve_publickey, socket.curve_secretkey = self.keys.public, self.keys.secret
+        if is_ipv6(endpoint):
+            socket.setsockopt(zmq.IPV6, 1)
         socket.connect(endpoint)
 
     def watch(self, socket: zmq.Socket[Any] | Line) -> None:

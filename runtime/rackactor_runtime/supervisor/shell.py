@@ -12,8 +12,8 @@ from typing import Any
 
 import zmq
 
+from rackactor import addresses, wire
 from rackactor import link as _link
-from rackactor import wire
 from rackactor.errors import AuthenticationError, NoSuchProcess, NotAllowed, ProtocolError, RackError
 from rackactor.link import Keys
 from rackactor.wire import Header, Kind, parse_header, parse_map, parse_route
@@ -40,6 +40,8 @@ class Config:
 
     directory: Path
     transport: str
+    #: Where it is reached over tcp.
+    address: str
     operator_token: bytes
     operator_keys: Keys | None
     #: A pidfd of the program that made the group, or None.
@@ -128,7 +130,10 @@ class Shell:
         else:
             router.curve_server = True
             router.curve_publickey, router.curve_secretkey = self.keys.public, self.keys.secret
-            router.bind("tcp://127.0.0.1:*")
+            bind = addresses.listener(self._config.address)
+            if addresses.is_ipv6(bind):
+                router.setsockopt(zmq.IPV6, 1)
+            router.bind(bind)
         return router, _link.endpoint(router)
 
     def _watch_all(self) -> None:
@@ -324,9 +329,8 @@ class Shell:
         self._door.dismiss(pid)
 
     def _bind_for(self, pid: int) -> str:
-        if self.keys is None:
-            return f"ipc://{self._config.directory}/p{pid}"
-        return "tcp://127.0.0.1:*"
+        """Return where a process may listen for others; over tcp it knows itself where they reach it."""
+        return "" if self.keys is not None else f"ipc://{self._config.directory}/p{pid}"
 
     def _send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> None:
         connection = self._door.connection(pid)
