@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -64,6 +65,7 @@ class ShmSet(_Keyed):
         parser.add_argument("value", metavar="VALUE", nargs="?")
         parser.add_argument("--json", action="store_true", help="VALUE is JSON: a number, a list, ...")
         parser.add_argument("--stdin", action="store_true", help="the value is the standard input, as bytes")
+        parser.add_argument("--lease", action="store_true", help="the key goes when the process that this runs in ends")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -76,7 +78,13 @@ class ShmSet(_Keyed):
         else:
             value = read_input() if options.stdin else from_word(options.value, as_json=options.json)
         with visit(options.group) as group:
-            group.shm[options.key] = value
+            group.shm.put(options.key, value, lease=_own_pid(group) if options.lease else False)
+
+
+def _own_pid(group: Group) -> int:
+    if os.environ.get("RACK_GID") != group.gid or not os.environ.get("RACK_PID", "").isdecimal():
+        raise InvalidCall("--lease: this command runs in no process of the group, with which the key could go")
+    return int(os.environ["RACK_PID"])
 
 
 class ShmIncr(_Keyed):
@@ -125,15 +133,18 @@ class ShmCas(_Keyed):
 
 def _cas(group: Group, options: argparse.Namespace) -> tuple[Any, bool]:
     """Return the value that was found, and whether it was replaced."""
-    found = group.shm.get(options.key, _MISSING)
-    if options.absent:
-        return found, found is _MISSING and group.shm.cas(
-            options.key, None, from_word(options.new, as_json=options.json)
-        )
-    if found is _MISSING or not _same(found, options.old, as_json=options.json):
+    entry = group.shm.entry(options.key)
+    found = _MISSING if entry is None else entry.value
+    if options.absent or entry is None:
+        new = from_word(options.new, as_json=options.json)
+        return found, options.absent and entry is None and bool(group.shm.cas(options.key, new=new, revision=0))
+    if not _same(found, options.old, as_json=options.json):
         return found, False
     number = type(found) is int and options.new.lstrip("-").isdecimal()
-    return found, group.shm.cas(options.key, found, from_word(options.new, as_json=options.json or number))
+    new = from_word(options.new, as_json=options.json or number)
+    if group.shm.cas(options.key, new=new, revision=entry.revision):
+        return found, True
+    return _cas(group, options)  # it has been put since, perhaps as it was
 
 
 def _same(value: Any, word: str, *, as_json: bool) -> bool:
@@ -183,7 +194,10 @@ def _as_json(change: Any) -> str:
 
 
 class ShmLs(InGroup, Lister):
-    """List the keys that begin with PREFIX, and their values; a table shows the beginnings of long ones."""
+    """List the keys that begin with PREFIX: value, revision at which it was put, process that it goes with.
+
+    A table shows the beginnings of long values.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -194,9 +208,13 @@ class ShmLs(InGroup, Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         """Return the columns and the rows."""
         with visit(parsed_args.group) as group:
-            found = {key: group.shm.get(key, _MISSING) for key in sorted(group.shm.keys(parsed_args.prefix))}
-        rows = [(key, _cell(value, parsed_args.formatter)) for key, value in found.items() if value is not _MISSING]
-        return ("Key", "Value"), rows
+            found = {key: group.shm.entry(key) for key in group.shm.keys(parsed_args.prefix)}
+        rows = [
+            (key, _cell(entry.value, parsed_args.formatter), entry.revision, entry.lease or "")
+            for key, entry in found.items()
+            if entry is not None
+        ]
+        return ("Key", "Value", "Revision", "Lease"), rows
 
 
 def _cell(value: Any, formatter: str) -> Any:
@@ -220,9 +238,7 @@ class ShmRm(InGroup):
         missing = 0
         with visit(parsed_args.group) as group:
             for key in parsed_args.keys:
-                try:
-                    del group.shm[key]
-                except KeyError:
+                if not group.shm.delete(key):
                     missing = _say_missing(key)
         return missing
 
