@@ -25,6 +25,7 @@ from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.door import Door, Speaker
 from rackactor_runtime.supervisor.logservice import FEED, LogService
+from rackactor_runtime.supervisor.memoryservice import MemoryService
 
 #: Seconds between looks at the clock.
 TICK = 0.1
@@ -76,6 +77,7 @@ class Shell:
         self._held: dict[int, list[list[Any]]] = {}
         self._seq = 0
         self._logs = LogService(config.directory, core.settings.log_limit, self._grant, self._reply_logs)
+        self._memory = MemoryService(config.directory, core.settings, self._send, core.lives)
         self._actor = Supervisor(core)
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
@@ -86,9 +88,10 @@ class Shell:
 
     def run(self) -> None:
         """Serve until the group has ended."""
-        next_tick = 0.0
+        next_tick, more = 0.0, False
         while not self._finished():
-            ready = dict(self._poller.poll(math.ceil(max(0.0, min(TICK, next_tick - time.monotonic())) * 1000)))
+            wait = 0.0 if more else max(0.0, min(TICK, next_tick - time.monotonic()))
+            ready = dict(self._poller.poll(math.ceil(wait * 1000)))
             if self._zap is not None and self._zap.socket in ready:
                 self._zap.answer()
             if self._router in ready:
@@ -99,6 +102,7 @@ class Shell:
                 self._take_provider()
             if self._config.owner_fd in ready:
                 self._owner_gone()
+            more = self._memory.turn()
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK
                 self._hear(m.Ticked())
@@ -107,6 +111,7 @@ class Shell:
         """Give everything back."""
         self._provider.close(5.0)
         self._logs.close()
+        self._memory.close()
         self._router.close(500)
         if self._zap is not None:
             self._zap.socket.close(0)
@@ -212,7 +217,11 @@ class Shell:
                 self.carry_out(m.Reply(speaker.pid, rid, False, fields))
         elif op == "bye":
             self._bye.add(speaker.pid)
+        elif op.startswith("shm"):
+            self._memory.call(speaker.pid, rid, op, args, blobs)
         else:
+            if op == "cancel":
+                self._memory.cancel(speaker.pid, args.get("rid"))
             self._hear(m.Called(speaker.pid, rid, op, args, blobs))
 
     def _may_read(self, pid: Any) -> None:
@@ -321,6 +330,7 @@ class Shell:
             sender = parse_header(frames[2]).pid
             self._send_gone(sender, pid, self.core.table.get(pid))
         self._logs.unfollow(pid)
+        self._memory.gone(pid)
         self._door.dismiss(pid)
 
     def _bind_for(self, pid: int) -> str:

@@ -365,6 +365,11 @@ class Core:
         if not waiting or self.now - self._empty_since >= self.settings.linger:
             self.end("its last process has ended")
 
+    def lives(self, pid: int) -> bool:
+        """Tell whether a pid is that of a living process."""
+        record = self.table.get(pid)
+        return record is not None and record.alive
+
     def _of(self, key: Key) -> Process | None:
         record = self.table.get(key.pid)
         return record if record is not None and record.incarnation == key.incarnation else None
