@@ -44,6 +44,7 @@ from rackactor.errors import (
     RackTimeout,
     RemoteTraceback,
     RevisionGone,
+    ServiceFailed,
     SpawnIntensityExceeded,
     StartError,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "RackTimeout",
     "RemoteTraceback",
     "RevisionGone",
+    "ServiceFailed",
     "SpawnIntensityExceeded",
     "StartError",
     "State",

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rackactor.address import pack_boxes
-from rackactor.codec import encode
 from rackactor.errors import GroupEnded, RackError, RackTimeout
 from rackactor.kernel import CALL_TIMEOUT, Kernel
+from rackactor.services import Service
 
 if TYPE_CHECKING:
     from rackactor.memory.reader import Reader
@@ -48,6 +48,7 @@ class Backing:
     def __init__(self, kernel: Kernel, *, local: bool = False) -> None:
         self._kernel = kernel
         self._local = local
+        self._service = Service(kernel, "snapshots")
         self._lock = threading.RLock()
         self._reader: Reader | None = None
         self._replica: Replica | None = None
@@ -224,18 +225,17 @@ class Backing:
 
     def _snapshot(self) -> Iterator[bytes | memoryview]:
         """Have a snapshot sent by the process that makes them; yield its parts."""
-        kernel = self._kernel
-        fields, _ = kernel.call("shm_snapshots")
-        pid, number = fields["pid"], kernel.open_box()
+        kernel, service = self._kernel, self._service
+        pid, number = service.pid, kernel.open_box()
         box = kernel.boxes[number]
         try:
-            pending = kernel.ask(pid, encode({"box": pack_boxes(number, 0)}), callback=lambda _: None)
+            pending = service.begin(pid, "send", {"box": pack_boxes(number, 0)})
             if pid not in self._credited:
                 self._credited.add(pid)
                 kernel.consume(pid, CREDIT)  # in advance
             while kernel.wait(lambda: box or pending.done, SILENCE):
                 if not box:
-                    pending.get()
+                    service.answer(pending, pid)
                     return
                 yield kernel.take(0, box).entry.payload
             raise RackTimeout(f"no part of the snapshot came within {SILENCE:g} s")

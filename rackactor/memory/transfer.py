@@ -6,6 +6,7 @@ else, is refused before LMDB looks at it (which would not survive that).
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import struct
@@ -33,7 +34,7 @@ def digest() -> Any:
     return hashlib.blake2b(digest_size=32)
 
 
-def copy_environment(env: Any, *, compact: bool) -> Iterator[bytes]:
+def copy_environment(env: Any, *, compact: bool, part: int = CHUNK) -> Iterator[bytearray]:
     """Yield the bytes of a consistent copy of an environment, as it is now."""
     read, write = os.pipe()
     failed: list[BaseException] = []
@@ -47,23 +48,26 @@ def copy_environment(env: Any, *, compact: bool) -> Iterator[bytes]:
             os.close(write)
 
     thread = threading.Thread(target=run, name="rackactor-copy", daemon=True)
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
     with open(read, "rb", buffering=0) as pipe:
         thread.start()
-        while chunk := _fill(pipe):
+        while chunk := _fill(pipe, part):
             yield chunk
     thread.join()
     if failed:
         raise failed[0]
 
 
-def _fill(pipe: Any) -> bytes:
-    """Return the next chunk; a short one is the last."""
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
-    filled = 0
-    while filled < CHUNK and (count := pipe.readinto(view[filled:])):
-        filled += count
-    return bytes(view[:filled])
+def _fill(pipe: Any, size: int) -> bytearray:
+    """Return the next part; a short one is the last."""
+    buffer = bytearray(size)
+    with memoryview(buffer) as view:
+        filled = 0
+        while filled < size and (count := pipe.readinto(view[filled:])):
+            filled += count
+    if filled < size:
+        del buffer[filled:]
+    return buffer
 
 
 def write_snapshot(env: Any, path: str | os.PathLike[str]) -> None:
