@@ -13,6 +13,7 @@ from rackactor.calls import (
     getpid,
     getppid,
     kill,
+    lock,
     on_exit,
     process,
     ps,
@@ -23,12 +24,15 @@ from rackactor.calls import (
 from rackactor.errors import (
     ActorNotMade,
     AuthenticationError,
+    ConflictError,
     ForkError,
     ForkFailed,
     GroupEnded,
     HandlerFailed,
     InvalidCall,
+    LockError,
     MailboxFull,
+    MemoryFull,
     NoChild,
     NoGroup,
     NoSuchProcess,
@@ -39,10 +43,14 @@ from rackactor.errors import (
     RackError,
     RackTimeout,
     RemoteTraceback,
+    RevisionGone,
+    ServiceFailed,
     SpawnIntensityExceeded,
     StartError,
 )
 from rackactor.grouping import Group, group, groups
+from rackactor.memory.current import shm
+from rackactor.memory.watching import Changed
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
@@ -53,6 +61,8 @@ __all__ = [
     "ActorNotMade",
     "AuthenticationError",
     "Cause",
+    "Changed",
+    "ConflictError",
     "ExitStatus",
     "ForkError",
     "ForkFailed",
@@ -61,7 +71,9 @@ __all__ = [
     "GroupEnded",
     "HandlerFailed",
     "InvalidCall",
+    "LockError",
     "MailboxFull",
+    "MemoryFull",
     "Message",
     "NoChild",
     "NoGroup",
@@ -74,6 +86,8 @@ __all__ = [
     "RackError",
     "RackTimeout",
     "RemoteTraceback",
+    "RevisionGone",
+    "ServiceFailed",
     "SpawnIntensityExceeded",
     "StartError",
     "State",
@@ -88,10 +102,12 @@ __all__ = [
     "group",
     "groups",
     "kill",
+    "lock",
     "on_exit",
     "process",
     "ps",
     "receive",
+    "shm",
     "signal",
     "wait",
 ]

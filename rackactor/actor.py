@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thespian.actors import ActorTypeDispatcher
 
-from rackactor import calls
+from rackactor import calls, membership
 from rackactor.address import RackAddress
 from rackactor.errors import InvalidCall
 from rackactor.processes import Process
 from rackactor.status import ExitStatus
+
+if TYPE_CHECKING:
+    from rackactor.memory.face import Memory
+    from rackactor.memory.locks import Lock
 
 
 class Actor(ActorTypeDispatcher):  # type: ignore[misc]
@@ -65,6 +69,15 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     def process(self, who: int | RackAddress) -> Process:
         """Return a handle on a process, by pid or by address."""
         return calls.process(pid_of(who))
+
+    @property
+    def shm(self) -> Memory:
+        """The group's shared memory: see `rack.shm`."""
+        return membership.current().shm
+
+    def lock(self, name: str, timeout: float | None = 60.0) -> Lock:
+        """Return a lock of the group: see `rack.lock`."""
+        return calls.lock(name, timeout)
 
     def exit(self, code: int = 0) -> None:
         """End this process with an exit code, 0-255."""

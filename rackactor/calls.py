@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
 from rackactor.processes import Process
 from rackactor.session import Message
 from rackactor.status import ExitStatus
+
+if TYPE_CHECKING:
+    from rackactor.memory.locks import Lock
 
 
 def fork(target: Any, *args: Any, **options: Any) -> Any:
@@ -69,6 +72,18 @@ def process(pid: int) -> Process:
 def receive(timeout: float | None = 60.0) -> Message:
     """Take the next message from this process's mailbox: see `Session.receive`."""
     return membership.current().receive(timeout)
+
+
+def lock(name: str, timeout: float | None = 60.0) -> Lock:
+    """Return a lock of the group: `with rack.lock("name") as token:`.
+
+    First come, first served; released when its process ends; not re-entrant. The token grows with each grant.
+
+    Args:
+        name: the same name is the same lock.
+        timeout: seconds to wait for it; None: no bound.
+    """
+    return current_or_ephemeral().lock(name, timeout)
 
 
 def exit(code: int = 0) -> NoReturn:

@@ -97,6 +97,8 @@ class Exchange:
         self._later: deque[Callable[[], None]] = deque()
         self._ack_at: float | None = None
         self._closing = False
+        #: Run when this process leaves the group's wire.
+        self.at_close: list[Callable[[], None]] = []
         self._direct = Direct(self)
         self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
 

@@ -216,6 +216,12 @@ class Kernel(Exchange):
             raise
         return pending
 
+    def answer(self, pid: int, rid: int, payload: bytes | memoryview) -> None:
+        """Reply to an ask without waiting for credit: for services, whose clients bound what they ask for at once."""
+        entry = Entry(EntryKind.REPLY, rid, payload)
+        self._outbox.append(lambda: self._offer(pid, entry))
+        self._baton.turn()
+
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""
         for rid, known in list(self._asks.items()):
@@ -261,6 +267,11 @@ class Kernel(Exchange):
         self._outbox.append(lambda: heapq.heappush(self._timers, (due, number, action)))
         self._baton.soon(0)
 
+    def at_crank(self, action: Callable[[], object]) -> None:
+        """Run `action` at the crank, soon; it must be quick."""
+        self._outbox.append(action)  # type: ignore[arg-type]
+        self._baton.turn()
+
     def on(self, name: str, handler: EventHandler) -> None:
         """Have an event handled: quickly, at the crank. What came before anybody cared comes now."""
         self.handlers[name] = handler
@@ -294,6 +305,8 @@ class Kernel(Exchange):
         if self._closing or os.getpid() != self._os_pid:
             return
         self._closing = True
+        while self.at_close:
+            self.at_close.pop()()
         self._fail_all(GroupEnded(self.ended or "this process has left the group"))
         self._baton.close()
         self._push()  # nobody turns the crank any more: what is left in the outbox leaves here

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from rackactor import arguments, units
 from rackactor.arguments import ForkOptions, OnOrphan
@@ -20,6 +20,10 @@ from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
 from rackactor.target import Creation, Target, pack_arguments, pack_target
+
+if TYPE_CHECKING:
+    from rackactor.memory.face import Memory
+    from rackactor.memory.locks import Lock
 
 
 class Message:
@@ -63,6 +67,7 @@ class Session(Handlers):
         self.results: dict[int, Any] = {}
         self._late: list[int] = []
         self._exit_hooks: list[Callable[[], Any]] = []
+        self._shm: Memory | None = None
 
     # -- who am I ----------------------------------------------------------------------------------------
 
@@ -323,6 +328,21 @@ class Session(Handlers):
         """Send a reply to an ask (`rid`), or a message."""
         kind = EntryKind.REPLY if rid else EntryKind.TELL
         self.kernel.post(pid, kind, encode(value, allow_pickle=self.kernel.allow_pickle), rid)
+
+    # -- shared memory ---------------------------------------------------------------------------------
+
+    @property
+    def shm(self) -> Memory:
+        """The group's shared memory."""
+        if self._shm is None:
+            from rackactor.memory.face import Memory
+
+            self._shm = Memory(self)
+        return self._shm
+
+    def lock(self, name: str, timeout: float | None = CALL_TIMEOUT) -> Lock:
+        """Return a lock of the group: `with g.lock("name") as token:`. See `Lock`."""
+        return self.shm.lock(name, timeout)
 
     # -- exit --------------------------------------------------------------------------------------------
 

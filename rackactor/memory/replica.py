@@ -1,0 +1,130 @@
+"""A copy of the memory in this process, where the supervisor's own cannot be opened: a snapshot, and the log after it.
+
+Its files have no names: whatever ends the process, nothing is left of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import lmdb
+import msgpack
+
+from rackactor.errors import ProtocolError
+from rackactor.memory import layout
+from rackactor.memory.layout import LogBounds
+from rackactor.memory.reader import Reader, databases
+
+#: A replica's map is larger than what it copies: its free pages lie elsewhere.
+ROOM = 2
+
+
+class Gap(Exception):
+    """Changes are missing between what the replica has and what has come."""
+
+
+class Replica:
+    """Apply what the supervisor has committed.
+
+    Args:
+        size: bytes of the supervisor's map.
+        log: bytes of changes kept for watchers.
+
+    Attributes:
+        reader: reads what there is; None before the first snapshot.
+        revision: how far it is.
+    """
+
+    def __init__(self, size: int, log: int, *, allow_pickle: bool = True) -> None:
+        self._size = size * ROOM
+        self._limit = log
+        self._allow_pickle = allow_pickle
+        self._env: Any = None
+        self._log = LogBounds(log, 1, 0)
+        self.reader: Reader | None = None
+        self.revision = -1
+
+    def load(self, chunks: Iterable[bytes | memoryview]) -> None:
+        """Begin anew from the bytes of an environment; who reads meanwhile reads the old one."""
+        directory = tempfile.mkdtemp(prefix="rack-replica-")
+        try:
+            _write(os.path.join(directory, "data.mdb"), chunks)
+            env = lmdb.open(
+                directory,
+                map_size=self._size,
+                max_dbs=8,
+                max_readers=1024,
+                sync=False,
+                metasync=False,
+                writemap=False,
+                readahead=False,
+                max_spare_txns=4,
+            )
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        dbs = databases(env)
+        with env.begin() as txn:
+            if txn.get(b"format", db=dbs.meta) != bytes([layout.FORMAT]):
+                raise ProtocolError("the snapshot is of another version of RackActor")
+            known = txn.get(b"revision", db=dbs.meta)
+            self.revision = 0 if known is None else layout.parse_revision(known)
+            self._log = LogBounds.read(txn, dbs, self._limit)
+        self._env = env
+        # The old environment is closed with the last one who reads in it.
+        self.reader = Reader(env, allow_pickle=self._allow_pickle)
+
+    def apply(self, records: Sequence[tuple[int, bytes]]) -> None:
+        """Apply records; those that are known already are passed over.
+
+        Raises:
+            Gap: one is missing before them; nothing was applied.
+        """
+        fresh = [record for record in records if record[0] > self.revision]
+        if not fresh:
+            return
+        revision = self.revision
+        dbs = self.reader.dbs  # type: ignore[union-attr]
+        log = self._log.copy()
+        with self._env.begin(write=True) as txn:
+            for number, record in fresh:
+                if number != revision + 1:
+                    raise Gap(f"revision {number} has come after {revision}")
+                revision = number
+                when, changes = layout.parse_record(record)
+                layout.apply(txn, dbs, changes)
+                log.write(txn, dbs, revision, when, changes, record)
+            log.seal(txn, dbs, revision)
+        self.revision, self._log = revision, log
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = self._env = None
+
+
+def parse(body: bytes | memoryview) -> list[tuple[int, bytes]]:
+    """Return the records of a message."""
+    records: list[tuple[int, bytes]] = msgpack.unpackb(body)
+    return records
+
+
+def _write(path: str, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write a file that has a name only when it is whole, for the moment in which it is opened."""
+    try:
+        fd = os.open(os.path.dirname(path), os.O_TMPFILE | os.O_RDWR, 0o600)
+    except OSError:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        for chunk in chunks:
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(fd, view) :]
+        if not os.path.exists(path):
+            os.link(f"/proc/self/fd/{fd}", path, follow_symlinks=True)
+    finally:
+        os.close(fd)
