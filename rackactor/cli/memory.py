@@ -12,6 +12,7 @@ from typing import Any
 from cliff.lister import Lister
 
 from rackactor.cli.common import InGroup, visit
+from rackactor.cli.outlet import while_read
 from rackactor.cli.tap import write_all
 from rackactor.cli.values import from_word, read_input, to_bytes, to_json, to_text, to_word
 from rackactor.errors import InvalidCall
@@ -173,7 +174,7 @@ class ShmWatch(InGroup):
         if options.count is not None and options.count < 1:
             raise InvalidCall("--count is a number of changes, from 1 on")
         show = _as_json if options.format == "json" else _as_line
-        with visit(options.group) as group:
+        with visit(options.group) as group, while_read():
             changes = group.shm.watch(options.prefix, from_revision=options.from_revision)
             for number, change in enumerate(changes, 1):
                 write_all(1, show(change).encode("utf-8", "surrogateescape") + b"\n")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from rackactor.cli.common import InGroup, visit
+from rackactor.cli.outlet import while_read
 from rackactor.cli.tap import write_all
 from rackactor.cli.values import to_bytes
 from rackactor.errors import InvalidCall
@@ -38,7 +39,7 @@ class PipeRead(InGroup):
         count = parsed_args.count
         if count is not None and count < 1:
             raise InvalidCall("--count is a number of messages, from 1 on")
-        with visit(parsed_args.group) as group, group.pipe(parsed_args.name, "r") as pipe:
+        with visit(parsed_args.group) as group, while_read(), group.pipe(parsed_args.name, "r") as pipe:
             for number, message in enumerate(pipe, 1):
                 write_all(1, to_bytes(message))
                 if number == count:
