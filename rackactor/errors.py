@@ -145,7 +145,7 @@ class ConflictError(RackError):
 
 
 class RevisionGone(RackError, LookupError):
-    """The log does not reach back to that revision any more: read what there is now, and watch from `shm.revision` on."""
+    """The log does not reach back to that revision any more: read what there is, and watch from `shm.revision` on."""
 
 
 class LockError(RackError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from rackactor.errors import StartError
 CARD = "group.json"
 #: Longest path of a UNIX socket, bytes (sun_path, less the final NUL).
 MAX_SOCKET_PATH = 107
+#: Where a group's directory has its shared memory, or a link to it.
+MEMORY = "memory"
+_MAIN_MEMORY = "/dev/shm"
 
 
 def base() -> Path:
@@ -50,6 +54,47 @@ def _make(path: Path) -> bool:
 def group_dir(gid: str) -> Path:
     """Return the directory of a group."""
     return base() / gid[:12]
+
+
+def memory_dir(directory: Path, size: int) -> Path:
+    """Make the directory of a group's shared memory, and return it.
+
+    It lies in main memory when there is room for all of it (`/dev/shm`), and a link in the group's directory leads there,
+    made first, so that whoever removes the one finds the other. On a disk, the system would hold its writer up whenever
+    it has to write much.
+    """
+    path = directory / MEMORY
+    if path.exists():
+        return path.resolve()
+    if room_in_memory(size):
+        link = Path(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-{directory.name}")
+        path.symlink_to(link)
+        try:
+            link.mkdir(mode=0o700)
+        except OSError:
+            path.unlink()
+        else:
+            return link
+    path.mkdir(mode=0o700)
+    return path
+
+
+def room_in_memory(size: int) -> str | None:
+    """Return a directory in main memory if there is room for so many bytes, or None."""
+    try:
+        found = os.statvfs(_MAIN_MEMORY)
+    except OSError:
+        return None
+    good = found.f_bavail * found.f_frsize >= size and os.access(_MAIN_MEMORY, os.W_OK | os.X_OK)
+    return _MAIN_MEMORY if good else None
+
+
+def remove(directory: str | os.PathLike[str]) -> None:
+    """Remove a group's directory, its shared memory included, wherever that is."""
+    memory = Path(directory) / MEMORY
+    if memory.is_symlink() and os.readlink(memory).startswith(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-"):
+        shutil.rmtree(os.readlink(memory), ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def write_card(path: Path, card: dict[str, Any]) -> None:

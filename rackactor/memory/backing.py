@@ -156,15 +156,14 @@ class Backing:
         else:
             self._fresh_at = time.monotonic()
 
-    def _acknowledge(self) -> None:
-        assert self._replica is not None
+    def _acknowledge(self, *, ask: bool = False) -> None:
         self._told = self._got
-        self._kernel.request("shm_ack", {"got": self._got, "revision": max(0, self._replica.revision)})
+        self._kernel.request("shm_ack", {"got": self._got, "ask": ask})
 
     def _look(self) -> None:
         if self._kernel.closed or self._kernel.ended or self._replica is None:
             return
-        self._acknowledge()
+        self._acknowledge(ask=not self._loading)
         self._kernel.after(LOOK, self._look)
 
     # -- snapshots -----------------------------------------------------------------------------------------
@@ -265,7 +264,7 @@ class Backing:
             return Lag(0, 0.0)
         behind = max(0, self.heard - self._replica.revision)
         age = time.monotonic() - self._fresh_at
-        return Lag(behind, age if behind or self._loading or age > 2 * LOOK else 0.0)
+        return Lag(behind, age if behind or self._loading or age > 3 * LOOK else 0.0)
 
     def close(self) -> None:
         """Give everything back."""

@@ -1,4 +1,4 @@
-"""Locks of the group: one holder at a time, first come, first served, and a token that tells an old holder from a new."""
+"""Locks of the group: one holder at a time, first come, first served, and a token that tells old from new."""
 
 from __future__ import annotations
 

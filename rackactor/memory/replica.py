@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lmdb
 import msgpack
 
-from rackactor.errors import ProtocolError
+from rackactor import places
+from rackactor.errors import ProtocolError, RackError
 from rackactor.memory import layout
 from rackactor.memory.layout import LogBounds
 from rackactor.memory.reader import Reader, databases
@@ -50,10 +52,32 @@ class Replica:
 
     def load(self, chunks: Iterable[bytes | memoryview]) -> None:
         """Begin anew from the bytes of an environment; who reads meanwhile reads the old one."""
-        directory = tempfile.mkdtemp(prefix="rack-replica-")
+        # In main memory if there is room: what writes to a disk is held up when the system writes it out.
+        base = places.room_in_memory(self._size) or tempfile.gettempdir()
+        with _nameless(base) as fd:
+            for chunk in chunks:
+                _write(fd, chunk)
+            env = self._open(base, fd)
+        dbs = databases(env)
+        with env.begin() as txn:
+            if txn.get(b"format", db=dbs.meta) != bytes([layout.FORMAT]):
+                raise ProtocolError("the snapshot is of another version of RackActor")
+            known = txn.get(b"revision", db=dbs.meta)
+            self.revision = 0 if known is None else layout.parse_revision(known)
+            self._log = LogBounds.read(txn, dbs, self._limit)
+        self._env = env
+        # The old environment is closed with the last one who reads in it.
+        self.reader = Reader(env, allow_pickle=self._allow_pickle)
+
+    def _open(self, base: str, fd: int) -> Any:
+        """Open an environment, whose files have names only for this moment."""
+        directory = tempfile.mkdtemp(prefix="rack-replica-", dir=base)
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            _write(os.path.join(directory, "data.mdb"), chunks)
-            env = lmdb.open(
+            # With a descriptor of a directory Python calls linkat, which follows the link to the file.
+            path = os.path.join(directory, "data.mdb")
+            os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=folder, follow_symlinks=True)
+            return lmdb.open(
                 directory,
                 map_size=self._size,
                 max_dbs=8,
@@ -65,17 +89,8 @@ class Replica:
                 max_spare_txns=4,
             )
         finally:
+            os.close(folder)
             shutil.rmtree(directory, ignore_errors=True)
-        dbs = databases(env)
-        with env.begin() as txn:
-            if txn.get(b"format", db=dbs.meta) != bytes([layout.FORMAT]):
-                raise ProtocolError("the snapshot is of another version of RackActor")
-            known = txn.get(b"revision", db=dbs.meta)
-            self.revision = 0 if known is None else layout.parse_revision(known)
-            self._log = LogBounds.read(txn, dbs, self._limit)
-        self._env = env
-        # The old environment is closed with the last one who reads in it.
-        self.reader = Reader(env, allow_pickle=self._allow_pickle)
 
     def apply(self, records: Sequence[tuple[int, bytes]]) -> None:
         """Apply records; those that are known already are passed over.
@@ -113,18 +128,20 @@ def parse(body: bytes | memoryview) -> list[tuple[int, bytes]]:
     return records
 
 
-def _write(path: str, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write a file that has a name only when it is whole, for the moment in which it is opened."""
+@contextmanager
+def _nameless(base: str) -> Iterator[int]:
+    """Give a file without a name, of which nothing is left when it is closed."""
     try:
-        fd = os.open(os.path.dirname(path), os.O_TMPFILE | os.O_RDWR, 0o600)
-    except OSError:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(base, os.O_TMPFILE | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise RackError(f"a replica of the shared memory needs a file without a name in {base}: {error}") from error
     try:
-        for chunk in chunks:
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(fd, view) :]
-        if not os.path.exists(path):
-            os.link(f"/proc/self/fd/{fd}", path, follow_symlinks=True)
+        yield fd
     finally:
         os.close(fd)
+
+
+def _write(fd: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

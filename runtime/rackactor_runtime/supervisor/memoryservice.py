@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from rackactor import places
 from rackactor.errors import InvalidCall, MemoryFull, RackError
 from rackactor.memory import layout
 from rackactor.wire import Kind, pack_body
@@ -90,7 +91,8 @@ class MemoryService:
             from rackactor_runtime.stores.memory import Store  # LMDB: not every group has a use for it
 
             settings = self._settings
-            self._opened = Store(self._directory / "memory", settings.shm_size, settings.shm_log)
+            directory = places.memory_dir(self._directory, settings.shm_size + layout.RESERVE)
+            self._opened = Store(directory, settings.shm_size, settings.shm_log)
         return self._opened
 
     # -- from outside ------------------------------------------------------------------------------------
@@ -306,10 +308,10 @@ class MemoryService:
         self._answer(pid, rid, {"revision": self._store.revision})
 
     def _ack(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
-        """Hear how far a replica is; it is told how far it could be, and sees for itself if something is missing."""
+        """Hear how far a replica is. If it asks, it is told how far it could be, and sees if something is missing."""
         known = self._replicas.acknowledged(pid, int(args["got"]))
-        if int(args["revision"]) != self._store.revision:
-            self._event(pid, {"gap": True} if not known else {"at": self._store.revision})
+        if args.get("ask"):
+            self._event(pid, {"at": self._store.revision} if known else {"gap": True})
 
     # -- locks -----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import signal
 import sys
 import time
@@ -47,7 +46,7 @@ def main() -> int:
         traceback.print_exc()
     finally:
         if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+            places.remove(directory)
     _answer(told)  # last of all: whoever reads it may kill this process at once
     return 1
 
@@ -127,7 +126,7 @@ def _sweep(base: Path) -> None:
         except (OSError, ValueError, KeyError):
             continue
         if stale:
-            shutil.rmtree(path, ignore_errors=True)
+            places.remove(path)
 
 
 def _age(path: Path) -> float:

@@ -203,7 +203,7 @@ class Operations:
         head = layout.head(entry)
         if head.kind != LIST:
             raise InvalidCall(
-                f"the value of {key.decode()!r} was put as a whole: append, pop and remove are for a list that append made"
+                f"the value of {key.decode()!r} was put as a whole: append, pop and remove are for lists that append made"
             )
         return head, *layout.list_state(entry)
 
