@@ -39,6 +39,7 @@ from rackactor.errors import (
     RackError,
     RackTimeout,
     RemoteTraceback,
+    ServiceFailed,
     SpawnIntensityExceeded,
     StartError,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "RackError",
     "RackTimeout",
     "RemoteTraceback",
+    "ServiceFailed",
     "SpawnIntensityExceeded",
     "StartError",
     "State",

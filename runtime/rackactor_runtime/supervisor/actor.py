@@ -20,6 +20,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     InstanceEnded,
     Joined,
     OwnerGone,
+    ServiceEnded,
 )
 
 #: Where effects go: the shell carries them out.
@@ -68,5 +69,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.examined(life, vital)
             case OwnerGone(reason):
                 core.owner_gone(reason)
+            case ServiceEnded(pid, words):
+                core.services.ended(pid, words)
             case _:
                 core.tick()
