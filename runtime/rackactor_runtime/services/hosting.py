@@ -129,7 +129,7 @@ class Program:
     def serve(self) -> None:
         """Answer until the group ends."""
         while (item := self._kernel.take(None)) is not None:
-            if type(item) is Delivery and item.entry.kind is EntryKind.ASK:
+            if type(item) is Delivery:
                 self._take(item)
 
     def finish(self) -> None:
@@ -196,7 +196,11 @@ class Program:
         except Exception as error:
             self._refuse(item, error)
         else:
-            self._kernel.answer(item.pid, item.entry.rid, answer)
+            self._reply(item, answer)
 
     def _refuse(self, item: Delivery, error: Exception) -> None:
-        self._kernel.answer(item.pid, item.entry.rid, pack(describe(error), {}))
+        self._reply(item, pack(describe(error), {}))
+
+    def _reply(self, item: Delivery, answer: bytes) -> None:
+        if item.entry.kind is EntryKind.ASK:
+            self._kernel.answer(item.pid, item.entry.rid, answer)
