@@ -20,15 +20,17 @@ class Opened:
     Attributes:
         path: in the group's namespace.
         size: of what is read; of what is appended to.
+        first: how it begins, if its bytes travel; if that is all of it, it is closed again.
     """
 
-    def __init__(self, files: Files, path: str, pid: int, told: dict[str, Any]) -> None:
+    def __init__(self, files: Files, path: str, pid: int, told: dict[str, Any], first: memoryview) -> None:
         self._files = files
         self.path = path
         self.size: int = told["size"]
         self._handle: int = told["handle"]
         self._pid = pid
-        self._over = False
+        self.first = first
+        self._over = self._handle == 0
 
     def begin(self, op: str, fields: dict[str, Any], data: Data = b"") -> Pending:
         """Ask without waiting."""
@@ -87,8 +89,8 @@ class Files:
         path = normalize(path)
         service = self.service
         fields = {"path": path, "what": what, "parents": parents, "here": service.kernel.keys is None}
-        told, _ = service.ask("open", fields, again=what == "r")
-        opened = Opened(self, path, service.pid, told)
+        told, first = service.ask("open", fields, again=what == "r")
+        opened = Opened(self, path, service.pid, told, first)
         return opened, _fetch(told["door"], told["ticket"]) if "door" in told else None
 
 

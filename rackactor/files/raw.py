@@ -77,7 +77,10 @@ class Leaving:
                 text = f"{self!r} was not closed: nothing of it is kept"
                 warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
             end.drop()
-        super().__del__()  # type: ignore[misc]
+            try:
+                self.close()  # type: ignore[attr-defined]
+            except (OSError, ValueError):
+                pass
 
 
 class HereReader(io.FileIO):
@@ -98,11 +101,13 @@ class HereWriter(Leaving, io.FileIO):
         self.end = end
         self._appends = appends
         self._start = opened.size if appends else 0
+        self._elsewhere: int | None = None  # where `seek` has gone; no place to append
 
     def write(self, data: Any) -> int:
         """Write some."""
         if self.end.failed:
             return memoryview(data).nbytes
+        self._elsewhere = None
         try:
             written = super().write(data)
         except BaseException:
@@ -110,19 +115,17 @@ class HereWriter(Leaving, io.FileIO):
             raise
         return written
 
-    def seekable(self) -> bool:
-        """Tell whether it has places to go to: what is appended has not."""
-        return not self._appends
-
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go somewhere."""
-        if self._appends:
-            raise io.UnsupportedOperation("a file that is appended to has no place to go to")
-        return super().seek(offset, whence)
+        """Go somewhere; what is appended goes to the end all the same."""
+        if not self._appends:
+            return super().seek(offset, whence)
+        end = self._start + super().tell()
+        self._elsewhere = _place(offset, whence, self.tell(), end)
+        return self._elsewhere
 
     def tell(self) -> int:
         """Return where it is."""
-        return self._start + super().tell()
+        return self._start + super().tell() if self._elsewhere is None else self._elsewhere
 
     def close(self) -> None:
         """Close it, and have it take its place."""
@@ -146,10 +149,10 @@ class FarReader(io.RawIOBase):
         self.size = opened.size
         self._opened = opened
         self._at = 0
-        self._current: memoryview = memoryview(b"")
+        self._current = opened.first
         self._from = 0  # where that begins
         self._chunks: deque[Pending] = deque()  # under way, in order
-        self._next = 0  # where the one begins that is not asked for yet
+        self._next = len(opened.first)  # where the one begins that is not asked for yet
         self._ahead = 0
 
     def readable(self) -> bool:
@@ -168,12 +171,7 @@ class FarReader(io.RawIOBase):
         """Go somewhere."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}.get(whence)
-        if base is None:
-            raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
-        if base + offset < 0:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._at = base + offset
+        self._at = _place(offset, whence, self._at, self.size)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
@@ -248,23 +246,16 @@ class FarWriter(Leaving, io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Tell whether it has places to go to: what is appended has not."""
-        return not self._appends
+        """Tell that it has places to go to."""
+        return True
 
     def tell(self) -> int:
         """Return where it is."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go somewhere."""
-        if self._appends:
-            raise io.UnsupportedOperation("a file that is appended to has no place to go to")
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}.get(whence)
-        if base is None:
-            raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
-        if base + offset < 0:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._at = base + offset
+        """Go somewhere; what is appended goes to the end all the same."""
+        self._at = _place(offset, whence, self._at, self._size)
         return self._at
 
     def write(self, data: Any) -> int:
@@ -272,6 +263,8 @@ class FarWriter(Leaving, io.RawIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         view = memoryview(data).cast("B")[:CHUNK]
+        if self._appends:
+            self._at = self._size
         if not self.end.failed:
             try:
                 self._settle(AHEAD - 1)
@@ -319,3 +312,13 @@ class FarWriter(Leaving, io.RawIOBase):
 
     def _end(self) -> Unfinished:
         return self.end
+
+
+def _place(offset: int, whence: int, at: int, end: int) -> int:
+    """Return where `seek` leads."""
+    base = {os.SEEK_SET: 0, os.SEEK_CUR: at, os.SEEK_END: end}.get(whence)
+    if base is None:
+        raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
+    if base + offset < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return base + offset

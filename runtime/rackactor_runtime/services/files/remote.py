@@ -238,18 +238,25 @@ class RemoteStore:
             if what == "x" and there:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             if what == "a" and there:
-                file = self._behind(place, file)
-            if self._atomic:
-                self._put(file, place)
-                return
-            hidden = self.place(parent(path).rstrip("/") + "/" + HIDDEN + secrets.token_hex(8))
-            try:
-                self._put(file, hidden)
-                self._fs.mv(hidden, place)
-            except BaseException:
-                if self._fs.exists(hidden):
-                    self._fs.rm_file(hidden)
-                raise
+                with tempfile.TemporaryFile() as whole:
+                    self._put_behind(place, file, whole)
+                    self._put_in_place(path, whole)
+            else:
+                self._put_in_place(path, file)
+
+    def _put_in_place(self, path: str, file: Any) -> None:
+        place = self.place(path)
+        if self._atomic:
+            self._put(file, place)
+            return
+        hidden = self.place(parent(path).rstrip("/") + "/" + HIDDEN + secrets.token_hex(8))
+        try:
+            self._put(file, hidden)
+            self._fs.mv(hidden, place)
+        except BaseException:
+            if self._fs.exists(hidden):
+                self._fs.rm_file(hidden)
+            raise
 
     def close(self) -> None:
         """Leave what is there."""
@@ -257,16 +264,14 @@ class RemoteStore:
     def _put(self, file: Any, place: str) -> None:
         self._fs.put_file(f"/proc/self/fd/{file.fileno()}", place)
 
-    def _behind(self, place: str, added: Any) -> Any:
-        """Return what lies there, with this behind it."""
-        whole = tempfile.TemporaryFile()  # noqa: SIM115 - as long as it is used
+    def _put_behind(self, place: str, added: Any, whole: Any) -> None:
+        """Make a file of what lies there, and what is added to it."""
         with self._fs.open(place, "rb") as old:
             while part := old.read(1 << 20):
                 whole.write(part)
         while part := added.read(1 << 20):
             whole.write(part)
         whole.flush()
-        return whole
 
     @contextmanager
     def _alone(self, path: str) -> Iterator[None]:

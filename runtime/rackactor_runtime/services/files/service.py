@@ -20,6 +20,8 @@ from rackactor_runtime.services.hosting import Host
 
 #: Bytes of one answer at the most.
 CHUNK = 4 << 20
+#: Bytes that come with the opening of a file, if they travel.
+FIRST = 64 << 10
 #: Errors of Python's that backends raise without the number that a local disk gives.
 _NUMBERS: list[tuple[type[OSError], int]] = [
     (FileNotFoundError, errno.ENOENT),
@@ -194,6 +196,12 @@ class Files:
             with self._lock:
                 self._handles.issue(handle, ticket)
             told.update(door=self._door.place, ticket=ticket)
+        elif handle.what == "r":
+            first = bytes(behind.read(0, FIRST))
+            if len(first) == behind.size:  # a small file needs no more questions
+                told["handle"] = 0
+                self._drop(handle)
+            return told, first
         return told, b""
 
     def _op_read(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
@@ -260,7 +268,10 @@ class Files:
         if path == "/":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if fields.get("parents", True):
-            self._store.makedirs(parent(path))
+            try:
+                self._store.makedirs(parent(path))
+            except FileExistsError:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
 
     # -- where it all lies ----------------------------------------------------------------------------------
 
