@@ -1,4 +1,4 @@
-"""A backend that takes its time, for the file service of a test: `files={"url": ..., "class": "slowfs:SlowFileSystem"}`."""
+"""A backend that takes its time, for the file service of a test: `{"url": ..., "class": "slowfs:SlowFileSystem"}`."""
 
 from __future__ import annotations
 

@@ -104,6 +104,13 @@ def _read(descriptor: int, size: int) -> bytes:
     return data
 
 
+class _Gone:
+    """Stands among the questions of a member for the last thing to be done about it."""
+
+
+_GONE = _Gone()
+
+
 class Program:
     """The program of one service."""
 
@@ -111,7 +118,7 @@ class Program:
         self._birth = birth
         self._lifeline = lifeline
         self._answers: Answers | None = None
-        self._turns: Turns[Delivery | None] = Turns()
+        self._turns: Turns[Delivery | _Gone] = Turns()
         self._lock = threading.Lock()
         self._ending = threading.Lock()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="service")
@@ -167,22 +174,22 @@ class Program:
 
     def _gone(self, pid: int) -> None:
         with self._lock:
-            turns = self._turns.gone(pid, None)
+            turns = self._turns.gone(pid, _GONE)
         self._start(turns)
 
-    def _start(self, turns: list[Turn[Delivery | None]]) -> None:
+    def _start(self, turns: list[Turn[Delivery | _Gone]]) -> None:
         for turn in turns:
             self._pool.submit(self._work, turn)
 
-    def _work(self, turn: Turn[Delivery | None]) -> None:
+    def _work(self, turn: Turn[Delivery | _Gone]) -> None:
         assert self._answers is not None
         try:
-            if turn.job is None:
+            if isinstance(turn.job, _Gone):
                 self._answers.gone(turn.client)
             else:
                 self._answer(turn.job)
         except Exception:
-            _log.exception("process %d is gone, and not all of it could be cleaned up", turn.client)
+            _log.exception("a question of process %d, or what is left of it", turn.client)
         finally:
             with self._lock:
                 turns = self._turns.done(turn)

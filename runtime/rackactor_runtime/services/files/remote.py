@@ -25,7 +25,7 @@ from rackactor.services import Data
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "swift", "cos", "tos"})
 #: Files up to this size are read whole when they are opened, bytes.
 WHOLE = 4 << 20
-_TIMES = {"mtime": ("mtime", "LastModified", "last_modified", "updated", "modified"), "created": ("created", "ctime")}
+_TIMES = {"mtime": ("mtime", "LastModified", "last_modified", "updated", "modified", "created"), "created": ("created", "ctime")}
 
 
 class BytesReading:
@@ -133,7 +133,20 @@ class RemoteStore:
         """Look at it."""
         if path == "/":
             return {"name": "/", "size": 0, "type": "directory", "mtime": None, "created": None}
-        return _plain(path, self._fs.info(self.place(path)))
+        return _plain(path, self._look(path))
+
+    def _look(self, path: str) -> dict[str, Any]:
+        """Look at it; a path that leads through a file is another error than one that leads nowhere."""
+        try:
+            found: dict[str, Any] = self._fs.info(self.place(path))
+        except FileNotFoundError:
+            for upper in _uppers(parent(path)):
+                if self._fs.exists(self.place(upper)):
+                    if self._fs.isfile(self.place(upper)):
+                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+                    break
+            raise
+        return found
 
     def ls(self, path: str) -> list[dict[str, Any]]:
         """List a directory."""
@@ -208,7 +221,7 @@ class RemoteStore:
         """Open a file."""
         place = self.place(path)
         with self._alone(path):
-            found = self._fs.info(place)
+            found = self._look(path)
             if found["type"] == "directory":
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             size = found.get("size")
