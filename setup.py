@@ -30,6 +30,7 @@ INSTALL = [
     "psutil>=5.9",
     "cliff>=4.3",
     "rich>=13",
+    "fsspec>=2024.10",
 ]
 
 OPENSTACK = ["openstacksdk>=3"]
@@ -72,6 +73,8 @@ RACK_COMMANDS = [
 
 PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]
 
+FILE_SYSTEMS = ["rack = rackactor.files.filesystem:RackFileSystem"]
+
 setup(
     name="rackactor",
     version=read_version(),
@@ -100,6 +103,7 @@ setup(
         "console_scripts": ["rack = rackactor.cli.main:main"],
         "rack.commands": RACK_COMMANDS,
         "rackactor.providers": PROVIDERS,
+        "fsspec.specs": FILE_SYSTEMS,
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

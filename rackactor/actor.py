@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from thespian.actors import ActorTypeDispatcher
 
@@ -14,6 +15,7 @@ from rackactor.processes import Process
 from rackactor.status import ExitStatus
 
 if TYPE_CHECKING:
+    from rackactor.files.filesystem import RackFileSystem
     from rackactor.memory.face import Memory
     from rackactor.memory.locks import Lock
 
@@ -78,6 +80,19 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     def lock(self, name: str, timeout: float | None = 60.0) -> Lock:
         """Return a lock of the group: see `rack.lock`."""
         return calls.lock(name, timeout)
+
+    def open(self, path: str | os.PathLike[str], mode: str = "r", **options: Any) -> IO[Any]:
+        """Open a file of the group: see `rack.open`."""
+        return calls.open(path, mode, **options)
+
+    def listdir(self, path: str | os.PathLike[str] = "/") -> list[str]:
+        """Return the names in a directory of the group's files."""
+        return calls.listdir(path)
+
+    @property
+    def fs(self) -> RackFileSystem:
+        """The group's files as an fsspec file system."""
+        return membership.current().fs
 
     def exit(self, code: int = 0) -> None:
         """End this process with an exit code, 0-255."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
@@ -84,6 +85,23 @@ def lock(name: str, timeout: float | None = 60.0) -> Lock:
         timeout: seconds to wait for it; None: no bound.
     """
     return current_or_ephemeral().lock(name, timeout)
+
+
+def open(
+    path: str | os.PathLike[str],
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> IO[Any]:
+    """Open a file of the group: see `Session.open`."""
+    return membership.current().open(path, mode, buffering, encoding, errors, newline)
+
+
+def listdir(path: str | os.PathLike[str] = "/") -> list[str]:
+    """Return the names in a directory of the group's files."""
+    return membership.current().listdir(path)
 
 
 def exit(code: int = 0) -> NoReturn:

@@ -68,7 +68,7 @@ class ProtocolError(RackError):
     """What arrived is not a message of this wire."""
 
 
-class ServiceFailed(RackError):
+class ServiceFailed(RackError, ConnectionError):
     """A service of the group did not start, or has ended: what was asked of it may or may not have been done."""
 
 

@@ -222,6 +222,10 @@ class Kernel(Exchange):
         self._outbox.append(lambda: self._offer(pid, entry))
         self._baton.turn()
 
+    def leave_word(self, pid: int, payload: bytes) -> None:
+        """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
+        self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
+
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""
         for rid, known in list(self._asks.items()):

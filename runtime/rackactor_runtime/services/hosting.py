@@ -104,6 +104,13 @@ def _read(descriptor: int, size: int) -> bytes:
     return data
 
 
+class _Gone:
+    """Stands among the questions of a member for the last thing to be done about it."""
+
+
+_GONE = _Gone()
+
+
 class Program:
     """The program of one service."""
 
@@ -111,7 +118,7 @@ class Program:
         self._birth = birth
         self._lifeline = lifeline
         self._answers: Answers | None = None
-        self._turns: Turns[Delivery | None] = Turns()
+        self._turns: Turns[Delivery | _Gone] = Turns()
         self._lock = threading.Lock()
         self._ending = threading.Lock()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="service")
@@ -129,7 +136,7 @@ class Program:
     def serve(self) -> None:
         """Answer until the group ends."""
         while (item := self._kernel.take(None)) is not None:
-            if type(item) is Delivery and item.entry.kind is EntryKind.ASK:
+            if type(item) is Delivery:
                 self._take(item)
 
     def finish(self) -> None:
@@ -167,22 +174,22 @@ class Program:
 
     def _gone(self, pid: int) -> None:
         with self._lock:
-            turns = self._turns.gone(pid, None)
+            turns = self._turns.gone(pid, _GONE)
         self._start(turns)
 
-    def _start(self, turns: list[Turn[Delivery | None]]) -> None:
+    def _start(self, turns: list[Turn[Delivery | _Gone]]) -> None:
         for turn in turns:
             self._pool.submit(self._work, turn)
 
-    def _work(self, turn: Turn[Delivery | None]) -> None:
+    def _work(self, turn: Turn[Delivery | _Gone]) -> None:
         assert self._answers is not None
         try:
-            if turn.job is None:
+            if isinstance(turn.job, _Gone):
                 self._answers.gone(turn.client)
             else:
                 self._answer(turn.job)
         except Exception:
-            _log.exception("process %d is gone, and not all of it could be cleaned up", turn.client)
+            _log.exception("a question of process %d, or what is left of it", turn.client)
         finally:
             with self._lock:
                 turns = self._turns.done(turn)
@@ -196,7 +203,11 @@ class Program:
         except Exception as error:
             self._refuse(item, error)
         else:
-            self._kernel.answer(item.pid, item.entry.rid, answer)
+            self._reply(item, answer)
 
     def _refuse(self, item: Delivery, error: Exception) -> None:
-        self._kernel.answer(item.pid, item.entry.rid, pack(describe(error), {}))
+        self._reply(item, pack(describe(error), {}))
+
+    def _reply(self, item: Delivery, answer: bytes) -> None:
+        if item.entry.kind is EntryKind.ASK:
+            self._kernel.answer(item.pid, item.entry.rid, answer)

@@ -50,6 +50,9 @@ class Settings:
     shm_log: int = 64 << 20
     #: Who keeps a replica of shared memory: "auto": processes on other hosts; "always": every process.
     shm_replica: str = "auto"
+    #: Where the group's files lie: an fsspec URL, or a map of a `url` and fsspec's options for it. None: in a directory
+    #: of the group's own, which is gone with it. Only the file service sees it: credentials may be in it.
+    files: str | dict[str, Any] | None = None
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Settings:
@@ -64,6 +67,9 @@ class Settings:
             if name not in known:
                 raise InvalidCall(f"a group has no setting {name!r}; it has: {', '.join(sorted(known))}")
             default = known[name].default
+            if name == "files":
+                _check_files(value)
+                continue
             if isinstance(default, bool):
                 good = isinstance(value, bool)
             elif isinstance(default, str):
@@ -100,6 +106,19 @@ def _bytes(name: str, value: Any) -> Any:
     if name == "shm_size" and (size is None or size < 1 << 20):
         raise InvalidCall(f"the setting 'shm_size' is at least 1 MiB, not {value!r}")
     return size
+
+
+def _check_files(value: Any) -> None:
+    url = value.get("url") if isinstance(value, dict) else value
+    if value is not None and not (isinstance(url, str) and url and url.isprintable()):
+        raise InvalidCall(
+            f"the setting 'files' is an fsspec URL, or a map of a 'url' and options, not {_masked(value)!r}"
+        )
+
+
+def _masked(value: Any) -> Any:
+    """Return a value without what may be secrets."""
+    return dict.fromkeys(value, "...") if isinstance(value, dict) else value
 
 
 def _number(value: Any) -> bool:
