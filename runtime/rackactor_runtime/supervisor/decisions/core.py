@@ -23,6 +23,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Reply,
     Welcome,
 )
+from rackactor_runtime.supervisor.decisions.pipes import Pipes
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.sources import Sources
 from rackactor_runtime.supervisor.decisions.spawning import Intensity
@@ -58,6 +59,7 @@ class Core:
         #: What the group's actor system can do, by name: values that only its members open.
         self.capabilities: dict[str, bytes] = {}
         self.sources = Sources()
+        self.pipes = Pipes(settings.pipe_held)
         self.ending = ""
         self.end_callers: list[tuple[int, int]] = []
         self.farewell: list[dict[str, Any]] = []
@@ -196,6 +198,7 @@ class Core:
         if self.dead_letters == record.pid:
             self.dead_letters = None
         self.effects.extend(self.sources.gone(record.pid))
+        self.effects.extend(self.pipes.gone(record.pid, record.status))
         self.waits.forget(record.pid)
         self.effects.append(Dismiss(record.pid))
         self._tell_end(record)
