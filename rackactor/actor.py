@@ -66,6 +66,10 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Return a handle on a process, by pid or by address."""
         return calls.process(pid_of(who))
 
+    def pipe(self, name: str | None = None, mode: str | None = None, **options: Any) -> Any:
+        """Open a pipe: see `rack.pipe`."""
+        return calls.pipe(name, mode, **options)
+
     def exit(self, code: int = 0) -> None:
         """End this process with an exit code, 0-255."""
         calls.exit(code)

@@ -6,8 +6,10 @@ who gets what, what the supervisor says, is done here by the holder of the baton
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +46,8 @@ LINGER = 0.3
 PATIENCE = 30.0
 
 _making = threading.Lock()
+_all: weakref.WeakSet[Desk] = weakref.WeakSet()
+os.register_at_fork(after_in_child=lambda: [each.forked() for each in list(_all)])
 
 
 def desk(kernel: Kernel) -> Desk:
@@ -72,8 +76,11 @@ class Reading:
         #: The last writer is gone; those that died, and how.
         self.ended = False
         self.broken: list[Any] = []
+        self._waiters = 0
         self._telling = False
         self._confirming = False
+        self._pause = CONFIRM
+        self._seen = 0
 
     def take(self, timeout: float | None) -> Message:
         """Return the next message.
@@ -83,14 +90,24 @@ class Reading:
             PipeEnded: there is no more, and no writer.
             PipeBroken: the same, and a writer had died.
         """
-        reader = self.reader
         with self.lock:
-            message = reader.take()
-            if message is not None:
-                if reader.due and not self._telling:
-                    self._tell()
-                return message
-        return self._await(timeout)
+            message = None if self.closed else self.reader.take()
+        if message is None:
+            return self._await(timeout)
+        if not self.reader.run:
+            self.drained()
+        return message
+
+    def drained(self) -> None:
+        """Take note that all that came together was taken."""
+        with self.lock:
+            reader = self.reader
+            reader.sync()
+            if not reader.due or self._telling:
+                return
+            self._telling = True
+            reader.measure(time.monotonic())
+        self.desk.kernel.do(self._credits)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until there is a message to take, or the end; returns whether there is."""
@@ -98,10 +115,14 @@ class Reading:
         if reader.empty and not self.over:
             with self.lock:
                 reader.measure(time.monotonic())
-            kernel.do_soon(self._demand)
-            kernel.wait(lambda: not reader.empty or self.over, timeout)
-            with self.lock:
-                reader.mark(time.monotonic())
+                self._waiters += 1
+            try:
+                kernel.do_soon(self._demand)
+                kernel.wait(lambda: not reader.empty or self.over, timeout)
+            finally:
+                with self.lock:
+                    self._waiters -= 1
+                    reader.mark(time.monotonic())
         return not reader.empty or self.over
 
     @property
@@ -113,14 +134,16 @@ class Reading:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self.desk.check()
+            if self.closed:
+                raise PipeClosed
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             there = self.wait(left)
             with self.lock:
                 message = None if self.closed else self.reader.take()
-                if message is not None:
-                    if self.reader.due and not self._telling:
-                        self._tell()
-                    return message
+            if message is not None:
+                if not self.reader.run:
+                    self.drained()
+                return message
             if self.closed:
                 raise PipeClosed
             if self.ended:
@@ -134,11 +157,6 @@ class Reading:
         told = "; ".join(f"process {pid}: {why}" for pid, why in self.broken)
         return PipeBroken(f"a writer of the pipe died before it had closed its end ({told}): this may not be all")
 
-    def _tell(self) -> None:
-        self._telling = True
-        self.reader.measure(time.monotonic())
-        self.desk.kernel.do(self._credits)
-
     # -- at the crank -----------------------------------------------------------------------------------
 
     def _credits(self) -> None:
@@ -146,21 +164,31 @@ class Reading:
         self._send(self.reader.credits(waiting=False))
 
     def _demand(self) -> None:
-        if self.reader.empty:
+        if self._waiters and self.reader.empty:
             self._send(self.reader.credits(waiting=True))
 
     def _confirm(self) -> None:
-        self._confirming = False
+        """Tell writers what was taken, again and again while something is here: taking it tells nobody."""
+        before = self.reader.messages
         self._send(self.reader.credits(waiting=False, everything=True))
+        self._pause = CONFIRM if before != self._seen else min(2 * self._pause, 1.0)
+        self._seen = before
+        self._confirming = False
+        self._watch()
+
+    def _watch(self) -> None:
+        if not self._confirming and not self.closed and (not self.reader.empty or self.reader.owes):
+            self._confirming = True
+            self.desk.kernel.after(self._pause, self._confirm)
 
     def _send(self, credits: Any) -> None:
         if self.closed:
             return
-        for credit in credits:
+        with self.lock:
+            told = list(credits)
+        for credit in told:
             self.desk.credit(self, credit)
-        if self.reader.owes and not self._confirming:
-            self._confirming = True
-            self.desk.kernel.after(CONFIRM, self._confirm)
+        self._watch()
 
     def greet(self, writer: int, pid: int) -> None:
         """Meet a writer, or the supervisor in its place; give it credit if somebody waits for messages."""
@@ -174,6 +202,8 @@ class Reading:
         """Take what has arrived."""
         if messages:
             self.reader.accept(writer, first, messages)
+            self._pause = CONFIRM
+            self._watch()
         if closing:
             self.reader.closing(writer)
             self._send(self.reader.credits(waiting=False))
@@ -239,6 +269,7 @@ class Writing:
 
     def refuse(self) -> None:
         """Raise what stands against writing."""
+        self.desk.check()
         if self.closed:
             raise PipeClosed
         if self.broken:
@@ -306,6 +337,7 @@ class Desk:
         self._lock = threading.RLock()
         self._readings: dict[int, Reading] = {}
         self._writings: dict[int, Writing] = {}
+        _all.add(self)
         self._ends: dict[tuple[int, str], End] = {}
         #: Calls under way that open something: what is said of seats that we do not know yet waits for them.
         self._opening = 0
@@ -315,6 +347,14 @@ class Desk:
     def check(self) -> None:
         """Raise if this process is in the group no more, or never was."""
         self.kernel.check()
+
+    def forked(self) -> None:
+        """Forget everything: this is the child of os.fork, which is no process of the group."""
+        for reading in self._readings.values():
+            reading.reader = Reader()
+            reading.closed = True
+        for writing in self._writings.values():
+            writing.closed = True
 
     # -- opening and closing ----------------------------------------------------------------------------
 
@@ -474,7 +514,9 @@ class Desk:
         pid, seat, taken, received, limit = credit
         if pid == self.kernel.pid:
             writing = self._writings.get(seat)
-            if writing is not None:
+            if writing is None:
+                self._later(seat, lambda: self.credit(reading, credit))
+            else:
                 writing.credit(pid, reading.seat, taken, limit)
         elif pid == SUPERVISOR:
             args = {"seat": seat, "reader": reading.seat, "taken": taken, "received": received, "limit": limit}

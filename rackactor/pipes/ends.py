@@ -10,7 +10,7 @@ from typing import Any, Self
 from rackactor.errors import InvalidCall, PipeClosed, PipeEnded
 from rackactor.kernel import CALL_TIMEOUT
 from rackactor.pipes.desk import Reading, Writing, desk
-from rackactor.pipes.framing import pack, unpack_message
+from rackactor.pipes.framing import BYTES, pack, unpack_message
 from rackactor.pipes.inheriting import note
 
 #: Bytes written in one message at the most; more is cut.
@@ -114,8 +114,12 @@ class PipeReader(_End):
         if self._rest:
             rest, self._rest = self._rest, b""
             return rest
-        self._ready()
-        return unpack_message(self._end.take(self._limit(timeout)), allow_pickle=self._pickle)
+        if self._shut:
+            raise PipeClosed
+        message = self._end.take(self._limit(timeout))
+        if type(message) is bytes and message[0] == BYTES:
+            return message[1:]
+        return unpack_message(message, allow_pickle=self._pickle)
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Wait for a message, or the end; tell whether `recv` would return, or raise, at once."""
@@ -188,18 +192,29 @@ class PipeReader(_End):
         """
         timeout = self._options["timeout"]
         timeout = None if timeout == "default" else timeout
-        while True:
-            if self._text or self._binary:
-                line = self.readline(timeout=timeout)
-                if not line:
-                    return
+        if self._text or self._binary:
+            while line := self.readline(timeout=timeout):
                 yield line
-            else:
+            return
+        end, allow_pickle = self._end, self._pickle
+        while True:
+            run = end.reader.run
+            while run and not self._shut:  # what is here already, at the least cost
                 try:
-                    message = self.recv(timeout)
-                except PipeEnded:
-                    return
-                yield message
+                    message = run.pop()
+                except IndexError:
+                    break  # another thread was quicker
+                if not run:
+                    end.drained()
+                if type(message) is bytes and message[0] == BYTES:
+                    yield message[1:]
+                else:
+                    yield unpack_message(message, allow_pickle=allow_pickle)
+            try:
+                value = self.recv(timeout)
+            except PipeEnded:
+                return
+            yield value
 
     def _chunk(self, timeout: Any) -> bytes:
         """Return the next bytes; none at the end."""
@@ -228,8 +243,10 @@ class PipeReader(_End):
     def statistics(self) -> dict[str, int]:
         """Return what went through this end, in this process: counts, and bytes that wait here."""
         reader = self._end.reader
+        with self._end.lock:
+            reader.sync()
         return {
-            "messages": reader.messages + reader.counted,
+            "messages": reader.messages,
             "waiting_bytes": reader.waiting,
             "window_bytes": reader.pace.window,
             "writers": sum(1 for lane in list(reader.lanes.values()) if not lane.dead),
@@ -262,7 +279,8 @@ class PipeWriter(_End):
             RackTimeout: no room within `timeout` seconds; the message was not sent.
             InvalidCall: the message cannot be carried.
         """
-        self._ready()
+        if self._shut:
+            raise PipeClosed
         self._end.put(pack(message, allow_pickle=self._pickle), self._limit(timeout))
 
     def write(self, data: Any, timeout: float | None = _DEFAULT) -> int:

@@ -28,6 +28,8 @@ MAX_FRAMES = 256
 OVERHEAD = 64
 
 _BYTES, _VIEW, _PICKLE, _MSGPACK = b"b", b"v", b"p", b"m"
+#: The first byte of a small message that is bytes.
+BYTES = _BYTES[0]
 
 
 class Bundle:

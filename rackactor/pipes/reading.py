@@ -98,12 +98,16 @@ class Reader:
     def __init__(self) -> None:
         self.lanes: dict[int, Lane] = {}
         self.pace = Pace()
-        self.messages = self.doubles = 0
+        self.doubles = 0
         self._runs: deque[tuple[Lane, list[Message]]] = deque()
-        self._lane = Lane(0, 0)  # whose messages are being taken
-        self._run: list[Message] = []  # the last one first
+        #: Messages that came together and are being taken, the last one first; popped by any thread.
+        self.run: list[Message] = []
+        self._lane = Lane(0, 0)  # whose they are
+        self._length = self._cost = self._left = 0  # of the run at first, and as of the last `sync`
+        self._taken = self._consumed = 0  # of its lane when it began
+        self._done = self._count_done = 0  # of earlier runs
         self._marked = 0.0
-        self._size = self._count = 0  # taken since then
+        self._marked_size = self._marked_count = 0
 
     # -- at the crank -----------------------------------------------------------------------------------
 
@@ -168,6 +172,7 @@ class Reader:
             waiting: the application waits for a message.
             everything: also what is in no hurry.
         """
+        self.sync()
         window = self.pace.window
         lanes = [lane for lane in self.lanes.values() if not lane.dead]
         if len(lanes) > 1:
@@ -198,58 +203,76 @@ class Reader:
 
     def final(self) -> dict[int, int]:
         """Return what was taken of each writer, for the end."""
+        self.sync()
         return {seat: lane.taken for seat, lane in self.lanes.items()}
 
-    # -- the application --------------------------------------------------------------------------------
+    # -- the application: one thread at a time, but for the `pop` of `run` ---------------------------------
 
     def take(self) -> Message | None:
         """Return the next message, or None when none is here."""
-        if not self._run and not self._next_run():
-            return None
-        message = self._run.pop()
-        lane = self._lane
-        size = len(message) + OVERHEAD
-        lane.taken += 1
-        lane.consumed += size
-        self._size += size
-        self._count += 1
-        return message
+        while True:
+            try:
+                return self.run.pop()
+            except IndexError:
+                if not self.next_run():
+                    return None
 
-    def _next_run(self) -> bool:
-        while not self._run:
-            if not self._runs:
-                return False
-            self._lane, self._run = self._runs.popleft()
+    def next_run(self) -> bool:
+        """Begin with the next messages that came together; False when none are here."""
+        self.sync()
+        if self.run or not self._runs:
+            return bool(self.run)
+        self._lane, run = self._runs.popleft()
+        self._done += self._cost - self._left
+        self._count_done += self._length
+        self._taken, self._consumed = self._lane.taken, self._lane.consumed
+        self._length, self._cost = len(run), _cost(run)
+        self._left = self._cost
+        self.run = run
         return True
+
+    def sync(self) -> None:
+        """Count what was taken of the present run: its messages only disappear from the list."""
+        run, lane = self.run, self._lane
+        count = len(run)
+        self._left = _cost(run)
+        lane.taken = self._taken + self._length - count
+        lane.consumed = self._consumed + self._cost - self._left
 
     @property
     def due(self) -> bool:
-        """Tell whether writers should hear of what was taken."""
+        """Tell whether the writer should hear of what was taken (after a `sync`)."""
         lane = self._lane
-        return lane.consumed >= lane.tell_at
-
-    @property
-    def counted(self) -> int:
-        """Messages taken that `messages` does not count yet."""
-        return self._count
+        return lane.consumed >= lane.tell_at and (not lane.closing or lane.taken == lane.expected - 1)
 
     @property
     def empty(self) -> bool:
         """Tell whether nothing is here to be taken."""
-        return not self._run and not self._runs
+        return not self.run and not self._runs
+
+    @property
+    def messages(self) -> int:
+        """How many messages were taken."""
+        return self._count_done + self._length - len(self.run)
 
     def measure(self, now: float) -> None:
         """Learn how fast the application takes: it did so since the last mark."""
-        self.pace.update(self._size, self._count, now - self._marked)
+        self.sync()
+        size = self._done + self._cost - self._left
+        self.pace.update(size - self._marked_size, self.messages - self._marked_count, now - self._marked)
         self.mark(now)
 
     def mark(self, now: float) -> None:
         """Begin to measure: a wait is over."""
-        self.messages += self._count
-        self._size = self._count = 0
+        self._marked_size = self._done + self._cost - self._left
+        self._marked_count = self.messages
         self._marked = now
 
     @property
     def waiting(self) -> int:
-        """Cost of what is here and not taken, bytes."""
+        """Cost of what is here and not taken, bytes (after a `sync`)."""
         return sum(lane.arrived - lane.consumed for lane in list(self.lanes.values()))
+
+
+def _cost(messages: Sequence[Message]) -> int:
+    return sum(map(len, messages)) + OVERHEAD * len(messages)

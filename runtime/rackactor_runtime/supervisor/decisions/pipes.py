@@ -57,7 +57,7 @@ class Pipe:
     broken: list[tuple[int, str]] = field(default_factory=list)
     had_writer: bool = False
     ended: bool = False
-    #: Some reader has seen its end.
+    #: Some reader was there, and will know of its end.
     seen: bool = False
 
     def ends(self, mode: str) -> dict[int, End]:
@@ -159,6 +159,7 @@ class Pipes:
         return end, list(self._changed(pipe, mode))
 
     def _introduce(self, pipe: Pipe, end: End, mode: str) -> Iterator[Effect]:
+        pipe.seen = pipe.seen or mode == READ
         if mode == WRITE:
             for reader in pipe.listeners:
                 yield _event(reader, "writer", writer=end.seat, pid=end.pid)
@@ -171,7 +172,6 @@ class Pipes:
             pipe.resumed.add((seat, end.seat))  # it begins with nothing
             yield _event(end, "writer", writer=seat, pid=_HEIR)
         if pipe.ended:
-            pipe.seen = True
             yield _event(end, "ended", ended=True, broken=pipe.broken)
 
     # -- closing ----------------------------------------------------------------------------------------
@@ -248,9 +248,8 @@ class Pipes:
         pipe.ended = ended
         if not ended:
             pipe.broken = []
-            pipe.seen = False
+            pipe.seen = bool(pipe.listeners)
         for reader in pipe.listeners:
-            pipe.seen = pipe.seen or ended
             yield _event(reader, "ended", ended=ended, broken=pipe.broken)
 
     def _forget(self, pipe: Pipe) -> None:
