@@ -94,6 +94,10 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """The group's files as an fsspec file system."""
         return membership.current().fs
 
+    def pipe(self, name: str | None = None, mode: str | None = None, **options: Any) -> Any:
+        """Open a pipe: see `rack.pipe`."""
+        return calls.pipe(name, mode, **options)
+
     def exit(self, code: int = 0) -> None:
         """End this process with an exit code, 0-255."""
         calls.exit(code)

@@ -70,6 +70,17 @@ def process(pid: int) -> Process:
     return membership.current().process(pid)
 
 
+def pipe(name: str | None = None, mode: str | None = None, **options: Any) -> Any:
+    """Open a pipe: see `Session.pipe`. Outside any group it makes one, as `fork` does."""
+    opened: Any = current_or_ephemeral().pipe
+    return opened(name, mode, **options)
+
+
+def pipes() -> list[dict[str, Any]]:
+    """Return the pipes of the group: see `Session.pipes`."""
+    return membership.current().pipes()
+
+
 def receive(timeout: float | None = 60.0) -> Message:
     """Take the next message from this process's mailbox: see `Session.receive`."""
     return membership.current().receive(timeout)

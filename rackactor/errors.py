@@ -128,6 +128,22 @@ class ActorNotMade(RackError):
         return ActorNotMade, (self.args[0], self.reason)
 
 
+class PipeEnded(RackError, EOFError):
+    """The pipe has ended: its last writer has closed it, and everything was read."""
+
+
+class PipeBroken(RackError, ConnectionResetError):
+    """A writer of the pipe died before it had closed its end: what was read may not be all."""
+
+
+class NoReader(RackError, BrokenPipeError):
+    """The pipe has no reader any more: the last one has closed its end, or has died."""
+
+
+class PipeClosed(RackError, ValueError):
+    """This end of the pipe has been closed here."""
+
+
 class OutputLost(RackError, OSError):
     """Some of what the process printed was dropped before anybody read it: `log_limit` is all that is kept."""
 

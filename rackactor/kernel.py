@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rackactor import interrupts, wire
@@ -258,6 +259,29 @@ class Kernel(Exchange):
         number = next(self._rids)
         self.boxes[number] = deque()
         return number
+
+    def check(self) -> None:
+        """Raise if this process is in its group no more.
+
+        Raises:
+            GroupEnded: it has left, the group has ended, or this is a child made by os.fork.
+        """
+        self._check()
+
+    def do(self, action: Callable[..., Any], *args: Any) -> None:
+        """Have something done at the crank, now."""
+        self._outbox.append(partial(action, *args) if args else action)
+        self._baton.turn()
+
+    def do_soon(self, action: Callable[..., Any], *args: Any) -> None:
+        """Have something done at the crank within a millisecond, or when the caller waits next."""
+        self._outbox.append(partial(action, *args) if args else action)
+        self._baton.soon(0.001)
+
+    @property
+    def last_turn(self) -> float:
+        """When somebody turned the crank last (monotonic)."""
+        return self._last_turn
 
     def consume(self, pid: int, cost: int) -> None:
         """Give a sender its credit back for what it sent to standard input."""

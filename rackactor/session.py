@@ -15,6 +15,8 @@ from rackactor.exchange import EventHandler, Pending
 from rackactor.handlers import Handlers
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.peers import Delivery
+from rackactor.pipes.calls import PipeMethods
+from rackactor.pipes.inheriting import collected
 from rackactor.processes import Process
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
@@ -57,7 +59,7 @@ class Forked(list[Process]):
     outcomes: dict[int, str | ExitStatus]
 
 
-class Session(Handlers):
+class Session(PipeMethods, Handlers):
     """The calls of one process of a group. Thread-safe."""
 
     def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
@@ -155,7 +157,7 @@ class Session(Handlers):
             SpawnIntensityExceeded: too many forks in too short a time.
             ForkFailed: fewer than `min_ok` came up; nothing of this fork is left.
         """
-        packed = pack_target(target)
+        packed, ends = collected(pack_target, target)
         items = arguments.items(each)
         count = arguments.count(n, items)
         options = {
@@ -167,6 +169,7 @@ class Session(Handlers):
             "on_orphan": on_orphan,
             "memory": units.size(memory, "memory"),
             "stdin": packed.kind == "command" if stdin is None else stdin,
+            "pipes": ends,
         }
         if not isinstance(options["stdin"], bool):
             raise InvalidCall(f"stdin is True or False, not {stdin!r}: write to the process's own `stdin`")
@@ -181,8 +184,10 @@ class Session(Handlers):
         return forked[0] if n is None and items is None else forked
 
     def _fork(self, packed: Target, calls: Sequence[tuple[Any, Any]], options: dict[str, Any]) -> Forked:
+        packs = [collected(pack_arguments, *call) for call in calls]
+        options["pipes"] = [options["pipes"] + ends for _, ends in packs]
         args = {"kind": packed.kind, "what": packed.what, "words": packed.words, **options}
-        blobs = [packed.blob, *(pack_arguments(*call) for call in calls)]
+        blobs = [packed.blob, *(blob for blob, _ in packs)]
         fields, _ = self.kernel.call("fork", args, *blobs)
         forked = Forked(
             Process(self, pid, ppid=self.getpid(), name=options.get("name") or f"process-{pid}", kind=packed.kind)

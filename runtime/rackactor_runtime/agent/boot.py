@@ -108,6 +108,8 @@ def _leave(session: Session, report: Report) -> int:
     try:
         session.run_exit_hooks()
         _flush()
+        if kernel.pipe_desk is not None:
+            kernel.pipe_desk.leave(clean=report.how == "exited")
         kernel.drain(DRAIN)
         kernel.call("exit", report.fields(), *([] if report.result is None else [report.result]), timeout=DRAIN)
     except RackError as error:

@@ -340,10 +340,10 @@ class Shell:
             case m.Reply(pid, rid, ok, fields, blobs):
                 if rid:
                     self._send(pid, Kind.REPLY, (rid, ok), [wire.pack_body(fields), *blobs])
-            case m.Notify(pid, name, fields):
+            case m.Notify(pid, name, fields, blobs):
                 if name == "listen":
                     fields = {**fields, "bind": self._bind_for(pid), "ticket": os.urandom(16)}
-                self._send(pid, Kind.EVENT, (name,), [wire.pack_body(fields)])
+                self._send(pid, Kind.EVENT, (name,), [wire.pack_body(fields), *blobs])
             case m.Create(order):
                 birth = {**order.birth, "endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
                 self._provider.create(base.Order(order.key, birth, order.env, order.cwd, order.memory))

@@ -16,6 +16,7 @@ from rackactor_runtime.supervisor.decisions.exits import Ending
 from rackactor_runtime.supervisor.decisions.guests import GuestCalls
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
 from rackactor_runtime.supervisor.decisions.services import ServiceCalls
+from rackactor_runtime.supervisor.decisions.pipecalls import PipeCalls
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.waits import Waiter
 
@@ -25,7 +26,7 @@ _KINDS = ("actor", "function", "command")
 _ORPHANS = ("kill", "adopt", "detach")
 
 
-class Calls(ActorSystemCalls, ServiceCalls, GuestCalls):
+class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
     """Carry out system calls on a core."""
 
     def __init__(self, core: Core) -> None:
@@ -75,11 +76,13 @@ class Calls(ActorSystemCalls, ServiceCalls, GuestCalls):
         if named and named in core.names:
             self._reply(call, {"pids": [core.names[named]], "existing": True})
             return
+        inherited = core.pipes.check(args.get("pipes"), n)
         core.intensity.admit(n, core.now)
         pids = [core.table.next_pid() for _ in range(n)]
         pgid = pids[0] if caller.external else caller.pgid
         for index, pid in enumerate(pids):
             self._fork_one(caller, call, pid, pgid, index, deadline)
+            core.effects.extend(core.pipes.reserve(pid, inherited[index % len(inherited)]))
         if named:
             core.names[named] = pids[0]
         self._reply(call, {"pids": pids, "pgid": pgid})

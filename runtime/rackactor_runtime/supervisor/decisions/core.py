@@ -25,6 +25,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Welcome,
 )
 from rackactor_runtime.supervisor.decisions.services import Services
+from rackactor_runtime.supervisor.decisions.pipes import Pipes
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.sources import Sources
 from rackactor_runtime.supervisor.decisions.spawning import Intensity
@@ -61,6 +62,7 @@ class Core:
         self.capabilities: dict[str, bytes] = {}
         self.sources = Sources()
         self.services = Services(self, SERVICES)
+        self.pipes = Pipes(settings.pipe_held)
         self.ending = ""
         self.end_callers: list[tuple[int, int]] = []
         self.farewell: list[dict[str, Any]] = []
@@ -207,6 +209,7 @@ class Core:
             self.dead_letters = None
         self.effects.extend(self.sources.gone(record.pid))
         self.effects.extend(self.services.gone(record))
+        self.effects.extend(self.pipes.gone(record.pid, record.status))
         self.waits.forget(record.pid)
         self.effects.append(Dismiss(record.pid))
         self._tell_end(record)

@@ -36,6 +36,8 @@ class Settings:
     log_limit: int = 4 << 20
     #: Ended processes that `why` still knows after they have been waited for.
     history: int = 1000
+    #: Bytes of messages that the supervisor keeps for readers to come, of writers that have ended.
+    pipe_held: int = 256 << 20
     #: Whether messages may be pickled. False: msgpack only.
     pickle: bool = True
     #: Whether two processes that talk a lot get a connection of their own.
