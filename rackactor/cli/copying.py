@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from rackactor.cli.files import SCHEME, inside
+from rackactor.cli.files import SCHEME, inside, plainly
 from rackactor.errors import InvalidCall
 from rackactor.grouping import Group
 
@@ -68,10 +68,12 @@ class _Group:
         self._group = group
 
     def is_dir(self, path: str) -> bool:
-        return bool(self._group.fs.isdir(path))
+        with plainly():
+            return bool(self._group.fs.isdir(path))
 
     def size(self, path: str) -> int:
-        return int(self._group.fs.size(path))
+        with plainly():
+            return int(self._group.fs.size(path))
 
     def walk(self, path: str) -> Iterator[tuple[str, bool]]:
         for folder, folders, files in self._group.fs.walk(path):
@@ -80,10 +82,12 @@ class _Group:
             yield from ((posixpath.normpath(posixpath.join(below, name)), False) for name in sorted(files))
 
     def make_dir(self, path: str) -> None:
-        self._group.fs.makedirs(path, exist_ok=True)
+        with plainly():
+            self._group.fs.makedirs(path, exist_ok=True)
 
     def open(self, path: str, mode: str) -> Any:
-        return self._group.open(path, mode)
+        with plainly():
+            return self._group.open(path, mode)
 
 
 class _Standard:

@@ -97,7 +97,7 @@ class FsCp(InGroup):
         options = parsed_args
         if not any(path.startswith(SCHEME) for path in (*options.sources, options.target)):
             raise InvalidCall(f"none of these is a path of the group, which begins with {SCHEME!r}: use cp")
-        with visit(options.group) as group, plainly():
+        with visit(options.group) as group, plainly(""):
             copy(group, options.sources, options.target, recursive=options.recursive)
 
 
@@ -123,7 +123,7 @@ def _remove(group: Group, path: str, options: argparse.Namespace) -> None:
     try:
         if group.fs.isdir(path):
             if not options.recursive:
-                raise InvalidCall(f"{path} is a directory: -r removes it, and all that is in it")
+                raise InvalidCall(f"{SCHEME}{path} is a directory: -r removes it, and all that is in it")
             group.fs.rm(path, recursive=True)
         else:
             group.fs.rm_file(path)
@@ -148,7 +148,7 @@ class FsMv(InGroup):
         with visit(parsed_args.group) as group, plainly():
             into = group.fs.isdir(target)
             if not into and len(sources) > 1:
-                raise InvalidCall(f"{target} is no directory of the group, and several files cannot become one")
+                raise InvalidCall(f"{SCHEME}{target} is no directory, and several files cannot become one")
             for source in sources:
                 group.fs.mv(source, posixpath.join(target, posixpath.basename(source)) if into else target)
 
@@ -179,8 +179,12 @@ def inside(path: str) -> str:
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
-    """Have the operating system's errors say which file is meant, as the tools of a shell do."""
+def plainly(scheme: str = SCHEME) -> Iterator[None]:
+    """Have the errors of an operating system say which file is meant, as the tools of a shell do.
+
+    Args:
+        scheme: what the paths in them begin with where they mix with others.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -188,5 +192,5 @@ def plainly() -> Iterator[None]:
     except OSError as error:
         if isinstance(error, RackError) or error.strerror is None or error.filename is None:
             raise
-        other = f" -> {error.filename2}" if error.filename2 else ""
-        raise RackError(f"{error.filename}{other}: {error.strerror}") from error
+        other = f" -> {scheme}{error.filename2}" if error.filename2 else ""
+        raise RackError(f"{scheme}{error.filename}{other}: {error.strerror}") from error

@@ -106,15 +106,14 @@ class _Joined(Foreground):
             reader, writer = self._group.pipe()
             _Pump(writer)
         for stage in stages:
-            above, below, writer = reader, None, None
-            if stage is not stages[-1]:
-                below, writer = self._group.pipe()
+            below, above = self._group.pipe() if stage is not stages[-1] else (None, None)
             plan = stage.plan
-            forked = self._group.fork(
-                plan.target, n=stage.count, name=plan.name, deadline=options.deadline, stdin=above, stdout=writer
+            self._stages.append(
+                self._group.fork(
+                    plan.target, n=stage.count, name=plan.name, deadline=options.deadline, stdin=reader, stdout=above
+                )
             )
-            self._stages.append(forked)
-            for end in (above, writer):
+            for end in (reader, above):
                 if end is not None and not isinstance(end, bool):
                     end.close()
             reader = below

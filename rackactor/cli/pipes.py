@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cliff.lister import Lister
 
 from rackactor.cli.common import InGroup, visit
 from rackactor.cli.outlet import while_read
@@ -15,6 +18,21 @@ from rackactor.errors import InvalidCall
 #: What a shell calls the end of a writer whose reader has gone: 128 + SIGPIPE.
 BROKEN_PIPE = 141
 _CHUNK = 64 << 10
+
+
+class PipeList(InGroup, Lister):
+    """List the pipes of the group."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
+        """Return the columns and the rows."""
+        with visit(parsed_args.group) as group:
+            rows = group.pipes()
+        return ("Pipe", "Name", "Readers", "Writers"), [_row(row) for row in rows]
+
+
+def _row(row: dict[str, Any]) -> tuple[Any, ...]:
+    ends = (" ".join(str(pid) for pid in row[key]) for key in ("readers", "writers"))
+    return row["id"], row["name"] or "", *ends
 
 
 class PipeRead(InGroup):
@@ -64,7 +82,7 @@ class PipeWrite(InGroup):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Copy."""
-        with visit(parsed_args.group) as group, group.pipe(parsed_args.name, "w") as pipe:
+        with visit(parsed_args.group) as group, group.pipe(parsed_args.name, "w", timeout=None) as pipe:
             try:
                 for piece in pieces(0):
                     for message in lines(piece) if parsed_args.lines else [piece]:

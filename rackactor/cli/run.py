@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from cliff.command import Command
+
 from rackactor.cli.common import Plain
 from rackactor.cli.foreground import Foreground
 from rackactor.cli.interrupts import Interrupts
@@ -90,7 +92,7 @@ def add_group_options(parser: argparse.ArgumentParser) -> None:
     add("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks of rack's own errors")
 
 
-def obey_debug(command: Plain, options: argparse.Namespace) -> None:
+def obey_debug(command: Command, options: argparse.Namespace) -> None:
     """Take `--debug` behind the sub-command for the one in front of it."""
     if command.app_args is not None and getattr(options, "debug", False):
         command.app_args.debug = True
