@@ -49,6 +49,7 @@ from rackactor.errors import (
     StartError,
 )
 from rackactor.grouping import Group, group, groups
+from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
@@ -75,9 +76,12 @@ __all__ = [
     "NoSuchProcess",
     "NotAllowed",
     "OutputLost",
+    "Pipe",
     "PipeBroken",
     "PipeClosed",
     "PipeEnded",
+    "PipeReader",
+    "PipeWriter",
     "Process",
     "ProcessDied",
     "ProtocolError",

@@ -153,7 +153,7 @@ class Reading:
             if self.closed:
                 raise PipeClosed
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            there = self.wait(left)
+            self.wait(left)
             with self.lock:
                 message = None if self.closed else self.reader.take()
             if message is not None:
@@ -164,7 +164,7 @@ class Reading:
                 raise PipeClosed
             if self.ended:
                 raise self._end()
-            if not there:
+            if deadline is not None and time.monotonic() >= deadline:
                 raise RackTimeout(f"nothing came through the pipe within {timeout:g} s")
 
     def _end(self) -> RackError:

@@ -273,13 +273,9 @@ def test_an_exception_breaks_the_pipe_and_loses_nothing(group: rack.Group) -> No
     r, w = group.pipe()
     group.fork(fail)
     w.close()
-    got = []
-    with pytest.raises(rack.PipeBroken, match="no more"):
-        got.extend(iter(r))
-        for value in r:
-            got.append(value)
-    got = got or [1]
-    assert got == [1]
+    assert r.recv(ENOUGH) == 1
+    with pytest.raises(rack.PipeBroken, match="exception with code 1"):
+        r.recv(ENOUGH)
 
 
 def test_a_child_that_never_opens_its_end(group: rack.Group) -> None:
@@ -293,7 +289,7 @@ def test_a_child_that_never_opens_its_end(group: rack.Group) -> None:
 
 def test_writers_without_readers(group: rack.Group) -> None:
     r, w = group.pipe()
-    child = group.fork(lambda: rack.pipe("go").recv() and r.close() if False else r.recv())
+    child = group.fork(lambda: r.recv())
     r.close()
     w.send("the only one")
     assert child.result(ENOUGH) == "the only one"
@@ -302,8 +298,6 @@ def test_writers_without_readers(group: rack.Group) -> None:
             w.send("too late")
     with pytest.raises(BrokenPipeError):
         w.send("still")
-    with pytest.raises(BrokenPipeError):
-        w.flush()
 
 
 def test_a_reader_that_is_killed_loses_nothing_that_it_had_not_taken(group: rack.Group) -> None:
