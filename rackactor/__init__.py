@@ -61,6 +61,7 @@ from rackactor.errors import (
 from rackactor.grouping import Group, group, groups
 from rackactor.memory.current import shm
 from rackactor.memory.watching import Changed
+from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
@@ -97,9 +98,12 @@ __all__ = [
     "NoSuchProcess",
     "NotAllowed",
     "OutputLost",
+    "Pipe",
     "PipeBroken",
     "PipeClosed",
     "PipeEnded",
+    "PipeReader",
+    "PipeWriter",
     "Process",
     "ProcessDied",
     "ProtocolError",

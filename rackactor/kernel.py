@@ -278,6 +278,12 @@ class Kernel(Exchange):
         self._outbox.append(partial(action, *args) if args else action)
         self._baton.soon(0.001)
 
+    def do_waiting(self, action: Callable[[], Any]) -> None:
+        """Have something done at the crank by the caller itself, who promises to wait next."""
+        self._outbox.append(action)
+        if self._baton.taken:
+            self._baton.turn()
+
     @property
     def last_turn(self) -> float:
         """When somebody turned the crank last (monotonic)."""

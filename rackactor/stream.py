@@ -95,7 +95,7 @@ def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entr
     try:
         if len(frames) >= 2 and count == 1:
             kind, rid = unpack(frames[0])
-            return [Entry(_KINDS[kind], _rid(rid), frames[1], frames[2:])]
+            return [Entry(_KINDS[kind], _rid(rid), frames[1], tuple(frames[2:]))]
         (body,) = frames
         entries = [_entry(*fields) for fields in unpack(body)]
     except (TypeError, ValueError, KeyError) as error:

@@ -1,7 +1,7 @@
 """A process's ends of pipes, and what goes on behind them at the crank.
 
-The application only puts messages into a `Writing`'s queue and takes them from a `Reading`'s; everything else, the credits,
-who gets what, what the supervisor says, is done here by the holder of the baton (see `rackactor.baton`).
+The application only puts messages into a `Writing`'s queue and takes them from a `Reading`'s; everything else, the
+credits, who gets what, what the supervisor says, is done here by the holder of the baton (see `rackactor.baton`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from typing import Any
 import msgpack
 
 from rackactor.codec import unpack
-from rackactor.errors import GroupEnded, NoReader, PipeBroken, PipeClosed, PipeEnded, ProtocolError, RackError, RackTimeout
+from rackactor.errors import (
+    GroupEnded,
+    NoReader,
+    PipeBroken,
+    PipeClosed,
+    PipeEnded,
+    ProtocolError,
+    RackError,
+    RackTimeout,
+)
 from rackactor.kernel import COLLECT, Kernel
 from rackactor.peers import Delivery
 from rackactor.pipes.framing import (
@@ -47,7 +56,14 @@ PATIENCE = 30.0
 
 _making = threading.Lock()
 _all: weakref.WeakSet[Desk] = weakref.WeakSet()
-os.register_at_fork(after_in_child=lambda: [each.forked() for each in list(_all)])
+
+
+def _forked() -> None:
+    for each in list(_all):
+        each.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def desk(kernel: Kernel) -> Desk:
@@ -117,7 +133,7 @@ class Reading:
                 reader.measure(time.monotonic())
                 self._waiters += 1
             try:
-                kernel.do_soon(self._demand)
+                kernel.do_waiting(self._demand)
                 kernel.wait(lambda: not reader.empty or self.over, timeout)
             finally:
                 with self.lock:
@@ -137,7 +153,7 @@ class Reading:
             if self.closed:
                 raise PipeClosed
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            there = self.wait(left)
+            self.wait(left)
             with self.lock:
                 message = None if self.closed else self.reader.take()
             if message is not None:
@@ -148,7 +164,7 @@ class Reading:
                 raise PipeClosed
             if self.ended:
                 raise self._end()
-            if not there:
+            if deadline is not None and time.monotonic() >= deadline:
                 raise RackTimeout(f"nothing came through the pipe within {timeout:g} s")
 
     def _end(self) -> RackError:
@@ -278,7 +294,7 @@ class Writing:
     def _await_room(self, timeout: float | None) -> None:
         self.desk.check()
         writer = self.writer
-        self.desk.kernel.do_soon(self._push)
+        self.desk.kernel.do_waiting(self._push)
         if not self.desk.kernel.wait(lambda: writer.waiting < BACKLOG // 2 or self.broken or self.closed, timeout):
             if not writer.crowded:
                 return
@@ -288,7 +304,7 @@ class Writing:
     def flush(self, timeout: float | None) -> None:
         """Wait until readers have taken everything."""
         writer = self.writer
-        self.desk.kernel.do_soon(self._push)
+        self.desk.kernel.do_waiting(self._push)
         if not self.desk.kernel.wait(lambda: writer.settled or self.broken, timeout):
             raise RackTimeout(f"the pipe's readers have not taken everything within {timeout:g} s")
         if not writer.settled:
@@ -584,7 +600,6 @@ class Desk:
         lanes, messages = writing.writer.estate()
         shape, blobs = pack_parcel(messages)
         return {"seat": writing.seat, "lanes": lanes, "shape": shape, "clean": writing.closed}, blobs
-
 
 
 def _large(reader: int, writer: int, number: int, bundle: Bundle) -> list[Entry]:

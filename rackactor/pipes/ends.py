@@ -73,7 +73,7 @@ class _End:
     def fileno(self) -> int:
         """Refuse: a pipe of the group is no descriptor of the operating system."""
         raise io.UnsupportedOperation(
-            "a pipe of the group has no file descriptor; to connect a command, use fork([...], stdin=reader, stdout=writer)"
+            "a pipe of the group has no file descriptor; a command is connected by fork([...], stdin=reader, stdout=writer)"
         )
 
     def _limit(self, timeout: Any) -> float | None:
@@ -464,7 +464,7 @@ def check_timeout(timeout: Any) -> float | None:
     """Check a number of seconds."""
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
         raise InvalidCall(f"timeout is a number of seconds, or None, not {timeout!r}")
-    return timeout  # type: ignore[no-any-return]
+    return timeout
 
 
 def open_pair(session: Any, options: dict[str, Any]) -> tuple[PipeReader, PipeWriter]:
@@ -478,14 +478,18 @@ def open_pair(session: Any, options: dict[str, Any]) -> tuple[PipeReader, PipeWr
 def open_named(session: Any, name: str, mode: str, options: dict[str, Any]) -> Any:
     """Open an end of a FIFO."""
     (end,) = desk(session.kernel).open(mode, name=name)
-    return PipeReader(session, end, name, options) if isinstance(end, Reading) else PipeWriter(session, end, name, options)
+    return (
+        PipeReader(session, end, name, options) if isinstance(end, Reading) else PipeWriter(session, end, name, options)
+    )
 
 
 def _open_here(gid: str, pipe: int, mode: str, name: str | None, options: dict[str, Any]) -> Any:
     """Open an end that has come from another process."""
     session = _session(gid)
     (end,) = desk(session.kernel).open(mode, pipe=pipe)
-    return PipeReader(session, end, name, options) if isinstance(end, Reading) else PipeWriter(session, end, name, options)
+    return (
+        PipeReader(session, end, name, options) if isinstance(end, Reading) else PipeWriter(session, end, name, options)
+    )
 
 
 def _fifo_here(gid: str, name: str, options: dict[str, Any]) -> Pipe:

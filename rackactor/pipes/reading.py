@@ -142,7 +142,7 @@ class Reader:
                 self.doubles += 1
             else:
                 lane.early[number] = message
-        ready = []
+        ready: list[Message] = []
         while (message_or_none := lane.early.pop(lane.expected + len(ready), None)) is not None:
             ready.append(message_or_none)
         return ready

@@ -26,6 +26,8 @@ from rackactor_runtime.agent.stdin import StdinPump
 DRAIN = 10.0
 
 
+#: The frames of a target that failed: pipes that it had open are not closed by their going, for it did not.
+_kept: list[Any] = []
 #: What `prepare` has made.
 _ready: Kernel | None = None
 
@@ -85,11 +87,13 @@ def _run(
         if text:
             print(text, file=sys.stderr)
         return Report("exited", code, evidence=text)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        _kept.append(error.__traceback__)
         return Report("signalled", 130, int(signal.SIGINT))
     except GroupEnded:
         raise
     except BaseException as error:
+        _kept.append(error.__traceback__)
         return _tell(_report.raised(error))
 
 

@@ -1,9 +1,9 @@
 """The group's pipes: who holds which end, who must hear of whom, and what writers that have ended left to be read.
 
-Messages go from writer to reader; the supervisor only introduces the two. An open end has a *seat*, a number of its own,
-so that an end which was closed and opened again is not taken for what it was. A child's end is reserved when it is
-forked: so the parent may close its own at once. The supervisor is also the heir of writers that leave: it serves what nobody
-had taken, by the writer's own seat and numbers.
+Messages go from writer to reader; the supervisor only introduces the two. An open end has a *seat*, a number of its
+own, so that an end which was closed and opened again is not taken for what it was. A child's end is reserved when it is
+forked: so the parent may close its own at once. The supervisor is also the heir of writers that leave: it serves what
+nobody had taken, by the writer's own seat and numbers.
 """
 
 from __future__ import annotations
