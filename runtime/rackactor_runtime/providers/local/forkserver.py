@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from rackactor import places
+
 from ..base import Event, Key
 from . import linux, newborn, protocol
 from .cgroup import MemoryGroups
