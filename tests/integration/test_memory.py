@@ -395,7 +395,6 @@ def test_nothing_is_left_of_a_killed_supervisor(script: Callable[..., Script]) -
     )
     path = Path(program.line())
     assert path.exists()
-    program.process.wait(30)
     assert eventually(lambda: not path.exists())
     assert not list(Path("/dev/shm").glob("rack-replica-*"))
 
