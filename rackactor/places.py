@@ -168,9 +168,9 @@ def group_dir(gid: str) -> Path:
 def memory_dir(directory: Path, size: int) -> Path:
     """Make the directory of a group's shared memory, and return it.
 
-    It lies in main memory when there is room for all of it (`/dev/shm`), and a link in the group's directory leads there,
-    made first, so that whoever removes the one finds the other. On a disk, the system would hold its writer up whenever
-    it has to write much.
+    It lies in main memory when there is room for all of it (`/dev/shm`), and a link in the group's directory leads
+    there, made first, so that whoever removes the one finds the other. On a disk, the system would hold its writer
+    up whenever it has to write much.
     """
     path = directory / MEMORY
     if path.exists():

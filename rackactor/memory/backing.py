@@ -205,12 +205,16 @@ class Backing:
             if self._replica.reader is None:
                 self._loading = False
             raise
+        if kernel.closed:
+            self._replica.close()
+            raise GroupEnded()
         done = threading.Event()
-        kernel.at_crank(lambda: (self._catch_up(), done.set()))
+        kernel.at_crank(lambda: self._catch_up(done))
         kernel.wait(done.is_set, CALL_TIMEOUT)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, done: threading.Event) -> None:
         """Apply what has come while the snapshot was on its way (at the crank)."""
+        done.set()
         held, self._held = self._held, []
         self._loading = False
         assert self._replica is not None

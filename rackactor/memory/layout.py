@@ -75,7 +75,7 @@ class ListState(NamedTuple):
     number: int
     first: int
     end: int
-    count: int
+    length: int
 
 
 def pack_key(key: object) -> bytes:

@@ -235,10 +235,10 @@ class Reading:
         return Entry(values.decode(data[HEADER:], allow_pickle=self._reader.allow_pickle), revision, lease)
 
     def _range(self, state: layout.ListState, start: int, stop: int | None) -> list[Any]:
-        begin, end, _ = slice(start, stop).indices(state.count)
+        begin, end, _ = slice(start, stop).indices(state.length)
         if begin >= end:
             return []
-        whole = state.count == state.end - state.first  # there are no holes
+        whole = state.length == state.end - state.first  # there are no holes
         first = state.first + begin if whole else state.first
         found: list[Any] = []
         with self._txn.cursor(self._dbs.items) as cursor:

@@ -18,6 +18,7 @@ from rackactor.errors import InvalidCall, ProtocolError
 from rackactor.memory.layout import LEAD, MAX_VALUE
 
 _BUFFERS = b"o"
+_BYTES, _MSGPACK = b"bm"  # of the codec
 _HEAD = struct.Struct("<1sxxxIQ")  # kind, number of buffers, bytes of the pickle
 _BUFFER = struct.Struct("<QQ")  # where it begins, its bytes
 #: Buffers below this size are copied into the pickle: to look them up costs more, bytes.
@@ -81,19 +82,19 @@ def _pickle(value: Any) -> bytes:
 
 def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
     """Turn bytes from `encode` back into a value that is the caller's own."""
-    if data[:1] == _BUFFERS:
+    if data[0] == _BUFFERS[0]:
         return unpickle(memoryview(bytearray(data)), allow_pickle=allow_pickle)
     return codec.decode(data, allow_pickle=allow_pickle)
 
 
 def in_place(data: memoryview) -> bool:
     """Tell whether a value can be read without a copy of its data."""
-    return data[:1] in (_BUFFERS, b"b")
+    return data[0] in (_BUFFERS[0], _BYTES)
 
 
 def decode_in_place(data: memoryview, *, allow_pickle: bool = True) -> Any:
     """Return a value that lies where its bytes are; plain bytes as a memoryview."""
-    if data[:1] == b"b":
+    if data[0] == _BYTES:
         return data[1:]
     return unpickle(data, allow_pickle=allow_pickle)
 
@@ -112,7 +113,7 @@ def unpickle(data: memoryview, *, allow_pickle: bool) -> Any:
 
 def integer(data: bytes | memoryview) -> int | None:
     """Return the integer that these bytes stand for, or None: what `incr` can add to."""
-    if len(data) > 10 or data[:1] != b"m":
+    if not 0 < len(data) <= 10 or data[0] != _MSGPACK:
         return None
     value = codec.unpack(data[1:])
     return value if type(value) is int else None
@@ -125,6 +126,6 @@ def pack_integer(value: int) -> bytes:
         InvalidCall: it has more than 64 bits.
     """
     data = codec.encode(value)
-    if data[:1] != b"m":
+    if data[0] != _MSGPACK:
         raise InvalidCall(f"{value} does not fit in 64 bits: incr counts no further")
     return data

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rackactor.codec import encode
-from rackactor.errors import GroupEnded, NoSuchProcess, RackError, RackTimeout, RevisionGone
+from rackactor.errors import GroupEnded, InvalidCall, NoSuchProcess, RackError, RackTimeout, RevisionGone
 from rackactor.memory import layout
 from rackactor.peers import Delivery
 from rackactor.stream import Entry, EntryKind
@@ -169,6 +169,8 @@ class Delivered:
     """A watch whose changes go to a mailbox, as `Changed` messages."""
 
     def __init__(self, memory: Memory, prefix: str, from_revision: int | None, pid: int) -> None:
+        if not memory.kernel.allow_pickle:
+            raise InvalidCall("this group refuses pickle, and a change in a mailbox is pickled: use the iterator")
         self._memory = memory
         self._kernel = memory.kernel
         self._pid = pid

@@ -42,7 +42,7 @@ class Snapshots:
             raise InvalidCall("the service of snapshots knows one question: send, with the number of a mailbox")
         size = 0
         for part in copy_environment(self._environment(), compact=False, part=PART):
-            self._host.kernel.post(pid, EntryKind.TELL, part, box)
+            self._host.kernel.post(pid, EntryKind.TELL, memoryview(part), box)
             size += len(part)
         return {"size": size}, b""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import lmdb
 
-from rackactor.errors import MemoryFull
+from rackactor.errors import MemoryFull, RackError
 from rackactor.memory import layout
 from rackactor.memory.layout import Change, Databases, LogBounds
 from rackactor.memory.transfer import contents
@@ -129,10 +129,9 @@ class Store:
         txn = self._txn
         try:
             self._log.seal(txn, self._dbs, self.revision)
-            self._txn = None
+            self._txn = None  # a commit that fails ends it, too
             txn.commit()
         except lmdb.Error as error:
-            self._txn = txn
             self.abort()
             raise self._full(error) from error
         self._shrink()
@@ -150,7 +149,7 @@ class Store:
         if self._env.info()["map_size"] > self._size:
             self._env.set_mapsize(self._size)
 
-    def _full(self, error: lmdb.Error) -> Exception:
+    def _full(self, error: lmdb.Error) -> RackError:
         if isinstance(error, lmdb.MapFullError):
             return MemoryFull(
                 f"the group's shared memory is full ({self._size} bytes, of which its log may take a quarter):"
@@ -158,7 +157,7 @@ class Store:
             )
         if getattr(error, "code", None) == errno.ENOSPC or "No space left" in str(error):
             return MemoryFull(f"the disk is full on which the group's shared memory lies ({self.path})")
-        return error
+        return RackError(f"the database of the group's shared memory failed: {error}")
 
     # -- the whole -----------------------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ class MemoryService:
         batch: list[_Asked] = []
         try:
             answers = self._together(batch)
-        except MemoryFull:
+        except RackError:  # full; or whatever else the database says
             answers = [(asked, [self._alone(op, asked) for op in asked.ops]) for asked in batch]
         self._publish()
         revision = self._store.revision
@@ -179,7 +179,7 @@ class MemoryService:
             raise
         try:
             store.commit()
-        except MemoryFull:
+        except RackError:
             self._records.clear()
             self._keys.clear()
             raise
@@ -192,9 +192,11 @@ class MemoryService:
         except MemoryFull as error:
             if op[0] not in _SHRINKING:
                 return _fault(error)
+        except RackError as error:
+            return _fault(error)
         try:
             return self._try_alone(op, asked, reserve=True)
-        except MemoryFull as error:
+        except RackError as error:
             return _fault(error)
 
     def _try_alone(self, op: Sequence[Any], asked: _Asked, *, reserve: bool) -> Any:

@@ -203,7 +203,7 @@ class Operations:
         head = layout.head(entry)
         if head.kind != LIST:
             raise InvalidCall(
-                f"the value of {key.decode()!r} was put as a whole: append, pop and remove are for lists that append made"
+                f"the value of {key.decode()!r} was put as a whole: append, pop and remove are for what append made"
             )
         return head, *layout.list_state(entry)
 
