@@ -19,6 +19,7 @@ from rackactor.calls import (
     process,
     ps,
     receive,
+    run,
     signal,
     wait,
 )
@@ -49,6 +50,7 @@ from rackactor.errors import (
     StartError,
 )
 from rackactor.grouping import Group, group, groups
+from rackactor.pipelines import Pipeline
 from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
@@ -82,6 +84,7 @@ __all__ = [
     "PipeEnded",
     "PipeReader",
     "PipeWriter",
+    "Pipeline",
     "Process",
     "ProcessDied",
     "ProtocolError",
@@ -108,6 +111,7 @@ __all__ = [
     "process",
     "ps",
     "receive",
+    "run",
     "signal",
     "wait",
 ]
