@@ -24,6 +24,7 @@ from rackactor.calls import (
     process,
     ps,
     receive,
+    run,
     signal,
     wait,
 )
@@ -61,6 +62,7 @@ from rackactor.errors import (
 from rackactor.grouping import Group, group, groups
 from rackactor.memory.current import shm
 from rackactor.memory.watching import Changed
+from rackactor.pipelines import Pipeline
 from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
@@ -104,6 +106,7 @@ __all__ = [
     "PipeEnded",
     "PipeReader",
     "PipeWriter",
+    "Pipeline",
     "Process",
     "ProcessDied",
     "ProtocolError",
@@ -135,6 +138,7 @@ __all__ = [
     "process",
     "ps",
     "receive",
+    "run",
     "shm",
     "signal",
     "wait",

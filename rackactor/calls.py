@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
+from rackactor.pipelines import Pipeline
 from rackactor.processes import Process
 from rackactor.session import Message
 from rackactor.status import ExitStatus
@@ -79,6 +80,11 @@ def pipe(name: str | None = None, mode: str | None = None, **options: Any) -> An
 def pipes() -> list[dict[str, Any]]:
     """Return the pipes of the group: see `Session.pipes`."""
     return membership.current().pipes()
+
+
+def run(target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
+    """Describe a command of a pipeline: see `Session.run`. Outside any group it makes one, as `fork` does."""
+    return current_or_ephemeral().run(target, *args, n=n, **options)
 
 
 def receive(timeout: float | None = 60.0) -> Message:

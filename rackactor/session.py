@@ -16,7 +16,7 @@ from rackactor.handlers import Handlers
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.peers import Delivery
 from rackactor.pipes.calls import PipeMethods
-from rackactor.pipes.inheriting import collected
+from rackactor.pipes.inheriting import collected, streams
 from rackactor.processes import Process
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
@@ -126,7 +126,9 @@ class Session(PipeMethods, Handlers):
         deadline: float | str | None = None,
         on_orphan: OnOrphan = "kill",
         memory: int | str | None = None,
-        stdin: bool | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
         min_ok: int | None = None,
         timeout: float | None = None,
     ) -> Process | Forked:
@@ -148,7 +150,10 @@ class Session(PipeMethods, Handlers):
             on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
                 becomes its parent) or "detach" (the same; needs a deadline).
             memory: its limit in bytes, or text ("256M").
-            stdin: give it a standard input to write to (`Process.stdin`); commands have one by default.
+            stdin: True: give it a standard input to write to (`Process.stdin`), as commands have by default; or the
+                reading end of a pipe, which becomes its standard input.
+            stdout, stderr: writing ends of pipes that become its standard output and error; whole lines go to one
+                reader.
             min_ok: wait until that many run, end the rest, and say in `outcomes` what became of each.
             timeout: seconds to wait for `min_ok`; the group's boot timeout bounds it otherwise.
 
@@ -160,7 +165,7 @@ class Session(PipeMethods, Handlers):
         packed, ends = collected(pack_target, target)
         items = arguments.items(each)
         count = arguments.count(n, items)
-        options = {
+        options: dict[str, Any] = {
             "n": count,
             "name": arguments.text(name, "name"),
             "env": arguments.env(env),
@@ -168,11 +173,10 @@ class Session(PipeMethods, Handlers):
             "deadline": units.seconds(deadline, "deadline"),
             "on_orphan": on_orphan,
             "memory": units.size(memory, "memory"),
-            "stdin": packed.kind == "command" if stdin is None else stdin,
-            "pipes": ends,
+            "stdin": stdin is True or (stdin is None and packed.kind == "command"),
         }
-        if not isinstance(options["stdin"], bool):
-            raise InvalidCall(f"stdin is True or False, not {stdin!r}: write to the process's own `stdin`")
+        options["streams"], standard = streams(stdin, stdout, stderr)
+        options["pipes"] = ends + standard
         keywords = arguments.kwargs(kwargs)
         arguments.bounds(min_ok, timeout, count)
         if count == 0:

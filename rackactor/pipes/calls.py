@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from rackactor.kernel import Kernel
+    from rackactor.pipelines import Pipeline
     from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 
 
@@ -95,3 +96,17 @@ class PipeMethods:
         fields, _ = self.kernel.call("pipes")
         rows: list[dict[str, Any]] = fields["pipes"]
         return rows
+
+    def run(self, target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
+        """Describe a command, or a pipeline of them with `|`; nothing runs before it is started.
+
+        Args:
+            target: a command, as a list of words or a text that is split as a shell would (no shell is run); or a
+                function, whose standard files are connected.
+            args: what a function is called with; more words of a command.
+            n: how many processes share the stage's input, line by line.
+            options: further options of `fork`: name, env, cwd, deadline, memory, stderr, ...
+        """
+        from rackactor.pipelines import Pipeline, stage
+
+        return Pipeline(self, [stage(target, args, n, options)])  # type: ignore[arg-type]

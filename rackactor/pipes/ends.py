@@ -58,6 +58,13 @@ class _End:
         note(self._end.pipe, self._mode)
         return _open_here, (self._session.gid, self._end.pipe, self._mode, self.name, self._options)
 
+    def standard_file(self, mode: str) -> dict[str, Any]:
+        """Return what an agent must know to make this end a standard file of its process (for `fork`)."""
+        self._ready()
+        if mode != self._mode:
+            raise InvalidCall(f"standard input reads, output and error write: {self!r} does the other")
+        return {"id": self._end.pipe, "name": None}
+
     @property
     def closed(self) -> bool:
         """Tell whether this end has been closed here."""
@@ -73,7 +80,7 @@ class _End:
     def fileno(self) -> int:
         """Refuse: a pipe of the group is no descriptor of the operating system."""
         raise io.UnsupportedOperation(
-            "a pipe of the group has no file descriptor; a command is connected by fork([...], stdin=reader, stdout=writer)"
+            "a pipe of the group has no file descriptor; fork([...], stdin=reader, stdout=writer) connects commands"
         )
 
     def _limit(self, timeout: Any) -> float | None:
@@ -183,6 +190,10 @@ class PipeReader(_End):
         view[:count] = data[:count]
         self._rest = data[count:]
         return count
+
+    def read_some(self) -> bytes:
+        """Wait for bytes, without a bound; none at the end."""
+        return self._chunk(None)
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the messages until the end (over the lines, with `text=True` or `binary=True`).
@@ -362,6 +373,11 @@ class Pipe:
         if self._closed:
             raise PipeClosed
 
+    def standard_file(self, mode: str) -> dict[str, Any]:
+        """Return what an agent must know to make this FIFO a standard file of its process (for `fork`)."""
+        self._check()
+        return {"id": None, "name": self.name}
+
     def recv(self, timeout: float | None = _DEFAULT) -> Any:
         """Take the next message: see `PipeReader.recv`."""
         return self.reader.recv(timeout)
@@ -481,6 +497,15 @@ def open_named(session: Any, name: str, mode: str, options: dict[str, Any]) -> A
     return (
         PipeReader(session, end, name, options) if isinstance(end, Reading) else PipeWriter(session, end, name, options)
     )
+
+
+def open_standard(session: Any, pipe: int | None, name: str | None, mode: str) -> Any:
+    """Open the end of a pipe that is to be a standard file."""
+    options = {"text": False, "binary": True, "encoding": "utf-8", "timeout": None}
+    if pipe is None:
+        assert name is not None
+        return open_named(session, name, mode, options)
+    return _open_here(session.gid, pipe, mode, name, options)
 
 
 def _open_here(gid: str, pipe: int, mode: str, name: str | None, options: dict[str, Any]) -> Any:

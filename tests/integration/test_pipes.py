@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import pickle
 import signal
@@ -133,7 +134,7 @@ def test_many_writers_and_many_readers(group: rack.Group) -> None:
     r.close()
     w.close()
     shares = [reader.result(ENOUGH) for reader in readers]
-    assert sorted(sum(shares, [])) == list(range(6000))
+    assert sorted(itertools.chain(*shares)) == list(range(6000))
     for share in shares:
         for start in (0, 2000, 4000):
             mine = [value for value in share if start <= value < start + 2000]
@@ -159,7 +160,6 @@ def test_both_ends_in_one_process(group: rack.Group) -> None:
     w.send(array)
     array[:] = 0
     assert r.recv(ENOUGH) == "one"
-    w.flush(0) if w._end.writer.settled else None
     assert r.poll(ENOUGH)
     assert len(r.recv(ENOUGH)) == 10_000
     w.close()
@@ -395,7 +395,7 @@ def test_threads_share_an_end(group: rack.Group) -> None:
     for thread in threads:
         thread.join(ENOUGH)
         assert not thread.is_alive()
-    assert sorted(sum(got, [])) == list(range(5000))
+    assert sorted(itertools.chain(*got)) == list(range(5000))
     assert child.wait(ENOUGH).ok
 
 

@@ -1,7 +1,7 @@
 """A whole world of pipes, driven without a socket: real desks, the supervisor's real table, a network that dawdles.
 
-Whatever opens, closes, leaves or is killed, and in whichever order news travels: nothing is lost that was not with somebody
-who was killed, nothing comes twice, and one writer's messages reach one reader in order.
+Whatever opens, closes, leaves or is killed, and in whichever order news travels: nothing is lost that was not with
+somebody who was killed, nothing comes twice, and one writer's messages reach one reader in order.
 """
 
 from __future__ import annotations
@@ -309,11 +309,14 @@ class PipeMachine(RuleBasedStateMachine):
                         progress = True
                 except errors.RackTimeout:
                     continue
-                except (errors.PipeBroken, errors.PipeEnded) as error:
-                    assert broken or isinstance(error, errors.PipeEnded)
+                except errors.PipeEnded:
                     waiting.remove(reader)
                     progress = True
-        assert not waiting or not self.sent
+                except errors.PipeBroken:
+                    assert broken, "nobody was killed"
+                    waiting.remove(reader)
+                    progress = True
+        assert not waiting or not self.unread()
         assert not self.unread()
         self.world.settle()
         for kernel, reading in self.readers:

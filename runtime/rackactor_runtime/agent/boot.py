@@ -18,6 +18,7 @@ from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent.actors import host_actor
 from rackactor_runtime.agent.commands import Relay, host_command
 from rackactor_runtime.agent.guests import open_if_needed
+from rackactor_runtime.agent.piping import Piping
 from rackactor_runtime.agent.rehearsal import rehearse
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
@@ -60,20 +61,28 @@ def main(birth: dict[str, Any]) -> int:
         os.environ[f"RACK_{name.upper()}"] = str(welcome[name])
     open_if_needed(session, birth)
     pump = StdinPump(session) if welcome.get("stdin") else None
-    report = _run(session, welcome, kernel.welcome_blobs, pump, relay)
-    return _leave(session, report)
+    piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
+    report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)
+    return _leave(session, report, piping)
 
 
 def _run(
-    session: Session, welcome: dict[str, Any], blobs: list[Any], pump: StdinPump | None, relay: Relay | None
+    session: Session,
+    welcome: dict[str, Any],
+    blobs: list[Any],
+    pump: StdinPump | None,
+    relay: Relay | None,
+    piping: Piping | None,
 ) -> Report:
     try:
         kind = welcome["kind"]
         if relay is not None:
             args, _ = pickle.loads(blobs[1])
-            return host_command(session, [*welcome["words"], *map(str, args)], pump, relay)
+            return host_command(session, [*welcome["words"], *map(str, args)], pump, relay, piping)
         if pump is not None:
             pump.become_stdin()
+        if piping is not None:
+            piping.become_standard()
         try:
             target = unpack_target(blobs[0])
             args, kwargs = pickle.loads(blobs[1])
@@ -107,11 +116,13 @@ def _tell(report: Report) -> Report:
     return report
 
 
-def _leave(session: Session, report: Report) -> int:
+def _leave(session: Session, report: Report, piping: Piping | None) -> int:
     kernel = session.kernel
     try:
         session.run_exit_hooks()
         _flush()
+        if piping is not None:
+            piping.finish(clean=report.how == "exited" or report.signal == signal.SIGPIPE)
         if kernel.pipe_desk is not None:
             kernel.pipe_desk.leave(clean=report.how == "exited")
         kernel.drain(DRAIN)

@@ -105,6 +105,8 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
         arguments = call.blobs[1 + index] if len(call.blobs) > 2 else call.blobs[1]
         record.correspondents.add(caller.pid)
         welcome = {"kind": record.kind, "stdin": bool(args.get("stdin")), "words": args.get("words")}
+        if args.get("streams"):
+            welcome["streams"] = dict(args["streams"])
         order = {"welcome": welcome, "env": args.get("env"), "cwd": args.get("cwd"), "memory": args.get("memory")}
         core.fork(order, record, (call.blobs[0], arguments, *core.sources.content(args.get("source_hash"))))
 
