@@ -94,5 +94,9 @@ def test_whoever_is_not_let_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(bool(netlab.hindrance()), reason=netlab.hindrance() or "-")
 def test_from_a_network_of_its_own() -> None:
+    words = (
+        f"PATH={BIN}:$PATH; rack ps -f value -c PID; rack shm incr n; echo words | rack pipe write p; rack pipe read p;"
+        " echo kept | rack fs cp - rack:/f; rack fs cat f"
+    )
     with netlab.Lab(1) as lab, rack.group("far", **lab.options) as made:  # type: ignore[arg-type]
-        assert output(made.fork(["sh", "-c", f"PATH={BIN}:$PATH; rack ps -f value -c PID"])) == "2\n3\n"
+        assert output(made.fork(["sh", "-c", words])) == "2\n3\n1\nwords\nkept\n"
