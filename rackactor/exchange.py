@@ -23,6 +23,7 @@ from rackactor.address import unpack_boxes
 from rackactor.baton import Baton
 from rackactor.direct import Direct
 from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
+from rackactor.paths import Paths
 from rackactor.peers import Delivery, Peers, Sending
 from rackactor.stream import Entry, EntryKind, parse_entries
 from rackactor.wire import Header, Kind, parse_header, parse_map
@@ -97,6 +98,7 @@ class Exchange:
         self._later: deque[Callable[[], None]] = deque()
         self._ack_at: float | None = None
         self._closing = False
+        self.paths = Paths()
         self._direct = Direct(self)
         self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
 
@@ -156,6 +158,8 @@ class Exchange:
         due = self._last_sent + self._beat
         if self._timers and self._timers[0][0] < due:
             due = self._timers[0][0]
+        if self.paths.due < due:
+            due = self.paths.due
         if self._peers.owes:
             if self._ack_at is None:
                 self._ack_at = now + LAZY_ACK
@@ -170,6 +174,9 @@ class Exchange:
                 self.transmit(sending)
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
+        if now >= self.paths.due:
+            for action in self.paths.tick(now, self._peers.standing):
+                self._direct.act(action)
         gap = now - self._last_tick
         self._last_tick = now
         if gap > 2 * self._beat:
@@ -214,7 +221,9 @@ class Exchange:
             return
         header = Header(sending.kind, self.epoch, self.pid, self.incarnation, next(self._seq), sending.extra)
         if not self._direct.send(sending.path, [wire.pack_route(sending.pid), header.pack(), *sending.bodies]):
-            self._peers.switch(sending.pid, None, again=True)
+            self._direct.give_up(sending.pid)
+        elif self.keys is not None and sending.kind is Kind.DATA:  # what goes over a network may vanish
+            self.paths.sent(sending.pid, self._last_turn)
 
     # -- receiving ----------------------------------------------------------------------------------
 
@@ -324,7 +333,7 @@ class Exchange:
             self._gone(fields["pid"], fields["why"])
         elif name == "end":
             self.end(fields.get("reason", "the group has ended"))
-        elif name in ("listen", "meet"):
+        elif name in ("listen", "meet", "part"):
             self._direct.event(name, fields)
         handler = self.handlers.get(name)
         if handler is not None:
@@ -366,6 +375,11 @@ class Exchange:
     def switch(self, pid: int, path: Any, *, again: bool = False) -> None:
         """Send to a peer on another path from now on (holder of the baton only)."""
         self._peers.switch(pid, path, again=again)
+
+    @property
+    def peers(self) -> Peers:
+        """The streams (holder of the baton only)."""
+        return self._peers
 
     def request(self, op: str, args: dict[str, Any]) -> None:
         """Make a system call from the crank, without wanting its result."""

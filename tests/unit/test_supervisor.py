@@ -866,13 +866,26 @@ def test_an_introduction(house: House, script: int) -> None:
     house.cast(first, "introduce", pid=second)
     (listen,) = house.told(second, "listen")
     assert listen["pid"] == first
-    house.cast(second, "listening", pid=first, endpoint="tcp://127.0.0.1:5", ticket=b"t")
+    number = listen["number"]
+    house.cast(second, "listening", pid=first, endpoint="tcp://127.0.0.1:5", ticket=b"t", number=number)
     (meet,) = house.told(first, "meet")
     assert (meet["pid"], meet["endpoint"], meet["ticket"]) == (second, "tcp://127.0.0.1:5", b"t")
+    assert meet["number"] == number
+    house.cast(first, "introduce", pid=second)
+    assert house.told(second, "listen")[0]["number"] > number, "each is known by a number of its own"
+    house.cast(first, "part", pid=second, numbers=[number])
+    assert house.told(second, "part") == [{"pid": first, "numbers": [number]}]
 
 
 @pytest.mark.parametrize(
-    "args", [{"endpoint": 5, "ticket": b"t"}, {"endpoint": "x", "ticket": [1]}, {"endpoint": "x"}, {"ticket": b"t"}]
+    "args",
+    [
+        {"endpoint": 5, "ticket": b"t", "number": 1},
+        {"endpoint": "x", "ticket": [1], "number": 1},
+        {"endpoint": "x", "number": 1},
+        {"ticket": b"t", "number": 1},
+        {"endpoint": "x", "ticket": b"t", "number": "1"},
+    ],
 )
 def test_an_introduction_that_makes_no_sense_reaches_nobody(house: House, script: int, args: dict[str, Any]) -> None:
     first, second = house.spawn(script), house.spawn(script)
