@@ -241,6 +241,7 @@ class Direct:
         _link.tune(listener)
         listener.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if keys is not None:
+            _link.watch_over(listener)
             listener.curve_server = True
             listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
         if addresses.is_ipv6(bind):

@@ -23,6 +23,7 @@ from rackactor.address import unpack_boxes
 from rackactor.baton import Baton
 from rackactor.direct import Direct
 from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
+from rackactor.lifeline import Lifeline
 from rackactor.paths import Paths
 from rackactor.peers import Delivery, Peers, Sending
 from rackactor.stream import Entry, EntryKind, parse_entries
@@ -99,6 +100,8 @@ class Exchange:
         self._ack_at: float | None = None
         self._closing = False
         self.paths = Paths()
+        self._lifeline: Lifeline | None = None
+        self._last_beat = 0.0
         self._direct = Direct(self)
         self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
 
@@ -181,8 +184,13 @@ class Exchange:
         self._last_tick = now
         if gap > 2 * self._beat:
             self._last_heard += gap  # it was we who were away: judge nobody by that
-        if now - self._last_sent >= self._beat:
+        if now - self._last_sent >= self._beat or now - max(self._last_heard, self._last_beat) >= self._beat:
+            self._last_beat = now
             self._raw_send(Kind.BEAT, (), [])
+            if self._lifeline is not None:
+                self._lifeline.look(now, self._last_heard)
+        elif self._link.broken and self._lifeline is not None:
+            self._lifeline.look(now, self._last_heard)
         if now - self._last_heard > self._lease and not self.ended:
             self.end(f"the supervisor has been silent for {now - self._last_heard:.1f} s")
 
@@ -210,6 +218,13 @@ class Exchange:
     # -- sending -----------------------------------------------------------------------------------
 
     def _raw_send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = wire.SUPERVISOR) -> None:
+        if self._lifeline is None or self._lifeline.send(kind, extra, bodies, pid):
+            self.say(kind, extra, bodies, pid)
+        else:
+            self._last_sent = time.monotonic()
+
+    def say(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any] = (), pid: int = wire.SUPERVISOR) -> None:
+        """Send to the supervisor, or through it, on the connection there is."""
         header = Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra)
         _link.send(self._link.supervisor, [wire.pack_route(pid), header.pack(), *bodies])
         self._last_sent = time.monotonic()
@@ -237,7 +252,9 @@ class Exchange:
                 return
             self._last_heard = time.monotonic()
             try:
-                self._dispatch(parse_header(frames[1]), frames[2:])
+                header = parse_header(frames[1])
+                if self._lifeline is None or not self._lifeline.took(header, frames):
+                    self._dispatch(header, frames[2:])
             except (ProtocolError, IndexError):
                 continue  # not from our supervisor's hand; what it says has no consequence
 

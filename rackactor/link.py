@@ -33,7 +33,7 @@ _get: Any = _Raw.get
 _NOBLOCK, _RCVMORE, _EVENTS, _POLLIN = int(zmq.NOBLOCK), int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
 _SEND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
-_HANDSHAKE_FAILED = (
+_HANDSHAKE_FAILED = int(
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 #: Bodies from this size on are neither copied into nor out of ZeroMQ, bytes.
@@ -66,6 +66,12 @@ def tune(socket: zmq.Socket[Any]) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+
+
+def watch_over(socket: zmq.Socket[Any]) -> None:
+    """Have a listening socket close connections that are dead, and nobody says so. ZeroMQ's own threads see to it."""
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
 
 
 def endpoint(socket: zmq.Socket[Any]) -> str:
@@ -132,16 +138,28 @@ class Link:
         #: The supervisor's.
         self.endpoint = ""
         self.refused = ""
+        #: The connection to the supervisor has ended since it was dialled; or its key was refused.
+        self.broken = self.revoked = False
         self.supervisor = self._open()
         self._monitor: zmq.Socket[Any] | None = None
 
     def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
         """Connect to the supervisor."""
-        self.keys, self.endpoint = keys, endpoint
+        self.keys, self.endpoint, self._server_key = keys, endpoint, server_key
         self._connect(self.supervisor, endpoint, server_key)
         if server_key is not None:
-            self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED)
-            self._polled.append((self._monitor, _POLLIN))
+            self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED | int(zmq.EVENT_DISCONNECTED))
+            self.watch(self._monitor)
+
+    def redial(self) -> None:
+        """Connect to the supervisor anew; what the old connection has not carried is lost."""
+        if self._monitor is not None:
+            self.supervisor.disable_monitor()
+            self.drop(self._monitor)
+        self.drop(self.supervisor)
+        self.supervisor = self._open()
+        self.dial(self.endpoint, self._server_key, self.keys)
+        self.broken = False
 
     def connect(self, endpoint: str, server_key: bytes | None) -> zmq.Socket[Any]:
         """Open a socket to a peer."""
@@ -223,6 +241,9 @@ class Link:
         event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = "the supervisor does not know this key, or has revoked it"
+            self.revoked = True
+        elif event == zmq.EVENT_DISCONNECTED:
+            self.broken = True
         elif event & _HANDSHAKE_FAILED:
             self.refused = "the handshake failed: the server key is not this supervisor's"
 

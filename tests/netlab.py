@@ -62,11 +62,11 @@ class Lab:
 
     def cut(self, number: int) -> None:
         """Cut one namespace off from everything: its packets vanish, and nobody is told."""
-        _ip(f"link set dev {self.names[number]} type bridge_slave state 0")
+        _ip(f"link set dev {self.names[number]} down")
 
     def mend(self, number: int) -> None:
         """Undo `cut`."""
-        _ip(f"link set dev {self.names[number]} type bridge_slave state 3")
+        _ip(f"link set dev {self.names[number]} up")
 
     def break_connections(self, number: int) -> None:
         """End every TCP connection of a namespace at once, as a firewall that has lost its memory does."""
