@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_peers import A, B, deliver, tell
 
@@ -303,6 +303,9 @@ happenings = st.one_of(
 )
 
 
+@example([("meet", A, True), ("reset", A), ("offer", A, WINDOW)])  # whoever only receives has to be told
+@example([("meet", A, False), ("network", False), ("offer", A, WINDOW)])
+@example([("meet", A, True), ("meet", B, True), ("network", False), ("offer", A, WINDOW), ("offer", B, WINDOW)])
 @given(st.lists(happenings, max_size=60))
 @settings(max_examples=100, deadline=None)
 def test_nothing_is_lost_or_stuck_whatever_dies_and_comes_back(schedule: list[tuple[Any, ...]]) -> None:
