@@ -8,9 +8,14 @@ import secrets
 import shutil
 import subprocess
 from types import TracebackType
+from typing import Any
 
 #: Where networks are looked for that this machine has no address in.
 RANGE = ipaddress.ip_network("10.64.0.0/10")
+
+
+#: Names of labs that outlive a test.
+_shared: set[str] = set()
 
 
 class Lab:
@@ -22,8 +27,10 @@ class Lab:
         addresses: the namespaces', in their order.
     """
 
-    def __init__(self, count: int = 2, *, ipv6: bool = False) -> None:
+    def __init__(self, count: int = 2, *, ipv6: bool = False, shared: bool = False) -> None:
         self._id = f"rk{secrets.token_hex(3)}"
+        if shared:
+            _shared.add(self._id)
         self.names = [f"{self._id}-{number}" for number in range(count)]
         self._bridge = f"{self._id}br"
         if ipv6:
@@ -48,7 +55,7 @@ class Lab:
         self.remove()
 
     @property
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         """The arguments of a group whose processes live in this network."""
         return {"transport": "tcp", "address": self.address, "provider_settings": {"namespaces": self.names}}
 
@@ -67,10 +74,6 @@ class Lab:
     def mend(self, number: int) -> None:
         """Undo `cut`."""
         _ip(f"link set dev {self.names[number]} up")
-
-    def break_connections(self, number: int) -> None:
-        """End every TCP connection of a namespace at once, as a firewall that has lost its memory does."""
-        subprocess.run(["ip", "netns", "exec", self.names[number], "ss", "-KHt"], check=True, capture_output=True)
 
     def remove(self) -> None:
         """Leave nothing; idempotent."""
@@ -113,7 +116,8 @@ def namespaces() -> set[str]:
 
 def networks() -> set[str]:
     """Return the namespaces and links there are, to see what a test leaves behind."""
-    return namespaces() | set(os.listdir("/sys/class/net"))
+    found = namespaces() | set(os.listdir("/sys/class/net"))
+    return {name for name in found if not name.startswith(tuple(_shared))}
 
 
 def _free_network() -> ipaddress.IPv4Network:
