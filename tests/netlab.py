@@ -14,8 +14,8 @@ from typing import Any
 RANGE = ipaddress.ip_network("10.64.0.0/10")
 
 
-#: Names of labs that outlive a test.
-_shared: set[str] = set()
+#: What the names of this run's labs begin with, except of those that outlive a test. Others may have labs here too.
+_made: set[str] = set()
 
 
 class Lab:
@@ -29,8 +29,8 @@ class Lab:
 
     def __init__(self, count: int = 2, *, ipv6: bool = False, shared: bool = False) -> None:
         self._id = f"rk{secrets.token_hex(3)}"
-        if shared:
-            _shared.add(self._id)
+        if not shared:
+            _made.add(self._id)
         self.names = [f"{self._id}-{number}" for number in range(count)]
         self._bridge = f"{self._id}br"
         if ipv6:
@@ -115,9 +115,9 @@ def namespaces() -> set[str]:
 
 
 def networks() -> set[str]:
-    """Return the namespaces and links there are, to see what a test leaves behind."""
+    """Return the namespaces and links of this run's labs, to see what a test leaves behind."""
     found = namespaces() | set(os.listdir("/sys/class/net"))
-    return {name for name in found if not name.startswith(tuple(_shared))}
+    return {name for name in found if name.startswith(tuple(_made))}
 
 
 def _free_network() -> ipaddress.IPv4Network:

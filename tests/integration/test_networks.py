@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 import targets
 from netlab import Lab, hindrance
+from rackcommand import ROOT
 from support import eventually
 
 import rackactor as rack
@@ -160,6 +164,25 @@ def test_loopback_addresses(address: str) -> None:
         pytest.skip("this machine has no IPv6")
     with rack.group(transport="tcp", address=address) as group:
         assert group.fork(targets.add, 1, 2).result(ENOUGH) == 3
+
+
+def test_the_page_keeps_its_word() -> None:
+    reason = hindrance()
+    if reason:
+        pytest.skip(reason)
+    page = (ROOT / "docs/networks.md").read_text("utf-8")
+    own = {"try": f"t{os.getpid()}", "to-": f"r{os.getpid()}-", "10.77.0.": f"10.{os.getpid() % 50 + 150}.77."}
+    for word, instead in own.items():
+        page = page.replace(word, instead)
+    before, after = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    try:
+        subprocess.run(["sh", "-eu", "-c", before], check=True)
+        done = subprocess.run([sys.executable, "-c", text], check=True, text=True, capture_output=True, timeout=40)
+    finally:
+        subprocess.run(["sh", "-u", "-c", after], check=False, capture_output=True)
+    net = own["10.77.0."]
+    assert done.stdout.split() == [f"{net}2", f"{net}3"]
 
 
 # -- cut --------------------------------------------------------------------------------------------------
