@@ -8,7 +8,7 @@ streams are numbered, so the application cannot tell.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
@@ -17,6 +17,7 @@ from rackactor import addresses, shortcut, wire
 from rackactor import link as _link
 from rackactor.errors import ProtocolError
 from rackactor.paths import Action, Step
+from rackactor.peers import Sending
 from rackactor.shortcut import Line
 from rackactor.wire import Header, Kind, parse_header, parse_map
 from rackactor.zap import Authenticator
@@ -172,10 +173,26 @@ class Direct:
         except OSError:
             return False
         try:
-            _link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
+            self._exchange.link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
         except zmq.ZMQError:
             return False
         return True
+
+    def transmit(self, sending: Sending, header: Callable[[], bytes]) -> bool:
+        """Send a message of a stream on its direct path; False when that is broken.
+
+        Args:
+            sending: the message.
+            header: makes its header, which the short way does not need.
+        """
+        path: Path = sending.path
+        if path.line is not None and sending.entries:
+            try:
+                if shortcut.send_data(path.line, sending.extra, sending.entries):
+                    return True
+            except OSError:
+                return False
+        return self.send(path, [wire.pack_route(sending.pid), header(), *sending.bodies])
 
     def beat(self, pid: int, path: Path) -> None:
         """Ask a direct peer to acknowledge what it has."""
@@ -325,12 +342,16 @@ class Direct:
             while (caller := shortcut.accept(line)) is not None:
                 self._lines[caller] = None
                 self._exchange.link.watch(caller)
-        elif line in self._lines and not shortcut.receive(line, lambda frames: self._from_line(line, frames)):
+        elif line in self._lines and not shortcut.receive(line, self._from_line):
             self._hang_up(line)
 
-    def _from_line(self, line: Line, frames: list[bytes]) -> None:
-        header, bodies = parse_header(frames[1]), list[Any](frames[2:])
+    def _from_line(self, line: Line, fields: list[Any]) -> None:
         peer = self._lines.get(line)
+        if peer is not None and shortcut.is_data(fields):
+            numbers, entries = shortcut.parse_data(fields)
+            self._exchange.took(peer.pid, peer.incarnation, numbers, entries)
+            return
+        header, bodies = shortcut.parse_frames(fields)
         if peer is None:
             self._admit(line, header, bodies)
         elif peer != (header.pid, header.incarnation):

@@ -76,9 +76,9 @@ class Exchange:
     _last_heard: float
     _last_tick: float
 
-    def __init__(self) -> None:
+    def __init__(self, link: _link.Link | None = None) -> None:
         self._os_pid = os.getpid()
-        self._link = _link.Link()
+        self._link = _link.Link() if link is None else link
         self._seq = itertools.count(1)
         self._rids = itertools.count(1)
         self.epoch = 0
@@ -122,7 +122,8 @@ class Exchange:
             self._read(socket)
         self._tick()
         self._push()
-        self._run_later()
+        if self._later:
+            self._run_later()
 
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` at the end of this turn, where it may make calls itself (holder of the baton only)."""
@@ -145,8 +146,9 @@ class Exchange:
             outbox.popleft()()
         self._outbox_cost = 0
         self._last_turn = time.monotonic()
-        for sending in self._peers.send():
-            self.transmit(sending)
+        if self._peers.waiting:
+            for sending in self._peers.send():
+                self.transmit(sending)
 
     def _offer(self, pid: int, entry: Entry) -> None:
         if pid in self._dead:
@@ -225,17 +227,18 @@ class Exchange:
 
     def say(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any] = (), pid: int = wire.SUPERVISOR) -> None:
         """Send to the supervisor, or through it, on the connection there is."""
-        header = Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra)
-        _link.send(self._link.supervisor, [wire.pack_route(pid), header.pack(), *bodies])
+        self._link.send(self._link.supervisor, [wire.pack_route(pid), self._header(kind, extra), *bodies])
         self._last_sent = time.monotonic()
+
+    def _header(self, kind: Kind, extra: tuple[Any, ...]) -> bytes:
+        return Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra).pack()
 
     def transmit(self, sending: Sending) -> None:
         """Send a message of a stream on the path its peer has."""
         if sending.path is None:
             self._raw_send(sending.kind, sending.extra, sending.bodies, sending.pid)
             return
-        header = Header(sending.kind, self.epoch, self.pid, self.incarnation, next(self._seq), sending.extra)
-        if not self._direct.send(sending.path, [wire.pack_route(sending.pid), header.pack(), *sending.bodies]):
+        if not self._direct.transmit(sending, lambda: self._header(sending.kind, sending.extra)):
             self._direct.give_up(sending.pid)
         elif self.keys is not None and sending.kind is Kind.DATA:  # what goes over a network may vanish
             self.paths.sent(sending.pid, self._last_turn)
@@ -283,8 +286,12 @@ class Exchange:
             for sending in self._peers.tell_state(header.pid):
                 self.transmit(sending)
             return
-        entries = parse_entries(header.extra[1], bodies)
-        for delivery in self._peers.arrived(header.pid, header.incarnation, header.extra, entries):
+        extra: Any = header.extra
+        self.took(header.pid, header.incarnation, extra, parse_entries(extra[1], bodies))
+
+    def took(self, pid: int, incarnation: int, numbers: tuple[int, int, int, int], entries: list[Entry]) -> None:
+        """Take messages of a stream."""
+        for delivery in self._peers.arrived(pid, incarnation, numbers, entries):
             self._deliver(delivery)
 
     def _deliver(self, delivery: Delivery) -> None:
