@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import zmq
+
 from rackactor.kept import Kept
 from rackactor.wire import Header, Kind
 
@@ -75,11 +77,17 @@ class Lifeline:
         elif link.broken or now - heard >= SILENT_BEATS * self._beat:
             if now >= self._attempt_ends:
                 self._attempt_ends = now + max(2 * self._beat, ATTEMPT)
-                self.resuming = True
-                link.redial()
-                self._exchange.say(Kind.RESUME, (self._kept.tell(),))
+                self._redial()
         elif self._kept.due and not self.resuming:
             self._tell()
+
+    def _redial(self) -> None:
+        try:
+            self._exchange.link.redial()
+        except zmq.ZMQError:
+            return  # too many open files: there will be another attempt
+        self.resuming = True
+        self._exchange.say(Kind.RESUME, (self._kept.tell(),))
 
     def _tell(self) -> None:
         self._exchange.say(Kind.RECEIVED, (self._kept.tell(),))

@@ -159,12 +159,17 @@ class Link:
             self.watch(self._monitor)
 
     def redial(self) -> None:
-        """Connect to the supervisor anew; what the old connection has not carried is lost."""
+        """Connect to the supervisor anew; what the old connection has not carried is lost.
+
+        Raises:
+            zmq.ZMQError: there is no descriptor left for another socket; nothing has changed.
+        """
+        socket = self._open()
         if self._monitor is not None:
             self.supervisor.disable_monitor()
             self.drop(self._monitor)
         self.drop(self.supervisor)
-        self.supervisor = self._open()
+        self.supervisor = socket
         self.dial(self.endpoint, self._server_key, self.keys)
         self.broken = False
 

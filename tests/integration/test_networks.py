@@ -25,6 +25,7 @@ import rackactor as rack
 from rackactor import membership, paths
 
 ENOUGH = 30.0
+SO_ACCEPTCONN = 30  # a listening socket; Python has no word for it
 
 
 @pytest.fixture
@@ -256,11 +257,13 @@ def break_and_ask(keeper_pid: int) -> tuple[int, list[int]]:
         while not stop.wait(0.4):
             for name in os.listdir("/proc/self/fd"):
                 try:
+                    if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                        continue
                     with socket.socket(fileno=os.dup(int(name))) as found:
-                        if found.family == socket.AF_INET and not found.getsockopt(socket.SOL_SOCKET, 30):
+                        if found.family == socket.AF_INET and not found.getsockopt(socket.SOL_SOCKET, SO_ACCEPTCONN):
                             found.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue
+                    continue  # closed meanwhile
 
     breaker = threading.Thread(target=break_connections)
     breaker.start()
