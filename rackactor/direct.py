@@ -171,7 +171,7 @@ class Direct:
             if path.line is not None and shortcut.send(path.line, frames):
                 return True
         except OSError:
-            return False
+            self._hang_up(path.line)  # type: ignore[arg-type]
         try:
             self._exchange.link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
         except zmq.ZMQError:
@@ -191,7 +191,8 @@ class Direct:
                 if shortcut.send_data(path.line, sending.extra, sending.entries):
                     return True
             except OSError:
-                return False
+                self._hang_up(path.line)
+                return True  # it goes again with everything else that was on it
         return self.send(path, [wire.pack_route(sending.pid), header(), *sending.bodies])
 
     def beat(self, pid: int, path: Path) -> None:

@@ -217,7 +217,12 @@ class Link:
     def send(self, socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
         """Send one message on a socket of this link: see `send`."""
         self._unsure.add(socket)
-        send(socket, frames)
+        try:
+            send(socket, frames)
+        except zmq.ZMQError:
+            if socket.closed:  # that of a peer which has just gone: nobody may ask it for its state
+                self._unsure.discard(socket)
+            raise
 
     def drop(self, socket: zmq.Socket[Any]) -> None:
         """Close a socket at once."""
