@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 from zmq.backend import Socket as _Raw
 
+from rackactor.addresses import is_ipv6
 from rackactor.shortcut import Line
 from rackactor.wire import MAX_FRAME
 
@@ -31,7 +32,7 @@ _get: Any = _Raw.get
 _NOBLOCK, _RCVMORE, _EVENTS, _POLLIN = int(zmq.NOBLOCK), int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
 _SEND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
-_HANDSHAKE_FAILED = (
+_HANDSHAKE_FAILED = int(
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 #: Bodies from this size on are neither copied into nor out of ZeroMQ, bytes.
@@ -66,6 +67,12 @@ def tune(socket: zmq.Socket[Any]) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+
+
+def watch_over(socket: zmq.Socket[Any]) -> None:
+    """Have a listening socket close connections that are dead, and nobody says so. ZeroMQ's own threads see to it."""
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
 
 
 def endpoint(socket: zmq.Socket[Any]) -> str:
@@ -135,17 +142,36 @@ class Link:
         self._watched: dict[int, zmq.Socket[Any] | Line] = {}  # by descriptor
         self._unsure: set[zmq.Socket[Any]] = set()
         self.keys: Keys | None = None
+        #: The supervisor's.
+        self.endpoint = ""
         self.refused = ""
+        #: The connection to the supervisor has ended since it was dialled; or its key was refused.
+        self.broken = self.revoked = False
         self.supervisor = self._open()
         self._monitor: zmq.Socket[Any] | None = None
 
     def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
         """Connect to the supervisor."""
-        self.keys = keys
+        self.keys, self.endpoint, self._server_key = keys, endpoint, server_key
         self._connect(self.supervisor, endpoint, server_key)
         if server_key is not None:
-            self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED)
+            self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED | int(zmq.EVENT_DISCONNECTED))
             self.watch(self._monitor)
+
+    def redial(self) -> None:
+        """Connect to the supervisor anew; what the old connection has not carried is lost.
+
+        Raises:
+            zmq.ZMQError: there is no descriptor left for another socket; nothing has changed.
+        """
+        socket = self._open()
+        if self._monitor is not None:
+            self.supervisor.disable_monitor()
+            self.drop(self._monitor)
+        self.drop(self.supervisor)
+        self.supervisor = socket
+        self.dial(self.endpoint, self._server_key, self.keys)
+        self.broken = False
 
     def connect(self, endpoint: str, server_key: bytes | None) -> zmq.Socket[Any]:
         """Open a socket to a peer."""
@@ -168,6 +194,8 @@ class Link:
             assert self.keys is not None
             socket.curve_serverkey = server_key
             socket.curve_publickey, socket.curve_secretkey = self.keys.public, self.keys.secret
+        if is_ipv6(endpoint):
+            socket.setsockopt(zmq.IPV6, 1)
         socket.connect(endpoint)
 
     def watch(self, socket: zmq.Socket[Any] | Line) -> None:
@@ -189,7 +217,12 @@ class Link:
     def send(self, socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
         """Send one message on a socket of this link: see `send`."""
         self._unsure.add(socket)
-        send(socket, frames)
+        try:
+            send(socket, frames)
+        except zmq.ZMQError:
+            if socket.closed:  # that of a peer which has just gone: nobody may ask it for its state
+                self._unsure.discard(socket)
+            raise
 
     def drop(self, socket: zmq.Socket[Any]) -> None:
         """Close a socket at once."""
@@ -239,12 +272,16 @@ class Link:
 
     def _read_monitor(self) -> None:
         assert self._monitor is not None
-        # The event's number leads the first frame (zmq_socket_monitor). pyzmq's own reader imports asyncio and ssl.
-        event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
-        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            self.refused = "the supervisor does not know this key, or has revoked it"
-        elif event & _HANDSHAKE_FAILED:
-            self.refused = "the handshake failed: the server key is not this supervisor's"
+        while _get(self._monitor, _EVENTS) & _POLLIN:
+            # The event's number leads the first frame (zmq_socket_monitor). pyzmq's reader imports asyncio and ssl.
+            event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self.refused = "the supervisor does not know this key, or has revoked it"
+                self.revoked = True
+            elif event == zmq.EVENT_DISCONNECTED:
+                self.broken = True
+            elif event & _HANDSHAKE_FAILED:
+                self.refused = "the handshake failed: the server key is not this supervisor's"
 
     def close(self, linger: float = 0.0) -> None:
         """Close everything; what was sent has `linger` seconds to leave."""

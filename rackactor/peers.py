@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from rackactor.paths import Standing
 from rackactor.stream import WINDOW, Entry, EntryKind, Incoming, Outgoing, Packet, pack_entries
 from rackactor.wire import Kind
 
@@ -167,6 +168,11 @@ class Peers:
         if peer is not None:
             yield Sending(pid, peer.path, Kind.ACK, peer.incoming.state())
 
+    def standing(self, pid: int) -> Standing:
+        """Tell how far the stream to a peer is."""
+        peer = self._peers.get(pid)
+        return Standing(0, 0, False, 0) if peer is None else peer.outgoing.standing
+
     def switch(self, pid: int, path: Any, *, again: bool) -> None:
         """Take another path to a peer; `again`: the old one broke, so send what is not acknowledged again."""
         peer = self.get(pid)
@@ -204,6 +210,12 @@ class Peers:
             return False
         peer.direct = True
         return True
+
+    def reconsider(self, pid: int) -> None:
+        """Let `wants_direct` say yes once more: what failed before may work by now."""
+        peer = self._peers.get(pid)
+        if peer is not None and peer.path is None:
+            peer.direct = False
 
 
 __all__ = ["Delivery", "EntryKind", "Peer", "Peers", "Sending"]

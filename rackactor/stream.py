@@ -19,6 +19,7 @@ import msgpack
 
 from rackactor.codec import unpack
 from rackactor.errors import ProtocolError
+from rackactor.paths import Standing
 
 #: Credit a receiver gives each sender, bytes. One message beyond it is always let through, so that a
 #: message of any size passes.
@@ -138,6 +139,7 @@ class Outgoing:
         self._sent_cost = 0  # of everything sent so far
         self._waiting_cost = 0
         self._limit = window  # total cost the receiver lets us send
+        self._told = 0  # how often it has said how far it is
         #: Cost of what the receiver has not acknowledged, and of what waits here, bytes.
         self.pending = 0
 
@@ -190,10 +192,17 @@ class Outgoing:
 
     def acknowledge(self, ack: int, limit: int) -> None:
         """Learn that everything up to number `ack` has arrived, and the new credit limit."""
+        self._told += 1
         while self._unacked and self._first_unacked <= ack:
             self.pending -= self._unacked.popleft().cost
             self._first_unacked += 1
         self._limit = max(self._limit, limit)
+
+    @property
+    def standing(self) -> Standing:
+        """Tell how far the receiver is."""
+        under_way = self.pending - self._waiting_cost
+        return Standing(under_way, self._first_unacked, self._sent_cost >= self._limit, self._told)
 
     def rewind(self) -> None:
         """Offer again whatever is not acknowledged: the path has changed or broken."""

@@ -17,6 +17,8 @@ with each message of that sender on that connection. `extra` depends on the kind
     REFUSED                    body: {"type", "message"}: the last word before a connection is ignored
     DATA     first, count, ack, limit      body: entries of a stream (see rackactor.stream)
     ACK      ack, limit        no body
+    RESUME   count             no body: the first word on a new connection, and its answer (see rackactor.kept)
+    RECEIVED count             no body
 
 Everything here is pure: bytes in, records out, `ProtocolError` for anything else.
 """
@@ -58,6 +60,8 @@ class Kind(IntEnum):
     REFUSED = 7
     DATA = 8
     ACK = 9
+    RESUME = 10
+    RECEIVED = 11
 
 
 #: How many extra fields each kind carries, and of which type.
@@ -71,6 +75,8 @@ _EXTRA: dict[Kind, tuple[type, ...]] = {
     Kind.REFUSED: (),
     Kind.DATA: (int, int, int, int),
     Kind.ACK: (int, int),
+    Kind.RESUME: (int,),
+    Kind.RECEIVED: (int,),
 }
 _TYPES = {kind: (int,) * 5 + extra for kind, extra in _EXTRA.items()}
 _KINDS = {int(kind): kind for kind in Kind}

@@ -20,6 +20,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     InstanceEnded,
     Joined,
     OwnerGone,
+    Severed,
 )
 
 #: Where effects go: the shell carries them out.
@@ -66,6 +67,8 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.instance_ended(event)
             case Examined(life, vital):
                 core.examined(life, vital)
+            case Severed(pid, reason):
+                core.severed(pid, reason)
             case OwnerGone(reason):
                 core.owner_gone(reason)
             case _:

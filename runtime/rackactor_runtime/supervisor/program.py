@@ -19,7 +19,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from rackactor import places
+from rackactor import addresses, places
 from rackactor.errors import InvalidCall, RackError
 from rackactor.link import Keys
 from rackactor_runtime.providers.base import Provider
@@ -35,6 +35,7 @@ def main() -> int:
     directory: Path | None = None
     try:
         settings = Settings.parse(order["settings"])
+        order["address"] = _address(order)
         gid = str(uuid.uuid4())
         directory = _make_directory(gid)
         _run(gid, directory, order, settings)
@@ -57,13 +58,14 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings) -
     _redirect(directory)
     # The provider comes first: it may fork, which it must do before any thread or ZeroMQ context exists.
     provider = _provider(order["provider"], order.get("provider_settings", {}), directory)
+    _check_reach(provider, order)
     from rackactor_runtime.supervisor.decisions.core import Core
     from rackactor_runtime.supervisor.shell import Config, Shell
 
     core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings)
     operator_token = secrets.token_bytes(24)
     operator_keys = Keys.make() if order["transport"] == "tcp" else None
-    config = Config(directory, order["transport"], operator_token, operator_keys, _owner_fd(order))
+    config = Config(directory, order["transport"], order["address"], operator_token, operator_keys, _owner_fd(order))
     try:
         shell = Shell(core, config, provider)
     except BaseException:
@@ -158,6 +160,29 @@ def _provider(name: str, settings: dict[str, Any], directory: Path) -> Provider:
     except (TypeError, ValueError) as error:
         raise InvalidCall(f"the provider {name!r} cannot use its settings {settings!r}: {error}") from error
     return provider
+
+
+def _address(order: dict[str, Any]) -> str:
+    """Return where the supervisor is reached over tcp.
+
+    Raises:
+        InvalidCall: it cannot be reached there.
+    """
+    if order.get("address") is None:
+        return addresses.LOOPBACK
+    if order["transport"] != "tcp":
+        raise InvalidCall(f'address={order["address"]!r} needs transport="tcp": the others have none')
+    return addresses.check(order["address"])
+
+
+def _check_reach(provider: Provider, order: dict[str, Any]) -> None:
+    """Refuse a group whose processes could never join it."""
+    if getattr(provider, "remote", False) and (order["transport"] != "tcp" or addresses.is_loopback(order["address"])):
+        provider.close(2.0)
+        raise InvalidCall(
+            "processes that are elsewhere (a network namespace, another machine) reach their supervisor by tcp only:"
+            ' transport="tcp", and address= an address of this host that they have a way to'
+        )
 
 
 def _owner_fd(order: dict[str, Any]) -> int | None:

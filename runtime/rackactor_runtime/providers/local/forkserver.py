@@ -48,6 +48,8 @@ class Plan:
     #: The soft limit on open files that children get.
     descriptors: int
     groups: MemoryGroups
+    #: Paths of the network namespaces that processes are put into in turns; none: they stay in the supervisor's.
+    networks: Sequence[str] = ()
 
 
 def main(sock: socket.socket, plan: Plan) -> NoReturn:
@@ -161,7 +163,9 @@ class ForkServer:
             return Nursery(self._emit, self._selector, plan.groups, plan.program)
         origin = newborn.Origin(plan.program, os.getpid(), newborn.list_changed_signals(), plan.descriptors)
         warm = Pool(origin, plan.warm, self._selector, self._note)
-        return Nursery(self._emit, self._selector, plan.groups, origin, warm)
+        # The directory of all groups, this one's included.
+        hidden = [os.path.dirname(plan.state_dir)] if plan.state_dir else []
+        return Nursery(self._emit, self._selector, plan.groups, origin, warm, plan.networks, hidden)
 
     def _patience(self) -> float | None:
         if self._nursery.hungry:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import linux
+from . import linux, seclusion
 from .cgroup import MemoryGroup
 from .protocol import pack, unpack
 
@@ -79,11 +79,13 @@ class Birth:
     cwd: str | None
     memory: int | None
     group: MemoryGroup | None
+    #: The network namespace that it lives in, and the directories that it shall not see there.
+    network: tuple[str, Sequence[str]] | None = None
 
     def pack(self) -> bytes:
         """Return it as it goes to a child that waits for it."""
         group = None if self.group is None else (str(self.group.path), self.group.version)
-        body = pack((self.name, self.data, self.env, self.cwd, self.memory, group))
+        body = pack((self.name, self.data, self.env, self.cwd, self.memory, group, self.network))
         return _LENGTH.pack(len(body)) + body
 
     @classmethod
@@ -93,8 +95,8 @@ class Birth:
         body = head and _receive(fd, *_LENGTH.unpack(head))
         if not body:
             return None
-        name, data, env, cwd, memory, group = unpack(body)
-        return cls(name, data, env, cwd, memory, group and MemoryGroup(Path(group[0]), group[1]))
+        name, data, env, cwd, memory, group, network = unpack(body)
+        return cls(name, data, env, cwd, memory, group and MemoryGroup(Path(group[0]), group[1]), network)
 
 
 def _receive(fd: int, count: int) -> bytes:
@@ -203,6 +205,8 @@ def _settle(origin: Origin, stdout: int, stderr: int, keep: int = -1) -> None:
 def _become(birth: Birth) -> None:
     """Be what the birth says."""
     linux.set_name(birth.name)
+    if birth.network is not None:
+        seclusion.enter(*birth.network)
     if birth.cwd is not None:
         os.chdir(birth.cwd)
     _limit(birth)

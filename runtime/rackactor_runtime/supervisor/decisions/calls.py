@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ class Calls(ActorSystemCalls):
 
     def __init__(self, core: Core) -> None:
         super().__init__(core)
+        self._introductions = itertools.count(1)
         self._starts: list[tuple[int, int, tuple[int, ...], int]] = []
         self._ops: dict[str, Callable[[Process, Called], None]] = {
             name.removeprefix("op_"): getattr(self, name) for name in dir(self) if name.startswith("op_")
@@ -287,6 +289,7 @@ class Calls(ActorSystemCalls):
         other.correspondents.add(caller.pid)
         caller.correspondents.add(other.pid)
         fields = {"pid": caller.pid, "incarnation": caller.incarnation, "key": caller.key}
+        fields["number"] = next(self._introductions)
         self._core.effects.append(Notify(other.pid, "listen", fields))
 
     def op_listening(self, caller: Process, call: Called) -> None:
@@ -302,8 +305,17 @@ class Calls(ActorSystemCalls):
             "key": caller.key,
             "endpoint": call.args["endpoint"],
             "ticket": call.args["ticket"],
+            "number": _integer(call.args["number"], "number", 1, 1 << 62),
         }
         self._core.effects.append(Notify(other.pid, "meet", fields))
+
+    def op_part(self, caller: Process, call: Called) -> None:
+        """Tell the other one of introductions that nothing came of, or whose connections went dark."""
+        other = self._core.table.get(call.args["pid"])
+        if other is None or not other.alive:
+            return
+        numbers = [_integer(number, "number", 1, 1 << 62) for number in call.args["numbers"]]
+        self._core.effects.append(Notify(other.pid, "part", {"pid": caller.pid, "numbers": numbers}))
 
 
 def _ran(record: Process) -> bool:
