@@ -97,15 +97,11 @@ def test_errors_are_those_of_a_disk(g: rack.Group, place: str, tmp_path: Path) -
         name = caught.value.filename
         return type(caught.value), caught.value.errno, caught.value.strerror, str(name).removeprefix(root)
 
-    for path, mode in (
-        ("/no", "r"),
-        ("/d", "r"),
-        ("/d", "w"),
-        ("/f/x", "r"),
-        ("/f/x", "w"),
-        ("/f", "x"),
-        ("/no/", "rb"),
-    ):
+    def on_disk(path: str, mode: str) -> None:
+        with open(f"{tmp_path}{path}", mode):
+            pass
+
+    for path, mode in (("/no", "r"), ("/d", "r"), ("/d", "w"), ("/f/x", "r"), ("/f/x", "w"), ("/f", "x")):
         here = failure(lambda path=path, mode=mode: g.open(place + path, mode), place)  # type: ignore[misc]
         there = failure(lambda path=path, mode=mode: on_disk(path, mode), str(tmp_path))  # type: ignore[misc]
         assert here == there, (path, mode)
