@@ -219,6 +219,16 @@ class Kernel(Exchange):
             raise
         return pending
 
+    def answer(self, pid: int, rid: int, payload: bytes | memoryview) -> None:
+        """Reply to an ask without waiting for credit: for services, whose clients bound what they ask for at once."""
+        entry = Entry(EntryKind.REPLY, rid, payload)
+        self._outbox.append(lambda: self._offer(pid, entry))
+        self._baton.turn()
+
+    def leave_word(self, pid: int, payload: bytes) -> None:
+        """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
+        self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
+
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""
         for rid, known in list(self._asks.items()):

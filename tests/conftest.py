@@ -13,14 +13,27 @@ from typing import Any
 import netlab
 import pytest
 import zmq.utils.garbage as garbage
-from support import MARK, PATIENCE, Script, describe, eventually, group_dirs, open_files, started_here, wait_gone
+from support import (
+    MARK,
+    PATIENCE,
+    Script,
+    describe,
+    eventually,
+    file_dirs,
+    group_dirs,
+    open_files,
+    started_here,
+    wait_gone,
+)
 
 import rackactor as rack
 
 
 def pytest_configure() -> None:
     """Give the run a runtime directory of its own: other groups of this user are no business of the tests."""
+    tempfile.gettempdir()  # noted before it changes: what pytest itself makes stays where it always is
     os.environ.update([MARK, ("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="rk-", dir="/tmp"))])
+    os.environ["TMPDIR"] = os.environ["XDG_RUNTIME_DIR"]  # where the groups' files lie
     for name in ("RACK_GID", "RACK_PID", "RACK_PPID"):
         os.environ.pop(name, None)
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
@@ -32,13 +45,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
-    """Compare processes, group directories, networks, threads and descriptors before and after each test."""
-    processes, directories, networks = started_here(), group_dirs(), netlab.networks()
+    """Compare processes, directories, networks, threads and descriptors before and after each test."""
+    processes, directories, networks = started_here(), group_dirs() | file_dirs(), netlab.networks()
     threads, files = set(threading.enumerate()), open_files()
     yield
     left = wait_gone(started_here() - processes)
     assert not left, f"left running: {[describe(os_pid) for os_pid in left]}"
-    assert eventually(lambda: group_dirs() <= directories), f"left: {group_dirs() - directories}"
+    assert eventually(lambda: group_dirs() | file_dirs() <= directories), f"left: {group_dirs(), file_dirs()}"
     assert netlab.networks() <= networks, f"left: {netlab.networks() - networks}"
     for thread in set(threading.enumerate()) - threads:
         thread.join(PATIENCE)

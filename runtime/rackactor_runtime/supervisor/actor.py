@@ -20,6 +20,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     InstanceEnded,
     Joined,
     OwnerGone,
+    ServiceEnded,
     Severed,
 )
 
@@ -71,5 +72,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.severed(pid, reason)
             case OwnerGone(reason):
                 core.owner_gone(reason)
+            case ServiceEnded(pid, words):
+                core.services.ended(pid, words)
             case _:
                 core.tick()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -25,8 +25,8 @@ from rackactor.link import Keys
 from rackactor_runtime.providers.base import Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
 
-#: Seconds after which a directory in which no group has begun is nobody's: several times what a start may take.
-CARDLESS = 120.0
+#: Seconds that it may take to find out whether fsspec can use a URL: its backends are slow to import.
+URL_PATIENCE = 20.0
 
 
 def main() -> int:
@@ -36,6 +36,7 @@ def main() -> int:
     try:
         settings = Settings.parse(order["settings"])
         order["address"] = _address(order)
+        _check_files(settings.files)
         gid = str(uuid.uuid4())
         directory = _make_directory(gid)
         _run(gid, directory, order, settings)
@@ -47,7 +48,7 @@ def main() -> int:
         traceback.print_exc()
     finally:
         if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+            places.remove(directory)
     _answer(told)  # last of all: whoever reads it may kill this process at once
     return 1
 
@@ -107,35 +108,32 @@ def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> Non
     _answer({**birth, "endpoint": shell.endpoint, "server_key": server_key, "gid": core.gid, "name": core.name})
 
 
+def _check_files(setting: Any) -> None:
+    """Refuse a backend for files that cannot be, while the group's maker listens.
+
+    What fsspec imports for it does not belong into the supervisor: another program looks.
+    """
+    if setting is None:
+        return
+    words = [sys.executable, "-P", "-m", "rackactor_runtime.services.files.check"]
+    try:
+        done = subprocess.run(
+            words, input=json.dumps(setting), stdout=subprocess.PIPE, text=True, timeout=URL_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise InvalidCall(f"the setting 'files': its backend was not ready within {URL_PATIENCE:g} s") from None
+    if done.returncode != 0:
+        raise InvalidCall(done.stdout.strip() or "the setting 'files' cannot be used")
+
+
 def _make_directory(gid: str) -> Path:
     base = places.base()
     directory = base / gid[:12]
     if len(str(directory)) + len("/p4294967295") > places.MAX_SOCKET_PATH:
         raise InvalidCall(f"{base} is too long a path for sockets: set XDG_RUNTIME_DIR or TMPDIR to a shorter one")
-    _sweep(base)
+    places.sweep()
     directory.mkdir(mode=0o700)
     return directory
-
-
-def _sweep(base: Path) -> None:
-    """Remove what supervisors and fork servers that were all killed at once have left."""
-    for path in base.iterdir():
-        try:
-            stale = not places.alive(json.loads((path / places.CARD).read_text()))
-        except FileNotFoundError:
-            stale = _age(path) > CARDLESS  # its supervisor was killed before it could write one
-        except (OSError, ValueError, KeyError):
-            continue
-        if stale:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _age(path: Path) -> float:
-    """Return how long ago something was last made or removed in a directory, seconds."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _redirect(directory: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.door import Door, Speaker
 from rackactor_runtime.supervisor.keeping import Keeping
 from rackactor_runtime.supervisor.logservice import FEED, LogService
+from rackactor_runtime.supervisor.servants import Servants
 
 #: Seconds between looks at the clock.
 TICK = 0.1
@@ -79,6 +80,7 @@ class Shell:
         self._held: dict[int, list[list[Any]]] = {}
         self._seq = 0
         self._logs = LogService(config.directory, core.settings.log_limit, self._grant, self._reply_logs)
+        self._servants = Servants(self._surroundings())
         self._actor = Supervisor(core)
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
@@ -103,6 +105,7 @@ class Shell:
                 self._take_provider()
             if self._config.owner_fd in ready:
                 self._owner_gone()
+            self._take_servants(ready)
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK
                 self._hear(m.Ticked())
@@ -110,6 +113,7 @@ class Shell:
     def close(self) -> None:
         """Give everything back."""
         self._provider.close(5.0)
+        self._servants.close()
         self._logs.close()
         self._router.close(500)
         if self._zap is not None:
@@ -120,7 +124,7 @@ class Shell:
         if self._finish_by is None:
             return False
         here = {r.pid for r in self.core.table if r.external and r.alive and r.started is not None}
-        return not (here - self._bye) or time.monotonic() >= self._finish_by
+        return (not (here - self._bye) and self._servants.empty) or time.monotonic() >= self._finish_by
 
     def _bind(self) -> tuple[zmq.Socket[Any], str]:
         router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
@@ -329,6 +333,29 @@ class Shell:
                     tail = self._logs.tail(key.pid)
                     self._hear(m.InstanceEnded(key, code, signal, oom, note, tail=tail))
 
+    # -- services -----------------------------------------------------------------------------------
+
+    def _surroundings(self) -> dict[str, Any]:
+        """Return what a service is told beside who it is."""
+        return {
+            "endpoint": self.endpoint,
+            "server_key": self.keys and self.keys.public,
+            "directory": str(self._config.directory),
+            "settings": asdict(self.core.settings),
+        }
+
+    def _start_servant(self, order: m.StartService) -> None:
+        descriptor = self._servants.start(order)
+        if descriptor is not None:
+            self._poller.register(descriptor, zmq.POLLIN)
+
+    def _take_servants(self, ready: Mapping[Any, int]) -> None:
+        for event, descriptor in self._servants.ended(ready):
+            if descriptor is not None:
+                self._poller.unregister(descriptor)
+                os.close(descriptor)
+            self._hear(event)
+
     # -- what the actor wants done -------------------------------------------------------------------
 
     def carry_out(self, effect: m.Effect) -> None:
@@ -354,10 +381,15 @@ class Shell:
                 self._provider.delete(key)
             case m.Examine(key):
                 self._hear(m.Examined(key, self._provider.examine(key)))
+            case m.StartService():
+                self._start_servant(effect)
+            case m.StopService(pid):
+                self._servants.kill(pid)
             case m.Dismiss(pid):
                 self._dismiss(pid)
             case m.Finish():
                 self._logs.end_feed()
+                self._servants.dismiss()
                 self._finish_by = self._finish_by or time.monotonic() + LAST_WORDS
 
     def _dismiss(self, pid: int) -> None:

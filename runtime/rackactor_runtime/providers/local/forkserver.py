@@ -13,7 +13,6 @@ import gc
 import importlib
 import os
 import selectors
-import shutil
 import signal
 import socket
 import time
@@ -21,6 +20,8 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from rackactor import places
 
 from ..base import Event, Key
 from . import linux, newborn, protocol
@@ -249,4 +250,4 @@ class ForkServer:
         while (self._plan.groups.tidy() | self._plan.groups.close()) and time.monotonic() < until:
             time.sleep(0.01)  # the kernel empties a control group a moment after its last process
         if self._lost and self._plan.state_dir:
-            shutil.rmtree(self._plan.state_dir, ignore_errors=True)
+            places.remove(self._plan.state_dir)

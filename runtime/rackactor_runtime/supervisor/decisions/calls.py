@@ -15,6 +15,7 @@ from rackactor_runtime.supervisor.decisions.actorsystem import ActorSystemCalls
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.exits import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
+from rackactor_runtime.supervisor.decisions.services import ServiceCalls
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.waits import Waiter
 
@@ -24,11 +25,12 @@ _KINDS = ("actor", "function", "command")
 _ORPHANS = ("kill", "adopt", "detach")
 
 
-class Calls(ActorSystemCalls):
+class Calls(ActorSystemCalls, ServiceCalls):
     """Carry out system calls on a core."""
 
     def __init__(self, core: Core) -> None:
-        super().__init__(core)
+        ActorSystemCalls.__init__(self, core)
+        ServiceCalls.__init__(self, core)
         self._introductions = itertools.count(1)
         self._starts: list[tuple[int, int, tuple[int, ...], int]] = []
         self._ops: dict[str, Callable[[Process, Called], None]] = {
@@ -153,6 +155,7 @@ class Calls(ActorSystemCalls):
         """Withdraw a call that timed out."""
         rid = _integer(call.args["rid"], "rid", 1, 1 << 62)
         self._core.waits.cancel(call.pid, rid)
+        self._core.services.cancel(call.pid, rid)
         self._starts = [start for start in self._starts if start[:2] != (call.pid, rid)]
         # Answered in any case, so that the caller may forget the call; if the result has crossed this, it came first.
         self._core.effects.append(Reply(call.pid, rid, False, {"type": "RackTimeout", "message": "withdrawn"}))
@@ -183,9 +186,9 @@ class Calls(ActorSystemCalls):
     def _targets(self, pid: int) -> list[Process]:
         table = self._core.table
         if pid == 0:
-            return [record for record in table if record.alive and record.kind != "operator"]
+            return [record for record in table if record.alive and not record.hidden]
         if pid < 0:
-            return [record for record in table.members(-pid) if record.alive and record.kind != "operator"]
+            return [record for record in table.members(-pid) if record.alive and not record.hidden]
         record = table.get(pid)
         return [record] if record is not None and record.alive else []
 
@@ -195,6 +198,8 @@ class Calls(ActorSystemCalls):
                 f"{signal_name(sig)} would stop the agent of process {record.pid} together with its {record.kind};"
                 " only a command can be stopped"
             )
+        if record.kind == "service":
+            raise NotAllowed(f"process {record.pid} is the group's service {record.name!r}: it ends with the group")
         if alone and record.external and sig == signal.SIGKILL:
             raise NotAllowed(f"process {record.pid} was not started by the group; end it, or the group, instead")
 
@@ -239,7 +244,7 @@ class Calls(ActorSystemCalls):
 
     def op_ps(self, caller: Process, call: Called) -> None:
         """List the processes."""
-        rows = [record.row() for record in self._core.table if record.kind != "operator"]
+        rows = [record.row() for record in self._core.table if not record.hidden]
         wanted = call.args.get("pids")
         if wanted:
             rows = [row for row in rows if row["pid"] in wanted]
