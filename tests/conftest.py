@@ -64,7 +64,8 @@ def leaves_nothing() -> Iterator[None]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that takes `transport` (or `where`, or `group`) on both; with the mark `netns`, on all three."""
-    chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    names = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    chosen = {name for each in names for name in (each.replace(" ", "").split(",") if isinstance(each, str) else each)}
     if "transport" in metafunc.fixturenames and "transport" not in chosen:
         third = ["netns"] if metafunc.definition.get_closest_marker("netns") else []
         metafunc.parametrize("transport", ["ipc", "tcp", *third])
