@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -298,6 +299,14 @@ def test_whoever_knows_fsspec(g: rack.Group, place: str) -> None:
         file.write("packed")
     with fsspec.open(url + ".gz", "rt", compression="infer") as file:
         assert file.read() == "packed"
+    with g.fs.open(url + ".gz", "w", compression="infer") as file:
+        file.write("once more")
+    with g.fs.open(url + ".gz", "rb", compression="gzip") as file:
+        assert file.read() == b"once more"
+    with pytest.raises(ZeroDivisionError), g.fs.open(url + ".gz", "wb", compression="gzip") as file:
+        _ = file.write(b"half") / 0
+    assert g.fs.size(url + ".gz") > 20
+    assert pickle.loads(pickle.dumps(g.fs)).exists(url)
     fs, path = fsspec.core.url_to_fs(url)
     assert fs == g.fs
     assert fs.cat(path) == b"a,b\n1,2\n"
