@@ -310,8 +310,13 @@ def test_whoever_knows_fsspec(g: rack.Group, place: str) -> None:
     fs, path = fsspec.core.url_to_fs(url)
     assert fs == g.fs
     assert fs.cat(path) == b"a,b\n1,2\n"
+
+
+def test_pandas(g: rack.Group, place: str) -> None:
     pandas = pytest.importorskip("pandas")
-    assert pandas.read_csv(url).b.tolist() == [2]
+    pandas.DataFrame({"a": [1, 3], "b": [2, 4]}).to_csv(f"rack:/{place}/x.csv.gz", index=False)
+    assert pandas.read_csv(f"rack:/{place}/x.csv.gz").b.tolist() == [2, 4]
+    assert g.fork(lambda: int(pandas.read_csv(f"rack:/{place}/x.csv.gz").a.sum())).result(30) == 4
 
 
 def test_from_actors_and_outside(g: rack.Group, place: str) -> None:
