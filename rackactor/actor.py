@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
 from thespian.actors import ActorTypeDispatcher
@@ -89,7 +90,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Return the names in a directory of the group's files."""
         return calls.listdir(path)
 
-    @property
+    @cached_property
     def fs(self) -> RackFileSystem:
         """The group's files as an fsspec file system."""
         return membership.current().fs

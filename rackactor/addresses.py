@@ -7,6 +7,7 @@ host, and a listener on every address at once is a door that nobody has asked fo
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from rackactor.errors import InvalidCall
 
@@ -35,7 +36,7 @@ def check(address: object) -> str:
     family = socket.AF_INET6 if parsed.version == 6 else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind(socket.getaddrinfo(address, 0, family, socket.SOCK_STREAM)[0][4])
+            probe.bind(_resolve(address, 0, family))
     except OSError as error:
         raise InvalidCall(f"{address} is not an address of this host: {error.strerror}") from None
     return str(parsed)
@@ -65,7 +66,12 @@ def toward(endpoint: str) -> str:
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect(socket.getaddrinfo(host.strip("[]"), int(port), family, socket.SOCK_DGRAM)[0][4])
+        probe.connect(_resolve(host.strip("[]"), int(port), family))
         own: tuple[str, ...] = probe.getsockname()
     scope = f"%{host.partition('%')[2].rstrip(']')}" if "%" in host and "%" not in own[0] else ""
     return own[0] + scope
+
+
+def _resolve(address: str, port: int, family: int) -> Any:
+    """Return an address as sockets take it; a name is never looked up."""
+    return socket.getaddrinfo(address, port, family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0][4]

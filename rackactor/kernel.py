@@ -26,6 +26,7 @@ from rackactor.errors import (
     RackTimeout,
 )
 from rackactor.exchange import EventHandler, Exchange, Pending, error_from
+from rackactor.lifeline import Lifeline
 from rackactor.peers import Delivery
 from rackactor.stream import WINDOW, Entry, EntryKind
 from rackactor.wire import Kind, parse_header, parse_map
@@ -82,6 +83,8 @@ class Kernel(Exchange):
         self.allow_pickle: bool = self.welcome.get("pickle", True)
         now = time.monotonic()
         self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
+        if server_key:  # on one host a connection ends with one of its ends, and not before
+            self._lifeline = Lifeline(self, self._beat)
         interrupts.install()
         self._baton.start()
 

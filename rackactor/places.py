@@ -115,7 +115,11 @@ def sweep() -> None:
             continue
         if stale:
             remove(path)
-    for path in files_base().iterdir():
+    try:
+        kept = list(files_base().iterdir())
+    except (OSError, StartError):
+        kept = []  # whoever wants files hears of it
+    for path in kept:
         if _age(path) > CARDLESS and not _claimed(path):
             shutil.rmtree(path, ignore_errors=True)
 

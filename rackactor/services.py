@@ -110,12 +110,18 @@ class Service:
             ServiceFailed: the service has died before it answered.
             Exception: what went wrong there, by its name.
         """
+        return self.ask_one(op, fields, data, again=again, timeout=timeout)[1:]
+
+    def ask_one(
+        self, op: str, fields: dict[str, Any], data: Data = b"", *, again: bool = False, timeout: float = TIMEOUT
+    ) -> tuple[int, dict[str, Any], memoryview]:
+        """Ask as `ask` does, and return first the pid of who has answered: what follows may be for that life only."""
         known_dead = False
         while True:
             pid = self.pid
             try:
                 pending = self.kernel.ask(pid, pack(op, fields, data))
-                return self.answer(pending, pid, timeout)
+                return pid, *self.answer(pending, pid, timeout)
             except ServiceFailed:
                 if not again:
                     raise

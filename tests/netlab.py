@@ -8,9 +8,14 @@ import secrets
 import shutil
 import subprocess
 from types import TracebackType
+from typing import Any
 
 #: Where networks are looked for that this machine has no address in.
 RANGE = ipaddress.ip_network("10.64.0.0/10")
+
+
+#: What the names of this run's labs begin with, except of those that outlive a test. Others may have labs here too.
+_made: set[str] = set()
 
 
 class Lab:
@@ -22,8 +27,10 @@ class Lab:
         addresses: the namespaces', in their order.
     """
 
-    def __init__(self, count: int = 2, *, ipv6: bool = False) -> None:
+    def __init__(self, count: int = 2, *, ipv6: bool = False, shared: bool = False) -> None:
         self._id = f"rk{secrets.token_hex(3)}"
+        if not shared:
+            _made.add(self._id)
         self.names = [f"{self._id}-{number}" for number in range(count)]
         self._bridge = f"{self._id}br"
         if ipv6:
@@ -48,7 +55,7 @@ class Lab:
         self.remove()
 
     @property
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         """The arguments of a group whose processes live in this network."""
         return {"transport": "tcp", "address": self.address, "provider_settings": {"namespaces": self.names}}
 
@@ -62,15 +69,11 @@ class Lab:
 
     def cut(self, number: int) -> None:
         """Cut one namespace off from everything: its packets vanish, and nobody is told."""
-        _ip(f"link set dev {self.names[number]} type bridge_slave state 0")
+        _ip(f"link set dev {self.names[number]} down")
 
     def mend(self, number: int) -> None:
         """Undo `cut`."""
-        _ip(f"link set dev {self.names[number]} type bridge_slave state 3")
-
-    def break_connections(self, number: int) -> None:
-        """End every TCP connection of a namespace at once, as a firewall that has lost its memory does."""
-        subprocess.run(["ip", "netns", "exec", self.names[number], "ss", "-KHt"], check=True, capture_output=True)
+        _ip(f"link set dev {self.names[number]} up")
 
     def remove(self) -> None:
         """Leave nothing; idempotent."""
@@ -112,8 +115,9 @@ def namespaces() -> set[str]:
 
 
 def networks() -> set[str]:
-    """Return the namespaces and links there are, to see what a test leaves behind."""
-    return namespaces() | set(os.listdir("/sys/class/net"))
+    """Return the namespaces and links of this run's labs, to see what a test leaves behind."""
+    found = namespaces() | set(os.listdir("/sys/class/net"))
+    return {name for name in found if name.startswith(tuple(_made))}
 
 
 def _free_network() -> ipaddress.IPv4Network:

@@ -13,7 +13,7 @@ from fsspec.utils import isfilelike, stringify_path
 
 from rackactor import membership
 from rackactor.files.client import Files
-from rackactor.files.opening import open_binary, wrap
+from rackactor.files.opening import Packer, open_binary, wrap
 from rackactor.files.paths import PROTOCOL, normalize, parent, parse_mode
 
 #: Files up to this size travel in one question or one answer, bytes.
@@ -194,7 +194,11 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
     ) -> Any:
         """Open a file; see `rack.open` for what its modes mean."""
         if "b" in mode:
-            return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+            if compression is None or not parse_mode(mode).writes:
+                return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+            file = super().open(path, mode, block_size, cache_options, **kwargs)
+            name = fsspec.core.get_compression(self._strip_protocol(path), compression)
+            return file if name is None else Packer(fsspec.compression.compr[name](file, mode="w"), file)
         words = {key: kwargs.pop(key) for key in ("encoding", "errors", "newline") if key in kwargs}
         parse_mode(mode)
         binary = self.open(path, mode.replace("t", "") + "b", block_size, cache_options, compression, **kwargs)

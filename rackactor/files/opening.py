@@ -38,6 +38,59 @@ class Writer(Leaving, io.BufferedWriter):
         self._end().commit()
 
 
+class Packer(Leaving, io.BufferedIOBase):
+    """A binary file that is compressed while it is written.
+
+    Args:
+        packing: compresses, and writes to `file`; it does not close that.
+        file: takes its place when all has been closed.
+    """
+
+    def __init__(self, packing: Any, file: Writer) -> None:
+        super().__init__()
+        self._packing = packing
+        self._file = file
+        self.name = file.name
+
+    def _end(self) -> Unfinished:
+        return self._file._end()
+
+    def writable(self) -> bool:
+        """Tell that it can be written."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Compress some."""
+        return int(self._packing.write(data))
+
+    def flush(self) -> None:
+        """Let go of what has been compressed."""
+        if not getattr(self._packing, "closed", False):
+            self._packing.flush()
+
+    def close(self) -> None:
+        """Write what is left, and have the file take its place."""
+        if self.closed:
+            return
+        try:
+            self._packing.close()
+        except BaseException:
+            self._end().failed = True
+            raise
+        finally:
+            super().close()
+            self._file.close()
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        self._end().discard()
+        self.close()
+
+    def commit(self) -> None:
+        """Put it into its place, if it was opened with `autocommit=False` and has been closed."""
+        self._end().commit()
+
+
 class Text(io.TextIOWrapper):
     """A text file that is read."""
 
@@ -50,11 +103,7 @@ class TextWriter(Leaving, io.TextIOWrapper):
     mode: str = "w"
 
     def _end(self) -> Unfinished:
-        buffer: Any = self.buffer
-        while not hasattr(buffer, "_end"):
-            buffer = buffer.fileobj  # a compressing file in between
-        found: Unfinished = buffer._end()
-        return found
+        return self.buffer._end()  # type: ignore[attr-defined, no-any-return]
 
     def discard(self) -> None:
         """Leave nothing of it."""

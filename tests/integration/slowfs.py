@@ -8,7 +8,7 @@ from typing import Any
 from fsspec.implementations.memory import MemoryFileSystem
 
 #: Seconds that a path with "slow" in it takes.
-SLOW = 3.0
+SLOW = 1.5
 
 
 class SlowFileSystem(MemoryFileSystem):  # type: ignore[misc]

@@ -18,12 +18,8 @@ from rackactor.status import Cause
 from rackactor_runtime.supervisor.decisions.settings import Settings
 
 #: The pages whose snippets are meant to be run as they stand.
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "docs/reference.md",
-    ROOT / "docs/shared-memory.md",
-    ROOT / "docs/troubleshooting.md",
-]
+PAGE_NAMES = ("reference", "troubleshooting", "files", "shared-memory")
+PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in PAGE_NAMES)]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -65,8 +65,8 @@ def test_a_slow_file_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
             assert group.fs.cat("/quick") == b"q"
             times.append(time.perf_counter() - begun)
             time.sleep(0.02)
-        assert len(times) > 10
-        assert max(times) < 1.5
+        assert len(times) > 5
+        assert max(times) < 1.0
 
 
 def test_bad_backends_are_refused_when_the_group_is_made(tmp_path: Path) -> None:
@@ -121,7 +121,10 @@ KILLED = """
 """
 
 
-@pytest.mark.parametrize("victim", ["script", "supervisor", "all"])
+@pytest.mark.parametrize(
+    "transport, victim",
+    [("ipc", "script"), ("tcp", "script"), ("tcp", "supervisor"), ("ipc", "supervisor"), ("ipc", "all")],
+)
 def test_nothing_is_left_when_somebody_is_killed(
     transport: str, victim: str, tmp_path: Path, script: Callable[..., Script]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -97,15 +98,11 @@ def test_errors_are_those_of_a_disk(g: rack.Group, place: str, tmp_path: Path) -
         name = caught.value.filename
         return type(caught.value), caught.value.errno, caught.value.strerror, str(name).removeprefix(root)
 
-    for path, mode in (
-        ("/no", "r"),
-        ("/d", "r"),
-        ("/d", "w"),
-        ("/f/x", "r"),
-        ("/f/x", "w"),
-        ("/f", "x"),
-        ("/no/", "rb"),
-    ):
+    def on_disk(path: str, mode: str) -> None:
+        with open(f"{tmp_path}{path}", mode):
+            pass
+
+    for path, mode in (("/no", "r"), ("/d", "r"), ("/d", "w"), ("/f/x", "r"), ("/f/x", "w"), ("/f", "x")):
         here = failure(lambda path=path, mode=mode: g.open(place + path, mode), place)  # type: ignore[misc]
         there = failure(lambda path=path, mode=mode: on_disk(path, mode), str(tmp_path))  # type: ignore[misc]
         assert here == there, (path, mode)
@@ -302,11 +299,24 @@ def test_whoever_knows_fsspec(g: rack.Group, place: str) -> None:
         file.write("packed")
     with fsspec.open(url + ".gz", "rt", compression="infer") as file:
         assert file.read() == "packed"
+    with g.fs.open(url + ".gz", "w", compression="infer") as file:
+        file.write("once more")
+    with g.fs.open(url + ".gz", "rb", compression="gzip") as file:
+        assert file.read() == b"once more"
+    with pytest.raises(ZeroDivisionError), g.fs.open(url + ".gz", "wb", compression="gzip") as file:
+        _ = file.write(b"half") / 0
+    assert g.fs.size(url + ".gz") > 20
+    assert pickle.loads(pickle.dumps(g.fs)).exists(url)
     fs, path = fsspec.core.url_to_fs(url)
     assert fs == g.fs
     assert fs.cat(path) == b"a,b\n1,2\n"
+
+
+def test_pandas(g: rack.Group, place: str) -> None:
     pandas = pytest.importorskip("pandas")
-    assert pandas.read_csv(url).b.tolist() == [2]
+    pandas.DataFrame({"a": [1, 3], "b": [2, 4]}).to_csv(f"rack:/{place}/x.csv.gz", index=False)
+    assert pandas.read_csv(f"rack:/{place}/x.csv.gz").b.tolist() == [2, 4]
+    assert g.fork(lambda: int(pandas.read_csv(f"rack:/{place}/x.csv.gz").a.sum())).result(30) == 4
 
 
 def test_from_actors_and_outside(g: rack.Group, place: str) -> None:

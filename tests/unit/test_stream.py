@@ -254,7 +254,7 @@ def test_small_messages_share_a_packet_and_large_ones_travel_alone() -> None:
 
 
 payloads = st.binary(max_size=30) | st.sampled_from([bytes(SHARED), bytes(SHARED + 1)])
-entries = st.builds(Entry, st.sampled_from(list(EntryKind)), st.integers(0, 2**62), payloads)
+entries = st.builds(Entry, st.sampled_from(list(EntryKind)), st.integers(0, 2**62), payloads, st.just(()))
 
 
 @given(st.lists(entries, min_size=1, max_size=6))

@@ -21,6 +21,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Joined,
     OwnerGone,
     ServiceEnded,
+    Severed,
 )
 
 #: Where effects go: the shell carries them out.
@@ -67,6 +68,8 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.instance_ended(event)
             case Examined(life, vital):
                 core.examined(life, vital)
+            case Severed(pid, reason):
+                core.severed(pid, reason)
             case OwnerGone(reason):
                 core.owner_gone(reason)
             case ServiceEnded(pid, words):

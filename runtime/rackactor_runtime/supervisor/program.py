@@ -115,6 +115,11 @@ def _check_files(setting: Any) -> None:
     """
     if setting is None:
         return
+    if isinstance(setting, str) and "://" not in setting.removeprefix("file://") and "::" not in setting:
+        from rackactor_runtime.services.files.backend import open_backend
+
+        open_backend("", setting)  # a directory of this host
+        return
     words = [sys.executable, "-P", "-m", "rackactor_runtime.services.files.check"]
     try:
         done = subprocess.run(

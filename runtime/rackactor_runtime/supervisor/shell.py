@@ -24,6 +24,7 @@ from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.door import Door, Speaker
+from rackactor_runtime.supervisor.keeping import Keeping
 from rackactor_runtime.supervisor.logservice import FEED, LogService
 from rackactor_runtime.supervisor.memoryservice import MemoryService
 from rackactor_runtime.supervisor.servants import Servants
@@ -86,6 +87,7 @@ class Shell:
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
         self._bye: set[int] = set()
+        self._keeping = Keeping()
         self._refusals: dict[bytes, int] = {}
 
     # -- the loop -----------------------------------------------------------------------------------
@@ -142,6 +144,7 @@ class Shell:
             bind = addresses.listener(self._config.address)
             if addresses.is_ipv6(bind):
                 router.setsockopt(zmq.IPV6, 1)
+            _link.watch_over(router)
             router.bind(bind)
         return router, _link.endpoint(router)
 
@@ -177,17 +180,29 @@ class Shell:
             if header.kind is Kind.JOIN:
                 self._join(connection, frames[3:], key)
                 return True
+            if header.kind is Kind.RESUME:
+                self._resume(connection, header, key)
+                return True
             speaker = self._door.speaker(connection, header, key)
-            if header.seq <= speaker.seq:
+            if speaker is None or header.seq <= speaker.seq:
                 return True
             speaker.seq = header.seq
             self.core.heard(speaker.pid, time.monotonic())
+            if header.kind is Kind.RECEIVED:
+                self._keeping.acknowledge(speaker.pid, header.extra[0])
+                return True
+            count = None if header.kind is Kind.BEAT else self._keeping.took(speaker.pid, frames[1:])
+            if count is not None:
+                self._send(speaker.pid, Kind.RECEIVED, (count,), [])
             if route[0] != wire.SUPERVISOR:
                 self._relay(speaker, header, route, frames)
             elif header.kind is Kind.CALL:
                 self._call(speaker, header, frames[3:])
             elif header.kind is Kind.BEAT:
                 self._send(speaker.pid, Kind.BEAT, (), [])
+                count = self._keeping.due(speaker.pid)
+                if count is not None:
+                    self._send(speaker.pid, Kind.RECEIVED, (count,), [])
         except (RackError, IndexError) as error:
             self._refuse(connection, error)
         return True
@@ -213,6 +228,22 @@ class Shell:
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
         os_pid = fields.get("os_pid")
         self._hear(m.Joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key))
+
+    def _resume(self, connection: bytes, header: Header, key: bytes | None) -> None:
+        """Go on with a member whose connection broke, where it broke."""
+        speaker = self._door.resume(connection, header, key)
+        if speaker is None:
+            return
+        pid = speaker.pid
+        self.core.heard(pid, time.monotonic())
+        self._bye.discard(pid)
+        found = self._keeping.resume(pid, header.extra[0])
+        if found is None:
+            self._hear(m.Severed(pid, "its connection broke with too much under way to go on"))
+            return
+        self._send(pid, Kind.RESUME, (found[0],), [])
+        for frames in found[1]:
+            self._put(pid, frames)
 
     def _call(self, speaker: Speaker, header: Header, bodies: Sequence[Any]) -> None:
         rid, op = header.extra
@@ -261,13 +292,19 @@ class Shell:
             self._forward(target.pid, frames)
 
     def _forward(self, pid: int, frames: list[Any]) -> None:
+        self._keeping.keep(pid, frames[1:])
+        self._put(pid, frames[1:])
+
+    def _put(self, pid: int, frames: Sequence[Any]) -> bool:
+        """Send to a member; False when its connection has just broken: it comes back, or the provider will tell."""
         connection = self._door.connection(pid)
         if connection is None:
-            return
+            return False
         try:
-            _link.send(self._router, [connection, *frames[1:]])
+            _link.send(self._router, [connection, *frames])
         except zmq.ZMQError:
-            pass  # its connection has just broken; the provider will tell, and senders hear of it
+            return False
+        return True
 
     def _send_gone(self, to: int, pid: int, record: Process | None) -> None:
         past = record or self.core.table.past(pid)
@@ -335,6 +372,8 @@ class Shell:
         match effect:
             case m.Welcome(pid, fields, blobs):
                 self._send(pid, Kind.WELCOME, (), [wire.pack_body(fields), *blobs])
+                if self.keys is not None:
+                    self._keeping.begin(pid)
                 for frames in self._held.pop(pid, ()):
                     self._forward(pid, frames)
             case m.Reply(pid, rid, ok, fields, blobs):
@@ -368,6 +407,7 @@ class Shell:
             self._send_gone(sender, pid, self.core.table.get(pid))
         self._logs.unfollow(pid)
         self._memory.gone(pid)
+        self._keeping.end(pid)
         self._door.dismiss(pid)
 
     def _bind_for(self, pid: int) -> str:
@@ -375,14 +415,14 @@ class Shell:
         return "" if self.keys is not None else f"ipc://{self._config.directory}/p{pid}"
 
     def _send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> None:
-        connection = self._door.connection(pid)
-        if connection is None:
+        if self._door.connection(pid) is None:
             return
         self._seq += 1
         header = Header(kind, self.core.epoch, wire.SUPERVISOR, 1, self._seq, extra)
-        try:
-            _link.send(self._router, [connection, wire.pack_route(pid), header.pack(), *bodies])
-        except zmq.ZMQError:
+        frames = [wire.pack_route(pid), header.pack(), *bodies]
+        if kind is Kind.REPLY or kind is Kind.EVENT:
+            self._keeping.keep(pid, frames)
+        if not self._put(pid, frames):
             self._bye.add(pid)  # its connection has broken: nobody there needs our last words
 
     def _grant(self, key: base.Key, count: int) -> None:

@@ -13,6 +13,7 @@ import gc
 import io
 import os
 import resource
+import select
 import signal
 import struct
 import sys
@@ -28,8 +29,8 @@ from .protocol import pack, unpack
 
 #: Runs the program: birth data in, exit code out.
 Entry = Callable[[dict[str, Any]], int]
-#: Does, in a child that waits for its birth, what its program can do without.
-Prepare = Callable[[], None]
+#: Does ahead of time what a program can do before its birth.
+Prepare = Callable[[], object]
 #: What a child that waits for its birth sends when it is ready.
 READY = b"r"
 _LENGTH = struct.Struct("!I")
@@ -45,11 +46,21 @@ _replaced: list[Any] = []
 
 
 @dataclass(frozen=True)
+class Program:
+    """What children run."""
+
+    entry: Entry
+    #: Done in each child that waits for its birth, one after the other, as long as it has not come.
+    prepare: Sequence[Prepare] = ()
+    #: Done once, in the fork server, for all its children; starts no thread.
+    practise: Prepare | None = None
+
+
+@dataclass(frozen=True)
 class Origin:
     """What is the same for all children of a fork server."""
 
-    entry: Entry
-    prepare: Prepare | None
+    program: Program
     #: The fork server's pid.
     parent: int
     #: The signals that the fork server handles.
@@ -118,7 +129,7 @@ def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoRetu
             birth = _await(origin, birth)
         _become(birth)
         gc.enable()
-        code = run(origin.entry, unpack(birth.data))
+        code = run(origin.program.entry, unpack(birth.data))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -128,8 +139,11 @@ def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoRetu
 
 def _await(origin: Origin, fd: int) -> Birth:
     """Make ready, and wait for the birth."""
-    if origin.prepare is not None:
-        origin.prepare()
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    for prepare in origin.program.prepare:
+        if not poller.poll(0):
+            prepare()
     gc.freeze()
     try:
         os.write(fd, READY)

@@ -17,7 +17,7 @@ from rackactor.errors import InvalidCall
 from ..base import Created, CreateFailed, Ended, Event, Key, Order, Vital
 from . import forkserver, linux, protocol, seclusion, tree
 from .cgroup import MemoryGroups, make_name
-from .newborn import Entry, Prepare
+from .newborn import Entry, Prepare, Program
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class LocalProvider:
             state_dir=_check_state_dir(state_dir),
             preload=preload,
             # Imported before the fork, for both: our process needs most of what the agent does.
-            program=forkserver.load_agent() if entry is None else (entry, prepare),
+            program=forkserver.load_agent() if entry is None else Program(entry, () if prepare is None else (prepare,)),
             warm=warm,
             supervisor=os.getpid(),
             descriptors=linux.raise_descriptor_limit(),

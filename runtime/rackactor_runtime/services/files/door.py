@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 #: Seconds that who has connected may take to show the ticket.
@@ -39,7 +40,11 @@ class Door:
 
     def _serve(self) -> None:
         while True:
-            caller, _ = self._socket.accept()
+            try:
+                caller, _ = self._socket.accept()
+            except OSError:
+                time.sleep(_PATIENCE / 10)  # no descriptor is free at the moment: the bytes travel meanwhile
+                continue
             with caller:
                 caller.settimeout(_PATIENCE)
                 try:

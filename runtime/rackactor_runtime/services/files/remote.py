@@ -25,7 +25,10 @@ from rackactor.services import Data
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "swift", "cos", "tos"})
 #: Files up to this size are read whole when they are opened, bytes.
 WHOLE = 4 << 20
-_TIMES = {"mtime": ("mtime", "LastModified", "last_modified", "updated", "modified", "created"), "created": ("created", "ctime")}
+_TIMES = {
+    "mtime": ("mtime", "LastModified", "last_modified", "updated", "modified", "created"),
+    "created": ("created", "ctime"),
+}
 
 
 class BytesReading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 from collections.abc import Callable, Sequence
@@ -15,8 +16,8 @@ from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.exits import Ending
 from rackactor_runtime.supervisor.decisions.guests import GuestCalls
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
-from rackactor_runtime.supervisor.decisions.services import ServiceCalls
 from rackactor_runtime.supervisor.decisions.pipecalls import PipeCalls
+from rackactor_runtime.supervisor.decisions.services import ServiceCalls
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.waits import Waiter
 
@@ -32,6 +33,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
     def __init__(self, core: Core) -> None:
         ActorSystemCalls.__init__(self, core)
         ServiceCalls.__init__(self, core)
+        self._introductions = itertools.count(1)
         self._starts: list[tuple[int, int, tuple[int, ...], int]] = []
         self._ops: dict[str, Callable[[Process, Called], None]] = {
             name.removeprefix("op_"): getattr(self, name) for name in dir(self) if name.startswith("op_")
@@ -298,6 +300,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
         other.correspondents.add(caller.pid)
         caller.correspondents.add(other.pid)
         fields = {"pid": caller.pid, "incarnation": caller.incarnation, "key": caller.key}
+        fields["number"] = next(self._introductions)
         self._core.effects.append(Notify(other.pid, "listen", fields))
 
     def op_listening(self, caller: Process, call: Called) -> None:
@@ -313,8 +316,17 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
             "key": caller.key,
             "endpoint": call.args["endpoint"],
             "ticket": call.args["ticket"],
+            "number": _integer(call.args["number"], "number", 1, 1 << 62),
         }
         self._core.effects.append(Notify(other.pid, "meet", fields))
+
+    def op_part(self, caller: Process, call: Called) -> None:
+        """Tell the other one of introductions that nothing came of, or whose connections went dark."""
+        other = self._core.table.get(call.args["pid"])
+        if other is None or not other.alive:
+            return
+        numbers = [_integer(number, "number", 1, 1 << 62) for number in call.args["numbers"]]
+        self._core.effects.append(Notify(other.pid, "part", {"pid": caller.pid, "numbers": numbers}))
 
 
 def _ran(record: Process) -> bool:

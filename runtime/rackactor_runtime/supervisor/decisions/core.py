@@ -24,8 +24,8 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Reply,
     Welcome,
 )
-from rackactor_runtime.supervisor.decisions.services import Services
 from rackactor_runtime.supervisor.decisions.pipes import Pipes
+from rackactor_runtime.supervisor.decisions.services import Services
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.sources import Sources
 from rackactor_runtime.supervisor.decisions.spawning import Intensity
@@ -189,7 +189,19 @@ class Core:
         record = self._of(event.key)
         if record is None or not record.alive:
             return
+        self._explain(record, event)
         self.gone(record, Ending(event.code, event.signal, event.oom, event.note, event.fault, event.tail))
+
+    def _explain(self, record: Process, event: InstanceEnded) -> None:
+        """See whether a process that ended without a word did so because it had been cut off from us."""
+        silent = self.now - record.heard
+        said = record.report is not None or record.intent is not None or event.code is None
+        if record.started is not None and not said and silent >= self.settings.lease - 2 * self.settings.heartbeat:
+            record.intent = Cause.LOST
+            record.intent_words = (
+                f"it had not been heard for {silent:.1f} s, and then ended itself, as a process does that"
+                f" has been cut off from its supervisor for longer than its lease ({self.settings.lease:g} s)"
+            )
 
     def leaving(self, record: Process) -> None:
         """Learn that an actor has ended, its process not quite yet: Thespian's programs go on from here."""
@@ -290,6 +302,17 @@ class Core:
             return
         words = f"its agent has not answered for {silent:.1f} s, and the provider says: {vital.value}"
         self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
+
+    def severed(self, pid: int, words: str) -> None:
+        """End a process that has missed something for good: a silent gap would be a wrong answer."""
+        record = self.table.get(pid)
+        if record is None or not record.alive:
+            return
+        if record.external:
+            record.intent, record.intent_words = Cause.LOST, words
+            self.gone(record, Ending(None, None))
+        else:
+            self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
 
     def tick(self) -> None:
         """Do what is due."""

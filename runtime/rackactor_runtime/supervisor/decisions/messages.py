@@ -63,6 +63,14 @@ class Examined:
 
 
 @dataclass(frozen=True)
+class Severed:
+    """A member has come back on a new connection, and what the old one lost is not there any more."""
+
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class OwnerGone:
     """The program that made the group is no more."""
 
@@ -82,7 +90,7 @@ class Ticked:
     """Time has passed."""
 
 
-Event = Joined | Called | InstanceCreated | InstanceEnded | Examined | OwnerGone | ServiceEnded | Ticked
+Event = Joined | Called | InstanceCreated | InstanceEnded | Examined | Severed | OwnerGone | ServiceEnded | Ticked
 
 # -- effects --------------------------------------------------------------------------------------
 
