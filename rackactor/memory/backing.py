@@ -239,6 +239,7 @@ class Backing:
             while kernel.wait(lambda: box or pending.done, SILENCE):
                 if not box:
                     service.answer(pending, pid)
+                    service.begin(pid, "done", {"box": pack_boxes(number, 0)})
                     return
                 yield kernel.take(0, box).entry.payload
             raise RackTimeout(f"no part of the snapshot came within {SILENCE:g} s")

@@ -58,6 +58,8 @@ class Memory:
         if data[0] == LIST:
             with self.reading() as reading:
                 return reading.get(key, default)
+        if data[HEADER] == values.BYTES:
+            return data[HEADER + 1 :]
         return values.decode(memoryview(data)[HEADER:], allow_pickle=self.kernel.allow_pickle)
 
     def __getitem__(self, key: str) -> Any:

@@ -137,12 +137,16 @@ def parse_revision(data: Blob) -> int:
     return revision
 
 
+#: One packer for all, as `msgpack.packb` makes one each time: it is used by one thread of a process only.
+_pack = msgpack.Packer(autoreset=True).pack
+
+
 # -- records --------------------------------------------------------------------------------------------
 
 
 def pack_record(when: float, changes: Sequence[Change]) -> bytes:
     """Return the record of one revision."""
-    packed: bytes = msgpack.packb((when, changes))
+    packed: bytes = _pack((when, changes))
     return packed
 
 
@@ -207,9 +211,9 @@ def apply(txn: Transaction, dbs: Databases, changes: Iterable[Sequence[Any]]) ->
 
 def _drop(txn: Transaction, dbs: Databases, number: int) -> None:
     with txn.cursor(dbs.items) as cursor:
-        found = cursor.set_range(item_key(number, 0))
-        while found and item_index(cursor.key())[0] == number:
-            found = cursor.delete()
+        cursor.set_range(item_key(number, 0))
+        while (key := cursor.key()) and item_index(key)[0] == number:  # no key: it has come to the end
+            cursor.delete()
 
 
 class LogBounds:
@@ -252,10 +256,11 @@ class LogBounds:
         """Drop what is too much, and note down how far it goes: the last thing before a commit."""
         if self.size > self.limit:
             with txn.cursor(dbs.log) as cursor:
-                found = cursor.first()
-                while found and self.size > self.limit and parse_revision(cursor.key()) <= revision:
+                cursor.first()
+                while self.size > self.limit and cursor.key():
                     self.size -= len(cursor.value())
-                    found = cursor.delete()
-                self.first = parse_revision(cursor.key()) if found else revision + 1
+                    cursor.delete()
+                key = cursor.key()
+                self.first = parse_revision(key) if key else revision + 1
         txn.put(b"log", msgpack.packb((self.first, self.size)), db=dbs.meta)
         txn.put(b"revision", pack_revision(revision), db=dbs.meta)

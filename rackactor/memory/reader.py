@@ -271,17 +271,16 @@ class Reader:
         self.allow_pickle = allow_pickle
         self._shared = shared
         self._begin = env.begin
+        self._entries = self.dbs.entries
         self._kept: list[Reading] = []
         self.closed = False
 
     def get(self, key: bytes) -> bytes | None:
         """Return an entry's bytes, or None."""
         txn = self._begin()
-        try:
-            data: bytes | None = txn.get(key, None, self.dbs.entries)
-            return data
-        finally:
-            txn.abort()
+        data: bytes | None = txn.get(key, None, self._entries)
+        txn.abort()
+        return data
 
     def reading(self) -> Reading:
         """Begin several reads at one revision."""

@@ -18,7 +18,8 @@ from rackactor.errors import InvalidCall, ProtocolError
 from rackactor.memory.layout import LEAD, MAX_VALUE
 
 _BUFFERS = b"o"
-_BYTES, _MSGPACK = b"bm"  # of the codec
+#: Kinds of the codec.
+BYTES, _MSGPACK = b"bm"
 _HEAD = struct.Struct("<1sxxxIQ")  # kind, number of buffers, bytes of the pickle
 _BUFFER = struct.Struct("<QQ")  # where it begins, its bytes
 #: Buffers below this size are copied into the pickle: to look them up costs more, bytes.
@@ -82,6 +83,8 @@ def _pickle(value: Any) -> bytes:
 
 def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
     """Turn bytes from `encode` back into a value that is the caller's own."""
+    if data[0] == _MSGPACK:
+        return codec.unpack(memoryview(data)[1:])
     if data[0] == _BUFFERS[0]:
         return unpickle(memoryview(bytearray(data)), allow_pickle=allow_pickle)
     return codec.decode(data, allow_pickle=allow_pickle)
@@ -89,12 +92,12 @@ def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
 
 def in_place(data: memoryview) -> bool:
     """Tell whether a value can be read without a copy of its data."""
-    return data[0] in (_BUFFERS[0], _BYTES)
+    return data[0] in (_BUFFERS[0], BYTES)
 
 
 def decode_in_place(data: memoryview, *, allow_pickle: bool = True) -> Any:
     """Return a value that lies where its bytes are; plain bytes as a memoryview."""
-    if data[0] == _BYTES:
+    if data[0] == BYTES:
         return data[1:]
     return unpickle(data, allow_pickle=allow_pickle)
 

@@ -15,6 +15,7 @@ from memorymodel import Model, operations, packed, unpacked
 
 from rackactor.errors import InvalidCall, MemoryFull
 from rackactor.memory import layout, transfer, values
+from rackactor.memory.frozen import Frozen
 from rackactor.memory.reader import Reader
 from rackactor.memory.replica import Gap, Replica
 from rackactor_runtime.stores.memory import Store
@@ -154,6 +155,16 @@ def test_the_log_keeps_within_its_bound(make: Callable[..., Memory]) -> None:
     assert memory.reader.log(memory.store.revision, b"")[0] == []
 
 
+def test_a_log_that_is_dropped_as_a_whole(make: Callable[..., Memory]) -> None:
+    memory = make()
+    memory.store._log.limit = 100
+    memory("put", b"a", values.encode(bytes(10_000)))
+    assert memory.reader.log(0, b"") == ([], 0, 2)
+    assert memory.reader.log(1, b"") == ([], 1, 2)
+    memory("put", b"a", values.encode(1))
+    assert [each.revision for each in memory.reader.log(1, b"")[0]] == [2]
+
+
 def test_large_values_are_not_in_the_log(make: Callable[..., Memory]) -> None:
     memory = make()
     memory("put", b"large", values.encode(bytes(1 << 20)))
@@ -221,3 +232,26 @@ def test_a_view_that_is_kept_is_an_error_and_stays_right(make: Callable[..., Mem
         memory("put", b"i", values.encode(5))
         reading.view("a").release()
         memory.reader.reading().view("i")
+
+
+def test_a_copy_in_place_is_of_one_revision_while_the_writer_goes_on(make: Callable[..., Memory]) -> None:
+    memory = make()
+    for number in range(300):
+        memory("put", b"%d" % number, values.encode(b"x" * (number * 20)))
+    for _ in range(3):
+        expected, revision = memory.content(), memory.store.revision
+        frozen = Frozen(memory.store._env)
+        for number in range(0, 300, 2):
+            memory("put", b"%d" % number, values.encode(b"y" * 3000))
+            memory("delete", b"%d" % (number + 1))
+        replica = Replica(memory.store.map_size, LOG)
+        replica.load(frozen.parts(10_000))
+        frozen.close()
+        assert replica.reader is not None
+        assert content(replica.reader) == expected
+        assert replica.revision == revision
+        replica.apply(memory.records[-300:])
+        assert content(replica.reader) == memory.content()
+        replica.close()
+        for number in range(300):
+            memory("put", b"%d" % number, values.encode(b"z" * number))

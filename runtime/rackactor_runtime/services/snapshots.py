@@ -9,6 +9,7 @@ from typing import Any
 
 from rackactor.errors import InvalidCall
 from rackactor.memory import layout
+from rackactor.memory.frozen import Frozen
 from rackactor.services import Data
 from rackactor.stream import EntryKind
 from rackactor_runtime.services.hosting import Host
@@ -23,6 +24,7 @@ class Snapshots:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._env: Any = None
+        self._frozen: dict[int, Frozen] = {}
         self._lock = threading.Lock()
 
     def strand(self, pid: int, op: str, fields: dict[str, Any]) -> Hashable:
@@ -32,22 +34,32 @@ class Snapshots:
     def answer(self, pid: int, op: str, fields: dict[str, Any], data: memoryview) -> tuple[dict[str, Any], Data]:
         """Send the bytes of the environment, as it is now; the answer comes behind them.
 
+        They are sent from where they are, so they must stay until the member has said that it has them.
+
         Raises:
             InvalidCall: another question, or nobody has used the memory yet.
         """
-        from rackactor.memory.transfer import copy_environment
-
         box = fields.get("box")
-        if op != "send" or type(box) is not int or box <= 0:
-            raise InvalidCall("the service of snapshots knows one question: send, with the number of a mailbox")
-        size = 0
-        for part in copy_environment(self._environment(), compact=False, part=PART):
-            self._host.kernel.post(pid, EntryKind.TELL, memoryview(part), box)
-            size += len(part)
-        return {"size": size}, b""
+        if op not in ("send", "done") or type(box) is not int or box <= 0:
+            raise InvalidCall(
+                "the service of snapshots knows send and done, with the number of a mailbox"
+            )
+        self.gone(pid)  # what it had before is over
+        if op == "done":
+            return {}, b""
+        frozen = Frozen(self._environment())
+        with self._lock:
+            self._frozen[pid] = frozen
+        for part in frozen.parts(PART):
+            self._host.kernel.post(pid, EntryKind.TELL, part, box)
+        return {"size": frozen.size}, b""
 
     def gone(self, pid: int) -> None:
-        """Nothing is kept for a member."""
+        """Let go of what a member was sent: nobody reads it any more."""
+        with self._lock:
+            frozen = self._frozen.pop(pid, None)
+        if frozen is not None:
+            frozen.close()
 
     def close(self) -> None:
         """The environment goes with the process."""
