@@ -57,11 +57,13 @@ class Timer:
 
     def clear(self) -> None:
         """Take note that it has fired."""
-        self._due = 0.0
         try:
             os.read(self.fd, 8)
         except BlockingIOError:
             pass
+        # Last of all: whoever arms it before finds it armed still. The other way round, what fires between the two
+        # would be read here, and the timer be taken for armed for ever.
+        self._due = 0.0
 
 
 class Baton:
