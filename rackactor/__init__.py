@@ -3,6 +3,10 @@
 The same program runs on a laptop, where OS processes stand in for virtual machines.
 """
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from rackactor._version import __version__
 from rackactor.actor import Actor
 from rackactor.calls import (
@@ -50,12 +54,30 @@ from rackactor.errors import (
     StartError,
 )
 from rackactor.grouping import Group, group, groups
-from rackactor.pipelines import Pipeline
-from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
 from rackactor.systembase import SystemBase
+
+if _TYPE_CHECKING:
+    from rackactor.pipelines import Pipeline
+    from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
+
+#: What is imported when somebody asks for it: most programs start faster without.
+_LATER = {
+    "Pipe": "rackactor.pipes.ends",
+    "PipeReader": "rackactor.pipes.ends",
+    "PipeWriter": "rackactor.pipes.ends",
+    "Pipeline": "rackactor.pipelines",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(_import_module(_LATER[name]), name)
+    return found
+
 
 __all__ = [
     "Actor",

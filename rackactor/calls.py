@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
-from rackactor.pipelines import Pipeline
 from rackactor.processes import Process
 from rackactor.session import Message
 from rackactor.status import ExitStatus
+
+if TYPE_CHECKING:
+    from rackactor.pipelines import Pipeline
 
 
 def fork(target: Any, *args: Any, **options: Any) -> Any:

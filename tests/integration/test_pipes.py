@@ -17,6 +17,7 @@ import pytest
 from support import eventually, os_pid_of
 
 import rackactor as rack
+from rackactor import grouping, places
 
 ENOUGH = 30.0
 
@@ -431,3 +432,19 @@ def test_what_the_supervisor_holds_is_bounded() -> None:
         got = [len(data) for data in group.pipe("big", "r")]
         assert got == [600 << 10] * 4
         assert child.wait(ENOUGH).ok
+
+
+def test_an_operator_comes_and_goes(group: rack.Group) -> None:
+    """What somebody from outside has sent stays, and what he has not taken goes back."""
+    card = next(card for card in places.cards() if card["gid"] == group.gid)
+    outside = grouping.attach(card)
+    outside.pipe("desk").send("from outside")
+    outside.leave()
+    with group.pipe("desk", "r") as reader:
+        assert reader.recv(ENOUGH) == "from outside"
+    with group.pipe("desk", "w") as writer:
+        produce(writer, 3)
+        outside = grouping.attach(card)
+        assert outside.pipe("desk").recv(ENOUGH) == 0
+        outside.leave()
+        assert list(group.pipe("desk", "r", timeout=0.5).recv() for _ in range(2)) == [1, 2]
