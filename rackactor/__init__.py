@@ -3,7 +3,9 @@
 The same program runs on a laptop, where OS processes stand in for virtual machines.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from rackactor._version import __version__
 from rackactor.actor import Actor
@@ -62,18 +64,27 @@ from rackactor.errors import (
 from rackactor.grouping import Group, group, groups
 from rackactor.memory.current import shm
 from rackactor.memory.watching import Changed
-from rackactor.pipelines import Pipeline
-from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
 from rackactor.systembase import SystemBase
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from rackactor.files.filesystem import RackFileSystem
+    from rackactor.pipelines import Pipeline
+    from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 
     #: The files of the group that this program is in, as an fsspec file system; made, with fsspec, at its first use.
     fs: RackFileSystem
+
+#: What is imported when somebody asks for it: most programs start faster without.
+_LATER = {
+    "Pipe": "rackactor.pipes.ends",
+    "PipeReader": "rackactor.pipes.ends",
+    "PipeWriter": "rackactor.pipes.ends",
+    "Pipeline": "rackactor.pipelines",
+}
+
 
 __all__ = [
     "Actor",
@@ -145,11 +156,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Return `fs`, which costs the import of fsspec: only who uses it pays."""
-    if name != "fs":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from rackactor.files.filesystem import RackFileSystem
+def __getattr__(name: str) -> _Any:
+    """Return what costs an import that most programs do without, and `fs`, which costs that of fsspec."""
+    if name == "fs":
+        from rackactor.files.filesystem import RackFileSystem
 
-    globals()["fs"] = made = RackFileSystem()
-    return made
+        globals()["fs"] = made = RackFileSystem()
+        return made
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(_import_module(_LATER[name]), name)
+    return found

@@ -9,13 +9,13 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
-from rackactor.pipelines import Pipeline
 from rackactor.processes import Process
 from rackactor.session import Message
 from rackactor.status import ExitStatus
 
 if TYPE_CHECKING:
     from rackactor.memory.locks import Lock
+    from rackactor.pipelines import Pipeline
 
 
 def fork(target: Any, *args: Any, **options: Any) -> Any:

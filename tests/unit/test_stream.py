@@ -263,6 +263,16 @@ def test_entries_come_back(found: list[Entry]) -> None:
     assert parse_entries(len(found), pack_entries(found)) == found
 
 
+def test_an_entry_with_frames_of_its_own_travels_alone() -> None:
+    several = Entry(EntryKind.PIPE, 1, b"head", (b"one", b"two"))
+    assert parse_entries(1, pack_entries([several])) == [several]
+    assert several.cost == len(b"headonetwo") + OVERHEAD
+    sender = Outgoing(WINDOW)
+    for each in (entry(1, 1), several, entry(3, 1), entry(4, 1)):
+        sender.offer(each)
+    assert [len(packet.entries) for packet in sender.packets()] == [1, 1, 2]
+
+
 @given(st.integers(0, 5), st.lists(st.binary(max_size=30), max_size=3))
 @settings(max_examples=200, deadline=None)
 def test_arbitrary_frames_are_refused_or_parsed(count: int, frames: list[bytes]) -> None:
