@@ -41,9 +41,7 @@ class Snapshots:
         """
         box = fields.get("box")
         if op not in ("send", "done") or type(box) is not int or box <= 0:
-            raise InvalidCall(
-                "the service of snapshots knows send and done, with the number of a mailbox"
-            )
+            raise InvalidCall("the service of snapshots knows send and done, with the number of a mailbox")
         self.gone(pid)  # what it had before is over
         if op == "done":
             return {}, b""
