@@ -236,6 +236,7 @@ class Backing:
             if pid not in self._credited:
                 self._credited.add(pid)
                 kernel.consume(pid, CREDIT)  # in advance
+                kernel.cast("introduce", {"pid": pid})  # what comes is worth a connection of its own
             while kernel.wait(lambda: box or pending.done, SILENCE):
                 if not box:
                     service.answer(pending, pid)

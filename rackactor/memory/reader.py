@@ -89,6 +89,31 @@ def databases(env: Any, *, create: bool = False) -> Databases:
     return Databases(*(env.open_db(name, create=create) for name in layout.DATABASES))
 
 
+class _Root:
+    """A value that was given away in place: whether something of it is still used.
+
+    Each slice of a memoryview, and whatever was made of one, keeps the same object of Python's behind them all alive.
+    """
+
+    def __init__(self, data: memoryview, body: memoryview) -> None:
+        self._body = body  # another memoryview on the same bytes
+        (self._buffer,) = gc.get_referents(data)
+        self._uses = 0
+
+    def begin(self) -> None:
+        """Count from now on: everything so far is our own."""
+        self._uses = sys.getrefcount(self._buffer)
+
+    def allow(self) -> None:
+        """Take note that one more is known, and can do no harm."""
+        self._uses += 1
+
+    @property
+    def used(self) -> bool:
+        """Tell whether somebody else uses it."""
+        return sys.getrefcount(self._buffer) > self._uses
+
+
 class Reading:
     """Several reads at one revision: a context, whose values read in place end with it."""
 
@@ -96,8 +121,8 @@ class Reading:
         self._reader = reader
         self._txn = reader.env.begin(buffers=True)
         self._dbs = reader.dbs
-        self._roots: list[tuple[memoryview, Any, int]] = []
-        self._views: list[memoryview] = []
+        self._roots: list[_Root] = []
+        self._views: list[tuple[_Root, memoryview]] = []
         self._ended = False
 
     def __enter__(self) -> Reading:
@@ -116,12 +141,12 @@ class Reading:
         if self._ended:
             return 0
         self._ended = True
-        for view in self._views:
+        for root, view in self._views:
             try:
                 view.release()
             except BufferError:
-                pass  # counted below
-        self._views.clear()
+                continue  # something was made of it, and is counted below
+            root.allow()
         kept = self._kept()
         if kept:
             self._reader.keep(self)
@@ -130,7 +155,7 @@ class Reading:
         return kept
 
     def _kept(self) -> int:
-        return sum(1 for _, buffer, count in self._roots if buffer is not None and sys.getrefcount(buffer) > count)
+        return sum(root.used for root in self._roots)
 
     def try_close(self) -> bool:
         """Close if nothing read in place is used any more; returns whether it is closed."""
@@ -141,6 +166,7 @@ class Reading:
 
     def close(self) -> None:
         """End the transaction."""
+        self._views.clear()
         self._roots.clear()
         self._txn.abort()
 
@@ -215,17 +241,13 @@ class Reading:
         if layout.head(data).kind == LIST or not values.in_place(body):
             kind = type(self._entry(data).value).__name__
             raise TypeError(f"the value of {key!r} is a {kind}: only bytes and what has buffers (arrays) lie in place")
-        referents = gc.get_referents(data)
+        root = _Root(data, body)
         del data
-        buffer = referents[0] if len(referents) == 1 else None
-        del referents
-        if buffer is not None:
-            # With what is used here, and by the table of roots; whatever comes on top is the application's.
-            self._roots.append((body, buffer, 0))
-            self._roots[-1] = (body, buffer, sys.getrefcount(buffer))
+        root.begin()
+        self._roots.append(root)
         value = values.decode_in_place(body, allow_pickle=self._reader.allow_pickle)
         if type(value) is memoryview:
-            self._views.append(value)
+            self._views.append((root, value))
         return value
 
     def _entry(self, data: memoryview) -> Entry:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from rackactor.codec import encode
 from rackactor.errors import GroupEnded, InvalidCall, NoSuchProcess, RackError, RackTimeout, RevisionGone
-from rackactor.memory import layout
 from rackactor.peers import Delivery
 from rackactor.stream import Entry, EntryKind
 
@@ -132,6 +131,8 @@ class Watch:
 
     def look(self) -> bool:
         """Read on in the log; returns whether something was read."""
+        from rackactor.memory import layout  # `Changed` is part of what every program imports, and needs none of it
+
         found, reached, first = self._memory.backing.reader.log(self.revision, self._prefix)
         if first > self.revision + 1:
             raise RevisionGone(

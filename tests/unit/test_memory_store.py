@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -232,6 +233,41 @@ def test_a_view_that_is_kept_is_an_error_and_stays_right(make: Callable[..., Mem
         memory("put", b"i", values.encode(5))
         reading.view("a").release()
         memory.reader.reading().view("i")
+
+
+class Array:
+    """Has a buffer, as a NumPy array has."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = memoryview(data)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Array, (pickle.PickleBuffer(self.data),)
+
+
+def test_an_array_that_is_kept_is_an_error_too(make: Callable[..., Memory]) -> None:
+    memory = make()
+    memory("put", b"a", values.encode([Array(b"x" * 5000), Array(b"y" * 5000)]))
+    with memory.reader.reading() as reading:
+        assert [bytes(array.data[:2]) for array in reading.view("a")] == [b"xx", b"yy"]
+    with pytest.raises(BufferError), memory.reader.reading() as reading:
+        kept = reading.view("a")[1]
+    memory.reader.close()  # the memory stays where it is as long as somebody looks at it
+    assert kept.data[0] == ord("y")
+
+
+def test_numpy_arrays_in_place(make: Callable[..., Memory]) -> None:
+    numpy = pytest.importorskip("numpy")
+    memory = make()
+    memory("put", b"a", values.encode(numpy.arange(1e5)))
+    with memory.reader.reading() as reading:
+        array = reading.view("a")
+        assert (array.sum(), array.ctypes.data % 64, array.flags.writeable) == (4999950000.0, 0, False)
+        del array
+    with pytest.raises(BufferError), memory.reader.reading() as reading:
+        kept = reading.view("a")
+    assert kept[-1] == 99999.0
+    del kept
 
 
 def test_a_copy_in_place_is_of_one_revision_while_the_writer_goes_on(make: Callable[..., Memory]) -> None:
