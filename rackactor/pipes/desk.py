@@ -6,6 +6,7 @@ credits, who gets what, what the supervisor says, is done here by the holder of 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -84,7 +85,7 @@ class Reading:
         self.desk = desk
         self.pipe = pipe
         self.seat = seat
-        self.users = 1
+        self.users = [True]  # a list, for what threads append and pop is never miscounted
         self.reader = Reader()
         self.reader.mark(time.monotonic())
         self.lock = threading.RLock()
@@ -246,7 +247,7 @@ class Writing:
         self.desk = desk
         self.pipe = pipe
         self.seat = seat
-        self.users = 1
+        self.users = [True]
         self.writer = Writer()
         self.lock = threading.RLock()
         self.closed = False
@@ -356,9 +357,14 @@ class Desk:
         _all.add(self)
         self._ends: dict[tuple[int, str], End] = {}
         #: Calls under way that open something: what is said of seats that we do not know yet waits for them.
-        self._opening = 0
+        #: How many began (counted under the lock), and were done (counted at the crank).
+        self._begun = self._done = 0
         self._stash: list[tuple[int, Callable[[], None]]] = []
         kernel.on("pipe", self._event)
+
+    @property
+    def _opening(self) -> int:
+        return self._begun - self._done
 
     def check(self) -> None:
         """Raise if this process is in the group no more, or never was."""
@@ -378,9 +384,9 @@ class Desk:
         """Open an end, or both (`rw`)."""
         with self._lock:
             if pipe is not None and (known := self._ends.get((pipe, mode))) is not None and not known.closed:
-                known.users += 1
+                known.users.append(True)
                 return [known]
-            self._opening += 1
+            self._begun += 1
             try:
                 fields, _ = self.kernel.call("pipe_open", {"id": pipe, "name": name, "mode": mode})
                 seats = zip(mode, fields["seats"], strict=True)
@@ -393,10 +399,10 @@ class Desk:
         if known is not None and known.seat == seat:
             if known.closed:  # it was on its way out
                 known.closed = False
-                known.users = 0
+                known.users.clear()
                 if isinstance(known, Writing):
                     known.writer.closing = False
-            known.users += 1
+            known.users.append(True)
             return known
         end: End = Reading(self, pipe, seat) if mode == "r" else Writing(self, pipe, seat)
         self._ends[pipe, mode] = end
@@ -406,8 +412,9 @@ class Desk:
 
     def close(self, end: End) -> None:
         """Give up one use of an end; the last one closes it."""
-        end.users -= 1
-        if end.users > 0 or end.closed:
+        if end.users:
+            end.users.pop()
+        if end.users or end.closed:
             return
         end.closed = True
         if not self.kernel.closed:
@@ -449,7 +456,7 @@ class Desk:
                 self._stash.append((seat, action))
 
     def _open_done(self) -> None:
-        self._opening -= 1
+        self._done += 1
         if not self._opening:
             self._stash.clear()
             for writing in list(self._writings.values()):
@@ -550,14 +557,23 @@ class Desk:
             clean: it ends in good order; else the readers of what it has open hear how it ended.
             linger: how long readers may take, seconds.
         """
+        try:
+            self._leave(clean, linger)
+        except GroupEnded:
+            pass  # and all its pipes
+        except RackError as error:
+            logging.getLogger("rackactor").warning("could not leave the pipes in good order: %s", error)
+
+    def _leave(self, clean: bool, linger: float) -> None:
         kernel = self.kernel
         for end in list(self._ends.values()):
             if isinstance(end, Writing) and not end.closed and not clean:
                 kernel.do_soon(self._close_unclean, end)
             elif not end.closed:
-                end.users = 0
+                end.users.clear()
                 self.close(end)
-        kernel.wait(lambda: not self._unsettled(), linger)
+        # Where nobody reads there is nothing to wait for.
+        kernel.wait(lambda: not any(writing.writer.lanes for writing in self._unsettled()), linger)
         deadline = time.monotonic() + PATIENCE
         for writing in self._unsettled():
             self._bequeath(writing, deadline)
@@ -609,12 +625,3 @@ def _large(reader: int, writer: int, number: int, bundle: Bundle) -> list[Entry]
         Entry(EntryKind.PIPE, reader, msgpack.packb((writer, number, part.frame, part.last)), (part.data,))
         for part in split(bundle)
     ]
-
-
-def leave(kernel: Kernel, *, clean: bool = True, linger: float = LINGER) -> None:
-    """Close a process's ends of pipes before it leaves the group; see `Desk.leave`."""
-    if kernel.pipe_desk is not None and not kernel.closed and not kernel.ended:
-        try:
-            kernel.pipe_desk.leave(clean=clean, linger=linger)
-        except GroupEnded:
-            pass  # and everything in it

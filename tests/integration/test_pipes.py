@@ -447,4 +447,4 @@ def test_an_operator_comes_and_goes(group: rack.Group) -> None:
         outside = grouping.attach(card)
         assert outside.pipe("desk").recv(ENOUGH) == 0
         outside.leave()
-        assert [group.pipe("desk", "r", timeout=0.5).recv() for _ in range(2)] == [1, 2]
+        assert [group.pipe("desk", "r", timeout=ENOUGH).recv() for _ in range(2)] == [1, 2]
