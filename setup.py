@@ -30,6 +30,7 @@ INSTALL = [
     "psutil>=5.9",
     "cliff>=4.3",
     "rich>=13",
+    "fsspec>=2024.10",
 ]
 
 OPENSTACK = ["openstacksdk>=3"]
@@ -41,19 +42,38 @@ BENCH = ["ray>=2.30", "distributed>=2024.5"]
 # The sub-commands of `rack`: "words_with_underscores = module:Class".
 # ---- rack.commands: begin (kept by the command line's author) ----
 RACK_COMMANDS = [
+    "fs_cat = rackactor.cli.files:FsCat",
+    "fs_cp = rackactor.cli.files:FsCp",
+    "fs_ls = rackactor.cli.files:FsLs",
+    "fs_mkdir = rackactor.cli.files:FsMkdir",
+    "fs_mv = rackactor.cli.files:FsMv",
+    "fs_rm = rackactor.cli.files:FsRm",
     "group_delete = rackactor.cli.groups:GroupDelete",
     "group_list = rackactor.cli.groups:GroupList",
     "group_show = rackactor.cli.groups:GroupShow",
     "kill = rackactor.cli.processes:Kill",
     "logs = rackactor.cli.processes:Logs",
+    "pipe_list = rackactor.cli.pipes:PipeList",
+    "pipe_read = rackactor.cli.pipes:PipeRead",
+    "pipe_write = rackactor.cli.pipes:PipeWrite",
+    "pipeline = rackactor.cli.pipelines:Pipeline",
     "ps = rackactor.cli.processes:Ps",
     "run = rackactor.cli.run:Run",
+    "shm_cas = rackactor.cli.memory:ShmCas",
+    "shm_get = rackactor.cli.memory:ShmGet",
+    "shm_incr = rackactor.cli.memory:ShmIncr",
+    "shm_ls = rackactor.cli.memory:ShmLs",
+    "shm_rm = rackactor.cli.memory:ShmRm",
+    "shm_set = rackactor.cli.memory:ShmSet",
+    "shm_watch = rackactor.cli.memory:ShmWatch",
     "wait = rackactor.cli.processes:Wait",
     "why = rackactor.cli.why:Why",
 ]
 # ---- rack.commands: end ----
 
 PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]
+
+FILE_SYSTEMS = ["rack = rackactor.files.filesystem:RackFileSystem"]
 
 setup(
     name="rackactor",
@@ -83,6 +103,7 @@ setup(
         "console_scripts": ["rack = rackactor.cli.main:main"],
         "rack.commands": RACK_COMMANDS,
         "rackactor.providers": PROVIDERS,
+        "fsspec.specs": FILE_SYSTEMS,
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

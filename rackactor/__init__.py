@@ -17,7 +17,10 @@ from rackactor.calls import (
     getpid,
     getppid,
     kill,
+    listdir,
+    lock,
     on_exit,
+    open,
     pipe,
     pipes,
     process,
@@ -30,12 +33,15 @@ from rackactor.calls import (
 from rackactor.errors import (
     ActorNotMade,
     AuthenticationError,
+    ConflictError,
     ForkError,
     ForkFailed,
     GroupEnded,
     HandlerFailed,
     InvalidCall,
+    LockError,
     MailboxFull,
+    MemoryFull,
     NoChild,
     NoGroup,
     NoReader,
@@ -50,18 +56,26 @@ from rackactor.errors import (
     RackError,
     RackTimeout,
     RemoteTraceback,
+    RevisionGone,
+    ServiceFailed,
     SpawnIntensityExceeded,
     StartError,
 )
 from rackactor.grouping import Group, group, groups
+from rackactor.memory.current import shm
+from rackactor.memory.watching import Changed
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
 from rackactor.systembase import SystemBase
 
 if _TYPE_CHECKING:
+    from rackactor.files.filesystem import RackFileSystem
     from rackactor.pipelines import Pipeline
     from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
+
+    #: The files of the group that this program is in, as an fsspec file system; made, with fsspec, at its first use.
+    fs: RackFileSystem
 
 #: What is imported when somebody asks for it: most programs start faster without.
 _LATER = {
@@ -72,18 +86,13 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> _Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(_import_module(_LATER[name]), name)
-    return found
-
-
 __all__ = [
     "Actor",
     "ActorNotMade",
     "AuthenticationError",
     "Cause",
+    "Changed",
+    "ConflictError",
     "ExitStatus",
     "ForkError",
     "ForkFailed",
@@ -92,7 +101,9 @@ __all__ = [
     "GroupEnded",
     "HandlerFailed",
     "InvalidCall",
+    "LockError",
     "MailboxFull",
+    "MemoryFull",
     "Message",
     "NoChild",
     "NoGroup",
@@ -113,6 +124,8 @@ __all__ = [
     "RackError",
     "RackTimeout",
     "RemoteTraceback",
+    "RevisionGone",
+    "ServiceFailed",
     "SpawnIntensityExceeded",
     "StartError",
     "State",
@@ -127,13 +140,30 @@ __all__ = [
     "group",
     "groups",
     "kill",
+    "listdir",
+    "lock",
     "on_exit",
+    "open",
     "pipe",
     "pipes",
     "process",
     "ps",
     "receive",
     "run",
+    "shm",
     "signal",
     "wait",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """Return what costs an import that most programs do without, and `fs`, which costs that of fsspec."""
+    if name == "fs":
+        from rackactor.files.filesystem import RackFileSystem
+
+        globals()["fs"] = made = RackFileSystem()
+        return made
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(_import_module(_LATER[name]), name)
+    return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
@@ -13,6 +14,7 @@ from rackactor.session import Message
 from rackactor.status import ExitStatus
 
 if TYPE_CHECKING:
+    from rackactor.memory.locks import Lock
     from rackactor.pipelines import Pipeline
 
 
@@ -88,6 +90,35 @@ def run(target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
 def receive(timeout: float | None = 60.0) -> Message:
     """Take the next message from this process's mailbox: see `Session.receive`."""
     return membership.current().receive(timeout)
+
+
+def lock(name: str, timeout: float | None = 60.0) -> Lock:
+    """Return a lock of the group: `with rack.lock("name") as token:`.
+
+    First come, first served; released when its process ends; not re-entrant. The token grows with each grant.
+
+    Args:
+        name: the same name is the same lock.
+        timeout: seconds to wait for it; None: no bound.
+    """
+    return current_or_ephemeral().lock(name, timeout)
+
+
+def open(
+    path: str | os.PathLike[str],
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> IO[Any]:
+    """Open a file of the group: see `Session.open`."""
+    return membership.current().open(path, mode, buffering, encoding, errors, newline)
+
+
+def listdir(path: str | os.PathLike[str] = "/") -> list[str]:
+    """Return the names in a directory of the group's files."""
+    return membership.current().listdir(path)
 
 
 def exit(code: int = 0) -> NoReturn:

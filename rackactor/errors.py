@@ -68,6 +68,10 @@ class ProtocolError(RackError):
     """What arrived is not a message of this wire."""
 
 
+class ServiceFailed(RackError, ConnectionError):
+    """A service of the group did not start, or has ended: what was asked of it may or may not have been done."""
+
+
 class ForkError(RackError):
     """The processes could not be forked."""
 
@@ -148,6 +152,22 @@ class HandlerFailed(RackError):
     """The receiver's handler raised on this message twice; the remote traceback is in the text."""
 
 
+class MemoryFull(RackError, MemoryError):
+    """The group's shared memory is full: delete something, or make the group with a larger `shm_size`."""
+
+
+class ConflictError(RackError):
+    """Somebody else has changed a key that this transaction depends on; nothing of it was done: try it again."""
+
+
+class RevisionGone(RackError, LookupError):
+    """The log does not reach back to that revision any more: read what there is, and watch from `shm.revision` on."""
+
+
+class LockError(RackError):
+    """The lock is not this process's to release, or is its own already: a lock is not re-entrant."""
+
+
 class RemoteTraceback(Exception):
     """The traceback of an exception, as text, from the process that raised it."""
 
@@ -168,7 +188,12 @@ BY_NAME: dict[str, type[RackError]] = {
         InvalidCall,
         GroupEnded,
         ProtocolError,
+        ServiceFailed,
         ForkError,
         SpawnIntensityExceeded,
+        MemoryFull,
+        ConflictError,
+        RevisionGone,
+        LockError,
     )
 }

@@ -26,6 +26,7 @@ from rackactor.errors import (
     RackTimeout,
 )
 from rackactor.exchange import EventHandler, Exchange, Pending, error_from
+from rackactor.lifeline import Lifeline
 from rackactor.peers import Delivery
 from rackactor.stream import WINDOW, Entry, EntryKind
 from rackactor.wire import Kind, parse_header, parse_map
@@ -82,6 +83,8 @@ class Kernel(Exchange):
         self.allow_pickle: bool = self.welcome.get("pickle", True)
         now = time.monotonic()
         self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
+        if server_key:  # on one host a connection ends with one of its ends, and not before
+            self._lifeline = Lifeline(self, self._beat)
         interrupts.install()
         self._baton.start()
 
@@ -217,6 +220,16 @@ class Kernel(Exchange):
             raise
         return pending
 
+    def answer(self, pid: int, rid: int, payload: bytes | memoryview) -> None:
+        """Reply to an ask without waiting for credit: for services, whose clients bound what they ask for at once."""
+        entry = Entry(EntryKind.REPLY, rid, payload)
+        self._outbox.append(lambda: self._offer(pid, entry))
+        self._baton.turn()
+
+    def leave_word(self, pid: int, payload: bytes) -> None:
+        """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
+        self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
+
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""
         for rid, known in list(self._asks.items()):
@@ -291,6 +304,11 @@ class Kernel(Exchange):
         self._outbox.append(lambda: heapq.heappush(self._timers, (due, number, action)))
         self._baton.soon(0)
 
+    def at_crank(self, action: Callable[[], object]) -> None:
+        """Run `action` at the crank, soon; it must be quick."""
+        self._outbox.append(action)  # type: ignore[arg-type]
+        self._baton.turn()
+
     def on(self, name: str, handler: EventHandler) -> None:
         """Have an event handled: quickly, at the crank. What came before anybody cared comes now."""
         self.handlers[name] = handler
@@ -324,6 +342,8 @@ class Kernel(Exchange):
         if self._closing or os.getpid() != self._os_pid:
             return
         self._closing = True
+        while self.at_close:
+            self.at_close.pop()()
         self._fail_all(GroupEnded(self.ended or "this process has left the group"))
         self._baton.close()
         self._push()  # nobody turns the crank any more: what is left in the outbox leaves here

@@ -17,8 +17,8 @@ from rackactor.target import unpack_target
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent.actors import host_actor
 from rackactor_runtime.agent.commands import Relay, host_command
+from rackactor_runtime.agent.guests import open_if_needed
 from rackactor_runtime.agent.piping import Piping
-from rackactor_runtime.agent.rehearsal import rehearse
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
 
@@ -36,7 +36,6 @@ def prepare() -> None:
     """Do ahead of time, in a process that waits for its birth, all that needs no birth."""
     global _ready
     _ready = Kernel()
-    rehearse()
 
 
 def main(birth: dict[str, Any]) -> int:
@@ -58,6 +57,7 @@ def main(birth: dict[str, Any]) -> int:
     welcome = kernel.welcome
     for name in ("gid", "pid", "ppid"):
         os.environ[f"RACK_{name.upper()}"] = str(welcome[name])
+    open_if_needed(session, birth)
     pump = StdinPump(session) if welcome.get("stdin") else None
     piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
     report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)

@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import Any
 
-from rackactor.errors import NoReader, RackError
+from rackactor.errors import NoReader, PipeClosed, RackError
 from rackactor.session import Session
 
 #: A line may be this long before it is torn, bytes.
@@ -126,8 +126,8 @@ def _feed(reader: Any, descriptor: int) -> None:
             view = memoryview(chunk)
             while view:
                 view = view[os.write(descriptor, view) :]
-    except BrokenPipeError:
-        pass  # the process reads no more: neither do we
+    except (BrokenPipeError, PipeClosed):
+        pass  # the process reads no more, or has ended: neither do we
     except RackError as error:
         sys.stderr.write(f"rackactor: standard input: {error}\n")
     finally:

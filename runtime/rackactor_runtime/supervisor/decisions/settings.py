@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from rackactor import units
 from rackactor.errors import InvalidCall
 
 
@@ -45,6 +46,15 @@ class Settings:
     deadline: float | None = None
     #: A detached group ends this long after its last process has, seconds, if nobody asked for the statuses.
     linger: float = 600.0
+    #: Bytes of shared memory. Only what is used takes room on the disk; raise it before the memory is full.
+    shm_size: int = 1 << 30
+    #: Bytes of its last changes that are kept for watchers that are behind; at most a quarter of `shm_size`.
+    shm_log: int = 64 << 20
+    #: Who keeps a replica of shared memory: "auto": processes on other hosts; "always": every process.
+    shm_replica: str = "auto"
+    #: Where the group's files lie: an fsspec URL, or a map of a `url` and fsspec's options for it. None: in a directory
+    #: of the group's own, which is gone with it. Only the file service sees it: credentials may be in it.
+    files: str | dict[str, Any] | None = None
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Settings:
@@ -54,18 +64,26 @@ class Settings:
             InvalidCall: names the setting and what it may be.
         """
         known = {f.name: f for f in fields(cls)}
+        given = {name: _bytes(name, value) for name, value in given.items()}
         for name, value in given.items():
             if name not in known:
                 raise InvalidCall(f"a group has no setting {name!r}; it has: {', '.join(sorted(known))}")
             default = known[name].default
+            if name == "files":
+                _check_files(value)
+                continue
             if isinstance(default, bool):
                 good = isinstance(value, bool)
+            elif isinstance(default, str):
+                good = value in _CHOICES[name]
             elif name == "deadline":
                 good = value is None or (_number(value) and value > 0)
             else:
                 good = _number(value) and value > 0
             if not good:
                 kind = "True or False" if isinstance(default, bool) else "a positive number"
+                if isinstance(default, str):
+                    kind = "one of " + ", ".join(_CHOICES[name])
                 raise InvalidCall(f"the setting {name!r} is {kind}, not {value!r}")
         made = cls(**given)
         for name in ("lost_after", "lease"):
@@ -75,6 +93,34 @@ class Settings:
                     " a process that is well would be taken for dead"
                 )
         return made
+
+
+#: What settings that are words may be.
+_CHOICES = {"shm_replica": ("auto", "always")}
+_SIZES = ("shm_size", "shm_log")
+
+
+def _bytes(name: str, value: Any) -> Any:
+    """Return a size in bytes, which may be given as a text ("4G")."""
+    if name not in _SIZES:
+        return value
+    size = units.size(value, f"the setting {name!r}")
+    if name == "shm_size" and (size is None or size < 1 << 20):
+        raise InvalidCall(f"the setting 'shm_size' is at least 1 MiB, not {value!r}")
+    return size
+
+
+def _check_files(value: Any) -> None:
+    url = value.get("url") if isinstance(value, dict) else value
+    if value is not None and not (isinstance(url, str) and url and url.isprintable()):
+        raise InvalidCall(
+            f"the setting 'files' is an fsspec URL, or a map of a 'url' and options, not {_masked(value)!r}"
+        )
+
+
+def _masked(value: Any) -> Any:
+    """Return a value without what may be secrets."""
+    return dict.fromkeys(value, "...") if isinstance(value, dict) else value
 
 
 def _number(value: Any) -> bool:
