@@ -364,7 +364,7 @@ class Kernel(Exchange):
 
     def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
         if self._baton.wait(lambda: done() or self.ended, timeout):
-            if not done():
+            if self.ended and not done():  # if it has not, another thread was quicker to take what was awaited
                 raise GroupEnded(self.ended)
             return True
         return False
