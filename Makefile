@@ -33,7 +33,7 @@ check: $(VENV)/.all ## run the import contracts, ruff and mypy
 conformance: $(VENV)/.all ## run Thespian's own tests on RackActor and print the table
 	$(VENV)/bin/python tests/conformance/run.py $(ARGS)
 
-bench: $(BENCH)/.bench ## measure RackActor beside its peers (downloads them; takes a while)
+bench: $(BENCH)/.bench ## measure RackActor beside its peers (downloads them; Redis: apt-get install redis-server)
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 test-all: ## run the tests on each Python of 3.11, 3.12 and 3.13 that is found
