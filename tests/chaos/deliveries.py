@@ -5,7 +5,8 @@ reader can write each down as it takes it.
 
 What the killing of a process excuses, and nothing else does:
 
-- what a killed writer had not handed over may be missing, at the end of its numbers only;
+- what a killed writer had not handed over may be missing, at the end of its numbers only; where several readers take
+  side by side, also what was on its way to one of them when another one already had later messages (`tail`);
 - what a killed reader had been given and had not confirmed is given to another one: it may have been taken by both, and
   it comes to the other one after later messages. Each killed reader excuses at most `window` messages of each.
 """
@@ -60,11 +61,20 @@ class Delivered:
     late: int = 0
     #: Messages that killed writers had handed over and nobody took, all at the ends of their numbers.
     cut_off: int = 0
+    #: Messages on their way from killed writers, lost before the last one that arrived.
+    under_way: int = 0
     violations: list[str] = field(default_factory=list)
 
 
-def judge(writers: Iterable[Writer], readers: Sequence[Reader], window: int) -> Delivered:
-    """Judge one pipe; `window` is the most messages that a reader is given before it has confirmed some."""
+def judge(writers: Iterable[Writer], readers: Sequence[Reader], window: int, tail: int = 0) -> Delivered:
+    """Judge one pipe.
+
+    Args:
+        writers: all lives of its writers.
+        readers: all lives of its readers.
+        window: the most messages that a reader is given before it has confirmed some.
+        tail: how many of a killed writer's last messages may have been under way; 0 for one reader at a time.
+    """
     found = Delivered()
     by_label = {writer.label: writer for writer in writers}
     times = {label: bytearray(writer.handed + 2) for label, writer in by_label.items()}
@@ -76,7 +86,7 @@ def judge(writers: Iterable[Writer], readers: Sequence[Reader], window: int) -> 
         if count > excused:
             found.violations.append(f"{count} messages taken {what}, where killed readers excuse {excused}")
     for label, writer in by_label.items():
-        _missing(writer, times[label], found)
+        _missing(writer, times[label], tail, found)
     found.messages = sum(len(counts) - counts.count(0) for counts in times.values())
     return found
 
@@ -127,7 +137,7 @@ def _above_one(counts: bytearray) -> Iterable[tuple[int, int]]:
         yield from ((number, count) for number, count in enumerate(counts) if count > 1)
 
 
-def _missing(writer: Writer, counts: bytearray, found: Delivered) -> None:
+def _missing(writer: Writer, counts: bytearray, tail: int, found: Delivered) -> None:
     """Look for a gap; `counts` has a place for 0, which is never sent, and for one more than is known to be sent."""
     last = len(counts.rstrip(b"\0")) - 1  # 0 is never taken, so this is the last number taken, or -1
     if not writer.killed:
@@ -136,7 +146,12 @@ def _missing(writer: Writer, counts: bytearray, found: Delivered) -> None:
         last = writer.handed
     elif last < writer.handed:
         found.cut_off += writer.handed - max(last, 0)
-    if last > 0 and (gaps := counts.count(0, 1, last + 1)):
+    if last <= 0 or not (gaps := counts.count(0, 1, last + 1)):
+        return
+    sure = max(0, writer.handed - tail) if writer.killed and tail else last
+    if counts.count(0, 1, sure + 1) == 0:
+        found.under_way += gaps
+    else:
         first = counts.index(0, 1)
         found.violations.append(f"{gaps} messages of writer {writer.label} lost, {first} the first of {writer.handed}")
 

@@ -1,0 +1,257 @@
+"""Pipes under load while readers and writers are killed and stopped and paths are cut."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rackactor as rack
+
+from . import deliveries, faults, journal
+from .crew import PATIENCE, Crew, Member
+from .faults import Fault
+from .parts import Orders, Outcome
+
+_HEAD = struct.Struct("<Q")
+#: Seconds from one fault to the next, on average; and that one lasts at the most: less than makes a process a dead one.
+_MEAN, _LONGEST = 1.5, 1.0
+#: Bytes that a reader may be given and has not confirmed, of each writer, and what a message costs beside its size.
+_WINDOW, _OVERHEAD = 4 << 20, 64
+#: Seconds between looks at how far the writers are.
+_LOOK = 0.2
+#: Seconds between two lines that say how far it is.
+_SAY = 5.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One pipe and who uses it."""
+
+    name: str
+    writers: int
+    readers: int
+    size: int
+    #: Its part of all messages.
+    share: float
+
+    @property
+    def window(self) -> int:
+        """Messages that a killed reader may have been given by all writers together and has not confirmed."""
+        return self.writers * (_WINDOW // (self.size + _OVERHEAD) + 1)
+
+
+SHAPES = (
+    Shape("one reader", 3, 1, 100, 0.35),
+    Shape("many readers", 3, 3, 100, 0.6),
+    Shape("larger messages", 2, 2, 20_000, 0.05),
+)
+
+
+def write(name: str, label: int, last: int, size: int, folder: Path) -> int:
+    """Run in a process: send messages 1 to `last`; returns the last one."""
+    handed = journal.Numbers(folder / f"w{label}", 1)
+    end = rack.pipe(name, "w")
+    filling = b"." * max(0, size - _HEAD.size)
+    for number in range(1, last + 1):
+        message = _HEAD.pack(deliveries.word(label, number)) + filling
+        _send(end, message)
+        handed.replace(number)
+    end.close()
+    return last
+
+
+def _send(end: Any, message: bytes) -> None:
+    """Send, if need be when there is a reader again."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            end.send(message, timeout=PATIENCE)
+            return
+        except BrokenPipeError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def read(name: str, label: int, most: int, folder: Path) -> str:
+    """Run in a process: take messages until the pipe has ended; returns how it has."""
+    taken = journal.Numbers(folder / f"r{label}", most)
+    end = rack.pipe(name, "r")
+    unpack = _HEAD.unpack_from
+    while True:
+        try:
+            message = end.recv(timeout=3 * PATIENCE)
+        except EOFError:
+            return "ended"
+        except ConnectionResetError:
+            return "broken"
+        taken.append(unpack(message)[0])
+
+
+def run(orders: Orders, where: str) -> Iterator[Outcome]:
+    """Run all pipes, one after the other; `where` says in which group."""
+    for shape in SHAPES:
+        amount = round(orders.amount * shape.share)
+        folder = orders.folder / shape.name.replace(" ", "-")
+        folder.mkdir()
+        outcome = Outcome(f"pipe, {shape.name}, {where}")
+        orders.say(outcome.title)
+        begin = time.monotonic()
+        with rack.group("chaos", **orders.group) as group:
+            Load(shape, amount, orders, folder, group, outcome).run()
+        outcome.seconds = time.monotonic() - begin
+        shutil.rmtree(folder)
+        yield outcome
+
+
+class Load:
+    """One pipe."""
+
+    def __init__(
+        self, shape: Shape, amount: int, orders: Orders, folder: Path, group: rack.Group, outcome: Outcome
+    ) -> None:
+        self.shape, self.amount, self.orders, self.folder, self.group = shape, amount, orders, folder, group
+        self.crew = Crew()
+        self.outcome = outcome
+        #: What each writer was to send.
+        self.quotas: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Send all messages, and judge."""
+        keeper = self.group.pipe(self.shape.name, "w")  # without it, the pipe ends with a writer that is killed
+        for _ in range(self.shape.readers):
+            self._reader()
+        for number in range(self.shape.writers):
+            self._writer(len(range(number, self.amount, self.shape.writers)))
+        self._while_they_write()
+        keeper.close()
+        ends = self._ends()
+        self.orders.say("    judged:")
+        self._judge(ends)
+
+    def _reader(self) -> None:
+        # Any one reader may take all that there is, and some of it again.
+        most = self.amount + 50 * self.shape.window
+        self.crew.add("reader", lambda label: self.group.fork(read, self.shape.name, label, most, self.folder))
+
+    def _writer(self, quota: int) -> None:
+        def start(label: int) -> rack.Process:
+            self.quotas[label] = quota
+            return self.group.fork(write, self.shape.name, label, quota, self.shape.size, self.folder)
+
+        self.crew.add("writer", start)
+
+    # -- while it goes on -------------------------------------------------------------------------------
+
+    def _while_they_write(self) -> None:
+        upcoming = faults.schedule(f"{self.orders.seed} {self.outcome.title}", self._kinds(), _MEAN, _LONGEST)
+        fault = next(upcoming)
+        due, said = time.monotonic() + fault.after, time.monotonic()
+        while (writing := self.crew.alive("writer")) and self.orders.left > 0:
+            time.sleep(_LOOK)
+            if time.monotonic() >= due:
+                self._strike(fault, writing)
+                fault = next(upcoming)
+                due = time.monotonic() + fault.after
+            if time.monotonic() - said > _SAY:
+                said = time.monotonic()
+                handed = sum(self._handed(member.label) for member in self.crew.all("writer"))
+                self.orders.say(f"    {handed:,} of {self.amount:,} messages; {self._hits()}")
+        if self.orders.left <= 0:
+            self.outcome.violations.append("not all messages were sent in the time that there was")
+
+    def _kinds(self) -> dict[str, float]:
+        kinds = {"kill reader": 4.0, "kill writer": 3.0, "stop reader": 2.0, "stop writer": 1.0}
+        return kinds | ({"cut": 4.0, "cut off": 2.0, "break": 2.0} if self.orders.lab is not None else {})
+
+    def _strike(self, fault: Fault, writing: list[Member]) -> None:
+        lab, reading = self.orders.lab, self.crew.alive("reader")
+        match fault.kind:
+            case "kill reader":
+                self.crew.kill(fault.target(reading))
+                self._reader()
+            case "kill writer":
+                self._kill_writer(fault.target(writing))
+            case "stop reader":
+                self.crew.pause(fault.target(reading), fault)
+            case "stop writer":
+                self.crew.pause(fault.target(writing), fault)
+            case _:
+                strike(lab, fault, self.crew)
+
+    def _kill_writer(self, member: Member) -> None:
+        self.crew.kill(member)
+        rest = self.quotas[member.label] - self._handed(member.label)
+        if member.killed and rest > 0:
+            self._writer(rest)
+
+    def _handed(self, label: int) -> int:
+        path = self.folder / f"w{label}"
+        return next(iter(journal.numbers(path)), 0) if path.exists() else 0
+
+    def _hits(self) -> str:
+        return ", ".join(f"{count} {what}" for what, count in self.crew.hits.items()) or "no faults yet"
+
+    # -- afterwards --------------------------------------------------------------------------------------
+
+    def _ends(self) -> set[str]:
+        """Wait for everybody; return how the pipe has ended for its readers."""
+        for role in ("writer", "reader"):
+            for member in self.crew.all(role):
+                if not member.killed:
+                    try:
+                        result = member.process.result(timeout=max(1.0, min(self.orders.left, 2 * PATIENCE)))
+                    except (rack.RackError, OSError) as error:
+                        self.outcome.violations.append(f"{role} {member.label}: {type(error).__name__}: {error}")
+                        continue
+                    member.result = result
+        return {str(member.result) for member in self.crew.all("reader") if member.result is not None}
+
+    def _judge(self, ends: set[str]) -> None:
+        outcome, crew, shape = self.outcome, self.crew, self.shape
+        killed = any(member.killed for member in crew.all("writer"))
+        if unheard := ends - {"broken" if killed else "ended"}:
+            outcome.violations.append(
+                f"the pipe {unheard.pop()} for a reader, {'and' if killed else 'but no'} writer was killed"
+            )
+        writers = [deliveries.Writer(m.label, self._handed(m.label), m.killed) for m in crew.all("writer")]
+        readers = [deliveries.Reader(m.label, self._taken(m.label), m.killed) for m in crew.all("reader")]
+        # What may be under way from a writer: what each reader was given, and what waits for one.
+        tail = (shape.readers + 1) * shape.window if shape.readers > 1 else 0
+        found = deliveries.judge(writers, readers, shape.window, tail)
+        outcome.violations += found.violations
+        outcome.faults = dict(crew.hits)
+        outcome.add("messages", found.messages)
+        outcome.add("taken again after a reader was killed", found.redelivered)
+        outcome.add("taken late after a reader was killed", found.late)
+        outcome.add("not handed over by killed writers", found.cut_off)
+        outcome.add("under way from killed writers", found.under_way)
+
+    def _taken(self, label: int) -> Sequence[int]:
+        path = self.folder / f"r{label}"
+        return journal.numbers(path) if path.exists() else ()
+
+
+def strike(lab: Any, fault: Fault, crew: Crew) -> None:
+    """Let something go wrong with the network, and mend it."""
+    number = int(fault.whom * len(lab.names))
+    crew.count(
+        {"cut": "direct paths cut for a while", "cut off": "namespaces cut off for a while"}.get(
+            fault.kind, "connections broken"
+        )
+    )
+    if fault.kind == "cut":
+        lab.cut_between()
+        time.sleep(fault.lasts)
+        lab.mend_between()
+    elif fault.kind == "cut off":
+        lab.cut(number)
+        time.sleep(fault.lasts)
+        lab.mend(number)
+    else:
+        lab.break_connections(number)
