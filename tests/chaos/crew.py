@@ -85,3 +85,30 @@ class Crew:
     def count(self, what: str) -> None:
         """Count a fault."""
         self.hits[what] = self.hits.get(what, 0) + 1
+
+    def finish(self, role: str, seconds: float) -> list[str]:
+        """Wait until all of a role have returned; return what is wrong with those that have not been killed."""
+        until = time.monotonic() + max(1.0, min(seconds, 2 * PATIENCE))
+        wrong = []
+        for member in self.all(role):
+            if not member.killed:
+                try:
+                    member.result = member.process.result(timeout=max(0.0, until - time.monotonic()))
+                except Exception as error:
+                    wrong.append(f"{role} {member.label}: {type(error).__name__}: {error}")
+        return wrong
+
+
+def strike(lab: Any, fault: Fault, crew: Crew) -> None:
+    """Cut paths of the network for a while: direct ones, or all of one namespace."""
+    if fault.kind == "cut":
+        crew.count("direct paths cut for a while")
+        lab.cut_between()
+        time.sleep(fault.lasts)
+        lab.mend_between()
+    else:
+        crew.count("namespaces cut off for a while")
+        number = int(fault.whom * len(lab.names))
+        lab.cut(number)
+        time.sleep(fault.lasts)
+        lab.mend(number)

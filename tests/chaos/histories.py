@@ -76,10 +76,15 @@ class Judged:
                 self.violations.append(f"{kind}: {len(violations)} in all")
 
 
-def judge(operations: Iterable[Operation]) -> Judged:
-    """Judge a whole history: no key in it may have been written by anybody else."""
+def judge(operations: Iterable[Operation], seen: Iterable[tuple[str, Version]] = ()) -> Judged:
+    """Judge a whole history: no key in it may have been written by anybody else.
+
+    Args:
+        operations: all of them.
+        seen: versions of keys that are known otherwise (by watchers, or in the end) to have been made.
+    """
     found = Judged()
-    history = _without_what_nobody_saw(operations)
+    history = _without_what_nobody_saw(operations, seen)
     found.operations = len(history)
     writer = _writers(history, found)
     successor = _successors(history, writer, found)
@@ -89,10 +94,13 @@ def judge(operations: Iterable[Operation]) -> Judged:
     return found
 
 
-def _without_what_nobody_saw(operations: Iterable[Operation]) -> list[Operation]:
+def _without_what_nobody_saw(
+    operations: Iterable[Operation], otherwise: Iterable[tuple[str, Version]]
+) -> list[Operation]:
     """Drop writes of killed processes of which there is no trace: they need not have taken effect."""
     history = list(operations)
     seen = {item for each in history for item in each.reads.items() if not each.unknown}
+    seen.update(otherwise)
     while True:
         # What one killed process has replaced may be what another killed one had made.
         kept = [each for each in history if not each.unknown or any(item in seen for item in each.writes.items())]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,13 @@ class Outcome:
     def add(self, what: str, count: int) -> None:
         """Count something."""
         self.counts[what] = self.counts.get(what, 0) + count
+
+
+@contextmanager
+def recorded(outcome: Outcome) -> Iterator[None]:
+    """Let an exception be a violation: the other parts go on."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        outcome.violations.append(f"{type(error).__name__}: {error}")

@@ -13,15 +13,17 @@ from typing import Any
 import rackactor as rack
 
 from . import deliveries, faults, journal
-from .crew import PATIENCE, Crew, Member
+from .crew import PATIENCE, Crew, Member, strike
 from .faults import Fault
-from .parts import Orders, Outcome
+from .parts import Orders, Outcome, recorded
 
 _HEAD = struct.Struct("<Q")
 #: Seconds from one fault to the next, on average; and that one lasts at the most: less than makes a process a dead one.
 _MEAN, _LONGEST = 1.5, 1.0
 #: Bytes that a reader may be given and has not confirmed, of each writer, and what a message costs beside its size.
 _WINDOW, _OVERHEAD = 4 << 20, 64
+#: Bytes that a killed writer is likely to take with it.
+_LOST = 1 << 20
 #: Seconds between looks at how far the writers are.
 _LOOK = 0.2
 #: Seconds between two lines that say how far it is.
@@ -43,6 +45,11 @@ class Shape:
     def window(self) -> int:
         """Messages that a killed reader may have been given by all writers together and has not confirmed."""
         return self.writers * (_WINDOW // (self.size + _OVERHEAD) + 1)
+
+    @property
+    def lost(self) -> int:
+        """Messages that a killed writer is likely to take with it."""
+        return _LOST // (self.size + _OVERHEAD)
 
 
 SHAPES = (
@@ -102,7 +109,7 @@ def run(orders: Orders, where: str) -> Iterator[Outcome]:
         outcome = Outcome(f"pipe, {shape.name}, {where}")
         orders.say(outcome.title)
         begin = time.monotonic()
-        with rack.group("chaos", **orders.group) as group:
+        with recorded(outcome), rack.group("chaos", **orders.group) as group:
             Load(shape, amount, orders, folder, group, outcome).run()
         outcome.seconds = time.monotonic() - begin
         shutil.rmtree(folder)
@@ -131,7 +138,6 @@ class Load:
         self._while_they_write()
         keeper.close()
         ends = self._ends()
-        self.orders.say("    judged:")
         self._judge(ends)
 
     def _reader(self) -> None:
@@ -167,7 +173,7 @@ class Load:
 
     def _kinds(self) -> dict[str, float]:
         kinds = {"kill reader": 4.0, "kill writer": 3.0, "stop reader": 2.0, "stop writer": 1.0}
-        return kinds | ({"cut": 4.0, "cut off": 2.0, "break": 2.0} if self.orders.lab is not None else {})
+        return kinds | ({"cut": 4.0, "cut off": 3.0} if self.orders.lab is not None else {})
 
     def _strike(self, fault: Fault, writing: list[Member]) -> None:
         lab, reading = self.orders.lab, self.crew.alive("reader")
@@ -186,9 +192,10 @@ class Load:
 
     def _kill_writer(self, member: Member) -> None:
         self.crew.kill(member)
-        rest = self.quotas[member.label] - self._handed(member.label)
+        handed = self._handed(member.label)
+        rest = self.quotas[member.label] - handed
         if member.killed and rest > 0:
-            self._writer(rest)
+            self._writer(rest + min(handed, self.shape.lost))
 
     def _handed(self, label: int) -> int:
         path = self.folder / f"w{label}"
@@ -202,14 +209,7 @@ class Load:
     def _ends(self) -> set[str]:
         """Wait for everybody; return how the pipe has ended for its readers."""
         for role in ("writer", "reader"):
-            for member in self.crew.all(role):
-                if not member.killed:
-                    try:
-                        result = member.process.result(timeout=max(1.0, min(self.orders.left, 2 * PATIENCE)))
-                    except (rack.RackError, OSError) as error:
-                        self.outcome.violations.append(f"{role} {member.label}: {type(error).__name__}: {error}")
-                        continue
-                    member.result = result
+            self.outcome.violations += self.crew.finish(role, self.orders.left)
         return {str(member.result) for member in self.crew.all("reader") if member.result is not None}
 
     def _judge(self, ends: set[str]) -> None:
@@ -235,23 +235,3 @@ class Load:
     def _taken(self, label: int) -> Sequence[int]:
         path = self.folder / f"r{label}"
         return journal.numbers(path) if path.exists() else ()
-
-
-def strike(lab: Any, fault: Fault, crew: Crew) -> None:
-    """Let something go wrong with the network, and mend it."""
-    number = int(fault.whom * len(lab.names))
-    crew.count(
-        {"cut": "direct paths cut for a while", "cut off": "namespaces cut off for a while"}.get(
-            fault.kind, "connections broken"
-        )
-    )
-    if fault.kind == "cut":
-        lab.cut_between()
-        time.sleep(fault.lasts)
-        lab.mend_between()
-    elif fault.kind == "cut off":
-        lab.cut(number)
-        time.sleep(fault.lasts)
-        lab.mend(number)
-    else:
-        lab.break_connections(number)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chaos import deliveries, histories, journal, queues, watches
+from chaos.books import Books, Did, Kind
 from chaos.deliveries import Reader, Writer, words
 from chaos.histories import ABSENT, Operation
 from chaos.queues import Append, Pop
@@ -250,6 +252,8 @@ def test_what_a_killed_process_was_about_to_write_may_be_there_or_not() -> None:
     assert histories.judge([about]).violations == []
     assert histories.judge([about, Operation(2, 5, 6, {"a": 1})]).violations == []
     assert histories.judge([about, Operation(2, 5, 6, {"a": ABSENT}, {"a": 2})]).violations == []
+    assert histories.judge([about]).orders == {}
+    assert histories.judge([about], {("a", 1)}).orders == {"a": [ABSENT, 1]}
     gone = [about, Operation(2, 5, 6, {"a": 1}), Operation(2, 7, 8, {"a": ABSENT})]
     assert histories.judge(gone).violations != []
 
@@ -269,6 +273,46 @@ def test_a_history_in_which_one_result_is_changed_is_found(seed: int, spoil: str
         late = [each for each in history[len(history) // 2 :] if not each.writes and "n" in each.reads]
         chance.choice(late).reads = {"n": 1}
     assert histories.judge(history).violations != []
+
+
+# -- books ----------------------------------------------------------------------------------------------
+
+
+def book(*records: Sequence[Any]) -> Books:
+    books = Books()
+    books.add(1, records)
+    return books
+
+
+def test_a_book_gives_what_was_seen_and_made() -> None:
+    books = book(
+        (Did.CALL, 1.0, Kind.INCR, "n0"),
+        (Did.RETURN, 2.0, 1),
+        (Did.CALL, 3.0, Kind.CAS, "c0", None, "1.1"),
+        (Did.RETURN, 4.0, False),
+        (Did.CALL, 5.0, Kind.BOTH, ["t0", "t1"], "1.2"),
+        (Did.SAW, [None, "9.9"]),
+        (Did.RETURN, 6.0, True),
+        (Did.CALL, 7.0, Kind.READ, ["c0"]),
+        (Did.RETURN, 8.0, ["9.8"]),
+    )
+    assert books.history() == [
+        Operation(1, 1.0, 2.0, {"n0": ABSENT}, {"n0": 1}),
+        Operation(1, 3.0, 4.0, {}, past={"c0": None}),
+        Operation(1, 5.0, 6.0, {"t0": None, "t1": "9.9"}, {"t0": "1.2", "t1": "1.2"}),
+        Operation(1, 7.0, 8.0, {"c0": "9.8"}, local=True),
+    ]
+
+
+def test_what_a_killed_process_may_have_counted_takes_the_values_that_nobody_else_made() -> None:
+    books = book((Did.CALL, 1.0, Kind.MANY, ["n0", "n1"]))
+    assert books.history() == []
+    books.seen = {("n0", 1)}
+    assert books.history() == [Operation(1, 1.0, math.inf, {"n0": ABSENT}, {"n0": 1})]
+    assert books.violations == []
+    books.seen = {("n0", 2)}
+    books.history()
+    assert any("nobody made" in each for each in books.violations)
 
 
 # -- queues ---------------------------------------------------------------------------------------------
