@@ -30,10 +30,10 @@ class Pair(Ipc):
         """Return both ends of a new channel that goes both ways."""
 
     def stream(self, count: int, size: int) -> float:
-        return self._between(_stream, _take, count, size)
+        return self._between(stream, take, count, size)
 
     def echoes(self, count: int, size: int) -> float:
-        return self._between(_ask, _echo, count, size)
+        return self._between(ask, echo, count, size)
 
     def backlog(self, count: int, size: int) -> float:
         with Children() as children:
@@ -99,7 +99,8 @@ def _receiving(action: Callable[..., None], end: Open, count: int) -> None:
     time.sleep(PATIENCE)
 
 
-def _stream(send: Send, receive: Receive, count: int, payload: bytes) -> float:
+def stream(send: Send, receive: Receive, count: int, payload: bytes) -> float:
+    """Send a stream of messages; return the seconds until the other process has said that it has seen the last one."""
     begin = time.perf_counter()
     for _ in range(count):
         send(payload)
@@ -107,13 +108,15 @@ def _stream(send: Send, receive: Receive, count: int, payload: bytes) -> float:
     return time.perf_counter() - begin
 
 
-def _take(send: Send, receive: Receive, count: int) -> None:
+def take(send: Send, receive: Receive, count: int) -> None:
+    """Take a stream of messages, and say so."""
     for _ in range(count):
         receive()
     send(b"seen")
 
 
-def _ask(send: Send, receive: Receive, count: int, payload: bytes) -> float:
+def ask(send: Send, receive: Receive, count: int, payload: bytes) -> float:
+    """Send messages that come back, one after the other; return the seconds."""
     begin = time.perf_counter()
     for _ in range(count):
         send(payload)
@@ -121,7 +124,8 @@ def _ask(send: Send, receive: Receive, count: int, payload: bytes) -> float:
     return time.perf_counter() - begin
 
 
-def _echo(send: Send, receive: Receive, count: int) -> None:
+def echo(send: Send, receive: Receive, count: int) -> None:
+    """Send back what comes."""
     for _ in range(count):
         send(receive())
 
