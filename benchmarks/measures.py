@@ -70,7 +70,7 @@ def repeat(action: Callable[[int], float], effort: Effort, most: int) -> Iterato
     """Yield (count, seconds) of three runs, after a warm-up that finds how many fit into the time."""
     warm = min(10, most)
     seconds = action(warm)
-    while seconds < effort.seconds / 20 and warm < most:  # too few to tell the rate
+    while seconds < effort.seconds / 5 and warm < most:  # too few to tell the rate: how it begins is in it
         warm = min(warm * 4, most)
         seconds = action(warm)
     count = max(1, min(most, math.ceil(warm * effort.seconds / 3 / seconds)))
