@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from .weighing import Weighing
 
 ROOT = Path(__file__).resolve().parents[2]
 #: MB of memory of its own that a process of the run may have at the most.
-BOUND = 256.0
+BOUND = 128.0
 
 Part = Callable[[Orders, str], Iterator[Outcome]]
 
@@ -29,6 +30,7 @@ Part = Callable[[Orders, str], Iterator[Outcome]]
 def main() -> int:
     """Run; the exit status tells whether nothing was found."""
     options = _parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever ends it, what it has made goes
     home = Path(tempfile.mkdtemp(prefix="rackactor-chaos-", dir=options.folder))
     os.environ.update([MARK, ("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="rk-", dir="/tmp"))])
     before = Leftovers.now()
@@ -52,7 +54,7 @@ def main() -> int:
     shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
     page = report.markdown(run)
     print(page)
-    if not options.no_write:
+    if not options.no_write and not options.only:
         (ROOT / "docs/chaos.md").write_text(page, "utf-8")
         (ROOT / "docs/chaos.json").write_text(report.as_json(run), "utf-8")
     return 1 if run.violations else 0
@@ -69,12 +71,14 @@ def _outcomes(options: argparse.Namespace, home: Path, until: float, run: report
         folder = home / part.__module__
         folder.mkdir()
         far = round(amount * apart)
-        yield from part(Orders(options.seed, amount - far, until, folder, _say), "one host")
+        yield from part(Orders(options.seed, amount - far, until, folder, _say, options.only), "one host")
         if far:
             folder = home / f"{part.__module__}-far"
             folder.mkdir()
             with netlab.Lab(3) as lab:
-                yield from part(Orders(options.seed, far, until, folder, _say, lab.options, lab), "network namespaces")
+                yield from part(
+                    Orders(options.seed, far, until, folder, _say, options.only, lab.options, lab), "network namespaces"
+                )
 
 
 def _parse() -> argparse.Namespace:
@@ -84,6 +88,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--operations", type=int, default=1_000_000, help="of shared memory (default 1,000,000)")
     parser.add_argument("--minutes", type=float, default=40.0, help="after which what is not done is a violation (40)")
     parser.add_argument("--no-network", dest="network", action="store_false", help="no network namespaces")
+    parser.add_argument("--only", default="", metavar="WORDS", help="parts with these words in their title; no report")
     parser.add_argument("--no-write", action="store_true", help="do not write docs/chaos.md and .json")
     # Not below /tmp: what hosts usually share is hidden from processes in namespaces.
     default = "/var/cache" if os.geteuid() == 0 else None

@@ -24,6 +24,8 @@ class Orders:
     folder: Path
     #: Called with a line for whoever waits.
     say: Callable[[str], None]
+    #: Only what has this in its title.
+    only: str = ""
     #: Arguments of the group.
     group: dict[str, Any] = field(default_factory=dict)
     #: The network in which its processes live, if they have one of their own (a `netlab.Lab`).

@@ -19,7 +19,7 @@ from .parts import Orders, Outcome, recorded
 
 _HEAD = struct.Struct("<Q")
 #: Seconds from one fault to the next, on average; and that one lasts at the most: less than makes a process a dead one.
-_MEAN, _LONGEST = 1.5, 1.0
+_MEAN, _LONGEST = 0.7, 0.8
 #: Bytes that a reader may be given and has not confirmed, of each writer, and what a message costs beside its size.
 _WINDOW, _OVERHEAD = 4 << 20, 64
 #: Bytes that a killed writer is likely to take with it.
@@ -40,6 +40,21 @@ class Shape:
     size: int
     #: Its part of all messages.
     share: float
+    #: Whether a command (`cat`) passes on what the writers write, as bytes: its reader is not killed, since with bytes
+    #: nobody could go on where another one left off.
+    command: bool = False
+
+    @property
+    def source(self) -> str:
+        """The pipe that readers read from."""
+        return f"{self.name}, passed on" if self.command else self.name
+
+    @property
+    def kinds(self) -> dict[str, float]:
+        """What goes wrong, and how often relative to each other."""
+        if self.command:
+            return {"kill writer": 3.0, "stop command": 3.0, "stop reader": 2.0, "stop writer": 1.0}
+        return {"kill reader": 4.0, "kill writer": 3.0, "stop reader": 2.0, "stop writer": 1.0}
 
     @property
     def window(self) -> int:
@@ -53,9 +68,10 @@ class Shape:
 
 
 SHAPES = (
-    Shape("one reader", 3, 1, 100, 0.35),
-    Shape("many readers", 3, 3, 100, 0.6),
-    Shape("larger messages", 2, 2, 20_000, 0.05),
+    Shape("one reader", 3, 1, 100, 0.37),
+    Shape("many readers", 3, 3, 100, 0.5),
+    Shape("through a command", 2, 1, 100, 0.1, command=True),
+    Shape("larger messages", 2, 2, 20_000, 0.03),
 )
 
 
@@ -100,13 +116,24 @@ def read(name: str, label: int, most: int, folder: Path) -> str:
         taken.append(unpack(message)[0])
 
 
+def read_bytes(name: str, label: int, most: int, size: int, folder: Path) -> str:
+    """Run in a process: take messages of this size from a pipe of bytes until it has ended."""
+    taken = journal.Numbers(folder / f"r{label}", most)
+    with rack.pipe(name, "r", binary=True).file("rb") as file:
+        while message := file.read(size):
+            taken.append(_HEAD.unpack_from(message)[0])
+    return "ended"
+
+
 def run(orders: Orders, where: str) -> Iterator[Outcome]:
     """Run all pipes, one after the other; `where` says in which group."""
     for shape in SHAPES:
         amount = round(orders.amount * shape.share)
+        outcome = Outcome(f"pipe, {shape.name}, {where}")
+        if orders.only not in outcome.title:
+            continue
         folder = orders.folder / shape.name.replace(" ", "-")
         folder.mkdir()
-        outcome = Outcome(f"pipe, {shape.name}, {where}")
         orders.say(outcome.title)
         begin = time.monotonic()
         with recorded(outcome), rack.group("chaos", **orders.group) as group:
@@ -133,6 +160,8 @@ class Load:
         keeper = self.group.pipe(self.shape.name, "w")  # without it, the pipe ends with a writer that is killed
         for _ in range(self.shape.readers):
             self._reader()
+        if self.shape.command:
+            self._command()
         for number in range(self.shape.writers):
             self._writer(len(range(number, self.amount, self.shape.writers)))
         self._while_they_write()
@@ -143,7 +172,16 @@ class Load:
     def _reader(self) -> None:
         # Any one reader may take all that there is, and some of it again.
         most = self.amount + 50 * self.shape.window
-        self.crew.add("reader", lambda label: self.group.fork(read, self.shape.name, label, most, self.folder))
+        name, size, folder = self.shape.source, self.shape.size, self.folder
+        if self.shape.command:
+            self.crew.add("reader", lambda label: self.group.fork(read_bytes, name, label, most, size, folder))
+        else:
+            self.crew.add("reader", lambda label: self.group.fork(read, name, label, most, folder))
+
+    def _command(self) -> None:
+        """Start the command between the two pipes."""
+        with self.group.pipe(self.shape.name, "r") as come, self.group.pipe(self.shape.source, "w") as go:
+            self.crew.add("command", lambda _: self.group.fork(["cat"], stdin=come, stdout=go))
 
     def _writer(self, quota: int) -> None:
         def start(label: int) -> rack.Process:
@@ -172,8 +210,7 @@ class Load:
             self.outcome.violations.append("not all messages were sent in the time that there was")
 
     def _kinds(self) -> dict[str, float]:
-        kinds = {"kill reader": 4.0, "kill writer": 3.0, "stop reader": 2.0, "stop writer": 1.0}
-        return kinds | ({"cut": 4.0, "cut off": 3.0} if self.orders.lab is not None else {})
+        return self.shape.kinds | ({"cut": 4.0, "cut off": 3.0} if self.orders.lab is not None else {})
 
     def _strike(self, fault: Fault, writing: list[Member]) -> None:
         lab, reading = self.orders.lab, self.crew.alive("reader")
@@ -185,10 +222,20 @@ class Load:
                 self._kill_writer(fault.target(writing))
             case "stop reader":
                 self.crew.pause(fault.target(reading), fault)
+            case "stop command":
+                self._stop_command(fault)
             case "stop writer":
                 self.crew.pause(fault.target(writing), fault)
             case _:
                 strike(lab, fault, self.crew)
+
+    def _stop_command(self, fault: Fault) -> None:
+        """Stop the command itself, by the group's own means: its agent goes on."""
+        for command in self.crew.alive("command"):
+            command.process.kill("STOP")
+            self.crew.count("commands stopped for a while")
+            time.sleep(fault.lasts)
+            command.process.kill("CONT")
 
     def _kill_writer(self, member: Member) -> None:
         self.crew.kill(member)
@@ -215,7 +262,7 @@ class Load:
     def _judge(self, ends: set[str]) -> None:
         outcome, crew, shape = self.outcome, self.crew, self.shape
         killed = any(member.killed for member in crew.all("writer"))
-        if unheard := ends - {"broken" if killed else "ended"}:
+        if not shape.command and (unheard := ends - {"broken" if killed else "ended"}):
             outcome.violations.append(
                 f"the pipe {unheard.pop()} for a reader, {'and' if killed else 'but no'} writer was killed"
             )
