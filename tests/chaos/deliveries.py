@@ -7,6 +7,7 @@ What the killing of a process excuses, and nothing else does:
 
 - what a killed writer had not handed over may be missing, at the end of its numbers only; where several readers take
   side by side, also what was on its way to one of them when another one already had later messages (`tail`);
+- one message that a killed reader had taken and had no time to write down: it had it in its hands when it was killed;
 - what a killed reader had been given and had not confirmed is given to another one: it may have been taken by both, and
   it comes to the other one after later messages. Each killed reader excuses at most `window` messages of each.
 """
@@ -61,6 +62,8 @@ class Delivered:
     late: int = 0
     #: Messages that killed writers had handed over and nobody took, all at the ends of their numbers.
     cut_off: int = 0
+    #: Messages that killed readers had in their hands, one each at the most.
+    in_hand: int = 0
     #: Messages on their way from killed writers, lost before the last one that arrived.
     under_way: int = 0
     violations: list[str] = field(default_factory=list)
@@ -85,8 +88,9 @@ def judge(writers: Iterable[Writer], readers: Sequence[Reader], window: int, tai
     for count, what in ((found.late, "after later ones"), (found.redelivered, "twice")):
         if count > excused:
             found.violations.append(f"{count} messages taken {what}, where killed readers excuse {excused}")
+    hands = [_last(reader) for reader in readers if reader.killed]
     for label, writer in by_label.items():
-        _missing(writer, times[label], tail, found)
+        _missing(writer, times[label], tail, hands, found)
     found.messages = sum(len(counts) - counts.count(0) for counts in times.values())
     return found
 
@@ -137,8 +141,26 @@ def _above_one(counts: bytearray) -> Iterable[tuple[int, int]]:
         yield from ((number, count) for number, count in enumerate(counts) if count > 1)
 
 
-def _missing(writer: Writer, counts: bytearray, tail: int, found: Delivered) -> None:
-    """Look for a gap; `counts` has a place for 0, which is never sent, and for one more than is known to be sent."""
+def _last(reader: Reader) -> dict[int, int]:
+    """Return the last number of each writer that a reader wrote down."""
+    last: dict[int, int] = {}
+    for message in reader.taken:
+        label, number = message >> BITS, message & _NUMBER
+        last[label] = max(last.get(label, 0), number)
+    return last
+
+
+def _missing(writer: Writer, counts: bytearray, tail: int, hands: list[dict[int, int]], found: Delivered) -> None:
+    """Look for a gap.
+
+    Args:
+        writer: whose messages they are.
+        counts: how often each was taken. It has a place for 0, which is never sent, and for one more than is known to
+            be sent.
+        tail: see `judge`.
+        hands: the last numbers of killed readers that may have had one more message; those that had are taken out.
+        found: what is found.
+    """
     last = len(counts.rstrip(b"\0")) - 1  # 0 is never taken, so this is the last number taken, or -1
     if not writer.killed:
         if last > writer.handed:
@@ -146,14 +168,28 @@ def _missing(writer: Writer, counts: bytearray, tail: int, found: Delivered) -> 
         last = writer.handed
     elif last < writer.handed:
         found.cut_off += writer.handed - max(last, 0)
-    if last <= 0 or not (gaps := counts.count(0, 1, last + 1)):
-        return
     sure = max(0, writer.handed - tail) if writer.killed and tail else last
-    if counts.count(0, 1, sure + 1) == 0:
-        found.under_way += gaps
-    else:
-        first = counts.index(0, 1)
-        found.violations.append(f"{gaps} messages of writer {writer.label} lost, {first} the first of {writer.handed}")
+    lost = []
+    number = 0
+    while (number := counts.find(0, number + 1, last + 1)) > 0:
+        if number > sure:
+            found.under_way += 1
+        elif not _in_hand(writer.label, number, hands):
+            lost.append(number)
+        else:
+            found.in_hand += 1
+    if lost:
+        words = f"{len(lost)} messages of writer {writer.label} lost, {lost[0]} the first of {writer.handed}"
+        found.violations.append(words)
+
+
+def _in_hand(label: int, number: int, hands: list[dict[int, int]]) -> bool:
+    """Tell whether a killed reader may have had a message in its hands; it had no other one then."""
+    for last in hands:
+        if last.get(label, 0) < number:
+            hands.remove(last)
+            return True
+    return False
 
 
 def words(numbers: Iterable[tuple[int, int]]) -> array[int]:

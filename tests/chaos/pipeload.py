@@ -276,6 +276,7 @@ class Load:
         outcome.add("messages", found.messages)
         outcome.add("taken again after a reader was killed", found.redelivered)
         outcome.add("taken late after a reader was killed", found.late)
+        outcome.add("in the hands of killed readers", found.in_hand)
         outcome.add("not handed over by killed writers", found.cut_off)
         outcome.add("under way from killed writers", found.under_way)
 

@@ -21,8 +21,9 @@ METHOD = """## What is judged
 - **Pipes**: writers number their messages, readers write down each as they take it, in a way that survives their being
   killed. No message may be lost, come twice, or come after a later one of its writer. What the killing of a process
   excuses is counted: what a killed writer had not handed over, at the end of its numbers only (with several readers
-  side by side, what was under way to one of them may be missing too); what a killed reader had been given and had not
-  confirmed, which another one is given.
+  side by side, what was under way to one of them may be missing too); the one message that a killed reader had in its
+  hands, taken and not yet written down; what a killed reader had been given and had not confirmed, which another one is
+  given.
 - **Shared memory**: every operation is written down with the times of its call and its return. There must be one order
   of all of them that explains every result and agrees with real time and with each process's own order (strict
   serializability; for single keys, linearizability). A read without `sync` may be of an earlier time, but never older

@@ -87,8 +87,13 @@ def test_a_killed_reader_does_not_excuse_what_others_took_twice() -> None:
     assert any("by no killed" in each for each in delivered(taken, handed={1: 3}, killed=("r0",)).violations)
 
 
-def test_a_killed_reader_excuses_no_loss() -> None:
-    assert any("lost" in each for each in delivered([[(1, 1)], [(1, 3)]], handed={1: 3}, killed=("r0",)).violations)
+def test_a_killed_reader_excuses_the_loss_of_one_message_after_its_last() -> None:
+    found = delivered([[(1, 1)], [(1, 3)]], handed={1: 3}, killed=("r0",))
+    assert (found.violations, found.in_hand) == ([], 1)
+    found = delivered([[(1, 1)], [(1, 4)]], handed={1: 4}, killed=("r0",))
+    assert any("1 messages" in each and "lost" in each for each in found.violations)
+    found = delivered([[(1, 1), (1, 3)], [(1, 4)]], handed={1: 4}, killed=("r0",))
+    assert any("lost" in each for each in found.violations)
 
 
 @pytest.mark.parametrize("seed", range(20))
