@@ -30,6 +30,7 @@ INSTALL = [
     "psutil>=5.9",
     "cliff>=4.3",
     "rich>=13",
+    "fsspec>=2024.10",
 ]
 
 OPENSTACK = ["openstacksdk>=3"]
@@ -54,6 +55,8 @@ RACK_COMMANDS = [
 # ---- rack.commands: end ----
 
 PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]
+
+FILE_SYSTEMS = ["rack = rackactor.files.filesystem:RackFileSystem"]
 
 setup(
     name="rackactor",
@@ -83,6 +86,7 @@ setup(
         "console_scripts": ["rack = rackactor.cli.main:main"],
         "rack.commands": RACK_COMMANDS,
         "rackactor.providers": PROVIDERS,
+        "fsspec.specs": FILE_SYSTEMS,
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

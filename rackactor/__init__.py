@@ -3,6 +3,8 @@
 The same program runs on a laptop, where OS processes stand in for virtual machines.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from rackactor._version import __version__
 from rackactor.actor import Actor
 from rackactor.calls import (
@@ -13,7 +15,9 @@ from rackactor.calls import (
     getpid,
     getppid,
     kill,
+    listdir,
     on_exit,
+    open,
     process,
     ps,
     receive,
@@ -39,6 +43,7 @@ from rackactor.errors import (
     RackError,
     RackTimeout,
     RemoteTraceback,
+    ServiceFailed,
     SpawnIntensityExceeded,
     StartError,
 )
@@ -47,6 +52,12 @@ from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
 from rackactor.systembase import SystemBase
+
+if TYPE_CHECKING:
+    from rackactor.files.filesystem import RackFileSystem
+
+    #: The files of the group that this program is in, as an fsspec file system; made, with fsspec, at its first use.
+    fs: RackFileSystem
 
 __all__ = [
     "Actor",
@@ -74,6 +85,7 @@ __all__ = [
     "RackError",
     "RackTimeout",
     "RemoteTraceback",
+    "ServiceFailed",
     "SpawnIntensityExceeded",
     "StartError",
     "State",
@@ -88,10 +100,22 @@ __all__ = [
     "group",
     "groups",
     "kill",
+    "listdir",
     "on_exit",
+    "open",
     "process",
     "ps",
     "receive",
     "signal",
     "wait",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `fs`, which costs the import of fsspec: only who uses it pays."""
+    if name != "fs":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rackactor.files.filesystem import RackFileSystem
+
+    globals()["fs"] = made = RackFileSystem()
+    return made

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any
 
 from thespian.actors import ActorTypeDispatcher
 
-from rackactor import calls
+from rackactor import calls, membership
 from rackactor.address import RackAddress
 from rackactor.errors import InvalidCall
 from rackactor.processes import Process
 from rackactor.status import ExitStatus
+
+if TYPE_CHECKING:
+    from rackactor.files.filesystem import RackFileSystem
 
 
 class Actor(ActorTypeDispatcher):  # type: ignore[misc]
@@ -65,6 +70,19 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     def process(self, who: int | RackAddress) -> Process:
         """Return a handle on a process, by pid or by address."""
         return calls.process(pid_of(who))
+
+    def open(self, path: str | os.PathLike[str], mode: str = "r", **options: Any) -> IO[Any]:
+        """Open a file of the group: see `rack.open`."""
+        return calls.open(path, mode, **options)
+
+    def listdir(self, path: str | os.PathLike[str] = "/") -> list[str]:
+        """Return the names in a directory of the group's files."""
+        return calls.listdir(path)
+
+    @cached_property
+    def fs(self) -> RackFileSystem:
+        """The group's files as an fsspec file system."""
+        return membership.current().fs
 
     def exit(self, code: int = 0) -> None:
         """End this process with an exit code, 0-255."""

@@ -3,8 +3,9 @@
 An application thread that has to wait (an idle mailbox, an ask, a wait) turns the crank itself: a message
 then reaches it with no hand-over between threads. While the application computes, a background thread looks in
 every few milliseconds, and moves in when the application stays away, so that heartbeats and signals go on
-whatever a handler does. A timer descriptor wakes it, armed only when an application thread leaves the
-crank: an idle process causes no wake-ups at all.
+whatever a handler does. A timer descriptor wakes it, armed when an application thread leaves the crank, and not
+disarmed when one comes back: it fires once more for nothing, and an idle process causes no wake-ups after that.
+(Arming and disarming it cost a busy process two system calls for each message.)
 
 (The alternative, a background thread that always owns the sockets, costs a queue and two wake-ups each way.)
 """
@@ -54,20 +55,15 @@ class Timer:
         self._spec.value_s, self._spec.value_ns = int(delay), max(1, int(delay % 1 * 1e9))
         self._set(self.fd, 0, self._pointer, None)
 
-    def disarm(self) -> None:
-        """Do not fire."""
-        if self._due:
-            self._due = 0.0
-            self._spec.value_s = self._spec.value_ns = 0
-            self._set(self.fd, 0, self._pointer, None)
-
     def clear(self) -> None:
         """Take note that it has fired."""
-        self._due = 0.0
         try:
             os.read(self.fd, 8)
         except BlockingIOError:
             pass
+        # Last of all: whoever arms it before finds it armed still. The other way round, what fires between the two
+        # would be read here, and the timer be taken for armed for ever.
+        self._due = 0.0
 
 
 class Baton:
@@ -91,7 +87,8 @@ class Baton:
         self._crank = crank
         self._flush = flush
         self._wake = wake
-        self._cond = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._cond = threading.Condition(self._lock)  # taken by the lock itself where nobody waits: it is cheaper
         self._owner: int | None = None
         self._waiters = 0
         self._closed = False
@@ -99,6 +96,7 @@ class Baton:
         self._activity = 0
         self._safe = False
         self._main = False  # the main thread owns it
+        self._main_ident = threading.main_thread().ident
         self._crashed = crashed
         self._thread = threading.Thread(target=self._background, name="rackactor-io", daemon=True)
 
@@ -121,21 +119,19 @@ class Baton:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._owner == threading.get_ident():
             return self._wait_nested(done, deadline)
-        while not done():
-            if not self._claim(done, deadline):
-                break
-            try:
-                while not done():
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if left is not None and left <= 0:
-                        break
-                    self._crank(left)
-                    if self._waiters:
-                        self._notify()
-            finally:
-                self._leave()
-            break
-        return bool(done())
+        if not self._claim(done, deadline):
+            return bool(done())
+        try:
+            while not done():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._crank(left)
+                if self._waiters:
+                    self._notify()
+            return True
+        finally:
+            self._leave()
 
     def turn(self) -> None:
         """Send what waits to be sent; if somebody else is at the crank, have them do it."""
@@ -144,7 +140,7 @@ class Baton:
             if self._owner != threading.get_ident():
                 self._wake()
             return
-        with self._cond:
+        with self._lock:
             if self._owner is not None or self._closed:
                 return
             self._own()
@@ -195,11 +191,15 @@ class Baton:
                 break
             self._crank(left)
             self.relax()
+        self._wake()  # the poll that was interrupted goes on, and does not know what has been sent since
         return bool(done())
 
     def _claim(self, done: Callable[[], object], deadline: float | None) -> bool:
         """Become the owner; False when `done()` or the deadline came first."""
-        with self._cond:
+        with self._lock:
+            if self._owner is None and not self._closed:
+                self._own()
+                return True
             self._waiters += 1
             try:
                 while self._owner is not None:
@@ -214,20 +214,19 @@ class Baton:
                 if self._closed:
                     return False
                 self._own()
-                self._timer.disarm()  # or an idle process would be woken once more, for nothing
                 return True
             finally:
                 self._waiters -= 1
 
     def _own(self) -> None:
         me = threading.get_ident()
-        self._main = me == threading.main_thread().ident
+        self._main = me == self._main_ident
         self.brace()
         self._owner = me
 
     def _leave(self) -> None:
         main, self._main = self._main, False
-        with self._cond:
+        with self._lock:
             self._owner = None
             if self._waiters:
                 self._cond.notify_all()

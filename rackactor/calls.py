@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
@@ -69,6 +70,23 @@ def process(pid: int) -> Process:
 def receive(timeout: float | None = 60.0) -> Message:
     """Take the next message from this process's mailbox: see `Session.receive`."""
     return membership.current().receive(timeout)
+
+
+def open(
+    path: str | os.PathLike[str],
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> IO[Any]:
+    """Open a file of the group: see `Session.open`."""
+    return membership.current().open(path, mode, buffering, encoding, errors, newline)
+
+
+def listdir(path: str | os.PathLike[str] = "/") -> list[str]:
+    """Return the names in a directory of the group's files."""
+    return membership.current().listdir(path)
 
 
 def exit(code: int = 0) -> NoReturn:

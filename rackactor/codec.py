@@ -58,6 +58,8 @@ def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
         ProtocolError: the bytes are not of this codec, or pickled where that is refused.
         Exception: whatever unpickling raises (a module that this process does not have, ...).
     """
+    if type(data) is bytes and data[:1] == _BYTES:
+        return data[1:]
     view = memoryview(data)
     kind, rest = bytes(view[:1]), view[1:]
     if kind == _BYTES:

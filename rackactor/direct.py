@@ -7,14 +7,17 @@ streams are numbered, so the application cannot tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
+from rackactor import addresses, shortcut, wire
 from rackactor import link as _link
-from rackactor import shortcut, wire
 from rackactor.errors import ProtocolError
+from rackactor.paths import Action, Step
+from rackactor.peers import Sending
 from rackactor.shortcut import Line
 from rackactor.wire import Header, Kind, parse_header, parse_map
 from rackactor.zap import Authenticator
@@ -32,6 +35,8 @@ class Path(NamedTuple):
     socket: zmq.Socket[Any]
     identity: bytes | None
     line: Line | None = None
+    #: Of the introduction that it came from.
+    number: int = 0
 
 
 class Guest(NamedTuple):
@@ -39,6 +44,19 @@ class Guest(NamedTuple):
 
     pid: int
     incarnation: int
+
+
+class _Meeting:
+    """An introduction, and what there is of its connection."""
+
+    __slots__ = ("identity", "socket", "ticket")
+
+    def __init__(self, ticket: bytes, socket: zmq.Socket[Any] | None = None) -> None:
+        self.ticket = ticket
+        #: Where we connect; None where we listen.
+        self.socket = socket
+        #: Of the connection at our listening socket.
+        self.identity = b""
 
 
 class Direct:
@@ -58,27 +76,94 @@ class Direct:
         self._door: Line | None = None
         self._lines: dict[Line, Guest | None] = {}  # None: it has not shown its ticket yet
         self._tickets: dict[bytes, Guest] = {}
+        self._meetings: dict[tuple[int, int], _Meeting] = {}  # by pid, and the number of the introduction
+        self._numbers: dict[zmq.Socket[Any] | bytes, int] = {}  # of a socket, or of a ticket
 
     def ask_for(self, pid: int) -> None:
         """Ask the supervisor for an introduction; without one, nothing changes."""
         self._exchange.request("introduce", {"pid": pid})
+        if self._exchange.keys is not None:
+            self._exchange.paths.asked(pid, time.monotonic())
 
     def event(self, name: str, fields: dict[str, Any]) -> None:
         """Do what the supervisor says: listen for a peer, or meet one."""
         if name == "listen":
             self._listen(fields)
-        else:
+        elif name == "meet":
             self._meet(fields)
+        else:
+            self._part(fields["pid"], fields["numbers"])
 
     def forget(self, pid: int) -> None:
         """Close the connection to a peer that is gone."""
         path = self._paths.pop(pid, None)
         if path is not None and path.line is not None:
             self._hang_up(path.line)
-        for socket, host in list(self._hosts.items()):
-            if host.pid == pid:
-                del self._hosts[socket]
-                self._exchange.link.drop(socket)
+        for number in self._known(pid):
+            self._drop(pid, number, listening=False)  # its last words may still be under way to us
+        self._exchange.paths.forget(pid)
+
+    # -- giving up ---------------------------------------------------------------------------------------
+
+    def act(self, action: Action) -> None:
+        """Do what has been decided about a path."""
+        pid = action.pid
+        if action.step is Step.RETRY:
+            self._exchange.peers.reconsider(pid)
+        elif action.step is Step.GIVE_UP:
+            self.give_up(pid)
+        elif action.step is Step.DROP:
+            if self._drop(pid, action.number):
+                self._tell_part(pid, [action.number])
+        elif (path := self._paths.get(pid)) is not None:
+            self.beat(pid, path)
+
+    def give_up(self, pid: int) -> None:
+        """Have everything to and from a peer go through the supervisor again."""
+        numbers = self._known(pid)
+        self._leave(pid)
+        for number in numbers:
+            self._drop(pid, number)
+        self._tell_part(pid, numbers)
+
+    def _part(self, pid: int, numbers: list[int]) -> None:
+        """The other one has given up: what was under way on those connections, either way, goes again."""
+        path = self._paths.get(pid)
+        if path is not None and path.number in numbers:
+            self._leave(pid)
+        for number in numbers:
+            self._drop(pid, number)
+
+    def _leave(self, pid: int) -> None:
+        path = self._paths.pop(pid, None)
+        if path is not None and path.line is not None:
+            self._hang_up(path.line)
+        self._exchange.paths.over(pid, time.monotonic())
+        self._exchange.switch(pid, None, again=True)
+
+    def _tell_part(self, pid: int, numbers: list[int]) -> None:
+        if numbers:
+            self._exchange.request("part", {"pid": pid, "numbers": numbers})
+
+    def _known(self, pid: int) -> list[int]:
+        return [number for other, number in self._meetings if other == pid]
+
+    def _drop(self, pid: int, number: int, *, listening: bool = True) -> bool:
+        """Close what there is of a connection; False when there is nothing."""
+        meeting = self._meetings.get((pid, number))
+        if meeting is None or (meeting.identity and not listening):
+            return False
+        del self._meetings[pid, number]
+        self._numbers.pop(meeting.ticket, None)
+        self._expected.pop(meeting.ticket, None)
+        self._tickets.pop(meeting.ticket, None)
+        self._guests.pop(meeting.identity, None)  # ZeroMQ closes what is dark itself, after a while
+        if meeting.socket is not None:
+            self._numbers.pop(meeting.socket, None)
+            self._met.pop(meeting.socket, None)
+            del self._hosts[meeting.socket]
+            self._exchange.link.drop(meeting.socket)
+        return True
 
     def send(self, path: Path, frames: Sequence[Any]) -> bool:
         """Send on a direct path; False when it is broken."""
@@ -86,12 +171,29 @@ class Direct:
             if path.line is not None and shortcut.send(path.line, frames):
                 return True
         except OSError:
-            return False
+            self._hang_up(path.line)  # type: ignore[arg-type]
         try:
-            _link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
+            self._exchange.link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
         except zmq.ZMQError:
             return False
         return True
+
+    def transmit(self, sending: Sending, header: Callable[[], bytes]) -> bool:
+        """Send a message of a stream on its direct path; False when that is broken.
+
+        Args:
+            sending: the message.
+            header: makes its header, which the short way does not need.
+        """
+        path: Path = sending.path
+        if path.line is not None and sending.entries:
+            try:
+                if shortcut.send_data(path.line, sending.extra, sending.entries):
+                    return True
+            except OSError:
+                self._hang_up(path.line)
+                return True  # it goes again with everything else that was on it
+        return self.send(path, [wire.pack_route(sending.pid), header(), *sending.bodies])
 
     def beat(self, pid: int, path: Path) -> None:
         """Ask a direct peer to acknowledge what it has."""
@@ -130,29 +232,43 @@ class Direct:
 
     def _listen(self, fields: dict[str, Any]) -> None:
         if self._listener is None:
-            self._listener = self._bind(fields["bind"])
+            try:
+                self._listener = self._bind(fields["bind"])
+            except (OSError, zmq.ZMQError):
+                return  # no way leads to the supervisor at this moment: there is nowhere to listen
         if fields.get("key"):
             self._keys.add(fields["key"])
         guest = Guest(fields["pid"], fields["incarnation"])
         self._expected[fields["ticket"]] = guest
+        self._meetings[guest.pid, fields["number"]] = _Meeting(fields["ticket"])
+        self._numbers[fields["ticket"]] = fields["number"]
         if self._door is not None:
             self._tickets[fields["ticket"]] = guest
-        answer = {"pid": fields["pid"], "endpoint": self._endpoint, "ticket": fields["ticket"]}
+        answer = {key: fields[key] for key in ("pid", "ticket", "number")} | {"endpoint": self._endpoint}
         self._exchange.request("listening", answer)
 
     def _bind(self, bind: str) -> zmq.Socket[Any]:
         context = self._exchange.link.context
         keys = self._exchange.keys
-        if keys is not None:
+        if not bind:  # where others reach us is where we come from
+            bind = addresses.listener(addresses.toward(self._exchange.link.endpoint))
+        if keys is not None and self._zap is None:
             self._zap = Authenticator(context, lambda key: key in self._keys)
             self._exchange.link.watch(self._zap.socket)
         listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
         _link.tune(listener)
         listener.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if keys is not None:
+            _link.watch_over(listener)
             listener.curve_server = True
             listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
-        listener.bind(bind)
+        if addresses.is_ipv6(bind):
+            listener.setsockopt(zmq.IPV6, 1)
+        try:
+            listener.bind(bind)
+        except zmq.ZMQError:
+            listener.close(0)
+            raise
         self._endpoint = _link.endpoint(listener)
         self._exchange.link.watch(listener)
         place = shortcut.place(self._endpoint)
@@ -169,19 +285,27 @@ class Direct:
             if guest is None or (header.pid, header.incarnation) != guest:
                 return
             self._guests[identity] = guest
-            path = Path(self._listener, identity)  # type: ignore[arg-type]
+            number = self._numbers[ticket]  # type: ignore[index]
+            self._meetings[guest.pid, number].identity = identity
+            path = Path(self._listener, identity, None, number)  # type: ignore[arg-type]
             if self.send(path, self._frames(guest.pid, Kind.WELCOME)):
                 self._take_path(guest.pid, path)
         elif guest == (header.pid, header.incarnation) and header.kind in _FOR_STREAMS:
             self._exchange.arrived(header, bodies)
 
     def _meet(self, fields: dict[str, Any]) -> None:
+        if (fields["pid"], fields["number"]) in self._meetings:
+            return  # nobody is introduced twice
         try:
             socket = self._exchange.link.connect(fields["endpoint"], fields.get("key"))
         except (zmq.ZMQError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
         self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
         self._met[socket] = (fields["endpoint"], fields["ticket"])
+        self._meetings[fields["pid"], fields["number"]] = _Meeting(fields["ticket"], socket)
+        self._numbers[socket] = fields["number"]
+        if self._exchange.keys is not None:
+            self._exchange.paths.met(fields["pid"], fields["number"], time.monotonic())
         self.send(Path(socket, None), self._frames(fields["pid"], Kind.JOIN, {"ticket": fields["ticket"]}))
 
     def _from_host(self, socket: zmq.Socket[Any], header: Header, bodies: list[Any]) -> None:
@@ -189,7 +313,7 @@ class Direct:
         if host is None or host != (header.pid, header.incarnation):
             return
         if header.kind is Kind.WELCOME:
-            self._take_path(host.pid, Path(socket, None))
+            self._take_path(host.pid, Path(socket, None, None, self._numbers[socket]))
             self._dial(host, *self._met.pop(socket, ("", b"")))
         elif header.kind in _FOR_STREAMS:
             self._exchange.arrived(header, bodies)
@@ -197,6 +321,8 @@ class Direct:
     def _take_path(self, pid: int, path: Path, *, again: bool = False) -> None:
         self._paths[pid] = path
         self._exchange.switch(pid, path, again=again)
+        if self._exchange.keys is not None:
+            self._exchange.paths.taken(pid, path.number, time.monotonic())
 
     # -- the short way ---------------------------------------------------------------------------------
 
@@ -217,12 +343,16 @@ class Direct:
             while (caller := shortcut.accept(line)) is not None:
                 self._lines[caller] = None
                 self._exchange.link.watch(caller)
-        elif line in self._lines and not shortcut.receive(line, lambda frames: self._from_line(line, frames)):
+        elif line in self._lines and not shortcut.receive(line, self._from_line):
             self._hang_up(line)
 
-    def _from_line(self, line: Line, frames: list[bytes]) -> None:
-        header, bodies = parse_header(frames[1]), list[Any](frames[2:])
+    def _from_line(self, line: Line, fields: list[Any]) -> None:
         peer = self._lines.get(line)
+        if peer is not None and shortcut.is_data(fields):
+            numbers, entries = shortcut.parse_data(fields)
+            self._exchange.took(peer.pid, peer.incarnation, numbers, entries)
+            return
+        header, bodies = shortcut.parse_frames(fields)
         if peer is None:
             self._admit(line, header, bodies)
         elif peer != (header.pid, header.incarnation):

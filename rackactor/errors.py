@@ -68,6 +68,10 @@ class ProtocolError(RackError):
     """What arrived is not a message of this wire."""
 
 
+class ServiceFailed(RackError, ConnectionError):
+    """A service of the group did not start, or has ended: what was asked of it may or may not have been done."""
+
+
 class ForkError(RackError):
     """The processes could not be forked."""
 
@@ -152,6 +156,7 @@ BY_NAME: dict[str, type[RackError]] = {
         InvalidCall,
         GroupEnded,
         ProtocolError,
+        ServiceFailed,
         ForkError,
         SpawnIntensityExceeded,
     )

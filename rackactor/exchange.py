@@ -23,6 +23,8 @@ from rackactor.address import unpack_boxes
 from rackactor.baton import Baton
 from rackactor.direct import Direct
 from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
+from rackactor.lifeline import Lifeline
+from rackactor.paths import Paths
 from rackactor.peers import Delivery, Peers, Sending
 from rackactor.stream import Entry, EntryKind, parse_entries
 from rackactor.wire import Header, Kind, parse_header, parse_map
@@ -74,9 +76,9 @@ class Exchange:
     _last_heard: float
     _last_tick: float
 
-    def __init__(self) -> None:
+    def __init__(self, link: _link.Link | None = None) -> None:
         self._os_pid = os.getpid()
-        self._link = _link.Link()
+        self._link = _link.Link() if link is None else link
         self._seq = itertools.count(1)
         self._rids = itertools.count(1)
         self.epoch = 0
@@ -97,6 +99,9 @@ class Exchange:
         self._later: deque[Callable[[], None]] = deque()
         self._ack_at: float | None = None
         self._closing = False
+        self.paths = Paths()
+        self._lifeline: Lifeline | None = None
+        self._last_beat = 0.0
         self._direct = Direct(self)
         self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
 
@@ -117,7 +122,8 @@ class Exchange:
             self._read(socket)
         self._tick()
         self._push()
-        self._run_later()
+        if self._later:
+            self._run_later()
 
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` at the end of this turn, where it may make calls itself (holder of the baton only)."""
@@ -140,8 +146,9 @@ class Exchange:
             outbox.popleft()()
         self._outbox_cost = 0
         self._last_turn = time.monotonic()
-        for sending in self._peers.send():
-            self.transmit(sending)
+        if self._peers.waiting:
+            for sending in self._peers.send():
+                self.transmit(sending)
 
     def _offer(self, pid: int, entry: Entry) -> None:
         if pid in self._dead:
@@ -156,6 +163,8 @@ class Exchange:
         due = self._last_sent + self._beat
         if self._timers and self._timers[0][0] < due:
             due = self._timers[0][0]
+        if self.paths.due < due:
+            due = self.paths.due
         if self._peers.owes:
             if self._ack_at is None:
                 self._ack_at = now + LAZY_ACK
@@ -170,12 +179,20 @@ class Exchange:
                 self.transmit(sending)
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
+        if now >= self.paths.due:
+            for action in self.paths.tick(now, self._peers.standing):
+                self._direct.act(action)
         gap = now - self._last_tick
         self._last_tick = now
         if gap > 2 * self._beat:
             self._last_heard += gap  # it was we who were away: judge nobody by that
-        if now - self._last_sent >= self._beat:
+        if now - self._last_sent >= self._beat or now - max(self._last_heard, self._last_beat) >= self._beat:
+            self._last_beat = now
             self._raw_send(Kind.BEAT, (), [])
+            if self._lifeline is not None:
+                self._lifeline.look(now, self._last_heard)
+        elif self._link.broken and self._lifeline is not None:
+            self._lifeline.look(now, self._last_heard)
         if now - self._last_heard > self._lease and not self.ended:
             self.end(f"the supervisor has been silent for {now - self._last_heard:.1f} s")
 
@@ -203,18 +220,28 @@ class Exchange:
     # -- sending -----------------------------------------------------------------------------------
 
     def _raw_send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = wire.SUPERVISOR) -> None:
-        header = Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra)
-        _link.send(self._link.supervisor, [wire.pack_route(pid), header.pack(), *bodies])
+        if self._lifeline is None or self._lifeline.send(kind, extra, bodies, pid):
+            self.say(kind, extra, bodies, pid)
+        else:
+            self._last_sent = time.monotonic()
+
+    def say(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any] = (), pid: int = wire.SUPERVISOR) -> None:
+        """Send to the supervisor, or through it, on the connection there is."""
+        self._link.send(self._link.supervisor, [wire.pack_route(pid), self._header(kind, extra), *bodies])
         self._last_sent = time.monotonic()
+
+    def _header(self, kind: Kind, extra: tuple[Any, ...]) -> bytes:
+        return Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra).pack()
 
     def transmit(self, sending: Sending) -> None:
         """Send a message of a stream on the path its peer has."""
         if sending.path is None:
             self._raw_send(sending.kind, sending.extra, sending.bodies, sending.pid)
             return
-        header = Header(sending.kind, self.epoch, self.pid, self.incarnation, next(self._seq), sending.extra)
-        if not self._direct.send(sending.path, [wire.pack_route(sending.pid), header.pack(), *sending.bodies]):
-            self._peers.switch(sending.pid, None, again=True)
+        if not self._direct.transmit(sending, lambda: self._header(sending.kind, sending.extra)):
+            self._direct.give_up(sending.pid)
+        elif self.keys is not None and sending.kind is Kind.DATA:  # what goes over a network may vanish
+            self.paths.sent(sending.pid, self._last_turn)
 
     # -- receiving ----------------------------------------------------------------------------------
 
@@ -228,7 +255,9 @@ class Exchange:
                 return
             self._last_heard = time.monotonic()
             try:
-                self._dispatch(parse_header(frames[1]), frames[2:])
+                header = parse_header(frames[1])
+                if self._lifeline is None or not self._lifeline.took(header, frames):
+                    self._dispatch(header, frames[2:])
             except (ProtocolError, IndexError):
                 continue  # not from our supervisor's hand; what it says has no consequence
 
@@ -257,8 +286,12 @@ class Exchange:
             for sending in self._peers.tell_state(header.pid):
                 self.transmit(sending)
             return
-        entries = parse_entries(header.extra[1], bodies)
-        for delivery in self._peers.arrived(header.pid, header.incarnation, header.extra, entries):
+        extra: Any = header.extra
+        self.took(header.pid, header.incarnation, extra, parse_entries(extra[1], bodies))
+
+    def took(self, pid: int, incarnation: int, numbers: tuple[int, int, int, int], entries: list[Entry]) -> None:
+        """Take messages of a stream."""
+        for delivery in self._peers.arrived(pid, incarnation, numbers, entries):
             self._deliver(delivery)
 
     def _deliver(self, delivery: Delivery) -> None:
@@ -324,7 +357,7 @@ class Exchange:
             self._gone(fields["pid"], fields["why"])
         elif name == "end":
             self.end(fields.get("reason", "the group has ended"))
-        elif name in ("listen", "meet"):
+        elif name in ("listen", "meet", "part"):
             self._direct.event(name, fields)
         handler = self.handlers.get(name)
         if handler is not None:
@@ -366,6 +399,11 @@ class Exchange:
     def switch(self, pid: int, path: Any, *, again: bool = False) -> None:
         """Send to a peer on another path from now on (holder of the baton only)."""
         self._peers.switch(pid, path, again=again)
+
+    @property
+    def peers(self) -> Peers:
+        """The streams (holder of the baton only)."""
+        return self._peers
 
     def request(self, op: str, args: dict[str, Any]) -> None:
         """Make a system call from the crank, without wanting its result."""

@@ -209,6 +209,7 @@ def group(
     *,
     provider: str = "local",
     transport: str = "ipc",
+    address: str | None = None,
     deadline: float | str | None = None,
     echo: bool = True,
     provider_settings: dict[str, Any] | None = None,
@@ -222,11 +223,12 @@ def group(
     Args:
         name: for people; `group-<gid>` by default.
         provider: where processes come from: "local" (OS processes of this host).
-        transport: "ipc" (sockets in a private directory), or "tcp" (loopback, encrypted and authenticated by CURVE).
+        transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE).
+        address: with tcp, the address of this host at which the processes reach their supervisor; loopback by default.
         deadline: seconds, or text ("1h"), after which the group ends whatever runs in it.
         echo: show what actors and functions print on this program's output.
         provider_settings: what the provider may be told (local: `preload`, modules imported once for all; `warm`,
-            how many processes it keeps ready).
+            how many processes it keeps ready; `namespaces`, network namespaces that they are put into in turns).
         settings: see docs/reference: grace, heartbeat, lost_after, max_spawns, spawn_period, ...
 
     Raises:
@@ -241,6 +243,7 @@ def group(
         "provider": provider,
         "provider_settings": _plain("provider_settings", {} if provider_settings is None else provider_settings),
         "transport": transport,
+        "address": _plain("address", address),
         "settings": {key: _plain(key, value) for key, value in settings.items()},
         "owner": os.getpid(),
     }

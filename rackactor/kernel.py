@@ -25,6 +25,7 @@ from rackactor.errors import (
     RackTimeout,
 )
 from rackactor.exchange import EventHandler, Exchange, Pending, error_from
+from rackactor.lifeline import Lifeline
 from rackactor.peers import Delivery
 from rackactor.stream import WINDOW, Entry, EntryKind
 from rackactor.wire import Kind, parse_header, parse_map
@@ -81,6 +82,8 @@ class Kernel(Exchange):
         self.allow_pickle: bool = self.welcome.get("pickle", True)
         now = time.monotonic()
         self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
+        if server_key:  # on one host a connection ends with one of its ends, and not before
+            self._lifeline = Lifeline(self, self._beat)
         interrupts.install()
         self._baton.start()
 
@@ -215,6 +218,16 @@ class Kernel(Exchange):
             self._asks.pop(rid, None)
             raise
         return pending
+
+    def answer(self, pid: int, rid: int, payload: bytes | memoryview) -> None:
+        """Reply to an ask without waiting for credit: for services, whose clients bound what they ask for at once."""
+        entry = Entry(EntryKind.REPLY, rid, payload)
+        self._outbox.append(lambda: self._offer(pid, entry))
+        self._baton.turn()
+
+    def leave_word(self, pid: int, payload: bytes) -> None:
+        """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
+        self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
 
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""

@@ -8,8 +8,8 @@ handshake is an event that becomes an `AuthenticationError`, not a silence.
 
 from __future__ import annotations
 
-import math
 import os
+import select
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from typing import Any
 
 import zmq
 from zmq.backend import Socket as _Raw
-from zmq.backend import zmq_poll
 
+from rackactor.addresses import is_ipv6
 from rackactor.shortcut import Line
 from rackactor.wire import MAX_FRAME
 
@@ -32,7 +32,7 @@ _get: Any = _Raw.get
 _NOBLOCK, _RCVMORE, _EVENTS, _POLLIN = int(zmq.NOBLOCK), int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
 _SEND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
-_HANDSHAKE_FAILED = (
+_HANDSHAKE_FAILED = int(
     zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 #: Bodies from this size on are neither copied into nor out of ZeroMQ, bytes.
@@ -41,6 +41,8 @@ ZERO_COPY = 32 << 10
 TORN = b"\xc1torn"
 #: Broken messages thrown away at one go; the poll brings us back for the rest.
 _PATIENCE = 64
+#: Descriptors that one poll tells of at the most; the next tells of the rest.
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,12 @@ def tune(socket: zmq.Socket[Any]) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, 4000)
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+
+
+def watch_over(socket: zmq.Socket[Any]) -> None:
+    """Have a listening socket close connections that are dead, and nobody says so. ZeroMQ's own threads see to it."""
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
 
 
 def endpoint(socket: zmq.Socket[Any]) -> str:
@@ -120,25 +128,50 @@ class Link:
     """The sockets of an agent, and the poll over them.
 
     Made without a peer, but with its threads running, since that is most of the work; `dial` connects it.
+
+    The poll is one system call over plain descriptors: zmq_poll makes two for each of its sockets, each time. The
+    descriptor of a ZeroMQ socket tells only that something has changed since the socket was last used, so whoever
+    sends or reads leaves it among the `_unsure`, whose state the next poll asks for before it sleeps.
     """
 
     def __init__(self) -> None:
         self.context = zmq.Context(io_threads=1)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._lines: dict[int, Line] = {}
-        self._polled: list[tuple[Any, int]] = [(self._wake, _POLLIN)]
+        self._poll = select.epoll()  # not select.poll: a signal handler may poll while we do
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._watched: dict[int, zmq.Socket[Any] | Line] = {}  # by descriptor
+        self._unsure: set[zmq.Socket[Any]] = set()
         self.keys: Keys | None = None
+        #: The supervisor's.
+        self.endpoint = ""
         self.refused = ""
+        #: The connection to the supervisor has ended since it was dialled; or its key was refused.
+        self.broken = self.revoked = False
         self.supervisor = self._open()
         self._monitor: zmq.Socket[Any] | None = None
 
     def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
         """Connect to the supervisor."""
-        self.keys = keys
+        self.keys, self.endpoint, self._server_key = keys, endpoint, server_key
         self._connect(self.supervisor, endpoint, server_key)
         if server_key is not None:
-            self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED)
-            self._polled.append((self._monitor, _POLLIN))
+            self._monitor = self.supervisor.get_monitor_socket(_HANDSHAKE_FAILED | int(zmq.EVENT_DISCONNECTED))
+            self.watch(self._monitor)
+
+    def redial(self) -> None:
+        """Connect to the supervisor anew; what the old connection has not carried is lost.
+
+        Raises:
+            zmq.ZMQError: there is no descriptor left for another socket; nothing has changed.
+        """
+        socket = self._open()
+        if self._monitor is not None:
+            self.supervisor.disable_monitor()
+            self.drop(self._monitor)
+        self.drop(self.supervisor)
+        self.supervisor = socket
+        self.dial(self.endpoint, self._server_key, self.keys)
+        self.broken = False
 
     def connect(self, endpoint: str, server_key: bytes | None) -> zmq.Socket[Any]:
         """Open a socket to a peer."""
@@ -161,23 +194,35 @@ class Link:
             assert self.keys is not None
             socket.curve_serverkey = server_key
             socket.curve_publickey, socket.curve_secretkey = self.keys.public, self.keys.secret
+        if is_ipv6(endpoint):
+            socket.setsockopt(zmq.IPV6, 1)
         socket.connect(endpoint)
 
     def watch(self, socket: zmq.Socket[Any] | Line) -> None:
         """Include a socket in the poll."""
-        if isinstance(socket, Line):
-            self._lines[socket.fileno()] = socket  # the poll speaks of such by their descriptor
-            self._polled.append((socket.fileno(), _POLLIN))
-        else:
-            self._polled.append((socket, _POLLIN))
+        if not isinstance(socket, Line):
+            self._unsure.add(socket)
+        number = socket.fileno()
+        self._watched[number] = socket
+        self._poll.register(number, select.EPOLLIN)
 
     def unwatch(self, socket: zmq.Socket[Any] | Line) -> None:
-        """Leave a socket out of the poll."""
-        polled: Any = socket
-        if isinstance(socket, Line):
-            polled = socket.fileno()
-            self._lines.pop(polled, None)
-        self._polled = [pair for pair in self._polled if pair[0] != polled]
+        """Leave a socket out of the poll; it is still open."""
+        if not isinstance(socket, Line):
+            self._unsure.discard(socket)
+        number = socket.fileno()
+        if self._watched.pop(number, None) is not None:
+            self._poll.unregister(number)
+
+    def send(self, socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
+        """Send one message on a socket of this link: see `send`."""
+        self._unsure.add(socket)
+        try:
+            send(socket, frames)
+        except zmq.ZMQError:
+            if socket.closed:  # that of a peer which has just gone: nobody may ask it for its state
+                self._unsure.discard(socket)
+            raise
 
     def drop(self, socket: zmq.Socket[Any]) -> None:
         """Close a socket at once."""
@@ -189,18 +234,31 @@ class Link:
 
         Returns: the sockets that have something to read.
         """
-        sockets: list[Any] = []
-        # Rounded up: rounded down, the last millisecond before a timer would be spent spinning.
-        for socket, _ in zmq_poll(self._polled, -1 if timeout is None else math.ceil(timeout * 1000)):
-            if socket is self._wake:
-                self._clear_wake()
-            elif socket is self._monitor:
-                self._read_monitor()
-            elif socket in self._lines:
-                sockets.append(self._lines[socket])
-            else:
-                sockets.append(socket)
-        return sockets
+        ready: list[Any] = []
+        if self._unsure:
+            for socket in list(self._unsure):
+                self._look(socket, ready)
+        # Python rounds up: rounded down, the last millisecond before a timer would be spent spinning.
+        for number, _ in self._poll.poll(0 if ready else timeout, _AT_ONCE):
+            found = self._watched.get(number)
+            if found is None:
+                if number == self._wake:
+                    self._clear_wake()
+            elif isinstance(found, Line):
+                ready.append(found)
+            elif found not in self._unsure:
+                self._unsure.add(found)
+                self._look(found, ready)
+        return ready
+
+    def _look(self, socket: zmq.Socket[Any], ready: list[Any]) -> None:
+        """Ask a ZeroMQ socket whether it has something to read; from a no on, its descriptor tells of changes."""
+        if not _get(socket, _EVENTS) & _POLLIN:
+            self._unsure.discard(socket)
+        elif socket is self._monitor:
+            self._read_monitor()
+        else:
+            ready.append(socket)
 
     def wake(self) -> None:
         """End a poll that runs in another thread."""
@@ -214,12 +272,16 @@ class Link:
 
     def _read_monitor(self) -> None:
         assert self._monitor is not None
-        # The event's number leads the first frame (zmq_socket_monitor). pyzmq's own reader imports asyncio and ssl.
-        event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
-        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            self.refused = "the supervisor does not know this key, or has revoked it"
-        elif event & _HANDSHAKE_FAILED:
-            self.refused = "the handshake failed: the server key is not this supervisor's"
+        while _get(self._monitor, _EVENTS) & _POLLIN:
+            # The event's number leads the first frame (zmq_socket_monitor). pyzmq's reader imports asyncio and ssl.
+            event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
+            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self.refused = "the supervisor does not know this key, or has revoked it"
+                self.revoked = True
+            elif event == zmq.EVENT_DISCONNECTED:
+                self.broken = True
+            elif event & _HANDSHAKE_FAILED:
+                self.refused = "the handshake failed: the server key is not this supervisor's"
 
     def close(self, linger: float = 0.0) -> None:
         """Close everything; what was sent has `linger` seconds to leave."""
@@ -228,4 +290,5 @@ class Link:
             self._monitor.close(0)  # the context does not end before its last socket
         self.supervisor.close(int(linger * 1000))
         self.context.destroy(linger=0) if linger == 0 else self.context.term()
+        self._poll.close()
         os.close(self._wake)

@@ -7,9 +7,10 @@ token of a direct connection, which only the caller understands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from rackactor.paths import Standing
 from rackactor.stream import WINDOW, Entry, EntryKind, Incoming, Outgoing, Packet, pack_entries
 from rackactor.wire import Kind
 
@@ -32,7 +33,12 @@ class Sending(NamedTuple):
     path: Any
     kind: Kind
     extra: tuple[int, ...]
-    bodies: list[bytes | memoryview]
+    entries: Sequence[Entry] = ()
+
+    @property
+    def bodies(self) -> list[bytes | memoryview]:
+        """The body frames."""
+        return pack_entries(self.entries) if self.entries else []
 
 
 class Peer:
@@ -58,6 +64,7 @@ class Peers:
         self._peers: dict[int, Peer] = {}
         self._dirty: dict[int, Peer] = {}  # peers with something to send
         self._owed: dict[int, Peer] = {}  # peers that do not know yet how far we are
+        self._starved: dict[int, Peer] = {}  # those of them that should hear at once
 
     def get(self, pid: int) -> Peer:
         """Return the peer of that pid, made at first use."""
@@ -112,6 +119,8 @@ class Peers:
         if peer is not None:
             peer.incoming.consume(cost)
             self._owed[pid] = peer
+            if peer.incoming.credit_due:
+                self._starved[pid] = peer
 
     @property
     def owes(self) -> bool:
@@ -121,7 +130,7 @@ class Peers:
     @property
     def waiting(self) -> bool:
         """Tell whether something is to be sent."""
-        return bool(self._dirty)
+        return bool(self._dirty or self._starved)
 
     def send(self, everything: bool = False) -> Iterator[Sending]:
         """Yield what is to be sent now.
@@ -131,17 +140,21 @@ class Peers:
         """
         while self._dirty:
             pid, peer = self._dirty.popitem()
-            for packet in peer.outgoing.packets():
-                self._owed.pop(pid, None)
-                extra = (packet.first, len(packet.entries), *peer.incoming.state())
-                yield Sending(pid, peer.path, Kind.DATA, extra, pack_entries(packet.entries))
-        if not self._owed:
-            return
-        for pid, peer in list(self._owed.items()):
-            if everything or peer.incoming.credit_due:
-                del self._owed[pid]
-                if peer.incoming.ack_due:
-                    yield Sending(pid, peer.path, Kind.ACK, peer.incoming.state(), [])
+            for first, entries in peer.outgoing.packets():
+                self._settled(pid)
+                ack, limit = peer.incoming.state()
+                yield Sending(pid, peer.path, Kind.DATA, (first, len(entries), ack, limit), entries)
+        late = self._owed if everything else self._starved
+        while late:
+            pid, peer = late.popitem()
+            self._settled(pid)
+            if peer.incoming.ack_due:
+                yield Sending(pid, peer.path, Kind.ACK, peer.incoming.state())
+
+    def _settled(self, pid: int) -> None:
+        """Take note that a peer is about to learn how far we are."""
+        self._owed.pop(pid, None)
+        self._starved.pop(pid, None)
 
     def undrained(self) -> Iterator[tuple[int, Any]]:
         """Yield (pid, path) of the direct peers that have not acknowledged everything."""
@@ -153,7 +166,12 @@ class Peers:
         """Yield an acknowledgement for a peer that asks how far we are."""
         peer = self._peers.get(pid)
         if peer is not None:
-            yield Sending(pid, peer.path, Kind.ACK, peer.incoming.state(), [])
+            yield Sending(pid, peer.path, Kind.ACK, peer.incoming.state())
+
+    def standing(self, pid: int) -> Standing:
+        """Tell how far the stream to a peer is."""
+        peer = self._peers.get(pid)
+        return Standing(0, 0, False, 0) if peer is None else peer.outgoing.standing
 
     def switch(self, pid: int, path: Any, *, again: bool) -> None:
         """Take another path to a peer; `again`: the old one broke, so send what is not acknowledged again."""
@@ -162,7 +180,7 @@ class Peers:
         if again:
             peer.outgoing.rewind()
             peer.incoming.forget_told()  # the acknowledgement may be what the broken path lost: credit with it
-            self._dirty[pid] = self._owed[pid] = peer
+            self._dirty[pid] = self._owed[pid] = self._starved[pid] = peer
 
     def gone(self, pid: int) -> list[Entry]:
         """Stop sending to a process that is gone; return what it may not have had, in order.
@@ -171,7 +189,7 @@ class Peers:
         """
         peer = self._peers.get(pid)
         self._dirty.pop(pid, None)
-        self._owed.pop(pid, None)
+        self._settled(pid)
         if peer is None:
             return []
         if peer.path is None:
@@ -192,6 +210,12 @@ class Peers:
             return False
         peer.direct = True
         return True
+
+    def reconsider(self, pid: int) -> None:
+        """Let `wants_direct` say yes once more: what failed before may work by now."""
+        peer = self._peers.get(pid)
+        if peer is not None and peer.path is None:
+            peer.direct = False
 
 
 __all__ = ["Delivery", "EntryKind", "Peer", "Peers", "Sending"]

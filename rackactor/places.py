@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,12 @@ from rackactor.errors import StartError
 CARD = "group.json"
 #: Longest path of a UNIX socket, bytes (sun_path, less the final NUL).
 MAX_SOCKET_PATH = 107
+#: In a group's directory: a link to where its own files lie, which is on a larger disk. And in there: the way back.
+FILES, GROUP = "files", "group"
+#: Seconds after which a directory in which no group has begun is nobody's: several times what a start may take.
+CARDLESS = 120.0
+#: Seconds that the removal of a group's files may meet somebody who still writes there.
+_PATIENCE = 5.0
 
 
 def base() -> Path:
@@ -30,10 +39,112 @@ def base() -> Path:
         path = Path(tempfile.gettempdir()) / f"rackactor-{os.getuid()}"
         if not _make(path):
             raise StartError(f"no directory for groups can be made: neither in XDG_RUNTIME_DIR nor as {path}")
+    return _private(path)
+
+
+def _private(path: Path) -> Path:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise StartError(f"{path} must be a directory of yours that nobody else may enter (chmod 700, or remove it)")
     return path
+
+
+def files_base() -> Path:
+    """Return the directory of the files of all groups of this user that have no other backend.
+
+    It is in `$TMPDIR`, or in /var/tmp: the runtime directory is often a small one in memory.
+
+    Raises:
+        StartError: there is none, it belongs to somebody else, or others may enter it.
+    """
+    parents = [os.environ.get("TMPDIR", ""), "/var/tmp", tempfile.gettempdir()]
+    for each in parents:
+        path = Path(each) / f"rackactor-files-{os.getuid()}"
+        if os.path.isabs(each) and os.access(each, os.W_OK | os.X_OK) and _make(path):
+            return _private(path)
+    raise StartError(f"no directory for files can be made in any of {', '.join(filter(None, parents))}")
+
+
+def make_files_dir(directory: str) -> str:
+    """Make the directory of a group's own files; the group's directory then leads there, and is removed with it.
+
+    Args:
+        directory: the group's.
+    """
+    link = os.path.join(directory, FILES)
+    try:
+        path = os.readlink(link)
+    except FileNotFoundError:
+        path = str(files_base() / os.path.basename(directory))
+        os.symlink(path, link)  # first: what is not made yet is not forgotten
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    if not os.path.lexists(os.path.join(path, GROUP)):
+        os.symlink(directory, os.path.join(path, GROUP))
+    return path
+
+
+def remove(directory: str | Path) -> None:
+    """Remove the directory of a group that has ended, and the files that were its own."""
+    try:
+        files = os.readlink(os.path.join(directory, FILES))
+    except OSError:
+        files = ""
+    if files and os.path.basename(files) == os.path.basename(directory):
+        until = time.monotonic() + _PATIENCE
+        shutil.rmtree(files, ignore_errors=True)
+        while os.path.lexists(files) and time.monotonic() < until:
+            time.sleep(0.02)  # its service is just ending
+            shutil.rmtree(files, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove what supervisors and all who watch them have left when they were killed at once."""
+    for path in base().iterdir():
+        try:
+            stale = not alive(json.loads((path / CARD).read_text()))
+        except FileNotFoundError:
+            stale = _age(path) > CARDLESS  # its supervisor was killed before it could write one
+        except (OSError, ValueError, KeyError):
+            continue
+        if stale:
+            remove(path)
+    try:
+        kept = list(files_base().iterdir())
+    except (OSError, StartError):
+        kept = []  # whoever wants files hears of it
+    for path in kept:
+        if _age(path) > CARDLESS and not _claimed(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _claimed(files: Path) -> bool:
+    """Tell whether a group, or at least its file service, lives whose files these are."""
+    try:
+        card = json.loads((files / GROUP / CARD).read_text())
+        if alive(card):
+            return True
+    except (OSError, ValueError, KeyError):
+        pass  # the group's directory is gone, with the last boot perhaps
+    try:
+        descriptor = os.open(files, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _age(path: Path) -> float:
+    """Return how long ago something was last made or removed in a directory, seconds."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _make(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Unpack, overload
+from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
 from rackactor import arguments, units
 from rackactor.arguments import ForkOptions, OnOrphan
@@ -20,6 +20,10 @@ from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
 from rackactor.target import Creation, Target, pack_arguments, pack_target
+
+if TYPE_CHECKING:
+    from rackactor.files.client import Files
+    from rackactor.files.filesystem import RackFileSystem
 
 
 class Message:
@@ -62,6 +66,7 @@ class Session(Handlers):
         self.statuses: dict[int, ExitStatus] = {}
         self.results: dict[int, Any] = {}
         self._late: list[int] = []
+        self._files: Files | None = None
         self._exit_hooks: list[Callable[[], Any]] = []
 
     # -- who am I ----------------------------------------------------------------------------------------
@@ -323,6 +328,54 @@ class Session(Handlers):
         """Send a reply to an ask (`rid`), or a message."""
         kind = EntryKind.REPLY if rid else EntryKind.TELL
         self.kernel.post(pid, kind, encode(value, allow_pickle=self.kernel.allow_pickle), rid)
+
+    # -- files -------------------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> Files:
+        """The group's files, as the modules of `rackactor.files` speak of them."""
+        if self._files is None:
+            from rackactor.files.client import Files
+
+            self._files = Files(self.kernel)
+        return self._files
+
+    @property
+    def fs(self) -> RackFileSystem:
+        """The group's files as an fsspec file system."""
+        from rackactor.files.filesystem import RackFileSystem
+
+        return RackFileSystem.of(self.files)
+
+    def open(
+        self,
+        path: str | os.PathLike[str],
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """Open a file of the group, as `builtins.open` opens one of the disk.
+
+        Args:
+            path: in the group's namespace, where "/" is where relative paths begin, too.
+            mode: r, w, x or a; and b or t. Written files take their place when they are closed, all at once; left by an
+                exception, or not closed at all, nothing of them stays. Directories that are missing are made.
+            buffering: bytes; 0: none (binary files), 1: lines (text files).
+            encoding: see `builtins.open`; likewise `errors` and `newline`.
+
+        Raises:
+            OSError: FileNotFoundError and the others as on a local disk.
+            io.UnsupportedOperation: a mode with "+".
+        """
+        from rackactor.files.opening import open_file
+
+        return open_file(self.files, path, mode, buffering, encoding, errors, newline)
+
+    def listdir(self, path: str | os.PathLike[str] = "/") -> list[str]:
+        """Return the names in a directory of the group's files."""
+        return self.files.listdir(path)
 
     # -- exit --------------------------------------------------------------------------------------------
 

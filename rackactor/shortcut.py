@@ -3,6 +3,13 @@
 A message through ZeroMQ wakes two more threads on its way. Two processes that are connected directly over ipc also
 open a plain UNIX socket that keeps packets apart, and send on it what is small, as long as the kernel takes it at
 once; everything else goes the longer way, at the same time. Streams are numbered, so it does not matter who is first.
+
+A packet is one msgpack array: of the frames that ZeroMQ would carry, or, for the messages of a stream, of
+
+    [first, count, ack, limit, kind, rid, payload, kind, rid, payload, ...]
+
+without a header, since a connection that has shown its ticket is always the same process. Packing and reading one
+array instead of three is what makes a round trip short.
 """
 
 from __future__ import annotations
@@ -14,12 +21,17 @@ from typing import Any
 
 import msgpack
 
+from rackactor import wire
 from rackactor.codec import unpack
 from rackactor.errors import ProtocolError
+from rackactor.stream import Entry, flatten, unflatten
+from rackactor.wire import Header, parse_header
 
 #: Packets up to this size take the short way, bytes.
 SMALL = 16 << 10
 _ROOM = 64 << 10
+#: A packet up to this size is taken for the only one: its sender is not busy, and the next poll tells of others.
+_SINGLE = 4 << 10
 #: Connections that have not shown a ticket yet, at the most.
 _STRANGERS = 64
 
@@ -73,15 +85,35 @@ def send(line: Line, frames: Sequence[Any]) -> bool:
     """
     if sum(map(len, frames)) > SMALL:
         return False
+    return _put(line, msgpack.packb([bytes(frame) for frame in frames]))
+
+
+def send_data(line: Line, numbers: tuple[int, ...], entries: Sequence[Entry]) -> bool:
+    """Send messages of a stream: see `send`.
+
+    Args:
+        line: where to.
+        numbers: first, count, ack, limit.
+        entries: the messages.
+    """
+    if len(entries) == 1:  # as most are that somebody waits for
+        (entry,) = entries
+        return len(entry.payload) <= SMALL and _put(line, msgpack.packb([*numbers, *entry]))
+    if sum(len(entry.payload) for entry in entries) > SMALL:
+        return False
+    return _put(line, msgpack.packb([*numbers, *flatten(entries)]))
+
+
+def _put(line: Line, packet: bytes) -> bool:
     try:
-        line.send(msgpack.packb([bytes(frame) for frame in frames]))
+        line.send(packet)
     except BlockingIOError:
         return False
     return True
 
 
-def receive(line: Line, take: Callable[[list[bytes]], None], limit: int = 256) -> bool:
-    """Hand on what has come; False when the connection has ended."""
+def receive(line: Line, take: Callable[[Line, list[Any]], None], limit: int = 256) -> bool:
+    """Hand on what has come: frames, or numbers and fields (see `parse_data`); False when the connection has ended."""
     for _ in range(limit):
         try:
             packet = line.recv(_ROOM)
@@ -92,9 +124,40 @@ def receive(line: Line, take: Callable[[list[bytes]], None], limit: int = 256) -
         if not packet:
             return False
         try:
-            frames = unpack(packet)
-            if isinstance(frames, list) and all(type(frame) is bytes for frame in frames):
-                take(frames)
+            fields = unpack(packet)
+            if type(fields) is list and fields:
+                take(line, fields)
         except (ProtocolError, IndexError):
             continue
+        if len(packet) <= _SINGLE:
+            return True
     return True
+
+
+def is_data(fields: list[Any]) -> bool:
+    """Tell a packet of messages from one of frames."""
+    return type(fields[0]) is int
+
+
+def parse_data(fields: list[Any]) -> tuple[tuple[int, int, int, int], list[Entry]]:
+    """Return the numbers and the messages of a packet.
+
+    Raises:
+        ProtocolError: anything that `send_data` does not write.
+    """
+    first, count, ack, limit = wire.parse_numbers(fields[:4])
+    entries = unflatten(fields[4:])
+    if len(entries) != count:
+        raise ProtocolError(f"a packet of {count} messages holds {len(entries)}")
+    return (first, count, ack, limit), entries
+
+
+def parse_frames(fields: list[Any]) -> tuple[Header, list[Any]]:
+    """Return the header and the bodies of a packet of frames.
+
+    Raises:
+        ProtocolError: anything that `send` does not write.
+    """
+    if len(fields) < 2 or not all(type(frame) is bytes for frame in fields):
+        raise ProtocolError("a packet is an array of frames")
+    return parse_header(fields[1]), fields[2:]

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
 from rackactor.codec import unpack
 from rackactor.errors import ProtocolError
+from rackactor.paths import Standing
 
 #: Credit a receiver gives each sender, bytes. One message beyond it is always let through, so that a
 #: message of any size passes.
@@ -70,8 +71,8 @@ def pack_entries(entries: Sequence[Entry]) -> list[bytes | memoryview]:
     """Return the body frames of a packet."""
     if len(entries) == 1 and len(entries[0].payload) > SHARED:
         kind, rid, payload = entries[0]
-        return [msgpack.packb((int(kind), rid)), payload]
-    return [msgpack.packb([(int(kind), rid, payload) for kind, rid, payload in entries])]
+        return [msgpack.packb((kind, rid)), payload]
+    return [msgpack.packb(entries)]
 
 
 def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entry]:
@@ -94,6 +95,25 @@ def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entr
 
 
 _KINDS = {int(kind): kind for kind in EntryKind}
+
+
+def flatten(entries: Sequence[Entry]) -> list[Any]:
+    """Return the fields of messages one after the other, for a packet that has them all in one array."""
+    return [field for entry in entries for field in entry]
+
+
+def unflatten(fields: Sequence[Any]) -> list[Entry]:
+    """Return the messages of `flatten`.
+
+    Raises:
+        ProtocolError: these are no fields of messages.
+    """
+    try:
+        if len(fields) == 3:  # one message, as most are that somebody waits for
+            return [_entry(*fields)]
+        return [_entry(*message) for message in zip(*[iter(fields)] * 3, strict=True)]
+    except (TypeError, ValueError, KeyError) as error:
+        raise ProtocolError(f"not the messages of a packet: {error}") from None
 
 
 def _entry(kind: object, rid: object, payload: object) -> Entry:
@@ -119,6 +139,7 @@ class Outgoing:
         self._sent_cost = 0  # of everything sent so far
         self._waiting_cost = 0
         self._limit = window  # total cost the receiver lets us send
+        self._told = 0  # how often it has said how far it is
         #: Cost of what the receiver has not acknowledged, and of what waits here, bytes.
         self.pending = 0
 
@@ -171,10 +192,17 @@ class Outgoing:
 
     def acknowledge(self, ack: int, limit: int) -> None:
         """Learn that everything up to number `ack` has arrived, and the new credit limit."""
+        self._told += 1
         while self._unacked and self._first_unacked <= ack:
             self.pending -= self._unacked.popleft().cost
             self._first_unacked += 1
         self._limit = max(self._limit, limit)
+
+    @property
+    def standing(self) -> Standing:
+        """Tell how far the receiver is."""
+        under_way = self.pending - self._waiting_cost
+        return Standing(under_way, self._first_unacked, self._sent_cost >= self._limit, self._told)
 
     def rewind(self) -> None:
         """Offer again whatever is not acknowledged: the path has changed or broken."""
@@ -206,6 +234,9 @@ class Incoming:
 
     def accept(self, packet: Packet) -> list[Entry]:
         """Take a packet; return the messages that are now in order. Doubles are dropped."""
+        if packet.first == self._expected and not self._early:  # as nearly always
+            self._expected += len(packet.entries)
+            return list(packet.entries)
         ready: list[Entry] = []
         for number, entry in enumerate(packet.entries, packet.first):
             if number == self._expected:
@@ -249,7 +280,7 @@ class Incoming:
     @property
     def credit_due(self) -> bool:
         """Tell whether the sender should hear at once: a quarter of its window has been freed."""
-        return self.limit - self._told_limit >= self._window // 4
+        return self._consumed + self._window - self._told_limit >= self._window // 4
 
     @property
     def ack_due(self) -> bool:

@@ -17,6 +17,8 @@ with each message of that sender on that connection. `extra` depends on the kind
     REFUSED                    body: {"type", "message"}: the last word before a connection is ignored
     DATA     first, count, ack, limit      body: entries of a stream (see rackactor.stream)
     ACK      ack, limit        no body
+    RESUME   count             no body: the first word on a new connection, and its answer (see rackactor.kept)
+    RECEIVED count             no body
 
 Everything here is pure: bytes in, records out, `ProtocolError` for anything else.
 """
@@ -33,7 +35,7 @@ from rackactor.codec import unpack
 from rackactor.errors import ProtocolError
 
 #: Grows when frames change their meaning; a JOIN with another number is refused.
-PROTOCOL = 1
+PROTOCOL = 2
 #: Bound of one frame, bytes; a peer that announces more is cut off by ZeroMQ itself.
 MAX_FRAME = 1 << 30
 #: Bound of what one message of an application may carry, bytes: a frame less what goes with it.
@@ -58,6 +60,8 @@ class Kind(IntEnum):
     REFUSED = 7
     DATA = 8
     ACK = 9
+    RESUME = 10
+    RECEIVED = 11
 
 
 #: How many extra fields each kind carries, and of which type.
@@ -71,9 +75,12 @@ _EXTRA: dict[Kind, tuple[type, ...]] = {
     Kind.REFUSED: (),
     Kind.DATA: (int, int, int, int),
     Kind.ACK: (int, int),
+    Kind.RESUME: (int,),
+    Kind.RECEIVED: (int,),
 }
 _TYPES = {kind: (int,) * 5 + extra for kind, extra in _EXTRA.items()}
 _KINDS = {int(kind): kind for kind in Kind}
+_DATA_NUMBERS = [*_EXTRA[Kind.DATA]]
 _MAX_INT = 1 << 62
 
 
@@ -131,6 +138,19 @@ def parse_header(frame: bytes) -> Header:
     if min(numbers) < 0 or max(numbers) >= _MAX_INT:
         raise ProtocolError(f"a number of a {kind.name} is out of range")
     return Header(kind, fields[1], fields[2], fields[3], fields[4], tuple(fields[5:]))
+
+
+def parse_numbers(fields: list[Any]) -> list[int]:
+    """Return the numbers (first, count, ack, limit) that lead messages of a stream which have no header.
+
+    Raises:
+        ProtocolError: anything that no sender of this wire writes.
+    """
+    if [*map(type, fields)] != _DATA_NUMBERS:
+        raise ProtocolError("messages of a stream are led by four integers")
+    if min(fields) < 0 or max(fields) >= _MAX_INT:
+        raise ProtocolError("a number of a stream is out of range")
+    return fields
 
 
 def pack_body(value: Any) -> bytes:

@@ -8,17 +8,32 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import netlab
 import pytest
 import zmq.utils.garbage as garbage
-from support import MARK, PATIENCE, Script, describe, eventually, group_dirs, open_files, started_here, wait_gone
+from support import (
+    MARK,
+    PATIENCE,
+    Script,
+    describe,
+    eventually,
+    file_dirs,
+    group_dirs,
+    open_files,
+    started_here,
+    wait_gone,
+)
 
 import rackactor as rack
 
 
 def pytest_configure() -> None:
     """Give the run a runtime directory of its own: other groups of this user are no business of the tests."""
+    tempfile.gettempdir()  # noted before it changes: what pytest itself makes stays where it always is
     os.environ.update([MARK, ("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="rk-", dir="/tmp"))])
+    os.environ["TMPDIR"] = os.environ["XDG_RUNTIME_DIR"]  # where the groups' files lie
     for name in ("RACK_GID", "RACK_PID", "RACK_PPID"):
         os.environ.pop(name, None)
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
@@ -30,13 +45,14 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
-    """Compare processes, group directories, threads and descriptors before and after each test."""
-    processes, directories = started_here(), group_dirs()
+    """Compare processes, directories, networks, threads and descriptors before and after each test."""
+    processes, directories, networks = started_here(), group_dirs() | file_dirs(), netlab.networks()
     threads, files = set(threading.enumerate()), open_files()
     yield
     left = wait_gone(started_here() - processes)
     assert not left, f"left running: {[describe(os_pid) for os_pid in left]}"
-    assert eventually(lambda: group_dirs() <= directories), f"left: {group_dirs() - directories}"
+    assert eventually(lambda: group_dirs() | file_dirs() <= directories), f"left: {group_dirs(), file_dirs()}"
+    assert netlab.networks() <= networks, f"left: {netlab.networks() - networks}"
     for thread in set(threading.enumerate()) - threads:
         thread.join(PATIENCE)
         assert not thread.is_alive(), f"left running: {thread}"
@@ -46,17 +62,38 @@ def leaves_nothing() -> Iterator[None]:
     assert len(after) <= len(files) + 2, f"left open: {[after[fd] for fd in set(after) - set(files)]}"
 
 
-@pytest.fixture(params=["ipc", "tcp"])
-def transport(request: pytest.FixtureRequest) -> str:
-    """Each test that takes it runs on both."""
-    name: str = request.param
-    return name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that takes `transport` (or `where`, or `group`) on both; with the mark `netns`, on all three."""
+    names = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    chosen = {name for each in names for name in (each.replace(" ", "").split(",") if isinstance(each, str) else each)}
+    if "transport" in metafunc.fixturenames and "transport" not in chosen:
+        third = ["netns"] if metafunc.definition.get_closest_marker("netns") else []
+        metafunc.parametrize("transport", ["ipc", "tcp", *third])
+
+
+@pytest.fixture(scope="session")
+def shared_lab() -> Iterator[netlab.Lab]:
+    """A network of two namespaces that nobody cuts."""
+    reason = netlab.hindrance()
+    if reason:
+        pytest.skip(reason)
+    with netlab.Lab(2, shared=True) as made:
+        yield made
 
 
 @pytest.fixture
-def group(transport: str) -> Iterator[rack.Group]:
+def where(transport: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What `rack.group` is to be told for a test's transport."""
+    if transport != "netns":
+        return {"transport": transport}
+    options: dict[str, Any] = request.getfixturevalue("shared_lab").options
+    return options
+
+
+@pytest.fixture
+def group(where: dict[str, Any]) -> Iterator[rack.Group]:
     """A group that lives as long as the test."""
-    with rack.group("test", transport=transport, grace=2.0, end_grace=0.5) as made:
+    with rack.group("test", **where, grace=2.0, end_grace=0.5) as made:
         yield made
 
 

@@ -75,6 +75,12 @@ def group_dirs() -> set[str]:
     return set(os.listdir(base)) if base.exists() else set()
 
 
+def file_dirs() -> set[str]:
+    """Return the directories of the files of groups that have no other backend."""
+    base = Path(os.environ["TMPDIR"]) / f"rackactor-files-{os.getuid()}"
+    return {f"files of {name}" for name in os.listdir(base)} if base.exists() else set()
+
+
 def open_files() -> dict[str, str]:
     found = {}
     for name in os.listdir("/proc/self/fd"):
@@ -91,6 +97,14 @@ def describe(os_pid: int) -> str:
         return f"{os_pid} {process.status()} {process.name()} {process.cmdline()}"
     except psutil.Error:
         return f"{os_pid} gone meanwhile"
+
+
+def acquainted(group: rack.Group) -> rack.Group:
+    """Return a group that several tests use, with all that it opens in its course: what one leaves can be seen."""
+    for _ in range(60):
+        group.fs.exists("/")
+    assert eventually(lambda: all(peer.path is not None for peer in group.kernel._peers._peers.values()))
+    return group
 
 
 class Script:

@@ -94,7 +94,12 @@ def _who(group: Group, pid: int) -> str:
         row = group.process(pid).info()
     except RackError:
         return str(pid)
-    kind = {"operator": "a command line", "script": "the program that made the group"}.get(row["kind"], row["name"])
+    kinds = {
+        "operator": "a command line",
+        "script": "the program that made the group",
+        "service": f"the group's service {row['name']!r}",
+    }
+    kind = kinds.get(row["kind"], row["name"])
     return f"{pid} ({kind})"
 
 

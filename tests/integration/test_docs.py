@@ -18,7 +18,7 @@ from rackactor.status import Cause
 from rackactor_runtime.supervisor.decisions.settings import Settings
 
 #: The pages whose snippets are meant to be run as they stand.
-PAGES = [ROOT / "README.md", ROOT / "docs/reference.md", ROOT / "docs/troubleshooting.md"]
+PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in ("reference", "troubleshooting", "files"))]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

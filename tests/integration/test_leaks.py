@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from support import Script, describe, eventually, group_dirs, started_here, wait_gone
+from support import Script, describe, eventually, file_dirs, group_dirs, started_here, wait_gone
 
 import rackactor as rack
 from rackactor import places
@@ -35,6 +35,8 @@ TWENTY = """
     print("imported", flush=True)
     with rack.group(transport=sys.argv[1]) as group:
         print("begun", flush=True)
+        half = group.open("/half", "wb")
+        half.write(bytes(1 << 20))
         group.fork(work, 1, n=2)
         group.fork(["sleep", "60"], n=4)
         children = group.fork(lambda: rack.receive(60), n=6)
@@ -45,6 +47,7 @@ TWENTY = """
             time.sleep(0.01)
         print("complete", flush=True)
         if sys.argv[2] == "end":
+            half.discard()
             sys.exit()
         time.sleep(60)
 """
@@ -70,7 +73,7 @@ def test_a_killed_script_leaves_nothing(transport: str, script: Callable[..., Sc
         assert not left, f"{told}: {[describe(os_pid) for os_pid in left]}"
         # Some may have been made while we looked.
         assert not wait_gone(started_here() - before, 2.0), told
-        assert eventually(lambda: not group_dirs(), 2.0), f"{told}: {group_dirs()}"
+        assert eventually(lambda: not group_dirs() | file_dirs(), 2.0), f"{told}: {group_dirs() | file_dirs()}"
 
 
 GUARDIANS = """

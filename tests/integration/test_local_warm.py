@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +19,8 @@ import test_local_provider as t
 
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.base import Created, Key
-from rackactor_runtime.providers.local import LocalProvider, linux, tree
+from rackactor_runtime.providers.local import LocalProvider, linux, newborn, tree
+from rackactor_runtime.providers.local.pool import AT_ONCE
 
 SIZE = 3
 #: Set by `prepare`: so a process knows that it was warm.
@@ -205,9 +208,46 @@ def test_processes_that_cannot_be_prepared_are_given_up_with_a_word() -> None:
         assert "no more processes are made ahead of time" in note
         assert "RuntimeError: not today" in note
         assert driver.heard(driver.create("tell_about_warmth")) == [False, ""]
-        assert children(server(driver)) in ([], [driver.os_pid(Key(1, 0))])
+        driver.ended(Key(1, 0))
+        until = time.monotonic() + t.TIMEOUT
+        while children(server(driver)):  # those that were on their way by then
+            assert time.monotonic() < until
+            time.sleep(0.005)
     finally:
         driver.provider.close(5)
+
+
+def test_several_come_up_at_the_same_time(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    driver = make(2 * AT_ONCE, prepare=lambda: gate.read_text() and None)
+    try:
+        until = time.monotonic() + t.TIMEOUT
+        while len(children(server(driver))) < AT_ONCE:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        time.sleep(0.05)
+        assert len(children(server(driver))) == AT_ONCE, "and no more than that"
+    finally:
+        driver.provider.close(5)
+
+
+def test_a_birth_that_comes_first_is_not_kept_waiting() -> None:
+    ours, theirs = socket.socketpair()
+    birth = newborn.Birth("", b"", {}, None, None, None)
+    done: list[str] = []
+
+    def first() -> None:
+        done.append("first")
+        ours.send(birth.pack())
+
+    program = newborn.Program(lambda birth: 0, (first, lambda: done.append("second")))
+    try:
+        assert newborn._await(newborn.Origin(program, os.getpid(), (), 1024), theirs.detach()) == birth
+        assert done == ["first"]
+    finally:
+        gc.unfreeze()
+        ours.close()
 
 
 def test_none_when_none_are_wanted() -> None:

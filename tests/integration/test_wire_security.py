@@ -708,7 +708,7 @@ def test_an_endpoint_that_is_none_harms_nobody(house: House) -> None:
         for endpoint in ("nonsense", "tcp://", "tcp://256.256.256.256:1", "ipc://" + "x" * 500, "", "inproc://x"):
             ticket = bytes(16)
             assert member.call("group")[0]
-            body = {"pid": house.bystander.pid, "endpoint": endpoint, "ticket": ticket}
+            body = {"pid": house.bystander.pid, "endpoint": endpoint, "ticket": ticket, "number": 1 << 40}
             member.say(Kind.CALL, extra=(0, "listening"), body=body)
         assert member.call("group")[0]
         house.check()

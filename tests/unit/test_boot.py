@@ -3,23 +3,69 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import random
+import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rackactor import interrupts, membership
 from rackactor.errors import AuthenticationError
 from rackactor.kernel import Kernel
 from rackactor.target import pack_target, unpack_target
-from rackactor_runtime.agent.rehearsal import rehearse
+from rackactor.wire import Kind
+from rackactor_runtime.agent import rehearsal
+from rackactor_runtime.agent.report import Report
 
 
-def test_a_rehearsal_leaves_nothing() -> None:
-    path, modules, threads = list(sys.path), set(sys.modules), threading.active_count()
-    rehearse()
-    assert (sys.path, set(sys.modules), threading.active_count()) == (path, modules, threads)
+def traces() -> list[object]:
+    """Return what a rehearsal could leave where a program would see it."""
+    return [
+        list(sys.path),
+        set(sys.modules),
+        dict(os.environ),
+        threading.active_count(),
+        os.listdir("/proc/self/fd"),
+        [signal.getsignal(number) for number in signal.valid_signals()],
+        (logging.root.level, list(logging.root.handlers)),
+        random.getstate(),
+        membership.find(),
+        interrupts.busy,
+    ]
+
+
+def test_a_rehearsal_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    rehearsal.rehearse()
+    before = traces()
+    rehearsal.practise()
+    assert traces() == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_rehearsal_goes_through_messages_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[bytes, int]] = []
+    sent: list[Kind] = []
+    raw_send = rehearsal._Stage._raw_send
+
+    def note(self: Any, message: bytes, sender: Any) -> None:
+        heard.append((message, sender.pid))
+        self.send(sender, message)
+
+    def send(self: Any, kind: Kind, *rest: Any) -> None:
+        sent.append(kind)
+        raw_send(self, kind, *rest)
+
+    monkeypatch.setattr(rehearsal._Understudy, "receiveMsg_bytes", note)
+    monkeypatch.setattr(rehearsal._Stage, "_raw_send", send)
+    assert rehearsal.rehearse() == Report("exited", 0)
+    assert heard == [(b"", 2)] * rehearsal.MESSAGES
+    assert sent.count(Kind.DATA) == rehearsal.MESSAGES
+    assert sent[-2:] == [Kind.CALL, Kind.CALL], "that it leaves, and its exit"
 
 
 def test_a_target_is_found_on_the_path_of_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

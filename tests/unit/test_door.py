@@ -34,8 +34,14 @@ class Entrance:
         return pid, token
 
     def says(self, connection: bytes, key: bytes | None, pid: int, *, incarnation: int = 1, epoch: int = 1) -> int:
-        """Let a connection speak; return for whom the door takes it."""
-        return self.door.speaker(connection, Header(Kind.BEAT, epoch, pid, incarnation, 1), key).pid
+        """Let a connection speak; return for whom the door takes it (0: it is not listened to)."""
+        speaker = self.door.speaker(connection, Header(Kind.BEAT, epoch, pid, incarnation, 1), key)
+        return 0 if speaker is None else speaker.pid
+
+    def resumes(self, connection: bytes, key: bytes | None, pid: int, seq: int, *, epoch: int = 1) -> int:
+        """Let a member come back on a new connection; return for whom the door takes it (0: it is too late)."""
+        speaker = self.door.resume(connection, Header(Kind.RESUME, epoch, pid, 1, seq, (0,)), key)
+        return 0 if speaker is None else speaker.pid
 
 
 @pytest.fixture
@@ -95,13 +101,36 @@ def test_a_message_of_another_epoch(at: Entrance, epoch: int) -> None:
         at.says(b"c1", None, pid, epoch=epoch)
 
 
-def test_a_key_is_a_member_on_whatever_connection(at: Entrance) -> None:
+def test_a_member_comes_back_on_a_new_connection(at: Entrance) -> None:
     pid, token = at.expect()
     at.door.join(b"c1", token, PROTOCOL, b"k1")
+    assert at.says(b"c2", b"k1", pid) == 0, "first it says how far it is"
+    assert at.door.connection(pid) == b"c1"
+    assert at.resumes(b"c2", b"k1", pid, 5) == pid
     assert at.says(b"c2", b"k1", pid) == pid
     assert at.door.connection(pid) == b"c2"
+    assert at.says(b"c1", b"k1", pid) == 0, "what was still under way on the old one comes again on the new one"
+    assert at.resumes(b"c3", b"k1", pid, 7) == pid
+    assert at.resumes(b"c4", b"k1", pid, 6) == 0, "an earlier attempt that arrives late"
+    assert at.door.connection(pid) == b"c3"
+
+
+def test_who_may_not_come_back(at: Entrance) -> None:
+    (first, one), (second, two), (third, three) = at.expect(), at.expect(), at.expect()
+    at.door.join(b"c1", one, PROTOCOL, b"k1")
+    at.door.join(b"c2", two, PROTOCOL, b"k2")
+    at.door.join(b"c3", three, PROTOCOL, None)
+    at.door.join(b"c4", OPERATOR, PROTOCOL, OPERATOR_KEY)
+    for key, pid in ((b"k9", first), (b"k2", first), (b"k1", second), (None, third), (OPERATOR_KEY, first)):
+        with pytest.raises(AuthenticationError):
+            at.resumes(b"c9", key, pid, 9)
+    with pytest.raises(AuthenticationError, match="name of another's"):
+        at.resumes(b"c2", b"k1", first, 9)
+    with pytest.raises(ProtocolError, match="epoch"):
+        at.resumes(b"c9", b"k1", first, 9, epoch=2)
+    assert [at.door.connection(pid) for pid in (first, second)] == [b"c1", b"c2"]
     with pytest.raises(AuthenticationError):
-        at.says(b"c3", b"k2", pid)
+        at.says(b"c9", b"k9", first)
 
 
 def test_the_name_of_a_connection_is_no_credential(at: Entrance) -> None:
@@ -130,7 +159,7 @@ def test_who_has_ended_does_not_speak(at: Entrance, key: bytes | None) -> None:
     pid, token = at.expect()
     at.door.join(b"c1", token, PROTOCOL, key)
     if key is not None:
-        at.says(b"c2", key, pid)
+        at.resumes(b"c2", key, pid, 2)
     at.door.dismiss(pid)
     assert at.door.connection(pid) is None
     for connection in (b"c1", b"c2", b"c3"):

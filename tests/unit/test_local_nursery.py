@@ -32,7 +32,7 @@ class Rig:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    rig = Rig(newborn.Origin(lambda birth: 0, None, os.getpid(), (), 1024))
+    rig = Rig(newborn.Origin(newborn.Program(lambda birth: 0), os.getpid(), (), 1024))
     files = os.listdir("/proc/self/fd")
     yield rig
     assert os.listdir("/proc/self/fd") == files

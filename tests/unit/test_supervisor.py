@@ -866,13 +866,26 @@ def test_an_introduction(house: House, script: int) -> None:
     house.cast(first, "introduce", pid=second)
     (listen,) = house.told(second, "listen")
     assert listen["pid"] == first
-    house.cast(second, "listening", pid=first, endpoint="tcp://127.0.0.1:5", ticket=b"t")
+    number = listen["number"]
+    house.cast(second, "listening", pid=first, endpoint="tcp://127.0.0.1:5", ticket=b"t", number=number)
     (meet,) = house.told(first, "meet")
     assert (meet["pid"], meet["endpoint"], meet["ticket"]) == (second, "tcp://127.0.0.1:5", b"t")
+    assert meet["number"] == number
+    house.cast(first, "introduce", pid=second)
+    assert house.told(second, "listen")[0]["number"] > number, "each is known by a number of its own"
+    house.cast(first, "part", pid=second, numbers=[number])
+    assert house.told(second, "part") == [{"pid": first, "numbers": [number]}]
 
 
 @pytest.mark.parametrize(
-    "args", [{"endpoint": 5, "ticket": b"t"}, {"endpoint": "x", "ticket": [1]}, {"endpoint": "x"}, {"ticket": b"t"}]
+    "args",
+    [
+        {"endpoint": 5, "ticket": b"t", "number": 1},
+        {"endpoint": "x", "ticket": [1], "number": 1},
+        {"endpoint": "x", "number": 1},
+        {"ticket": b"t", "number": 1},
+        {"endpoint": "x", "ticket": b"t", "number": "1"},
+    ],
 )
 def test_an_introduction_that_makes_no_sense_reaches_nobody(house: House, script: int, args: dict[str, Any]) -> None:
     first, second = house.spawn(script), house.spawn(script)
@@ -886,6 +899,38 @@ def test_without_direct_connections_nobody_is_introduced() -> None:
     first, second = house.spawn(script), house.spawn(script)
     house.cast(first, "introduce", pid=second)
     assert house.pick(m.Notify) == []
+
+
+def test_who_ended_itself_because_it_was_cut_off_is_lost() -> None:
+    house = House(lease=5.0)
+    script = house.script()
+    cut, quick, talker = (house.spawn(script) for _ in range(3))
+    house.pass_time(4.9, heard=[script, talker])
+    house.die(cut, 1)
+    assert house.record(cut).status.cause == "lost"  # type: ignore[union-attr]
+    assert "lease (5 s)" in house.record(cut).status.evidence  # type: ignore[union-attr]
+    house.die(talker, 1)
+    assert house.record(talker).status.cause == "exited", "it was heard until its end"  # type: ignore[union-attr]
+    house.exit(quick, 3)
+    assert house.record(quick).status.cause == "exited", "it could say so"  # type: ignore[union-attr]
+    killed = house.spawn(script)
+    house.pass_time(60, heard=[script])
+    house.die(killed, signal=11)
+    assert house.record(killed).status.cause == "signalled"  # type: ignore[union-attr]
+
+
+def test_who_has_missed_something_for_good_is_lost(house: House, script: int) -> None:
+    child = house.spawn(script)
+    house.hear(m.Severed(child, "too much was under way"))
+    assert [delete.key.pid for delete in house.pick(m.Delete)] == [child]
+    house.die(child, signal=9)
+    status = house.record(child).status
+    assert status is not None
+    assert (status.cause, "too much was under way" in status.evidence) == ("lost", True)
+    house.hear(m.Severed(child, "once more"))
+    house.hear(m.Severed(77, "a stranger"))
+    house.hear(m.Severed(script, "too much was under way"))
+    assert house.state(script) in ("zombie", "gone")
 
 
 @pytest.mark.parametrize("op", ["", "no_such_call", "handle", "__class__", "check_starts"])

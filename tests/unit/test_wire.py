@@ -33,6 +33,8 @@ EXTRA: dict[Kind, tuple[Any, ...]] = {
     Kind.REFUSED: (),
     Kind.DATA: (1, 2, 3, 4),
     Kind.ACK: (3, 4),
+    Kind.RESUME: (3,),
+    Kind.RECEIVED: (3,),
 }
 extras = {int: numbers, str: st.text(max_size=20), bool: st.booleans()}
 headers = st.sampled_from(list(Kind)).flatmap(

@@ -17,7 +17,6 @@ from rackactor.target import unpack_target
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent.actors import host_actor
 from rackactor_runtime.agent.commands import Relay, host_command
-from rackactor_runtime.agent.rehearsal import rehearse
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
 
@@ -33,7 +32,6 @@ def prepare() -> None:
     """Do ahead of time, in a process that waits for its birth, all that needs no birth."""
     global _ready
     _ready = Kernel()
-    rehearse()
 
 
 def main(birth: dict[str, Any]) -> int:

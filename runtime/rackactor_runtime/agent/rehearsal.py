@@ -1,35 +1,140 @@
-"""What a process does next, done once for nothing while it waits.
+"""An agent's life, gone through for nothing before anybody waits for it.
 
-After a fork, whatever is used for the first time costs a copy of the memory page it lies in. A warm process has time:
-it goes through the words of the wire, the codec and the loading of a target before anybody waits for it. All of
-this is pure; nothing of it is left but the pages.
+What Python runs for the first times is slow: names are looked up, and code is made over for what it meets. The fork
+server practises before it has children, so that all of them know it by heart. And after a fork, whatever is used
+for the first time costs a copy of the memory page it lies in: a warm process has time, and rehearses once more.
+
+Nobody is at the other end: no thread is started and no socket opened. Nothing is left of it but the pages.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import pickle
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
-from thespian.actors import Actor
+from thespian.actors import ActorExitRequest
 
-from rackactor import capabilities, codec, stream, wire
-from rackactor.peers import Peers
-from rackactor.target import pack_arguments, pack_target, unpack_target
-from rackactor.wire import Header, Kind
+from rackactor import stream, wire
+from rackactor.actor import Actor
+from rackactor.codec import encode
+from rackactor.exchange import Exchange
+from rackactor.kernel import Kernel
+from rackactor.link import Link
+from rackactor.session import Session
+from rackactor.stream import Entry, EntryKind
+from rackactor.target import Creation, pack_arguments, pack_target, unpack_target
+from rackactor.wire import Header, Kind, parse_header, parse_map
+from rackactor_runtime.agent.actors import ActorHost
+from rackactor_runtime.agent.report import Report
+
+#: How often the fork server practises: code that was run eight times is made over at the next.
+TIMES = 12
+#: Messages that the actor gets each time.
+MESSAGES = 2
+#: Bound of what would wait for others, seconds: here they answer at once.
+_BOUND = 1.0
+_PARENT, _PID = 2, 3
 
 
-def rehearse() -> None:
-    """Go through a join, the loading of a target, a message and its reply."""
-    wire.parse_map(wire.pack_body({"token": b"", "name": "", "heartbeat": 1.0, "pickle": True, "words": None}))
-    wire.parse_header(Header(Kind.WELCOME, 1, 1, 1, 1).pack())
-    unpack_target(pack_target(Actor).blob)
-    pickle.loads(pack_arguments((), {}))
-    logging.Formatter("%(levelname)s %(name)s: %(message)s")
-    capabilities.apply({}, capabilities.pack(capabilities.standard()))
-    peers = Peers()
-    body = stream.pack_entries([stream.Entry(stream.EntryKind.ASK, 1, codec.encode(b""))])
-    for delivery in peers.arrived(2, 1, (1, 1, 0, stream.WINDOW), stream.parse_entries(1, body)):
-        peers.consumed(2, delivery.entry.cost)
-        peers.offer(2, stream.Entry(stream.EntryKind.REPLY, 1, codec.encode(codec.decode(delivery.entry.payload))))
-    for sending in peers.send():
-        wire.parse_header(Header(sending.kind, 1, 2, 1, 1, sending.extra).pack())
+class _Understudy(Actor):
+    """Stands in for whatever actor is to come."""
+
+    def receiveMsg_bytes(self, message: bytes, sender: Any) -> None:
+        self.send(sender, message)
+
+
+class _Dummy:
+    """Stands in for a socket: a real one would start the threads of ZeroMQ."""
+
+    def close(self, linger: int) -> None:
+        """Do nothing."""
+
+
+class _Nowhere(Link):
+    """A link that leads nowhere."""
+
+    def _open(self) -> Any:
+        return _Dummy()
+
+    def poll(self, timeout: float | None) -> list[Any]:
+        """Find something to read, each time."""
+        return [self.supervisor]
+
+
+class _Stage(Kernel):
+    """A membership in a group that is not there: nobody hears what it says, and what it hears is made up."""
+
+    def __init__(self, welcome: bytes, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        Exchange.__init__(self, _Nowhere())
+        self._cues: deque[tuple[bytes, bytes]] = deque(messages)
+        self.welcome, self.welcome_blobs = parse_map(welcome), []
+        self.pid, self.incarnation, self.gid = _PID, 1, self.welcome["gid"]
+        self.allow_pickle = True
+        self._beat = self._lease = 60.0
+        self._last_turn = self._last_sent = self._last_heard = self._last_tick = time.monotonic()
+
+    def leave(self) -> None:
+        """Give everything back."""
+        self._baton.close()
+        self._link.close()
+
+    def _raw_send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = wire.SUPERVISOR) -> None:
+        header = Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra)
+        header.pack(), wire.pack_route(pid)
+        if kind is Kind.CALL and extra[0]:
+            reply = Header(Kind.REPLY, self.epoch, wire.SUPERVISOR, 1, 1, (extra[0], True))
+            self._cues.append((reply.pack(), wire.pack_body({})))
+
+    def _read(self, socket: Any) -> None:
+        if self._cues:
+            head, body = self._cues.popleft()
+            self._dispatch(parse_header(head), [body])
+        else:
+            self.put((ActorExitRequest(), None))
+
+
+@functools.cache
+def _play() -> tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
+    """Return a target, its arguments, a welcome and messages, as they come over the wire."""
+    welcome = {"gid": "", "pid": _PID, "ppid": _PARENT, "kind": "actor", "heartbeat": 60.0, "lease": 60.0}
+    messages = []
+    for number in range(1, MESSAGES + 1):
+        header = Header(Kind.DATA, 0, _PARENT, 1, number, (number, 1, number - 1, stream.WINDOW))
+        (body,) = stream.pack_entries([Entry(EntryKind.ASK, number, encode(b""))])
+        messages.append((header.pack(), bytes(body)))
+    return pack_target(_Understudy).blob, pack_arguments((), {}), wire.pack_body(welcome), messages
+
+
+def practise() -> None:
+    """Go through it until the interpreter knows it by heart."""
+    for _ in range(TIMES):
+        rehearse()
+
+
+def rehearse() -> Report:
+    """Go through the loading of an actor, its messages, and its end, of which it returns the report."""
+    blob, arguments, welcome, messages = _play()
+    path, handler = list(sys.path), signal.getsignal(signal.SIGTERM)
+    stage = _Stage(welcome, messages)
+    try:
+        session = Session(stage)
+        target = unpack_target(blob)
+        args, kwargs = pickle.loads(arguments)
+        logging.StreamHandler(sys.stderr).setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        logging.root.setLevel(logging.root.level)  # it goes through all loggers
+        report = ActorHost(session, Creation()).run(target, args, kwargs)
+        session.run_exit_hooks()
+        stage.drain(_BOUND)
+        stage.call("exit", report.fields(), timeout=_BOUND)
+        return report
+    finally:
+        sys.path[:] = path
+        signal.signal(signal.SIGTERM, handler)
+        stage.leave()

@@ -20,6 +20,8 @@ from rackactor_runtime.supervisor.decisions.messages import (
     InstanceEnded,
     Joined,
     OwnerGone,
+    ServiceEnded,
+    Severed,
 )
 
 #: Where effects go: the shell carries them out.
@@ -66,7 +68,11 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.instance_ended(event)
             case Examined(life, vital):
                 core.examined(life, vital)
+            case Severed(pid, reason):
+                core.severed(pid, reason)
             case OwnerGone(reason):
                 core.owner_gone(reason)
+            case ServiceEnded(pid, words):
+                core.services.ended(pid, words)
             case _:
                 core.tick()

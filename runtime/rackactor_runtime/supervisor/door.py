@@ -71,8 +71,29 @@ class Door:
         self._connections[speaker.pid] = connection
         return speaker
 
-    def speaker(self, connection: bytes, header: Header, key: bytes | None) -> Speaker:
-        """Return who speaks, if the header says the same.
+    def resume(self, connection: bytes, header: Header, key: bytes | None) -> Speaker | None:
+        """Take a member's new connection for its only one; None: it has made another since.
+
+        Raises:
+            AuthenticationError: this is no member's key, or another's.
+            ProtocolError: the message is of another life of the supervisor.
+        """
+        speaker = None if key is None else self._keys.get(key)
+        if speaker is None:
+            raise AuthenticationError("this connection broke, and its key is not one to come back with")
+        if self._speakers.get(connection, speaker) is not speaker:
+            raise AuthenticationError("this connection has the name of another's, and not its key")
+        self._check(speaker, header)
+        if header.seq <= speaker.seq:
+            return None
+        speaker.seq = header.seq
+        self._speakers = {name: other for name, other in self._speakers.items() if other is not speaker}
+        self._speakers[connection] = speaker
+        self._connections[speaker.pid] = connection
+        return speaker
+
+    def speaker(self, connection: bytes, header: Header, key: bytes | None) -> Speaker | None:
+        """Return who speaks, if the header says the same; None: a member on a connection that is not its own (yet).
 
         Raises:
             AuthenticationError: the connection has not joined, or claims to be somebody else.
@@ -80,18 +101,20 @@ class Door:
         """
         speaker = self._speakers.get(connection)
         if speaker is None and key is not None and key in self._keys:
-            speaker = self._keys[key]  # the same agent on a new connection
-            self._speakers[connection] = speaker
-            self._connections[speaker.pid] = connection
+            self._check(self._keys[key], header)
+            return None  # an old connection's last words, or a new one's first: it says RESUME before it is heard
         if speaker is None:
             raise AuthenticationError("this connection has not joined: present a token first")
         if speaker.key != key:  # ZeroMQ lets whoever connects choose the name of its connection
             raise AuthenticationError("this connection has the name of another's, and not its key")
+        self._check(speaker, header)
+        return speaker
+
+    def _check(self, speaker: Speaker, header: Header) -> None:
         if header.pid != speaker.pid or header.incarnation != speaker.incarnation:
             raise AuthenticationError(f"process {speaker.pid} may not speak as process {header.pid}")
         if header.kind is not Kind.JOIN and header.epoch != self._core.epoch:
             raise ProtocolError(f"a message of epoch {header.epoch}; this is epoch {self._core.epoch}")
-        return speaker
 
     def connection(self, pid: int) -> bytes | None:
         """Return the connection of a member."""

@@ -115,7 +115,7 @@ class LogService:
     def unfollow(self, caller: int, pid: int | None = None) -> None:
         """Stop holding writers back for a reader (of one log, or of all)."""
         for number, log in self._logs.items():
-            if pid is None or number == pid:
+            if log.followers and (pid is None or number == pid):
                 log.followers = {who: f for who, f in log.followers.items() if who[0] != caller}
         self._release()
 

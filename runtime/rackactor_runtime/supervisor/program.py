@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -19,14 +19,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from rackactor import places
+from rackactor import addresses, places
 from rackactor.errors import InvalidCall, RackError
 from rackactor.link import Keys
 from rackactor_runtime.providers.base import Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
 
-#: Seconds after which a directory in which no group has begun is nobody's: several times what a start may take.
-CARDLESS = 120.0
+#: Seconds that it may take to find out whether fsspec can use a URL: its backends are slow to import.
+URL_PATIENCE = 20.0
 
 
 def main() -> int:
@@ -35,6 +35,8 @@ def main() -> int:
     directory: Path | None = None
     try:
         settings = Settings.parse(order["settings"])
+        order["address"] = _address(order)
+        _check_files(settings.files)
         gid = str(uuid.uuid4())
         directory = _make_directory(gid)
         _run(gid, directory, order, settings)
@@ -46,7 +48,7 @@ def main() -> int:
         traceback.print_exc()
     finally:
         if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+            places.remove(directory)
     _answer(told)  # last of all: whoever reads it may kill this process at once
     return 1
 
@@ -57,13 +59,14 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings) -
     _redirect(directory)
     # The provider comes first: it may fork, which it must do before any thread or ZeroMQ context exists.
     provider = _provider(order["provider"], order.get("provider_settings", {}), directory)
+    _check_reach(provider, order)
     from rackactor_runtime.supervisor.decisions.core import Core
     from rackactor_runtime.supervisor.shell import Config, Shell
 
     core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings)
     operator_token = secrets.token_bytes(24)
     operator_keys = Keys.make() if order["transport"] == "tcp" else None
-    config = Config(directory, order["transport"], operator_token, operator_keys, _owner_fd(order))
+    config = Config(directory, order["transport"], order["address"], operator_token, operator_keys, _owner_fd(order))
     try:
         shell = Shell(core, config, provider)
     except BaseException:
@@ -105,35 +108,37 @@ def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> Non
     _answer({**birth, "endpoint": shell.endpoint, "server_key": server_key, "gid": core.gid, "name": core.name})
 
 
+def _check_files(setting: Any) -> None:
+    """Refuse a backend for files that cannot be, while the group's maker listens.
+
+    What fsspec imports for it does not belong into the supervisor: another program looks.
+    """
+    if setting is None:
+        return
+    if isinstance(setting, str) and "://" not in setting.removeprefix("file://") and "::" not in setting:
+        from rackactor_runtime.services.files.backend import open_backend
+
+        open_backend("", setting)  # a directory of this host
+        return
+    words = [sys.executable, "-P", "-m", "rackactor_runtime.services.files.check"]
+    try:
+        done = subprocess.run(
+            words, input=json.dumps(setting), stdout=subprocess.PIPE, text=True, timeout=URL_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise InvalidCall(f"the setting 'files': its backend was not ready within {URL_PATIENCE:g} s") from None
+    if done.returncode != 0:
+        raise InvalidCall(done.stdout.strip() or "the setting 'files' cannot be used")
+
+
 def _make_directory(gid: str) -> Path:
     base = places.base()
     directory = base / gid[:12]
     if len(str(directory)) + len("/p4294967295") > places.MAX_SOCKET_PATH:
         raise InvalidCall(f"{base} is too long a path for sockets: set XDG_RUNTIME_DIR or TMPDIR to a shorter one")
-    _sweep(base)
+    places.sweep()
     directory.mkdir(mode=0o700)
     return directory
-
-
-def _sweep(base: Path) -> None:
-    """Remove what supervisors and fork servers that were all killed at once have left."""
-    for path in base.iterdir():
-        try:
-            stale = not places.alive(json.loads((path / places.CARD).read_text()))
-        except FileNotFoundError:
-            stale = _age(path) > CARDLESS  # its supervisor was killed before it could write one
-        except (OSError, ValueError, KeyError):
-            continue
-        if stale:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _age(path: Path) -> float:
-    """Return how long ago something was last made or removed in a directory, seconds."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _redirect(directory: Path) -> None:
@@ -158,6 +163,29 @@ def _provider(name: str, settings: dict[str, Any], directory: Path) -> Provider:
     except (TypeError, ValueError) as error:
         raise InvalidCall(f"the provider {name!r} cannot use its settings {settings!r}: {error}") from error
     return provider
+
+
+def _address(order: dict[str, Any]) -> str:
+    """Return where the supervisor is reached over tcp.
+
+    Raises:
+        InvalidCall: it cannot be reached there.
+    """
+    if order.get("address") is None:
+        return addresses.LOOPBACK
+    if order["transport"] != "tcp":
+        raise InvalidCall(f'address={order["address"]!r} needs transport="tcp": the others have none')
+    return addresses.check(order["address"])
+
+
+def _check_reach(provider: Provider, order: dict[str, Any]) -> None:
+    """Refuse a group whose processes could never join it."""
+    if getattr(provider, "remote", False) and (order["transport"] != "tcp" or addresses.is_loopback(order["address"])):
+        provider.close(2.0)
+        raise InvalidCall(
+            "processes that are elsewhere (a network namespace, another machine) reach their supervisor by tcp only:"
+            ' transport="tcp", and address= an address of this host that they have a way to'
+        )
 
 
 def _owner_fd(order: dict[str, Any]) -> int | None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from rackactor import addresses, wire
 from rackactor import link as _link
-from rackactor import wire
 from rackactor.errors import AuthenticationError, NoSuchProcess, NotAllowed, ProtocolError, RackError
 from rackactor.link import Keys
 from rackactor.wire import Header, Kind, parse_header, parse_map, parse_route
@@ -24,7 +24,9 @@ from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.door import Door, Speaker
+from rackactor_runtime.supervisor.keeping import Keeping
 from rackactor_runtime.supervisor.logservice import FEED, LogService
+from rackactor_runtime.supervisor.servants import Servants
 
 #: Seconds between looks at the clock.
 TICK = 0.1
@@ -40,6 +42,8 @@ class Config:
 
     directory: Path
     transport: str
+    #: Where it is reached over tcp.
+    address: str
     operator_token: bytes
     operator_keys: Keys | None
     #: A pidfd of the program that made the group, or None.
@@ -76,10 +80,12 @@ class Shell:
         self._held: dict[int, list[list[Any]]] = {}
         self._seq = 0
         self._logs = LogService(config.directory, core.settings.log_limit, self._grant, self._reply_logs)
+        self._servants = Servants(self._surroundings())
         self._actor = Supervisor(core)
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
         self._bye: set[int] = set()
+        self._keeping = Keeping()
         self._refusals: dict[bytes, int] = {}
 
     # -- the loop -----------------------------------------------------------------------------------
@@ -99,6 +105,7 @@ class Shell:
                 self._take_provider()
             if self._config.owner_fd in ready:
                 self._owner_gone()
+            self._take_servants(ready)
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK
                 self._hear(m.Ticked())
@@ -106,6 +113,7 @@ class Shell:
     def close(self) -> None:
         """Give everything back."""
         self._provider.close(5.0)
+        self._servants.close()
         self._logs.close()
         self._router.close(500)
         if self._zap is not None:
@@ -116,7 +124,7 @@ class Shell:
         if self._finish_by is None:
             return False
         here = {r.pid for r in self.core.table if r.external and r.alive and r.started is not None}
-        return not (here - self._bye) or time.monotonic() >= self._finish_by
+        return (not (here - self._bye) and self._servants.empty) or time.monotonic() >= self._finish_by
 
     def _bind(self) -> tuple[zmq.Socket[Any], str]:
         router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
@@ -128,7 +136,11 @@ class Shell:
         else:
             router.curve_server = True
             router.curve_publickey, router.curve_secretkey = self.keys.public, self.keys.secret
-            router.bind("tcp://127.0.0.1:*")
+            bind = addresses.listener(self._config.address)
+            if addresses.is_ipv6(bind):
+                router.setsockopt(zmq.IPV6, 1)
+            _link.watch_over(router)
+            router.bind(bind)
         return router, _link.endpoint(router)
 
     def _watch_all(self) -> None:
@@ -163,17 +175,29 @@ class Shell:
             if header.kind is Kind.JOIN:
                 self._join(connection, frames[3:], key)
                 return True
+            if header.kind is Kind.RESUME:
+                self._resume(connection, header, key)
+                return True
             speaker = self._door.speaker(connection, header, key)
-            if header.seq <= speaker.seq:
+            if speaker is None or header.seq <= speaker.seq:
                 return True
             speaker.seq = header.seq
             self.core.heard(speaker.pid, time.monotonic())
+            if header.kind is Kind.RECEIVED:
+                self._keeping.acknowledge(speaker.pid, header.extra[0])
+                return True
+            count = None if header.kind is Kind.BEAT else self._keeping.took(speaker.pid, frames[1:])
+            if count is not None:
+                self._send(speaker.pid, Kind.RECEIVED, (count,), [])
             if route[0] != wire.SUPERVISOR:
                 self._relay(speaker, header, route, frames)
             elif header.kind is Kind.CALL:
                 self._call(speaker, header, frames[3:])
             elif header.kind is Kind.BEAT:
                 self._send(speaker.pid, Kind.BEAT, (), [])
+                count = self._keeping.due(speaker.pid)
+                if count is not None:
+                    self._send(speaker.pid, Kind.RECEIVED, (count,), [])
         except (RackError, IndexError) as error:
             self._refuse(connection, error)
         return True
@@ -199,6 +223,22 @@ class Shell:
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
         os_pid = fields.get("os_pid")
         self._hear(m.Joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key))
+
+    def _resume(self, connection: bytes, header: Header, key: bytes | None) -> None:
+        """Go on with a member whose connection broke, where it broke."""
+        speaker = self._door.resume(connection, header, key)
+        if speaker is None:
+            return
+        pid = speaker.pid
+        self.core.heard(pid, time.monotonic())
+        self._bye.discard(pid)
+        found = self._keeping.resume(pid, header.extra[0])
+        if found is None:
+            self._hear(m.Severed(pid, "its connection broke with too much under way to go on"))
+            return
+        self._send(pid, Kind.RESUME, (found[0],), [])
+        for frames in found[1]:
+            self._put(pid, frames)
 
     def _call(self, speaker: Speaker, header: Header, bodies: Sequence[Any]) -> None:
         rid, op = header.extra
@@ -243,13 +283,19 @@ class Shell:
             self._forward(target.pid, frames)
 
     def _forward(self, pid: int, frames: list[Any]) -> None:
+        self._keeping.keep(pid, frames[1:])
+        self._put(pid, frames[1:])
+
+    def _put(self, pid: int, frames: Sequence[Any]) -> bool:
+        """Send to a member; False when its connection has just broken: it comes back, or the provider will tell."""
         connection = self._door.connection(pid)
         if connection is None:
-            return
+            return False
         try:
-            _link.send(self._router, [connection, *frames[1:]])
+            _link.send(self._router, [connection, *frames])
         except zmq.ZMQError:
-            pass  # its connection has just broken; the provider will tell, and senders hear of it
+            return False
+        return True
 
     def _send_gone(self, to: int, pid: int, record: Process | None) -> None:
         past = record or self.core.table.past(pid)
@@ -287,6 +333,29 @@ class Shell:
                     tail = self._logs.tail(key.pid)
                     self._hear(m.InstanceEnded(key, code, signal, oom, note, tail=tail))
 
+    # -- services -----------------------------------------------------------------------------------
+
+    def _surroundings(self) -> dict[str, Any]:
+        """Return what a service is told beside who it is."""
+        return {
+            "endpoint": self.endpoint,
+            "server_key": self.keys and self.keys.public,
+            "directory": str(self._config.directory),
+            "settings": asdict(self.core.settings),
+        }
+
+    def _start_servant(self, order: m.StartService) -> None:
+        descriptor = self._servants.start(order)
+        if descriptor is not None:
+            self._poller.register(descriptor, zmq.POLLIN)
+
+    def _take_servants(self, ready: Mapping[Any, int]) -> None:
+        for event, descriptor in self._servants.ended(ready):
+            if descriptor is not None:
+                self._poller.unregister(descriptor)
+                os.close(descriptor)
+            self._hear(event)
+
     # -- what the actor wants done -------------------------------------------------------------------
 
     def carry_out(self, effect: m.Effect) -> None:
@@ -294,6 +363,8 @@ class Shell:
         match effect:
             case m.Welcome(pid, fields, blobs):
                 self._send(pid, Kind.WELCOME, (), [wire.pack_body(fields), *blobs])
+                if self.keys is not None:
+                    self._keeping.begin(pid)
                 for frames in self._held.pop(pid, ()):
                     self._forward(pid, frames)
             case m.Reply(pid, rid, ok, fields, blobs):
@@ -310,10 +381,15 @@ class Shell:
                 self._provider.delete(key)
             case m.Examine(key):
                 self._hear(m.Examined(key, self._provider.examine(key)))
+            case m.StartService():
+                self._start_servant(effect)
+            case m.StopService(pid):
+                self._servants.kill(pid)
             case m.Dismiss(pid):
                 self._dismiss(pid)
             case m.Finish():
                 self._logs.end_feed()
+                self._servants.dismiss()
                 self._finish_by = self._finish_by or time.monotonic() + LAST_WORDS
 
     def _dismiss(self, pid: int) -> None:
@@ -321,22 +397,22 @@ class Shell:
             sender = parse_header(frames[2]).pid
             self._send_gone(sender, pid, self.core.table.get(pid))
         self._logs.unfollow(pid)
+        self._keeping.end(pid)
         self._door.dismiss(pid)
 
     def _bind_for(self, pid: int) -> str:
-        if self.keys is None:
-            return f"ipc://{self._config.directory}/p{pid}"
-        return "tcp://127.0.0.1:*"
+        """Return where a process may listen for others; over tcp it knows itself where they reach it."""
+        return "" if self.keys is not None else f"ipc://{self._config.directory}/p{pid}"
 
     def _send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> None:
-        connection = self._door.connection(pid)
-        if connection is None:
+        if self._door.connection(pid) is None:
             return
         self._seq += 1
         header = Header(kind, self.core.epoch, wire.SUPERVISOR, 1, self._seq, extra)
-        try:
-            _link.send(self._router, [connection, wire.pack_route(pid), header.pack(), *bodies])
-        except zmq.ZMQError:
+        frames = [wire.pack_route(pid), header.pack(), *bodies]
+        if kind is Kind.REPLY or kind is Kind.EVENT:
+            self._keeping.keep(pid, frames)
+        if not self._put(pid, frames):
             self._bye.add(pid)  # its connection has broken: nobody there needs our last words
 
     def _grant(self, key: base.Key, count: int) -> None:

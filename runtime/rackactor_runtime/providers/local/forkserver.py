@@ -13,7 +13,6 @@ import gc
 import importlib
 import os
 import selectors
-import shutil
 import signal
 import socket
 import time
@@ -21,6 +20,8 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from rackactor import places
 
 from ..base import Event, Key
 from . import linux, newborn, protocol
@@ -39,8 +40,8 @@ class Plan:
     #: Removed when the supervisor dies; "" for none.
     state_dir: str
     preload: Sequence[str]
-    #: What runs a child's program, and what prepares it in one that waits for its birth; or why there is none.
-    program: tuple[newborn.Entry, newborn.Prepare | None] | str
+    #: What children run, or why there is nothing.
+    program: newborn.Program | str
     #: How many children to have waiting.
     warm: int
     #: Its OS pid.
@@ -48,6 +49,8 @@ class Plan:
     #: The soft limit on open files that children get.
     descriptors: int
     groups: MemoryGroups
+    #: Paths of the network namespaces that processes are put into in turns; none: they stay in the supervisor's.
+    networks: Sequence[str] = ()
 
 
 def main(sock: socket.socket, plan: Plan) -> NoReturn:
@@ -80,11 +83,12 @@ def _settle(sock: socket.socket) -> None:
     newborn.replace_streams()
 
 
-def load_agent() -> tuple[newborn.Entry, newborn.Prepare] | str:
+def load_agent() -> newborn.Program | str:
     """Import the agent, or say why that cannot be done."""
     try:
         boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
-        return boot.main, boot.prepare
+        rehearsal: Any = importlib.import_module("rackactor_runtime.agent.rehearsal")
+        return newborn.Program(boot.main, (boot.prepare, rehearsal.rehearse), rehearsal.practise)
     except Exception as error:
         return f"cannot import the agent: {error!r}"
 
@@ -102,6 +106,7 @@ class ForkServer:
         self._lost = False  # the supervisor is gone
         self._bell = self._hang_bell()
         self._preload()
+        self._practise()
         newborn.flush()  # what a module printed while it was imported is not for each child to repeat
         gc.freeze()  # a collection in a child would otherwise copy every page of what is shared
         self._nursery = self._make_nursery()
@@ -144,13 +149,24 @@ class ForkServer:
         if len(os.listdir("/proc/self/task")) > 1:
             self._note(f"preloading {list(self._plan.preload)} started threads, which children will not have")
 
+    def _practise(self) -> None:
+        program = self._plan.program
+        if isinstance(program, str) or program.practise is None:
+            return
+        try:
+            program.practise()
+        except Exception as error:
+            self._note(f"processes will be slow to come up: {error!r}")
+
     def _make_nursery(self) -> Nursery:
         plan = self._plan
         if isinstance(plan.program, str):
             return Nursery(self._emit, self._selector, plan.groups, plan.program)
-        origin = newborn.Origin(*plan.program, os.getpid(), newborn.list_changed_signals(), plan.descriptors)
+        origin = newborn.Origin(plan.program, os.getpid(), newborn.list_changed_signals(), plan.descriptors)
         warm = Pool(origin, plan.warm, self._selector, self._note)
-        return Nursery(self._emit, self._selector, plan.groups, origin, warm)
+        # The directory of all groups, this one's included.
+        hidden = [os.path.dirname(plan.state_dir)] if plan.state_dir else []
+        return Nursery(self._emit, self._selector, plan.groups, origin, warm, plan.networks, hidden)
 
     def _patience(self) -> float | None:
         if self._nursery.hungry:
@@ -234,4 +250,4 @@ class ForkServer:
         while (self._plan.groups.tidy() | self._plan.groups.close()) and time.monotonic() < until:
             time.sleep(0.01)  # the kernel empties a control group a moment after its last process
         if self._lost and self._plan.state_dir:
-            shutil.rmtree(self._plan.state_dir, ignore_errors=True)
+            places.remove(self._plan.state_dir)

@@ -1,4 +1,4 @@
-"""The few Linux calls that Python has no word for: prctl, close_range, and the fields of /proc.
+"""The few Linux calls that Python has no word for: prctl, close_range, namespaces, mounts, and the fields of /proc.
 
 Everything here is a plain function over one system call or one file.
 """
@@ -14,6 +14,11 @@ from typing import NamedTuple
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV = 1, 2, 4
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
+_NS_GET_NSTYPE = 0xB703
 _SYS_CLOSE_RANGE = 436  # the same number on every architecture
 _HIGHEST = 0xFFFFFFFF
 
@@ -21,6 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _name = _libc["prctl"]  # a function of its own, for the one option that takes a text
 _name.argtypes = [ctypes.c_int, ctypes.c_char_p]
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.syscall.restype = ctypes.c_long
 
 
@@ -43,6 +49,38 @@ def become_subreaper() -> None:
 def set_name(name: str) -> None:
     """Set what `ps` and `top` show (15 bytes of it)."""
     _name(_PR_SET_NAME, name.encode()[:15])
+
+
+def enter_namespace(path: str, kind: int) -> None:
+    """Move this thread, which must be the only one, into the namespace that a file stands for."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(fd, kind), path)
+    finally:
+        os.close(fd)
+
+
+def is_namespace(path: str, kind: int) -> bool:
+    """Tell whether a file stands for a namespace of this kind."""
+    with open(path, "rb") as file:
+        return bool(_libc.ioctl(file.fileno(), ctypes.c_ulong(_NS_GET_NSTYPE)) == kind)
+
+
+def unshare(kind: int) -> None:
+    """Give this process a namespace of its own."""
+    _check(_libc.unshare(kind), "unshare")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    """Mount (2)."""
+    words = [word.encode() or None for word in (source, target, kind, options)]
+    _check(_libc.mount(words[0], words[1], words[2], flags, words[3]), target)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), what)
 
 
 def close_from(first: int, keep: int = -1) -> None:

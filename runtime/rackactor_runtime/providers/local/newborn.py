@@ -13,6 +13,7 @@ import gc
 import io
 import os
 import resource
+import select
 import signal
 import struct
 import sys
@@ -22,14 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import linux
+from . import linux, seclusion
 from .cgroup import MemoryGroup
 from .protocol import pack, unpack
 
 #: Runs the program: birth data in, exit code out.
 Entry = Callable[[dict[str, Any]], int]
-#: Does, in a child that waits for its birth, what its program can do without.
-Prepare = Callable[[], None]
+#: Does ahead of time what a program can do before its birth.
+Prepare = Callable[[], object]
 #: What a child that waits for its birth sends when it is ready.
 READY = b"r"
 _LENGTH = struct.Struct("!I")
@@ -45,11 +46,21 @@ _replaced: list[Any] = []
 
 
 @dataclass(frozen=True)
+class Program:
+    """What children run."""
+
+    entry: Entry
+    #: Done in each child that waits for its birth, one after the other, as long as it has not come.
+    prepare: Sequence[Prepare] = ()
+    #: Done once, in the fork server, for all its children; starts no thread.
+    practise: Prepare | None = None
+
+
+@dataclass(frozen=True)
 class Origin:
     """What is the same for all children of a fork server."""
 
-    entry: Entry
-    prepare: Prepare | None
+    program: Program
     #: The fork server's pid.
     parent: int
     #: The signals that the fork server handles.
@@ -68,11 +79,13 @@ class Birth:
     cwd: str | None
     memory: int | None
     group: MemoryGroup | None
+    #: The network namespace that it lives in, and the directories that it shall not see there.
+    network: tuple[str, Sequence[str]] | None = None
 
     def pack(self) -> bytes:
         """Return it as it goes to a child that waits for it."""
         group = None if self.group is None else (str(self.group.path), self.group.version)
-        body = pack((self.name, self.data, self.env, self.cwd, self.memory, group))
+        body = pack((self.name, self.data, self.env, self.cwd, self.memory, group, self.network))
         return _LENGTH.pack(len(body)) + body
 
     @classmethod
@@ -82,8 +95,8 @@ class Birth:
         body = head and _receive(fd, *_LENGTH.unpack(head))
         if not body:
             return None
-        name, data, env, cwd, memory, group = unpack(body)
-        return cls(name, data, env, cwd, memory, group and MemoryGroup(Path(group[0]), group[1]))
+        name, data, env, cwd, memory, group, network = unpack(body)
+        return cls(name, data, env, cwd, memory, group and MemoryGroup(Path(group[0]), group[1]), network)
 
 
 def _receive(fd: int, count: int) -> bytes:
@@ -116,7 +129,7 @@ def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoRetu
             birth = _await(origin, birth)
         _become(birth)
         gc.enable()
-        code = run(origin.entry, unpack(birth.data))
+        code = run(origin.program.entry, unpack(birth.data))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -126,8 +139,11 @@ def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoRetu
 
 def _await(origin: Origin, fd: int) -> Birth:
     """Make ready, and wait for the birth."""
-    if origin.prepare is not None:
-        origin.prepare()
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    for prepare in origin.program.prepare:
+        if not poller.poll(0):
+            prepare()
     gc.freeze()
     try:
         os.write(fd, READY)
@@ -189,6 +205,8 @@ def _settle(origin: Origin, stdout: int, stderr: int, keep: int = -1) -> None:
 def _become(birth: Birth) -> None:
     """Be what the birth says."""
     linux.set_name(birth.name)
+    if birth.network is not None:
+        seclusion.enter(*birth.network)
     if birth.cwd is not None:
         os.chdir(birth.cwd)
     _limit(birth)

@@ -7,12 +7,13 @@ had started is left, and its last output is read. Whatever it started is found a
 
 from __future__ import annotations
 
+import itertools
 import os
 import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,6 +65,8 @@ class Nursery:
         groups: makes memory control groups.
         origin: what all children have in common, or why none can be made.
         warm: the pool of children that were forked ahead of time.
+        networks: network namespaces that children are put into in turns; none: they stay in this one.
+        hidden: directories that those do not see.
     """
 
     def __init__(
@@ -73,12 +76,16 @@ class Nursery:
         groups: MemoryGroups,
         origin: newborn.Origin | str,
         warm: Pool | None = None,
+        networks: Sequence[str] = (),
+        hidden: Sequence[str] = (),
     ) -> None:
         self._emit = emit
         self._selector = selector
         self._groups = groups
         self._origin = origin
         self._warm = warm
+        self._hidden = hidden
+        self._networks = itertools.cycle(networks or (None,))
         self._queue: deque[Request] = deque()
         self._alive: dict[int, Child] = {}  # by OS pid; exactly the children with a birth that are not reaped
         self._by_key: dict[Key, Child] = {}
@@ -232,7 +239,9 @@ class Nursery:
         self._check_directory(request.cwd)
         name = f"{request.key.pid}.{request.key.incarnation}"
         group = None if request.memory is None else self._groups.make(name, request.memory)
-        birth = newborn.Birth(f"rack:{name}", request.birth, request.env, request.cwd, request.memory, group)
+        path = next(self._networks)
+        network = None if path is None else (path, self._hidden)
+        birth = newborn.Birth(f"rack:{name}", request.birth, request.env, request.cwd, request.memory, group, network)
         try:
             born = self._warm and self._warm.hand_over(birth)
             self._adopt(request.key, born or pool.fork(self._origin, birth), group)

@@ -2,7 +2,7 @@
 
 Forking a child and bringing up what every child needs (ZeroMQ's threads, an I/O thread of its own) is most
 of what a process costs. A *warm* child has done that, and waits on a socket of its own for its birth. The pool
-is filled only when nothing else is to be done, one child at a time; an order that finds it empty has a
+is filled only when nothing else is to be done, a few children at a time; an order that finds it empty has a
 child forked for itself.
 """
 
@@ -20,7 +20,9 @@ from . import newborn, tree
 #: The longest birth that is handed over, bytes: less than any socket holds, so that nobody waits for its reader.
 LONGEST = 64 << 10
 #: Seconds for which a newborn is thought to need the processors: nothing is forked ahead meanwhile.
-COMING_UP = 0.004
+COMING_UP = 0.002
+#: Warm children that come up at the same time: enough that no processor waits for the next fork.
+AT_ONCE = 2 * (os.cpu_count() or 1)
 #: The most that many newborns put that off, seconds.
 MOST_PATIENCE = 0.1
 #: Warm children that may die in a row, with no birth in between, before no more are made.
@@ -132,12 +134,12 @@ class Pool:
 
     def patience(self) -> float | None:
         """Return the seconds after which `refill` has work, or None."""
-        if len(self._children) >= self._size or not all(child.ready for child in self._children.values()):
+        if len(self._children) >= self._size or self._count_unready() >= AT_ONCE:
             return None
         return max(0.0, self._not_before - time.monotonic())
 
     def refill(self) -> None:
-        """Fork one more if it is wanted; the next comes when this one is ready."""
+        """Fork one more if it is wanted."""
         if self.patience() != 0.0:
             return
         try:
@@ -145,11 +147,15 @@ class Pool:
         except OSError as error:
             self._fail(str(error))
 
+    def _count_unready(self) -> int:
+        return sum(not child.ready for child in self._children.values())
+
     def hand_over(self, birth: newborn.Birth) -> Born | None:
         """Give a birth to a warm child; None: there is none, or the birth is too long."""
         now = time.monotonic()
         self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
         waiting = [child for child in self._children.values() if not child.spent]
+        waiting.sort(key=lambda child: not child.ready)
         data = birth.pack() if waiting else b""
         for child in waiting if len(data) <= LONGEST else ():
             if _send(child.fd, data):

@@ -15,9 +15,9 @@ from typing import Any
 from rackactor.errors import InvalidCall
 
 from ..base import Created, CreateFailed, Ended, Event, Key, Order, Vital
-from . import forkserver, linux, protocol, tree
+from . import forkserver, linux, protocol, seclusion, tree
 from .cgroup import MemoryGroups, make_name
-from .newborn import Entry, Prepare
+from .newborn import Entry, Prepare, Program
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ class LocalProvider:
         settings: `preload`: names of modules that the fork server imports before it serves.
             `warm`: how many processes it has ready before anybody asks for them; each holds a few megabytes, and
             saves most of the time that a process takes to come up. 0: none.
+            `namespaces`: network namespaces (names as `ip netns` knows them, or paths) that processes are put into,
+            the first into the first and so on in turns; see `seclusion`. Nothing is kept ready then.
         state_dir: directory that is removed should this process die without `close`; "" for none.
             After `close` it is the caller's to remove.
         entry: runs a process's program: birth data in, exit code out. None: the agent's.
@@ -66,7 +68,12 @@ class LocalProvider:
     ) -> None:
         _check_names(settings)
         preload = _check_preload(settings.get("preload", ()))
-        warm = _check_warm(settings.get("warm", WARM))
+        networks = seclusion.check(settings.get("namespaces", ()))
+        #: Whether its processes share neither directories nor loopback with the supervisor.
+        self.remote = bool(networks)
+        warm = _check_warm(settings.get("warm", 0 if networks else WARM))
+        if warm and networks:
+            raise InvalidCall("with 'namespaces' no process is kept ready: leave 'warm' out, or make it 0")
         self._decoder = protocol.Decoder()
         self._outbox = protocol.Outbox()
         self._live: dict[Key, int | None] = {}  # the OS pid, once known
@@ -84,11 +91,12 @@ class LocalProvider:
             state_dir=_check_state_dir(state_dir),
             preload=preload,
             # Imported before the fork, for both: our process needs most of what the agent does.
-            program=forkserver.load_agent() if entry is None else (entry, prepare),
+            program=forkserver.load_agent() if entry is None else Program(entry, () if prepare is None else (prepare,)),
             warm=warm,
             supervisor=os.getpid(),
             descriptors=linux.raise_descriptor_limit(),
             groups=self._groups,
+            networks=networks,
         )
         self._sock, self._server = _start(plan)
         self._servers.add(self._server)
@@ -296,8 +304,8 @@ def _try_reap(ospid: int) -> bool:
 
 def _check_names(settings: Mapping[str, Any]) -> None:
     for name in settings:
-        if name not in ("preload", "warm"):
-            raise InvalidCall(f"the local provider has no setting {name!r}; it has: preload, warm")
+        if name not in ("preload", "warm", "namespaces"):
+            raise InvalidCall(f"the local provider has no setting {name!r}; it has: preload, warm, namespaces")
 
 
 def _check_preload(value: object) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from rackactor_runtime.supervisor.decisions.actorsystem import ActorSystemCalls
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.exits import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
+from rackactor_runtime.supervisor.decisions.services import ServiceCalls
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.waits import Waiter
 
@@ -23,11 +25,13 @@ _KINDS = ("actor", "function", "command")
 _ORPHANS = ("kill", "adopt", "detach")
 
 
-class Calls(ActorSystemCalls):
+class Calls(ActorSystemCalls, ServiceCalls):
     """Carry out system calls on a core."""
 
     def __init__(self, core: Core) -> None:
-        super().__init__(core)
+        ActorSystemCalls.__init__(self, core)
+        ServiceCalls.__init__(self, core)
+        self._introductions = itertools.count(1)
         self._starts: list[tuple[int, int, tuple[int, ...], int]] = []
         self._ops: dict[str, Callable[[Process, Called], None]] = {
             name.removeprefix("op_"): getattr(self, name) for name in dir(self) if name.startswith("op_")
@@ -151,6 +155,7 @@ class Calls(ActorSystemCalls):
         """Withdraw a call that timed out."""
         rid = _integer(call.args["rid"], "rid", 1, 1 << 62)
         self._core.waits.cancel(call.pid, rid)
+        self._core.services.cancel(call.pid, rid)
         self._starts = [start for start in self._starts if start[:2] != (call.pid, rid)]
         # Answered in any case, so that the caller may forget the call; if the result has crossed this, it came first.
         self._core.effects.append(Reply(call.pid, rid, False, {"type": "RackTimeout", "message": "withdrawn"}))
@@ -181,9 +186,9 @@ class Calls(ActorSystemCalls):
     def _targets(self, pid: int) -> list[Process]:
         table = self._core.table
         if pid == 0:
-            return [record for record in table if record.alive and record.kind != "operator"]
+            return [record for record in table if record.alive and not record.hidden]
         if pid < 0:
-            return [record for record in table.members(-pid) if record.alive and record.kind != "operator"]
+            return [record for record in table.members(-pid) if record.alive and not record.hidden]
         record = table.get(pid)
         return [record] if record is not None and record.alive else []
 
@@ -193,6 +198,8 @@ class Calls(ActorSystemCalls):
                 f"{signal_name(sig)} would stop the agent of process {record.pid} together with its {record.kind};"
                 " only a command can be stopped"
             )
+        if record.kind == "service":
+            raise NotAllowed(f"process {record.pid} is the group's service {record.name!r}: it ends with the group")
         if alone and record.external and sig == signal.SIGKILL:
             raise NotAllowed(f"process {record.pid} was not started by the group; end it, or the group, instead")
 
@@ -237,7 +244,7 @@ class Calls(ActorSystemCalls):
 
     def op_ps(self, caller: Process, call: Called) -> None:
         """List the processes."""
-        rows = [record.row() for record in self._core.table if record.kind != "operator"]
+        rows = [record.row() for record in self._core.table if not record.hidden]
         wanted = call.args.get("pids")
         if wanted:
             rows = [row for row in rows if row["pid"] in wanted]
@@ -287,6 +294,7 @@ class Calls(ActorSystemCalls):
         other.correspondents.add(caller.pid)
         caller.correspondents.add(other.pid)
         fields = {"pid": caller.pid, "incarnation": caller.incarnation, "key": caller.key}
+        fields["number"] = next(self._introductions)
         self._core.effects.append(Notify(other.pid, "listen", fields))
 
     def op_listening(self, caller: Process, call: Called) -> None:
@@ -302,8 +310,17 @@ class Calls(ActorSystemCalls):
             "key": caller.key,
             "endpoint": call.args["endpoint"],
             "ticket": call.args["ticket"],
+            "number": _integer(call.args["number"], "number", 1, 1 << 62),
         }
         self._core.effects.append(Notify(other.pid, "meet", fields))
+
+    def op_part(self, caller: Process, call: Called) -> None:
+        """Tell the other one of introductions that nothing came of, or whose connections went dark."""
+        other = self._core.table.get(call.args["pid"])
+        if other is None or not other.alive:
+            return
+        numbers = [_integer(number, "number", 1, 1 << 62) for number in call.args["numbers"]]
+        self._core.effects.append(Notify(other.pid, "part", {"pid": caller.pid, "numbers": numbers}))
 
 
 def _ran(record: Process) -> bool:

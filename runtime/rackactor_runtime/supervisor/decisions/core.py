@@ -10,6 +10,7 @@ from typing import Any
 from rackactor.signals import Signal
 from rackactor.status import Cause, State
 from rackactor_runtime.providers.base import Key, Order, Vital
+from rackactor_runtime.services import SERVICES
 from rackactor_runtime.supervisor.decisions.exits import Ending, verdict
 from rackactor_runtime.supervisor.decisions.messages import (
     Create,
@@ -23,6 +24,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Reply,
     Welcome,
 )
+from rackactor_runtime.supervisor.decisions.services import Services
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.sources import Sources
 from rackactor_runtime.supervisor.decisions.spawning import Intensity
@@ -58,6 +60,7 @@ class Core:
         #: What the group's actor system can do, by name: values that only its members open.
         self.capabilities: dict[str, bytes] = {}
         self.sources = Sources()
+        self.services = Services(self, SERVICES)
         self.ending = ""
         self.end_callers: list[tuple[int, int]] = []
         self.farewell: list[dict[str, Any]] = []
@@ -85,6 +88,12 @@ class Core:
         if token is not None:
             self.tokens[token] = pid
             record.token = token
+        return record
+
+    def service(self, name: str) -> Process:
+        """Enter a program of the supervisor's own."""
+        record = self.external("service", secrets.token_bytes(24))
+        record.name = name
         return record
 
     def fork(self, order: dict[str, Any], record: Process, blobs: Sequence[Any]) -> None:
@@ -138,6 +147,7 @@ class Core:
         if record.kind == "actor" and self.capabilities:
             record.birth["capabilities"] = self.capabilities
         self.effects.append(Welcome(pid, record.birth, record.blobs))
+        self.effects.extend(self.services.joined(pid))
         record.birth, record.blobs = {}, ()
         for held in record.held_signals:
             self.effects.append(Notify(pid, "signal", held))
@@ -177,7 +187,19 @@ class Core:
         record = self._of(event.key)
         if record is None or not record.alive:
             return
+        self._explain(record, event)
         self.gone(record, Ending(event.code, event.signal, event.oom, event.note, event.fault, event.tail))
+
+    def _explain(self, record: Process, event: InstanceEnded) -> None:
+        """See whether a process that ended without a word did so because it had been cut off from us."""
+        silent = self.now - record.heard
+        said = record.report is not None or record.intent is not None or event.code is None
+        if record.started is not None and not said and silent >= self.settings.lease - 2 * self.settings.heartbeat:
+            record.intent = Cause.LOST
+            record.intent_words = (
+                f"it had not been heard for {silent:.1f} s, and then ended itself, as a process does that"
+                f" has been cut off from its supervisor for longer than its lease ({self.settings.lease:g} s)"
+            )
 
     def leaving(self, record: Process) -> None:
         """Learn that an actor has ended, its process not quite yet: Thespian's programs go on from here."""
@@ -196,6 +218,7 @@ class Core:
         if self.dead_letters == record.pid:
             self.dead_letters = None
         self.effects.extend(self.sources.gone(record.pid))
+        self.effects.extend(self.services.gone(record))
         self.waits.forget(record.pid)
         self.effects.append(Dismiss(record.pid))
         self._tell_end(record)
@@ -234,7 +257,7 @@ class Core:
             self.answer_wait(waiter.pid, waiter.rid, record, reap=False)
             reaped = reaped or waiter.pid == record.ppid
         nobody = parent is None or not parent.alive
-        if reaped or (nobody and not self.detached and not self.ending) or record.kind == "operator":
+        if reaped or (nobody and not self.detached and not self.ending) or record.hidden:
             self.table.reap(record)
         for waiter, error in self.waits.hopeless():
             fields = {"type": type(error).__name__, "message": str(error)}
@@ -277,6 +300,17 @@ class Core:
         words = f"its agent has not answered for {silent:.1f} s, and the provider says: {vital.value}"
         self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
 
+    def severed(self, pid: int, words: str) -> None:
+        """End a process that has missed something for good: a silent gap would be a wrong answer."""
+        record = self.table.get(pid)
+        if record is None or not record.alive:
+            return
+        if record.external:
+            record.intent, record.intent_words = Cause.LOST, words
+            self.gone(record, Ending(None, None))
+        else:
+            self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
+
     def tick(self) -> None:
         """Do what is due."""
         if self.deadline_at is not None and self.now >= self.deadline_at and not self.ending:
@@ -284,6 +318,7 @@ class Core:
         for record in self.table:
             if record.alive:
                 self._tick(record)
+        self.effects.extend(self.services.tick())
         if self.ending:
             self._tick_ending()
         elif self.detached:
@@ -305,6 +340,10 @@ class Core:
     def _silent(self, record: Process) -> None:
         if record.external:
             if record.kind == "script" and self.owner_watched:
+                return
+            if record.kind == "service":
+                if self.now - record.heard > self.settings.silence_limit:
+                    self.effects.append(self.services.silent(record))
                 return
             if self.now - record.heard > self.settings.silence_limit or record.kind == "operator":
                 record.intent, record.intent_words = Cause.LOST, "it has not answered"
@@ -356,7 +395,7 @@ class Core:
 
     def _tick_detached(self) -> None:
         """End a detached group when nothing runs, and nobody has asked for what ended."""
-        if any(record.alive for record in self.table):
+        if any(record.alive and record.kind != "service" for record in self.table):
             self._empty_since = None
             return
         if self._empty_since is None:

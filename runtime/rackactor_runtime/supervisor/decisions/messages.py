@@ -63,6 +63,14 @@ class Examined:
 
 
 @dataclass(frozen=True)
+class Severed:
+    """A member has come back on a new connection, and what the old one lost is not there any more."""
+
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class OwnerGone:
     """The program that made the group is no more."""
 
@@ -70,11 +78,19 @@ class OwnerGone:
 
 
 @dataclass(frozen=True)
+class ServiceEnded:
+    """The program of a service has ended, or could not be started."""
+
+    pid: int
+    words: str
+
+
+@dataclass(frozen=True)
 class Ticked:
     """Time has passed."""
 
 
-Event = Joined | Called | InstanceCreated | InstanceEnded | Examined | OwnerGone | Ticked
+Event = Joined | Called | InstanceCreated | InstanceEnded | Examined | Severed | OwnerGone | ServiceEnded | Ticked
 
 # -- effects --------------------------------------------------------------------------------------
 
@@ -130,6 +146,23 @@ class Examine:
 
 
 @dataclass(frozen=True)
+class StartService:
+    """Start the program of a service, which joins with this token."""
+
+    pid: int
+    incarnation: int
+    name: str
+    token: bytes
+
+
+@dataclass(frozen=True)
+class StopService:
+    """Kill the program of a service."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
 class Dismiss:
     """A member is no more: revoke its key, forget its connection and what was held for it."""
 
@@ -143,4 +176,4 @@ class Finish:
     reason: str
 
 
-Effect = Welcome | Reply | Notify | Create | Delete | Examine | Dismiss | Finish
+Effect = Welcome | Reply | Notify | Create | Delete | Examine | StartService | StopService | Dismiss | Finish

@@ -43,6 +43,9 @@ class Settings:
     deadline: float | None = None
     #: A detached group ends this long after its last process has, seconds, if nobody asked for the statuses.
     linger: float = 600.0
+    #: Where the group's files lie: an fsspec URL, or a map of a `url` and fsspec's options for it. None: in a directory
+    #: of the group's own, which is gone with it. Only the file service sees it: credentials may be in it.
+    files: str | dict[str, Any] | None = None
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Settings:
@@ -56,6 +59,9 @@ class Settings:
             if name not in known:
                 raise InvalidCall(f"a group has no setting {name!r}; it has: {', '.join(sorted(known))}")
             default = known[name].default
+            if name == "files":
+                _check_files(value)
+                continue
             if isinstance(default, bool):
                 good = isinstance(value, bool)
             elif name == "deadline":
@@ -73,6 +79,19 @@ class Settings:
                     " a process that is well would be taken for dead"
                 )
         return made
+
+
+def _check_files(value: Any) -> None:
+    url = value.get("url") if isinstance(value, dict) else value
+    if value is not None and not (isinstance(url, str) and url and url.isprintable()):
+        raise InvalidCall(
+            f"the setting 'files' is an fsspec URL, or a map of a 'url' and options, not {_masked(value)!r}"
+        )
+
+
+def _masked(value: Any) -> Any:
+    """Return a value without what may be secrets."""
+    return dict.fromkeys(value, "...") if isinstance(value, dict) else value
 
 
 def _number(value: Any) -> bool:

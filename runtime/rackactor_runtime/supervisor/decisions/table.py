@@ -35,7 +35,8 @@ class Process:
     ppid: int
     pgid: int
     name: str
-    #: "actor", "function", "command", "script" (the program that made the group) or "operator" (a command line).
+    #: "actor", "function", "command", "script" (the program that made the group), "operator" (a command line) or
+    #: "service" (a program of the supervisor's own).
     kind: str
     #: What it runs, for people.
     what: str
@@ -84,7 +85,12 @@ class Process:
     @property
     def external(self) -> bool:
         """Tell whether it was not started by the group: no provider made it, none can delete it."""
-        return self.kind in ("script", "operator")
+        return self.kind in ("script", "operator", "service")
+
+    @property
+    def hidden(self) -> bool:
+        """Tell whether it is no process of the group's program: not in `ps`, not among the targets of `kill 0`."""
+        return self.kind in ("operator", "service")
 
     def row(self) -> dict[str, Any]:
         """Return the plain values that `ps` shows."""

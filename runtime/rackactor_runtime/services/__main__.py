@@ -1,0 +1,8 @@
+"""`python -m rackactor_runtime.services NAME`, the birth data on standard input."""
+
+import sys
+
+from rackactor_runtime.services.hosting import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

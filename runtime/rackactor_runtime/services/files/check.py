@@ -1,0 +1,17 @@
+"""Can this be a group's backend? The setting `files` on standard input; what is wrong with it on standard output."""
+
+import json
+import sys
+
+from rackactor.errors import RackError
+from rackactor_runtime.services.files.backend import open_backend
+
+if __name__ == "__main__":
+    try:
+        open_backend("", json.load(sys.stdin))
+    except (RackError, OSError) as error:
+        sys.stdout.write(str(error))
+        sys.exit(1)
+    except Exception as error:
+        sys.stdout.write(f"the setting 'files': {type(error).__name__}: {error}")
+        sys.exit(1)

@@ -1,0 +1,62 @@
+"""Where a process of the same host fetches the descriptor of a file that it has open, by a ticket.
+
+Bytes that need not travel are the fastest: on one host (ipc) a process reads and writes a local file itself. What it
+is handed is that one file, no name and no credential; who may open what, and what becomes of it, stays ours.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+#: Seconds that who has connected may take to show the ticket.
+_PATIENCE = 1.0
+TICKET = 16
+
+
+class Door:
+    """A socket in the group's directory.
+
+    Args:
+        place: its path.
+        redeem: returns a descriptor of the caller's own for a ticket, or None.
+    """
+
+    def __init__(self, place: str, redeem: Callable[[bytes], int | None]) -> None:
+        self.place = place
+        self._redeem = redeem
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            os.unlink(place)  # of a service that was killed
+        except FileNotFoundError:
+            pass
+        self._socket.bind(place)
+        os.chmod(place, 0o600)
+        self._socket.listen(128)
+        threading.Thread(target=self._serve, name="door", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _ = self._socket.accept()
+            except OSError:
+                time.sleep(_PATIENCE / 10)  # no descriptor is free at the moment: the bytes travel meanwhile
+                continue
+            with caller:
+                caller.settimeout(_PATIENCE)
+                try:
+                    self._hand_out(caller)
+                except OSError:
+                    continue
+
+    def _hand_out(self, caller: socket.socket) -> None:
+        descriptor = self._redeem(caller.recv(TICKET))
+        if descriptor is None:
+            return
+        try:
+            socket.send_fds(caller, [b"!"], [descriptor])
+        finally:
+            os.close(descriptor)

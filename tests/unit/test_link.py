@@ -1,0 +1,136 @@
+"""The poll over plain descriptors: what a ZeroMQ socket has is found, whoever has used it meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from rackactor.link import Link, receive
+
+SOON = 5.0
+
+
+class Two:
+    """A link, and a router that it is connected to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.link = Link()
+        self.router: zmq.Socket[bytes] = self.link.context.socket(zmq.ROUTER)
+        self.router.linger = 0
+        endpoint = f"ipc://{folder}/s"
+        self.router.bind(endpoint)
+        self.link.dial(endpoint, None, None)
+        self.link.send(self.link.supervisor, [b"up", b""])
+        self.identity = self.router.recv_multipart()[0]
+
+    def tell(self, text: bytes) -> None:
+        self.router.send_multipart([self.identity, text, b""])
+
+    def until_found(self) -> list[Any]:
+        until = time.monotonic() + SOON
+        while time.monotonic() < until:
+            if found := self.link.poll(until - time.monotonic()):
+                return found
+        return []
+
+    def close(self) -> None:
+        self.router.close(0)
+        self.link.close()
+
+
+@pytest.fixture(name="two")
+def two_ends(tmp_path: Path) -> Iterator[Two]:
+    two = Two(tmp_path)
+    yield two
+    two.close()
+
+
+def test_nothing_comes(two: Two) -> None:
+    begin = time.monotonic()
+    assert two.link.poll(0) == []
+    while time.monotonic() - begin < 0.1:
+        assert two.link.poll(0.1) == []
+    assert not two.link._unsure
+
+
+def test_a_message_is_found_and_stays_found_until_it_is_read(two: Two) -> None:
+    supervisor = two.link.supervisor
+    two.tell(b"one")
+    assert two.until_found() == [supervisor]
+    two.tell(b"two")
+    assert two.link.poll(SOON) == [supervisor]  # neither has been read
+    assert receive(supervisor) == [b"one", b""]
+    assert two.until_found() == [supervisor]
+    assert receive(supervisor) == [b"two", b""]
+    assert two.link.poll(0) == []
+
+
+def test_a_send_that_notices_an_arrival_does_not_hide_it(two: Two) -> None:
+    supervisor = two.link.supervisor
+    for _ in range(200):
+        assert two.link.poll(0) == []
+        two.tell(b"here")
+        two.link.send(supervisor, [b"there", b""])  # may take the news off the descriptor
+        two.router.recv_multipart()
+        assert two.until_found() == [supervisor]
+        assert receive(supervisor) == [b"here", b""]
+
+
+def test_a_line_is_found_beside_it(two: Two) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there:
+        two.link.watch(here)
+        there.send(b"x")
+        assert two.until_found() == [here]
+        two.tell(b"here")
+        until = time.monotonic() + SOON
+        while set(two.link.poll(SOON)) != {here, two.link.supervisor}:
+            assert time.monotonic() < until
+        two.link.unwatch(here)
+        two.link.unwatch(here)
+        assert two.link.poll(SOON) == [two.link.supervisor]
+
+
+def test_a_dropped_socket_is_not_asked_again(two: Two) -> None:
+    other = two.link.connect(f"{two.router.getsockopt_string(zmq.LAST_ENDPOINT)}", None)
+    two.link.send(other, [b"up", b""])
+    two.link.drop(other)
+    assert two.link.poll(0) == []
+
+
+def test_a_wake_ends_it(two: Two) -> None:
+    while two.link._unsure:
+        two.link.poll(0)
+    waker = threading.Timer(0.05, two.link.wake)
+    waker.start()
+    begin = time.monotonic()
+    assert two.link.poll(SOON) == []
+    assert time.monotonic() - begin < SOON
+    waker.join()
+
+
+def test_a_signal_handler_may_poll_meanwhile(two: Two) -> None:
+    inner: list[list[Any]] = []
+
+    def handler(*_: Any) -> None:
+        inner.append(two.link.poll(0))
+        two.link.wake()
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        begin = time.monotonic()
+        while not inner and time.monotonic() - begin < SOON:
+            two.link.poll(SOON)
+        assert inner == [[]]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
