@@ -22,7 +22,7 @@ _HEAD = struct.Struct("<Q")
 _MEAN, _LONGEST = 0.7, 0.8
 #: Bytes that a reader may be given and has not confirmed, of each writer, and what a message costs beside its size.
 _WINDOW, _OVERHEAD = 4 << 20, 64
-#: Bytes that a killed writer is likely to take with it.
+#: Bytes that a killed writer is likely to take with it, for each reader and itself.
 _LOST = 1 << 20
 #: Seconds between looks at how far the writers are.
 _LOOK = 0.2
@@ -64,7 +64,7 @@ class Shape:
     @property
     def lost(self) -> int:
         """Messages that a killed writer is likely to take with it."""
-        return _LOST // (self.size + _OVERHEAD)
+        return (self.readers + 1) * _LOST // (self.size + _OVERHEAD)
 
 
 SHAPES = (
