@@ -25,7 +25,7 @@ _ROUND = 50_000
 #: Processes that use the memory, and that watch it, at a time.
 _USERS, _WATCHERS = 4, 2
 #: Seconds from one fault to the next, on average; and that one lasts at the most.
-_MEAN, _LONGEST = 1.5, 1.0
+_MEAN, _LONGEST = 0.8, 0.8
 _LOOK = 0.1
 #: Counters of one pipeline.
 _MANY = 10

@@ -19,7 +19,7 @@ from .parts import Orders, Outcome, recorded
 
 _HEAD = struct.Struct("<Q")
 #: Seconds from one fault to the next, on average; and that one lasts at the most: less than makes a process a dead one.
-_MEAN, _LONGEST = 0.7, 0.8
+_MEAN, _LONGEST = 0.35, 0.6
 #: Bytes that a reader may be given and has not confirmed, of each writer, and what a message costs beside its size.
 _WINDOW, _OVERHEAD = 4 << 20, 64
 #: Bytes that a killed writer is likely to take with it, for each reader and itself.
