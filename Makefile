@@ -18,8 +18,9 @@ PIP    = -m pip --disable-pip-version-check --quiet install
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.plain ## estimate pi with the processes of a group
+demo: $(VENV)/.plain ## estimate pi with the processes of a group, and count words with a pipeline of them
 	$(VENV)/bin/rack run samples/pi.py --workers 4
+	$(VENV)/bin/rack pipeline 'cat /usr/share/common-licenses/GPL-*' 'tr -cs A-Za-z "\n"' 'tr A-Z a-z' -n 2 'sort' 'uniq -c' 'sort -rn' 'sed -n 1,5p'
 
 test: $(VENV)/.all ## run the tests
 	$(VENV)/bin/pytest $(ARGS)

@@ -3,7 +3,9 @@
 The same program runs on a laptop, where OS processes stand in for virtual machines.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from rackactor._version import __version__
 from rackactor.actor import Actor
@@ -16,54 +18,81 @@ from rackactor.calls import (
     getppid,
     kill,
     listdir,
+    lock,
     on_exit,
     open,
+    pipe,
+    pipes,
     process,
     ps,
     receive,
+    run,
     signal,
     wait,
 )
 from rackactor.errors import (
     ActorNotMade,
     AuthenticationError,
+    ConflictError,
     ForkError,
     ForkFailed,
     GroupEnded,
     HandlerFailed,
     InvalidCall,
+    LockError,
     MailboxFull,
+    MemoryFull,
     NoChild,
     NoGroup,
+    NoReader,
     NoSuchProcess,
     NotAllowed,
     OutputLost,
+    PipeBroken,
+    PipeClosed,
+    PipeEnded,
     ProcessDied,
     ProtocolError,
     RackError,
     RackTimeout,
     RemoteTraceback,
+    RevisionGone,
     ServiceFailed,
     SpawnIntensityExceeded,
     StartError,
 )
 from rackactor.grouping import Group, group, groups
+from rackactor.memory.current import shm
+from rackactor.memory.watching import Changed
 from rackactor.processes import Process
 from rackactor.session import Forked, Message
 from rackactor.status import Cause, ExitStatus, State
 from rackactor.systembase import SystemBase
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from rackactor.files.filesystem import RackFileSystem
+    from rackactor.pipelines import Pipeline
+    from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
 
     #: The files of the group that this program is in, as an fsspec file system; made, with fsspec, at its first use.
     fs: RackFileSystem
+
+#: What is imported when somebody asks for it: most programs start faster without.
+_LATER = {
+    "Pipe": "rackactor.pipes.ends",
+    "PipeReader": "rackactor.pipes.ends",
+    "PipeWriter": "rackactor.pipes.ends",
+    "Pipeline": "rackactor.pipelines",
+}
+
 
 __all__ = [
     "Actor",
     "ActorNotMade",
     "AuthenticationError",
     "Cause",
+    "Changed",
+    "ConflictError",
     "ExitStatus",
     "ForkError",
     "ForkFailed",
@@ -72,19 +101,30 @@ __all__ = [
     "GroupEnded",
     "HandlerFailed",
     "InvalidCall",
+    "LockError",
     "MailboxFull",
+    "MemoryFull",
     "Message",
     "NoChild",
     "NoGroup",
+    "NoReader",
     "NoSuchProcess",
     "NotAllowed",
     "OutputLost",
+    "Pipe",
+    "PipeBroken",
+    "PipeClosed",
+    "PipeEnded",
+    "PipeReader",
+    "PipeWriter",
+    "Pipeline",
     "Process",
     "ProcessDied",
     "ProtocolError",
     "RackError",
     "RackTimeout",
     "RemoteTraceback",
+    "RevisionGone",
     "ServiceFailed",
     "SpawnIntensityExceeded",
     "StartError",
@@ -101,21 +141,29 @@ __all__ = [
     "groups",
     "kill",
     "listdir",
+    "lock",
     "on_exit",
     "open",
+    "pipe",
+    "pipes",
     "process",
     "ps",
     "receive",
+    "run",
+    "shm",
     "signal",
     "wait",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Return `fs`, which costs the import of fsspec: only who uses it pays."""
-    if name != "fs":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from rackactor.files.filesystem import RackFileSystem
+def __getattr__(name: str) -> _Any:
+    """Return what costs an import that most programs do without, and `fs`, which costs that of fsspec."""
+    if name == "fs":
+        from rackactor.files.filesystem import RackFileSystem
 
-    globals()["fs"] = made = RackFileSystem()
-    return made
+        globals()["fs"] = made = RackFileSystem()
+        return made
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(_import_module(_LATER[name]), name)
+    return found

@@ -17,6 +17,8 @@ from rackactor.status import ExitStatus
 
 if TYPE_CHECKING:
     from rackactor.files.filesystem import RackFileSystem
+    from rackactor.memory.face import Memory
+    from rackactor.memory.locks import Lock
 
 
 class Actor(ActorTypeDispatcher):  # type: ignore[misc]
@@ -71,6 +73,15 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Return a handle on a process, by pid or by address."""
         return calls.process(pid_of(who))
 
+    @property
+    def shm(self) -> Memory:
+        """The group's shared memory: see `rack.shm`."""
+        return membership.current().shm
+
+    def lock(self, name: str, timeout: float | None = 60.0) -> Lock:
+        """Return a lock of the group: see `rack.lock`."""
+        return calls.lock(name, timeout)
+
     def open(self, path: str | os.PathLike[str], mode: str = "r", **options: Any) -> IO[Any]:
         """Open a file of the group: see `rack.open`."""
         return calls.open(path, mode, **options)
@@ -83,6 +94,10 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     def fs(self) -> RackFileSystem:
         """The group's files as an fsspec file system."""
         return membership.current().fs
+
+    def pipe(self, name: str | None = None, mode: str | None = None, **options: Any) -> Any:
+        """Open a pipe: see `rack.pipe`."""
+        return calls.pipe(name, mode, **options)
 
     def exit(self, code: int = 0) -> None:
         """End this process with an exit code, 0-255."""

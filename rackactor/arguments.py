@@ -21,7 +21,9 @@ class ForkOptions(TypedDict, total=False):
     deadline: float | str | None
     on_orphan: OnOrphan
     memory: int | str | None
-    stdin: bool | None
+    stdin: Any
+    stdout: Any
+    stderr: Any
     min_ok: int | None
     timeout: float | None
 

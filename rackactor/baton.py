@@ -149,6 +149,11 @@ class Baton:
         finally:
             self._leave()
 
+    @property
+    def taken(self) -> bool:
+        """Tell whether some thread is at the crank."""
+        return self._owner is not None
+
     def soon(self, delay: float) -> None:
         """See to it that somebody turns the crank within `delay` seconds."""
         self._activity += 1

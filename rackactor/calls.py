@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
 from rackactor.processes import Process
 from rackactor.session import Message
 from rackactor.status import ExitStatus
+
+if TYPE_CHECKING:
+    from rackactor.memory.locks import Lock
+    from rackactor.pipelines import Pipeline
 
 
 def fork(target: Any, *args: Any, **options: Any) -> Any:
@@ -67,9 +71,37 @@ def process(pid: int) -> Process:
     return membership.current().process(pid)
 
 
+def pipe(name: str | None = None, mode: str | None = None, **options: Any) -> Any:
+    """Open a pipe: see `Session.pipe`. Outside any group it makes one, as `fork` does."""
+    opened: Any = current_or_ephemeral().pipe
+    return opened(name, mode, **options)
+
+
+def pipes() -> list[dict[str, Any]]:
+    """Return the pipes of the group: see `Session.pipes`."""
+    return membership.current().pipes()
+
+
+def run(target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
+    """Describe a command of a pipeline: see `Session.run`. Outside any group it makes one, as `fork` does."""
+    return current_or_ephemeral().run(target, *args, n=n, **options)
+
+
 def receive(timeout: float | None = 60.0) -> Message:
     """Take the next message from this process's mailbox: see `Session.receive`."""
     return membership.current().receive(timeout)
+
+
+def lock(name: str, timeout: float | None = 60.0) -> Lock:
+    """Return a lock of the group: `with rack.lock("name") as token:`.
+
+    First come, first served; released when its process ends; not re-entrant. The token grows with each grant.
+
+    Args:
+        name: the same name is the same lock.
+        timeout: seconds to wait for it; None: no bound.
+    """
+    return current_or_ephemeral().lock(name, timeout)
 
 
 def open(

@@ -85,6 +85,11 @@ def unpack(data: bytes | memoryview) -> Any:
         raise ProtocolError(f"not a msgpack value: {type(error).__name__}: {error}") from None
 
 
+def is_plain(value: Any) -> bool:
+    """Tell whether msgpack carries a value unchanged."""
+    return type(value) in _SCALARS or _is_plain(value, _MAX_DEPTH)
+
+
 def _is_plain(value: Any, depth: int) -> bool:
     """Tell whether msgpack gives the very same value back (types are checked at C speed per level)."""
     kind = type(value)

@@ -128,12 +128,44 @@ class ActorNotMade(RackError):
         return ActorNotMade, (self.args[0], self.reason)
 
 
+class PipeEnded(RackError, EOFError):
+    """The pipe has ended: its last writer has closed it, and everything was read."""
+
+
+class PipeBroken(RackError, ConnectionResetError):
+    """A writer of the pipe died before it had closed its end: what was read may not be all."""
+
+
+class NoReader(RackError, BrokenPipeError):
+    """The pipe has no reader any more: the last one has closed its end, or has died."""
+
+
+class PipeClosed(RackError, ValueError):
+    """This end of the pipe has been closed here."""
+
+
 class OutputLost(RackError, OSError):
     """Some of what the process printed was dropped before anybody read it: `log_limit` is all that is kept."""
 
 
 class HandlerFailed(RackError):
     """The receiver's handler raised on this message twice; the remote traceback is in the text."""
+
+
+class MemoryFull(RackError, MemoryError):
+    """The group's shared memory is full: delete something, or make the group with a larger `shm_size`."""
+
+
+class ConflictError(RackError):
+    """Somebody else has changed a key that this transaction depends on; nothing of it was done: try it again."""
+
+
+class RevisionGone(RackError, LookupError):
+    """The log does not reach back to that revision any more: read what there is, and watch from `shm.revision` on."""
+
+
+class LockError(RackError):
+    """The lock is not this process's to release, or is its own already: a lock is not re-entrant."""
 
 
 class RemoteTraceback(Exception):
@@ -159,5 +191,9 @@ BY_NAME: dict[str, type[RackError]] = {
         ServiceFailed,
         ForkError,
         SpawnIntensityExceeded,
+        MemoryFull,
+        ConflictError,
+        RevisionGone,
+        LockError,
     )
 }

@@ -86,6 +86,8 @@ class Exchange:
         #: Further mailboxes by their number: see `open_box`.
         self.boxes: dict[int, deque[Any]] = {}
         self.handlers: dict[str, EventHandler] = {}
+        #: Keeps this process's ends of pipes (a `rackactor.pipes.desk.Desk`), when there are any.
+        self.pipe_desk: Any = None
         self._early: list[tuple[str, dict[str, Any], Sequence[Any]]] = []
         self.ended = ""
         self._calls: dict[int, Pending] = {}
@@ -99,6 +101,8 @@ class Exchange:
         self._later: deque[Callable[[], None]] = deque()
         self._ack_at: float | None = None
         self._closing = False
+        #: Run when this process leaves the group's wire.
+        self.at_close: list[Callable[[], None]] = []
         self.paths = Paths()
         self._lifeline: Lifeline | None = None
         self._last_beat = 0.0
@@ -305,6 +309,11 @@ class Exchange:
         if entry.kind is EntryKind.STDIN:
             self._event("stdin", {"pid": delivery.pid, "cost": entry.cost}, [entry.payload])
             return
+        if entry.kind is EntryKind.PIPE or entry.kind is EntryKind.CREDIT:
+            self._peers.consumed(delivery.pid, entry.cost)  # a pipe has a credit of its own
+            if self.pipe_desk is not None:
+                self.pipe_desk.arrived(delivery)
+            return
         pending = self._asks.pop(entry.rid, None)
         if pending is None and entry.rid in self._answered:
             # The reply has come; whatever else is sent to that address is a message like any other.
@@ -408,6 +417,10 @@ class Exchange:
     def request(self, op: str, args: dict[str, Any]) -> None:
         """Make a system call from the crank, without wanting its result."""
         self._raw_send(Kind.CALL, (0, op), [wire.pack_body(args)])
+
+    def offer(self, pid: int, entry: Entry) -> None:
+        """Put a message into the stream to a process, from the crank; it leaves at the end of the turn."""
+        self._offer(pid, entry)
 
     def _ask_how_far(self) -> None:
         for sending in self._peers.send(everything=True):

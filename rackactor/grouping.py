@@ -66,6 +66,8 @@ class Group(Session):
 
     def detach(self) -> None:
         """Let the group outlive this program; it ends at its deadline, or when its last process has ended."""
+        if self.kernel.pipe_desk is not None:
+            self.kernel.pipe_desk.leave()
         self.kernel.call("detach")
         supervisor, self._supervisor = self._supervisor, None
         self._part()
@@ -74,6 +76,8 @@ class Group(Session):
 
     def leave(self) -> None:
         """Part from a group that one has come to from outside; the group goes on."""
+        if self.kernel.pipe_desk is not None and not self.kernel.closed:
+            self.kernel.pipe_desk.leave()
         self._part()
 
     def end(self, reason: str = "") -> None:

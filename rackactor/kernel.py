@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rackactor import interrupts, wire
@@ -262,6 +263,35 @@ class Kernel(Exchange):
         self.boxes[number] = deque()
         return number
 
+    def check(self) -> None:
+        """Raise if this process is in its group no more.
+
+        Raises:
+            GroupEnded: it has left, the group has ended, or this is a child made by os.fork.
+        """
+        self._check()
+
+    def do(self, action: Callable[..., Any], *args: Any) -> None:
+        """Have something done at the crank, now."""
+        self._outbox.append(partial(action, *args) if args else action)
+        self._baton.turn()
+
+    def do_soon(self, action: Callable[..., Any], *args: Any) -> None:
+        """Have something done at the crank within a millisecond, or when the caller waits next."""
+        self._outbox.append(partial(action, *args) if args else action)
+        self._baton.soon(0.001)
+
+    def do_waiting(self, action: Callable[[], Any]) -> None:
+        """Have something done at the crank by the caller itself, who promises to wait next."""
+        self._outbox.append(action)
+        if self._baton.taken:
+            self._baton.turn()
+
+    @property
+    def last_turn(self) -> float:
+        """When somebody turned the crank last (monotonic)."""
+        return self._last_turn
+
     def consume(self, pid: int, cost: int) -> None:
         """Give a sender its credit back for what it sent to standard input."""
         self._outbox.append(lambda: self._peers.consumed(pid, cost))
@@ -273,6 +303,11 @@ class Kernel(Exchange):
         number = next(self._rids)
         self._outbox.append(lambda: heapq.heappush(self._timers, (due, number, action)))
         self._baton.soon(0)
+
+    def at_crank(self, action: Callable[[], object]) -> None:
+        """Run `action` at the crank, soon; it must be quick."""
+        self._outbox.append(action)  # type: ignore[arg-type]
+        self._baton.turn()
 
     def on(self, name: str, handler: EventHandler) -> None:
         """Have an event handled: quickly, at the crank. What came before anybody cared comes now."""
@@ -307,6 +342,8 @@ class Kernel(Exchange):
         if self._closing or os.getpid() != self._os_pid:
             return
         self._closing = True
+        while self.at_close:
+            self.at_close.pop()()
         self._fail_all(GroupEnded(self.ended or "this process has left the group"))
         self._baton.close()
         self._push()  # nobody turns the crank any more: what is left in the outbox leaves here

@@ -14,7 +14,7 @@ from rackactor.paths import Standing
 from rackactor.stream import WINDOW, Entry, EntryKind, Incoming, Outgoing, Packet, pack_entries
 from rackactor.wire import Kind
 
-#: Messages to one peer after which a direct connection is worth its price.
+#: Messages to one peer after which a direct connection is worth its price; 16 KiB count as one more.
 DIRECT_AFTER = 24
 
 
@@ -81,7 +81,7 @@ class Peers:
         """Take a message for a process."""
         peer = self.get(pid)
         peer.outgoing.offer(entry)
-        peer.offered += 1
+        peer.offered += 1 + (entry.cost >> 14)
         self._dirty[pid] = peer
         return peer
 

@@ -19,6 +19,9 @@ from rackactor.errors import StartError
 CARD = "group.json"
 #: Longest path of a UNIX socket, bytes (sun_path, less the final NUL).
 MAX_SOCKET_PATH = 107
+#: Where a group's directory has its shared memory, or a link to it.
+MEMORY = "memory"
+_MAIN_MEMORY = "/dev/shm"
 #: In a group's directory: a link to where its own files lie, which is on a larger disk. And in there: the way back.
 FILES, GROUP = "files", "group"
 #: Seconds after which a directory in which no group has begun is nobody's: several times what a start may take.
@@ -84,7 +87,10 @@ def make_files_dir(directory: str) -> str:
 
 
 def remove(directory: str | Path) -> None:
-    """Remove the directory of a group that has ended, and the files that were its own."""
+    """Remove the directory of a group that has ended, the files that were its own, and its shared memory."""
+    memory = Path(directory) / MEMORY
+    if memory.is_symlink() and os.readlink(memory).startswith(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-"):
+        shutil.rmtree(os.readlink(memory), ignore_errors=True)
     try:
         files = os.readlink(os.path.join(directory, FILES))
     except OSError:
@@ -163,6 +169,39 @@ def group_dir(gid: str) -> Path:
     return base() / gid[:12]
 
 
+def memory_dir(directory: Path, size: int) -> Path:
+    """Make the directory of a group's shared memory, and return it.
+
+    It lies in main memory when there is room for all of it (`/dev/shm`), and a link in the group's directory leads
+    there, made first, so that whoever removes the one finds the other. On a disk, the system would hold its writer
+    up whenever it has to write much.
+    """
+    path = directory / MEMORY
+    if path.exists():
+        return path.resolve()
+    if room_in_memory(size):
+        link = Path(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-{directory.name}")
+        path.symlink_to(link)
+        try:
+            link.mkdir(mode=0o700)
+        except OSError:
+            path.unlink()
+        else:
+            return link
+    path.mkdir(mode=0o700)
+    return path
+
+
+def room_in_memory(size: int) -> str | None:
+    """Return a directory in main memory if there is room for so many bytes, or None."""
+    try:
+        found = os.statvfs(_MAIN_MEMORY)
+    except OSError:
+        return None
+    good = found.f_bavail * found.f_frsize >= size and os.access(_MAIN_MEMORY, os.W_OK | os.X_OK)
+    return _MAIN_MEMORY if good else None
+
+
 def write_card(path: Path, card: dict[str, Any]) -> None:
     """Write how to reach a group, all at once."""
     draft = path / (CARD + ".new")
@@ -170,6 +209,18 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
     with os.fdopen(descriptor, "w") as file:
         json.dump(card, file)
     draft.rename(path / CARD)
+
+
+def has_card(gid: str, endpoint: str) -> bool:
+    """Tell whether a group's card can be read from here, and leads to where this endpoint does."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    bases = [Path(runtime) / "rackactor"] if runtime else []
+    for path in (*bases, Path(tempfile.gettempdir()) / f"rackactor-{os.getuid()}"):
+        try:
+            return bool(json.loads((path / gid[:12] / CARD).read_text())["endpoint"] == endpoint)
+        except (OSError, ValueError, KeyError):
+            continue
+    return False
 
 
 def cards() -> Iterator[dict[str, Any]]:

@@ -15,6 +15,8 @@ from rackactor.exchange import EventHandler, Pending
 from rackactor.handlers import Handlers
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.peers import Delivery
+from rackactor.pipes.calls import PipeMethods
+from rackactor.pipes.inheriting import collected, streams
 from rackactor.processes import Process
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
@@ -24,6 +26,8 @@ from rackactor.target import Creation, Target, pack_arguments, pack_target
 if TYPE_CHECKING:
     from rackactor.files.client import Files
     from rackactor.files.filesystem import RackFileSystem
+    from rackactor.memory.face import Memory
+    from rackactor.memory.locks import Lock
 
 
 class Message:
@@ -55,7 +59,7 @@ class Forked(list[Process]):
     outcomes: dict[int, str | ExitStatus]
 
 
-class Session(Handlers):
+class Session(PipeMethods, Handlers):
     """The calls of one process of a group. Thread-safe."""
 
     def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
@@ -68,6 +72,7 @@ class Session(Handlers):
         self._late: list[int] = []
         self._files: Files | None = None
         self._exit_hooks: list[Callable[[], Any]] = []
+        self._shm: Memory | None = None
 
     # -- who am I ----------------------------------------------------------------------------------------
 
@@ -121,7 +126,9 @@ class Session(Handlers):
         deadline: float | str | None = None,
         on_orphan: OnOrphan = "kill",
         memory: int | str | None = None,
-        stdin: bool | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
         min_ok: int | None = None,
         timeout: float | None = None,
     ) -> Process | Forked:
@@ -143,7 +150,10 @@ class Session(Handlers):
             on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
                 becomes its parent) or "detach" (the same; needs a deadline).
             memory: its limit in bytes, or text ("256M").
-            stdin: give it a standard input to write to (`Process.stdin`); commands have one by default.
+            stdin: True: give it a standard input to write to (`Process.stdin`), as commands have by default; or the
+                reading end of a pipe, which becomes its standard input.
+            stdout, stderr: writing ends of pipes that become its standard output and error; whole lines go to one
+                reader.
             min_ok: wait until that many run, end the rest, and say in `outcomes` what became of each.
             timeout: seconds to wait for `min_ok`; the group's boot timeout bounds it otherwise.
 
@@ -152,10 +162,10 @@ class Session(Handlers):
             SpawnIntensityExceeded: too many forks in too short a time.
             ForkFailed: fewer than `min_ok` came up; nothing of this fork is left.
         """
-        packed = pack_target(target)
+        packed, ends = collected(pack_target, target)
         items = arguments.items(each)
         count = arguments.count(n, items)
-        options = {
+        options: dict[str, Any] = {
             "n": count,
             "name": arguments.text(name, "name"),
             "env": arguments.env(env),
@@ -163,10 +173,10 @@ class Session(Handlers):
             "deadline": units.seconds(deadline, "deadline"),
             "on_orphan": on_orphan,
             "memory": units.size(memory, "memory"),
-            "stdin": packed.kind == "command" if stdin is None else stdin,
+            "stdin": stdin is True or (stdin is None and packed.kind == "command"),
         }
-        if not isinstance(options["stdin"], bool):
-            raise InvalidCall(f"stdin is True or False, not {stdin!r}: write to the process's own `stdin`")
+        options["streams"], standard = streams(stdin, stdout, stderr)
+        options["pipes"] = ends + standard
         keywords = arguments.kwargs(kwargs)
         arguments.bounds(min_ok, timeout, count)
         if count == 0:
@@ -178,8 +188,10 @@ class Session(Handlers):
         return forked[0] if n is None and items is None else forked
 
     def _fork(self, packed: Target, calls: Sequence[tuple[Any, Any]], options: dict[str, Any]) -> Forked:
+        packs = [collected(pack_arguments, *call) for call in calls]
+        options["pipes"] = [options["pipes"] + ends for _, ends in packs]
         args = {"kind": packed.kind, "what": packed.what, "words": packed.words, **options}
-        blobs = [packed.blob, *(pack_arguments(*call) for call in calls)]
+        blobs = [packed.blob, *(blob for blob, _ in packs)]
         fields, _ = self.kernel.call("fork", args, *blobs)
         forked = Forked(
             Process(self, pid, ppid=self.getpid(), name=options.get("name") or f"process-{pid}", kind=packed.kind)
@@ -328,6 +340,21 @@ class Session(Handlers):
         """Send a reply to an ask (`rid`), or a message."""
         kind = EntryKind.REPLY if rid else EntryKind.TELL
         self.kernel.post(pid, kind, encode(value, allow_pickle=self.kernel.allow_pickle), rid)
+
+    # -- shared memory ---------------------------------------------------------------------------------
+
+    @property
+    def shm(self) -> Memory:
+        """The group's shared memory."""
+        if self._shm is None:
+            from rackactor.memory.face import Memory
+
+            self._shm = Memory(self)
+        return self._shm
+
+    def lock(self, name: str, timeout: float | None = CALL_TIMEOUT) -> Lock:
+        """Return a lock of the group: `with g.lock("name") as token:`. See `Lock`."""
+        return self.shm.lock(name, timeout)
 
     # -- files -------------------------------------------------------------------------------------------
 

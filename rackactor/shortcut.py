@@ -98,7 +98,7 @@ def send_data(line: Line, numbers: tuple[int, ...], entries: Sequence[Entry]) ->
     """
     if len(entries) == 1:  # as most are that somebody waits for
         (entry,) = entries
-        return len(entry.payload) <= SMALL and _put(line, msgpack.packb([*numbers, *entry]))
+        return len(entry.payload) <= SMALL and not entry.more and _put(line, msgpack.packb([*numbers, *entry[:3]]))
     if sum(len(entry.payload) for entry in entries) > SMALL:
         return False
     return _put(line, msgpack.packb([*numbers, *flatten(entries)]))

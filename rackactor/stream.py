@@ -45,6 +45,10 @@ class EntryKind(IntEnum):
     FAILED = 3
     #: Bytes for standard input; empty: end of file.
     STDIN = 4
+    #: Messages of a pipe, for the reader at this seat (see rackactor.pipes).
+    PIPE = 5
+    #: What a reader of a pipe tells the writer at this seat.
+    CREDIT = 6
 
 
 class Entry(NamedTuple):
@@ -53,11 +57,19 @@ class Entry(NamedTuple):
     kind: EntryKind
     rid: int
     payload: bytes | memoryview
+    #: Further frames, of a message that brings its own.
+    more: Sequence[bytes | memoryview] = ()
 
     @property
     def cost(self) -> int:
         """Bytes of credit it takes."""
-        return len(self.payload) + OVERHEAD
+        size = len(self.payload) + OVERHEAD
+        return size + sum(map(len, self.more)) if self.more else size
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether it travels in frames of its own."""
+        return bool(self.more) or len(self.payload) > SHARED
 
 
 class Packet(NamedTuple):
@@ -69,10 +81,10 @@ class Packet(NamedTuple):
 
 def pack_entries(entries: Sequence[Entry]) -> list[bytes | memoryview]:
     """Return the body frames of a packet."""
-    if len(entries) == 1 and len(entries[0].payload) > SHARED:
-        kind, rid, payload = entries[0]
-        return [msgpack.packb((kind, rid)), payload]
-    return [msgpack.packb(entries)]
+    if len(entries) == 1 and entries[0].alone:
+        kind, rid, payload, more = entries[0]
+        return [msgpack.packb((kind, rid)), payload, *more]
+    return [msgpack.packb([(kind, rid, payload) for kind, rid, payload, _ in entries])]
 
 
 def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entry]:
@@ -82,9 +94,9 @@ def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entr
         ProtocolError: the frames do not hold `count` messages.
     """
     try:
-        if len(frames) == 2 and count == 1:
+        if len(frames) >= 2 and count == 1:
             kind, rid = unpack(frames[0])
-            return [Entry(_KINDS[kind], _rid(rid), frames[1])]
+            return [Entry(_KINDS[kind], _rid(rid), frames[1], tuple(frames[2:]))]
         (body,) = frames
         entries = [_entry(*fields) for fields in unpack(body)]
     except (TypeError, ValueError, KeyError) as error:
@@ -99,7 +111,7 @@ _KINDS = {int(kind): kind for kind in EntryKind}
 
 def flatten(entries: Sequence[Entry]) -> list[Any]:
     """Return the fields of messages one after the other, for a packet that has them all in one array."""
-    return [field for entry in entries for field in entry]
+    return [field for entry in entries for field in entry[:3]]
 
 
 def unflatten(fields: Sequence[Any]) -> list[Entry]:
@@ -177,7 +189,7 @@ class Outgoing:
         size = 0
         while self._waiting and self._sent_cost < self._limit and size < PACKET:
             entry = self._waiting[0]
-            if taken and len(entry.payload) > SHARED:
+            if taken and entry.alone:
                 break  # a large one travels alone
             self._waiting.popleft()
             cost = entry.cost
@@ -186,7 +198,7 @@ class Outgoing:
             self._unacked.append(entry)
             taken.append(entry)
             size += cost
-            if len(entry.payload) > SHARED:
+            if entry.alone:
                 break
         return taken
 

@@ -34,7 +34,7 @@ def pytest_configure() -> None:
     tempfile.gettempdir()  # noted before it changes: what pytest itself makes stays where it always is
     os.environ.update([MARK, ("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="rk-", dir="/tmp"))])
     os.environ["TMPDIR"] = os.environ["XDG_RUNTIME_DIR"]  # where the groups' files lie
-    for name in ("RACK_GID", "RACK_PID", "RACK_PPID"):
+    for name in ("RACK_GID", "RACK_PID", "RACK_PPID", "RACK_SOCKET"):
         os.environ.pop(name, None)
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
 

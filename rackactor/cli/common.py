@@ -12,6 +12,7 @@ from typing import Any
 from cliff.command import Command
 
 from rackactor import places
+from rackactor.cli import guest
 from rackactor.errors import InvalidCall, NoGroup
 from rackactor.grouping import Group, attach
 from rackactor.status import Cause, ExitStatus
@@ -60,6 +61,8 @@ def choose(wanted: str | None) -> dict[str, Any]:
         NoGroup: there is no such group.
         InvalidCall: there are several.
     """
+    if (inside := guest.card(wanted)) is not None:
+        return inside
     cards = list(places.cards())
     here = f"groups on this host: {_name(cards)}" if cards else "no group of yours runs on this host"
     if wanted is None and "RACK_GID" in os.environ:

@@ -30,38 +30,44 @@ _SETTLE = 1.0
 class Foreground:
     """Run processes until they have ended."""
 
-    def __init__(self, group: Group, plan: Plan, progress: Progress, interrupts: Interrupts) -> None:
+    def __init__(self, group: Group, progress: Progress, interrupts: Interrupts) -> None:
         self._group = group
         self._kernel = group.kernel
-        self._plan = plan
         self._progress = progress
         self._interrupts = interrupts
         self._waits: dict[int, Pending] = {}
         self._forked: Sequence[Process] = ()
 
-    def run(self, count: int, deadline: str | None) -> int:
+    def run(self, plan: Plan, count: int, deadline: str | None) -> int:
         """Run them; returns the exit code: the first that is not 0 in the order of pids."""
-        plan = self._plan
         lines = Lines() if count > 1 or plan.script else None
         patience = PATIENCE if count == 1 else None
         self._tap = Tap(self._kernel, self._progress.clear, lines=lines, patience=patience)
         if plan.script:
             self._tap.follow(FEED)
-        self._forked = self._group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
-        self._interrupts.notify(self._kernel.poke)
-        pids = [process.pid for process in self._forked]
-        self._waits = {pid: self._kernel.begin_call("wait", {"pids": [pid]})[0] for pid in pids}
-        self._watch_start(pids)
+        forked = self._group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
+        self._attend(forked, plan.name if count == 1 else f"{count} of {plan.name}")
         if not plan.script:
-            for pid in pids:
-                self._tap.follow(pid)
-        Feeder(self._forked)
-        return self._finish()
+            self._follow_each()
+        Feeder(forked)
+        return self._finish(settle=plan.script)
 
-    def _finish(self) -> int:
+    def _attend(self, forked: Sequence[Process], what: str) -> None:
+        """Begin to wait for processes; from now on Ctrl-C is theirs."""
+        self._forked = forked
+        self._interrupts.notify(self._kernel.poke)
+        pids = [process.pid for process in forked]
+        self._waits = {pid: self._kernel.begin_call("wait", {"pids": [pid]})[0] for pid in pids}
+        self._watch_start(pids, what)
+
+    def _follow_each(self) -> None:
+        for process in self._forked:
+            self._tap.follow(process.pid)
+
+    def _finish(self, *, settle: bool) -> int:
         try:
             self._await_ends()
-            if self._plan.script and not self._tap.broken:
+            if settle and not self._tap.broken:
                 self._settle()
             self._await_output()
         except GroupEnded as error:
@@ -76,8 +82,7 @@ class Foreground:
 
     # -- while they run ----------------------------------------------------------------------------------
 
-    def _watch_start(self, pids: list[int]) -> None:
-        what = self._plan.name if len(pids) == 1 else f"{len(pids)} of {self._plan.name}"
+    def _watch_start(self, pids: list[int], what: str) -> None:
         self._progress.show(f"rack: starting {what} ...")
         args = {"pids": pids, "count": len(pids)}
         self._kernel.begin_call("started", args, callback=lambda _: self._progress.clear())

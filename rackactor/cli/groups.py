@@ -47,13 +47,13 @@ class GroupShow(Plain, ShowOne):
         return ("gid", "name", "provider", "created", "age", "processes", "detached", "ending", "directory"), (
             card["gid"],
             card["name"],
-            card["provider"],
-            clock(card["created"]),
-            span(time.time() - card["created"]),
+            card.get("provider", ""),
+            clock(card.get("created")),
+            span(time.time() - card["created"]) if "created" in card else "",
             fields["processes"],
             fields["detached"],
             fields["ending"],
-            str(places.group_dir(card["gid"])),
+            str(places.group_dir(card["gid"])) if "os_pid" in card else "",
         )
 
 
@@ -73,6 +73,9 @@ class GroupDelete(Plain):
 
 
 def _delete(card: dict[str, Any]) -> None:
+    if "os_pid" not in card:  # it runs on another host, or where this process cannot see it
+        attach(card).end("`rack group delete`")
+        return
     try:
         supervisor = os.pidfd_open(card["os_pid"])
     except ProcessLookupError:

@@ -17,6 +17,8 @@ from rackactor._version import __version__
 
 #: The global options that are followed by a word of their own.
 _WITH_VALUE = frozenset({"--log-file"})
+#: The sub-commands that are followed by words of other programs.
+_WORDS_OF_OTHERS = frozenset({"run", "pipeline"})
 
 
 class RackApp(App):
@@ -49,9 +51,9 @@ class RackApp(App):
         if not words:  # cliff would open a shell of its own
             self.options = self.parser.parse_args(head)
             HelpAction([], argparse.SUPPRESS, default=self)(self.parser, self.options, None)
-        if words[:1] != ["run"]:
+        if words[0] not in _WORDS_OF_OTHERS:
             return super().run(argv)
-        # What follows `run` belongs to the script or the command: cliff would take a -v or -h of theirs for its own.
+        # What follows these belongs to a script or a command: cliff would take a -v or -h of theirs for its own.
         self.options = self.parser.parse_args(head)
         self.configure_logging()
         try:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from cliff.command import Command
+
 from rackactor.cli.common import Plain
 from rackactor.cli.foreground import Foreground
 from rackactor.cli.interrupts import Interrupts
@@ -20,7 +22,7 @@ from rackactor.grouping import Group, group
 #: When a detached group ends if nobody says anything else.
 DETACHED_DEADLINE = "24h"
 #: Seconds that a group outlives its processes' deadline: what they need to end, and to be asked how they did.
-_AFTER, _AFTER_DETACHED = 15.0, 600.0
+AFTER, _AFTER_DETACHED = 15.0, 600.0
 
 
 class Run(Plain):
@@ -36,21 +38,17 @@ class Run(Plain):
         parser.usage = "rack run [options] script.py [ARGS...]\n       rack run [options] -- COMMAND [WORDS...]"
         add = parser.add_argument
         add("-n", dest="count", type=_count, default=1, metavar="N", help="run N of them; lines of output do not mix")
-        add("--name", help="what people call the group")
-        add("--deadline", metavar="TIME", help='end it after this time: seconds, or "90s", "10m", "1h"')
-        add("--transport", choices=("ipc", "tcp"), default="ipc", help="tcp: loopback, encrypted (default: ipc)")
         add("--detach", action="store_true", help="print the group and the pid, and go; it has no standard input")
-        add("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks of rack's own errors")
+        add_group_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Run it; returns its exit code."""
         options = parsed_args
-        if self.app_args is not None and getattr(options, "debug", False):
-            self.app_args.debug = True
+        obey_debug(self, options)
         if options.script is None and not options.words:
             raise InvalidCall("what is to run? `rack run script.py`, or `rack run -- command words`")
-        _find_rack()
+        find_rack()
         plan = for_script(options.script, options.words) if options.script else for_command(options.words)
         return _detach(plan, options) if options.detach else _run(plan, options)
 
@@ -61,9 +59,8 @@ def _run(plan: Plan, options: argparse.Namespace) -> int:
         progress.show("rack: starting ...")
         made: Group | None = None
         try:
-            made = _group(options, options.deadline, _AFTER)
-            foreground = Foreground(made, plan, progress, interrupts)
-            return foreground.run(options.count, options.deadline)
+            made = make_group(options, options.deadline, AFTER)
+            return Foreground(made, progress, interrupts).run(plan, options.count, options.deadline)
         finally:
             progress.clear()
             if made is not None:
@@ -72,7 +69,7 @@ def _run(plan: Plan, options: argparse.Namespace) -> int:
 
 def _detach(plan: Plan, options: argparse.Namespace) -> int:
     deadline = options.deadline or DETACHED_DEADLINE
-    made = _group(options, deadline, _AFTER_DETACHED)
+    made = make_group(options, deadline, _AFTER_DETACHED)
     try:
         forked = made.fork(plan.target, *plan.args, n=options.count, name=plan.name, deadline=deadline, stdin=False)
         made.detach()
@@ -86,7 +83,23 @@ def _detach(plan: Plan, options: argparse.Namespace) -> int:
     return 0
 
 
-def _group(options: argparse.Namespace, deadline: str | None, after: float) -> Group:
+def add_group_options(parser: argparse.ArgumentParser) -> None:
+    """Add what both `rack run` and `rack pipeline` may be told."""
+    add = parser.add_argument
+    add("--name", help="what people call the group")
+    add("--deadline", metavar="TIME", help='end it after this time: seconds, or "90s", "10m", "1h"')
+    add("--transport", choices=("ipc", "tcp"), default="ipc", help="tcp: loopback, encrypted (default: ipc)")
+    add("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks of rack's own errors")
+
+
+def obey_debug(command: Command, options: argparse.Namespace) -> None:
+    """Take `--debug` behind the sub-command for the one in front of it."""
+    if command.app_args is not None and getattr(options, "debug", False):
+        command.app_args.debug = True
+
+
+def make_group(options: argparse.Namespace, deadline: str | None, after: float) -> Group:
+    """Make the group that a command runs its processes in; it outlives their deadline by so many seconds."""
     from rackactor import units
 
     bound = units.seconds(deadline, "--deadline")
@@ -98,7 +111,7 @@ def _group(options: argparse.Namespace, deadline: str | None, after: float) -> G
     )
 
 
-def _find_rack() -> None:
+def find_rack() -> None:
     """See to it that processes find the `rack` command, wherever this one was started from."""
     if shutil.which("rack") is None:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), os.path.dirname(sys.executable)])

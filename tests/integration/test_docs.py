@@ -18,7 +18,8 @@ from rackactor.status import Cause
 from rackactor_runtime.supervisor.decisions.settings import Settings
 
 #: The pages whose snippets are meant to be run as they stand.
-PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in ("reference", "troubleshooting", "files"))]
+PAGE_NAMES = ("reference", "troubleshooting", "files", "shared-memory", "pipes")
+PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in PAGE_NAMES)]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,3 +81,61 @@ def test_any_language(rack: Rack) -> None:
     assert "my input has 3 words" in lines
     assert "3 command running" in lines
     assert "process 3 got the signal that it sent itself" in lines
+
+
+@both
+def test_mapreduce(rack: Rack, how: str, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("to be or not to be")
+    (tmp_path / "two").write_text("Be! That is the question.")
+    words = ("--folder", str(tmp_path), "--mappers", "2", "--reducers", "2", "--top", "2")
+    shown = run(rack, how, "mapreduce.py", *words).splitlines()
+    assert re.fullmatch(r"11 words in 2 texts; the mappers took \d, \d of them", shown[0])
+    assert [line.split() for line in shown[1:]] == [["3", "be"], ["2", "to"]]
+
+
+@both
+def test_stages(rack: Rack, how: str) -> None:
+    shown = run(rack, how, "stages.py", "--items", "50", "--slow", "3", "--seconds", "0.002").splitlines()
+    assert shown[0] == "sum of the squares below 50: 40425"
+    taken = re.fullmatch(r"3 processes shared the slow stage: (\d+), (\d+), (\d+) items each", shown[1])
+    assert taken is not None
+    assert sum(map(int, taken.groups())) == 50
+
+
+@both
+def test_life(rack: Rack, how: str) -> None:
+    shown = run(rack, how, "life.py", "--bands", "2", "--generations", "8", "--width", "12").splitlines()
+    # A glider is the same after four generations, one cell further in both directions.
+    alive = {(x, y) for y, row in enumerate(shown) for x, cell in enumerate(row) if cell == "#"}
+    assert len(shown) == 12
+    assert alive == {(x + 2, y + 2) for x, y in [(1, 0), (2, 1), (0, 2), (1, 2), (2, 2)]}
+
+
+@both
+def test_checkpoint(rack: Rack, how: str) -> None:
+    shown = run(rack, how, "checkpoint.py", "--upto", "20000", "--every", "500").splitlines()
+    assert "the first one: signalled by SIGKILL (code 137)" in shown
+    (resumed,) = [re.fullmatch(r"process \d+ goes on at (\d+)", line) for line in shown if "goes on" in line]
+    assert resumed is not None
+    assert int(resumed[1]) >= 1000
+    assert shown[-1] == "2262 primes below 20000"
+
+
+def test_words_of_the_shell(rack: Rack, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("the first line\nand more words\n")
+    done = rack("run", "--", "sh", SAMPLES / "shell_words.sh", text)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "6 words came through the pipe",
+        "shared memory has: words=6 runs=1",
+        "text 30",
+        "the first line",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="no perl here")
+def test_perl(rack: Rack) -> None:
+    done = rack("run", "--", "perl", SAMPLES / "parent_and_child.pl", "1000")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "I am process 3\nthe numbers add up to 500500\n"

@@ -17,7 +17,10 @@ from rackactor.shortcut import SMALL, Line
 from rackactor.stream import Entry, EntryKind
 
 Pair = tuple[Line, Line]
-entries = st.builds(Entry, st.sampled_from(list(EntryKind)), st.integers(0, 2**62), st.binary(max_size=30))
+#: Of one frame each: what has more is large, and goes the longer way.
+entries = st.builds(
+    Entry, st.sampled_from(list(EntryKind)), st.integers(0, 2**62), st.binary(max_size=30), more=st.just(())
+)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
     lambda v: st.lists(v, max_size=9) | st.dictionaries(st.text(max_size=4), v, max_size=3),

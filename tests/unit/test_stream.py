@@ -254,13 +254,23 @@ def test_small_messages_share_a_packet_and_large_ones_travel_alone() -> None:
 
 
 payloads = st.binary(max_size=30) | st.sampled_from([bytes(SHARED), bytes(SHARED + 1)])
-entries = st.builds(Entry, st.sampled_from(list(EntryKind)), st.integers(0, 2**62), payloads)
+entries = st.builds(Entry, st.sampled_from(list(EntryKind)), st.integers(0, 2**62), payloads, st.just(()))
 
 
 @given(st.lists(entries, min_size=1, max_size=6))
 @settings(max_examples=80, deadline=None)
 def test_entries_come_back(found: list[Entry]) -> None:
     assert parse_entries(len(found), pack_entries(found)) == found
+
+
+def test_an_entry_with_frames_of_its_own_travels_alone() -> None:
+    several = Entry(EntryKind.PIPE, 1, b"head", (b"one", b"two"))
+    assert parse_entries(1, pack_entries([several])) == [several]
+    assert several.cost == len(b"headonetwo") + OVERHEAD
+    sender = Outgoing(WINDOW)
+    for each in (entry(1, 1), several, entry(3, 1), entry(4, 1)):
+        sender.offer(each)
+    assert [len(packet.entries) for packet in sender.packets()] == [1, 1, 2]
 
 
 @given(st.integers(0, 5), st.lists(st.binary(max_size=30), max_size=3))

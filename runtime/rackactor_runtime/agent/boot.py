@@ -17,6 +17,8 @@ from rackactor.target import unpack_target
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent.actors import host_actor
 from rackactor_runtime.agent.commands import Relay, host_command
+from rackactor_runtime.agent.guests import open_if_needed
+from rackactor_runtime.agent.piping import Piping
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
 
@@ -24,6 +26,8 @@ from rackactor_runtime.agent.stdin import StdinPump
 DRAIN = 10.0
 
 
+#: The frames of a target that failed: pipes that it had open are not closed by their going, for it did not.
+_kept: list[Any] = []
 #: What `prepare` has made.
 _ready: Kernel | None = None
 
@@ -53,21 +57,30 @@ def main(birth: dict[str, Any]) -> int:
     welcome = kernel.welcome
     for name in ("gid", "pid", "ppid"):
         os.environ[f"RACK_{name.upper()}"] = str(welcome[name])
+    open_if_needed(session, birth)
     pump = StdinPump(session) if welcome.get("stdin") else None
-    report = _run(session, welcome, kernel.welcome_blobs, pump, relay)
-    return _leave(session, report)
+    piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
+    report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)
+    return _leave(session, report, piping)
 
 
 def _run(
-    session: Session, welcome: dict[str, Any], blobs: list[Any], pump: StdinPump | None, relay: Relay | None
+    session: Session,
+    welcome: dict[str, Any],
+    blobs: list[Any],
+    pump: StdinPump | None,
+    relay: Relay | None,
+    piping: Piping | None,
 ) -> Report:
     try:
         kind = welcome["kind"]
         if relay is not None:
             args, _ = pickle.loads(blobs[1])
-            return host_command(session, [*welcome["words"], *map(str, args)], pump, relay)
+            return host_command(session, [*welcome["words"], *map(str, args)], pump, relay, piping)
         if pump is not None:
             pump.become_stdin()
+        if piping is not None:
+            piping.become_standard()
         try:
             target = unpack_target(blobs[0])
             args, kwargs = pickle.loads(blobs[1])
@@ -81,11 +94,13 @@ def _run(
         if text:
             print(text, file=sys.stderr)
         return Report("exited", code, evidence=text)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        _kept.append(error.__traceback__)
         return Report("signalled", 130, int(signal.SIGINT))
     except GroupEnded:
         raise
     except BaseException as error:
+        _kept.append(error.__traceback__)
         return _tell(_report.raised(error))
 
 
@@ -99,11 +114,15 @@ def _tell(report: Report) -> Report:
     return report
 
 
-def _leave(session: Session, report: Report) -> int:
+def _leave(session: Session, report: Report, piping: Piping | None) -> int:
     kernel = session.kernel
     try:
         session.run_exit_hooks()
         _flush()
+        if piping is not None:
+            piping.finish(clean=report.how == "exited" or report.signal == signal.SIGPIPE)
+        if kernel.pipe_desk is not None:
+            kernel.pipe_desk.leave(clean=report.how == "exited")
         kernel.drain(DRAIN)
         kernel.call("exit", report.fields(), *([] if report.result is None else [report.result]), timeout=DRAIN)
     except RackError as error:

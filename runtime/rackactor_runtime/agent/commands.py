@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rackactor.session import Session
+from rackactor_runtime.agent.piping import Piping
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
 
@@ -54,7 +55,9 @@ class Relay:
                 self.take({"signal": sig})
 
 
-def host_command(session: Session, words: Sequence[str], pump: StdinPump | None, relay: Relay) -> Report:
+def host_command(
+    session: Session, words: Sequence[str], pump: StdinPump | None, relay: Relay, piping: Piping | None = None
+) -> Report:
     """Run a command to its end.
 
     Args:
@@ -62,11 +65,16 @@ def host_command(session: Session, words: Sequence[str], pump: StdinPump | None,
         words: the program and its arguments.
         pump: its standard input, or None for an empty one.
         relay: takes the signals that come for it.
+        piping: those of its standard files that are pipes of the group.
     """
+    given = {} if piping is None else piping.given
+    stdin = subprocess.DEVNULL if pump is None else pump.reader
     try:
         child = subprocess.Popen(
             words,
-            stdin=subprocess.DEVNULL if pump is None else pump.reader,
+            stdin=given.get("stdin", stdin),
+            stdout=given.get("stdout"),
+            stderr=given.get("stderr"),
             start_new_session=True,
             restore_signals=True,
             preexec_fn=_die_with_the_agent,
@@ -80,6 +88,8 @@ def host_command(session: Session, words: Sequence[str], pump: StdinPump | None,
         return Report("load-failed", code, evidence=text)
     if pump is not None:
         os.close(pump.reader)
+    if piping is not None:
+        piping.begun()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # One that the operating system sends to the agent is meant for the command.
         signal.signal(number, lambda number, _: relay.take({"signal": number}))

@@ -7,5 +7,6 @@ group as a member that `ps` does not show and the group cannot kill, and is spok
 #: The services that there are: name -> "module:function". The function takes a `hosting.Host` and returns what answers
 #: (see `hosting.Answers`); the supervisor itself never imports it.
 SERVICES: dict[str, str] = {
+    "snapshots": "rackactor_runtime.services.snapshots:make",
     "files": "rackactor_runtime.services.files.service:make",
 }

@@ -26,6 +26,7 @@ from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.door import Door, Speaker
 from rackactor_runtime.supervisor.keeping import Keeping
 from rackactor_runtime.supervisor.logservice import FEED, LogService
+from rackactor_runtime.supervisor.memoryservice import MemoryService
 from rackactor_runtime.supervisor.servants import Servants
 
 #: Seconds between looks at the clock.
@@ -80,6 +81,7 @@ class Shell:
         self._held: dict[int, list[list[Any]]] = {}
         self._seq = 0
         self._logs = LogService(config.directory, core.settings.log_limit, self._grant, self._reply_logs)
+        self._memory = MemoryService(config.directory, core.settings, self._send, core.lives)
         self._servants = Servants(self._surroundings())
         self._actor = Supervisor(core)
         self._actor._myRef = _Reference(self)
@@ -92,9 +94,10 @@ class Shell:
 
     def run(self) -> None:
         """Serve until the group has ended."""
-        next_tick = 0.0
+        next_tick, more = 0.0, False
         while not self._finished():
-            ready = dict(self._poller.poll(math.ceil(max(0.0, min(TICK, next_tick - time.monotonic())) * 1000)))
+            wait = 0.0 if more else max(0.0, min(TICK, next_tick - time.monotonic()))
+            ready = dict(self._poller.poll(math.ceil(wait * 1000)))
             if self._zap is not None and self._zap.socket in ready:
                 self._zap.answer()
             if self._router in ready:
@@ -106,6 +109,7 @@ class Shell:
             if self._config.owner_fd in ready:
                 self._owner_gone()
             self._take_servants(ready)
+            more = self._memory.turn()
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK
                 self._hear(m.Ticked())
@@ -115,6 +119,7 @@ class Shell:
         self._provider.close(5.0)
         self._servants.close()
         self._logs.close()
+        self._memory.close()
         self._router.close(500)
         if self._zap is not None:
             self._zap.socket.close(0)
@@ -252,7 +257,11 @@ class Shell:
                 self.carry_out(m.Reply(speaker.pid, rid, False, fields))
         elif op == "bye":
             self._bye.add(speaker.pid)
+        elif op.startswith("shm"):
+            self._memory.call(speaker.pid, rid, op, args, blobs)
         else:
+            if op == "cancel":
+                self._memory.cancel(speaker.pid, args.get("rid"))
             self._hear(m.Called(speaker.pid, rid, op, args, blobs))
 
     def _may_read(self, pid: Any) -> None:
@@ -370,10 +379,10 @@ class Shell:
             case m.Reply(pid, rid, ok, fields, blobs):
                 if rid:
                     self._send(pid, Kind.REPLY, (rid, ok), [wire.pack_body(fields), *blobs])
-            case m.Notify(pid, name, fields):
+            case m.Notify(pid, name, fields, blobs):
                 if name == "listen":
                     fields = {**fields, "bind": self._bind_for(pid), "ticket": os.urandom(16)}
-                self._send(pid, Kind.EVENT, (name,), [wire.pack_body(fields)])
+                self._send(pid, Kind.EVENT, (name,), [wire.pack_body(fields), *blobs])
             case m.Create(order):
                 birth = {**order.birth, "endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
                 self._provider.create(base.Order(order.key, birth, order.env, order.cwd, order.memory))
@@ -397,6 +406,7 @@ class Shell:
             sender = parse_header(frames[2]).pid
             self._send_gone(sender, pid, self.core.table.get(pid))
         self._logs.unfollow(pid)
+        self._memory.gone(pid)
         self._keeping.end(pid)
         self._door.dismiss(pid)
 

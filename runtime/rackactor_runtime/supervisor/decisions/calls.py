@@ -14,7 +14,9 @@ from rackactor.status import State
 from rackactor_runtime.supervisor.decisions.actorsystem import ActorSystemCalls
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.exits import Ending
+from rackactor_runtime.supervisor.decisions.guests import GuestCalls
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
+from rackactor_runtime.supervisor.decisions.pipecalls import PipeCalls
 from rackactor_runtime.supervisor.decisions.services import ServiceCalls
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.waits import Waiter
@@ -25,7 +27,7 @@ _KINDS = ("actor", "function", "command")
 _ORPHANS = ("kill", "adopt", "detach")
 
 
-class Calls(ActorSystemCalls, ServiceCalls):
+class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
     """Carry out system calls on a core."""
 
     def __init__(self, core: Core) -> None:
@@ -76,11 +78,13 @@ class Calls(ActorSystemCalls, ServiceCalls):
         if named and named in core.names:
             self._reply(call, {"pids": [core.names[named]], "existing": True})
             return
+        inherited = core.pipes.check(args.get("pipes"), n)
         core.intensity.admit(n, core.now)
         pids = [core.table.next_pid() for _ in range(n)]
         pgid = pids[0] if caller.external else caller.pgid
         for index, pid in enumerate(pids):
             self._fork_one(caller, call, pid, pgid, index, deadline)
+            core.effects.extend(core.pipes.reserve(pid, inherited[index % len(inherited)]))
         if named:
             core.names[named] = pids[0]
         self._reply(call, {"pids": pids, "pgid": pgid})
@@ -103,6 +107,8 @@ class Calls(ActorSystemCalls, ServiceCalls):
         arguments = call.blobs[1 + index] if len(call.blobs) > 2 else call.blobs[1]
         record.correspondents.add(caller.pid)
         welcome = {"kind": record.kind, "stdin": bool(args.get("stdin")), "words": args.get("words")}
+        if args.get("streams"):
+            welcome["streams"] = dict(args["streams"])
         order = {"welcome": welcome, "env": args.get("env"), "cwd": args.get("cwd"), "memory": args.get("memory")}
         core.fork(order, record, (call.blobs[0], arguments, *core.sources.content(args.get("source_hash"))))
 

@@ -24,6 +24,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Reply,
     Welcome,
 )
+from rackactor_runtime.supervisor.decisions.pipes import Pipes
 from rackactor_runtime.supervisor.decisions.services import Services
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.sources import Sources
@@ -61,6 +62,7 @@ class Core:
         self.capabilities: dict[str, bytes] = {}
         self.sources = Sources()
         self.services = Services(self, SERVICES)
+        self.pipes = Pipes(settings.pipe_held)
         self.ending = ""
         self.end_callers: list[tuple[int, int]] = []
         self.farewell: list[dict[str, Any]] = []
@@ -219,6 +221,7 @@ class Core:
             self.dead_letters = None
         self.effects.extend(self.sources.gone(record.pid))
         self.effects.extend(self.services.gone(record))
+        self.effects.extend(self.pipes.gone(record.pid, record.status))
         self.waits.forget(record.pid)
         self.effects.append(Dismiss(record.pid))
         self._tell_end(record)
@@ -403,6 +406,11 @@ class Core:
         waiting = any(record.state is State.ZOMBIE for record in self.table)
         if not waiting or self.now - self._empty_since >= self.settings.linger:
             self.end("its last process has ended")
+
+    def lives(self, pid: int) -> bool:
+        """Tell whether a pid is that of a living process."""
+        record = self.table.get(pid)
+        return record is not None and record.alive
 
     def _of(self, key: Key) -> Process | None:
         record = self.table.get(key.pid)

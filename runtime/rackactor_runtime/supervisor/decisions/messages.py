@@ -122,6 +122,7 @@ class Notify:
     pid: int
     name: str
     fields: dict[str, Any]
+    blobs: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from rackactor import units
 from rackactor.errors import InvalidCall
 
 
@@ -35,6 +36,8 @@ class Settings:
     log_limit: int = 4 << 20
     #: Ended processes that `why` still knows after they have been waited for.
     history: int = 1000
+    #: Bytes of messages that the supervisor keeps for readers to come, of writers that have ended.
+    pipe_held: int = 256 << 20
     #: Whether messages may be pickled. False: msgpack only.
     pickle: bool = True
     #: Whether two processes that talk a lot get a connection of their own.
@@ -43,6 +46,12 @@ class Settings:
     deadline: float | None = None
     #: A detached group ends this long after its last process has, seconds, if nobody asked for the statuses.
     linger: float = 600.0
+    #: Bytes of shared memory. Only what is used takes room on the disk; raise it before the memory is full.
+    shm_size: int = 1 << 30
+    #: Bytes of its last changes that are kept for watchers that are behind; at most a quarter of `shm_size`.
+    shm_log: int = 64 << 20
+    #: Who keeps a replica of shared memory: "auto": processes on other hosts; "always": every process.
+    shm_replica: str = "auto"
     #: Where the group's files lie: an fsspec URL, or a map of a `url` and fsspec's options for it. None: in a directory
     #: of the group's own, which is gone with it. Only the file service sees it: credentials may be in it.
     files: str | dict[str, Any] | None = None
@@ -55,6 +64,7 @@ class Settings:
             InvalidCall: names the setting and what it may be.
         """
         known = {f.name: f for f in fields(cls)}
+        given = {name: _bytes(name, value) for name, value in given.items()}
         for name, value in given.items():
             if name not in known:
                 raise InvalidCall(f"a group has no setting {name!r}; it has: {', '.join(sorted(known))}")
@@ -64,12 +74,16 @@ class Settings:
                 continue
             if isinstance(default, bool):
                 good = isinstance(value, bool)
+            elif isinstance(default, str):
+                good = value in _CHOICES[name]
             elif name == "deadline":
                 good = value is None or (_number(value) and value > 0)
             else:
                 good = _number(value) and value > 0
             if not good:
                 kind = "True or False" if isinstance(default, bool) else "a positive number"
+                if isinstance(default, str):
+                    kind = "one of " + ", ".join(_CHOICES[name])
                 raise InvalidCall(f"the setting {name!r} is {kind}, not {value!r}")
         made = cls(**given)
         for name in ("lost_after", "lease"):
@@ -79,6 +93,21 @@ class Settings:
                     " a process that is well would be taken for dead"
                 )
         return made
+
+
+#: What settings that are words may be.
+_CHOICES = {"shm_replica": ("auto", "always")}
+_SIZES = ("shm_size", "shm_log")
+
+
+def _bytes(name: str, value: Any) -> Any:
+    """Return a size in bytes, which may be given as a text ("4G")."""
+    if name not in _SIZES:
+        return value
+    size = units.size(value, f"the setting {name!r}")
+    if name == "shm_size" and (size is None or size < 1 << 20):
+        raise InvalidCall(f"the setting 'shm_size' is at least 1 MiB, not {value!r}")
+    return size
 
 
 def _check_files(value: Any) -> None:

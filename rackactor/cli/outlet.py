@@ -1,0 +1,60 @@
+"""Noticing that nobody reads standard output any more, while there is nothing to write."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def while_read() -> Iterator[None]:
+    """Raise BrokenPipeError in the block once the reader of standard output has gone; main thread only.
+
+    A command that waits for something to show would otherwise wait on in `rack ... | head -1` until it comes.
+    """
+    mode = os.fstat(1).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        yield
+        return
+    before = signal.signal(signal.SIGPIPE, _raise)
+    watch = _Watch()
+    try:
+        yield
+    finally:
+        watch.end()
+        signal.signal(signal.SIGPIPE, before)
+
+
+class _Watch:
+    """A daemon thread that waits for the error of standard output."""
+
+    def __init__(self) -> None:
+        self._on = True
+        self._lock = threading.Lock()
+        threading.Thread(target=self._wait, name="rack-outlet", daemon=True).start()
+
+    def end(self) -> None:
+        """Interrupt nobody any more."""
+        with self._lock:
+            self._on = False
+
+    def _wait(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        poll = select.poll()
+        poll.register(1, 0)  # errors are always told
+        poll.poll()
+        with self._lock:
+            if self._on:
+                ident = threading.main_thread().ident
+                assert ident is not None
+                signal.pthread_kill(ident, signal.SIGPIPE)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise BrokenPipeError("nobody reads the output any more")

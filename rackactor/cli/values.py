@@ -1,0 +1,67 @@
+"""Values of the group as a shell sees them: text as it is, bytes as they are, everything else as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rackactor.errors import InvalidCall
+
+
+def to_bytes(value: Any) -> bytes:
+    """Return what is written on standard output: a line, but for bytes, which are written as they are."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    text = to_text(value)
+    return text.encode("utf-8", "surrogateescape") + (b"" if text.endswith("\n") else b"\n")
+
+
+def to_text(value: Any) -> str:
+    """Return a value as text: numbers, lists and dicts as JSON, what JSON cannot say as Python does."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode("utf-8", "surrogateescape")
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return repr(value)
+
+
+def to_word(value: Any) -> str:
+    """Return a value as text on one line: text and bytes that have more than one, or are none, in quotes."""
+    text = to_text(value)
+    if isinstance(value, (str, bytes, bytearray, memoryview)) and (not text.isprintable() or text[:1] == '"'):
+        return json.dumps(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return text
+
+
+def to_json(value: Any) -> Any:
+    """Return a value that JSON can say."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)
+    return value
+
+
+def from_word(word: str, *, as_json: bool) -> Any:
+    """Return the value that a word of the command line stands for.
+
+    Raises:
+        InvalidCall: it is to be JSON, and is not.
+    """
+    if not as_json:
+        return word
+    try:
+        return json.loads(word)
+    except ValueError as error:
+        raise InvalidCall(f"{word!r} is not JSON: {error}") from None
+
+
+def read_input() -> bytes:
+    """Return all of the standard input."""
+    return sys.stdin.buffer.read()

@@ -1,0 +1,266 @@
+"""How shared memory lies in LMDB, and what a change of it is: shared by the store, its readers and its replicas.
+
+Four databases:
+
+    entries    key -> header, value. A list's value is where its elements are.
+    items      list, index -> element, so that the ends of a list cost the same whatever its length
+    log        revision -> when, and which changes: enough to apply them blindly, and to tell a watcher of them
+    meta       revision, bounds of the log, who made it
+
+A change is a tuple that begins with its code; one revision may have several. Nothing here opens a database.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgpack
+
+from rackactor.errors import InvalidCall
+
+#: Grows when what lies in the databases changes its meaning.
+FORMAT = 1
+#: Bytes of a key at the most: what LMDB takes, less some room.
+MAX_KEY = 500
+#: Bytes of a value at the most: it travels in one frame with what belongs to it.
+MAX_VALUE = (1 << 30) - (1 << 20)
+#: Values up to this size are in the log too, bytes; of a larger one, the log says only that it came.
+LOGGED = 256 << 10
+#: Room for deletions in a full map, bytes, beyond what was promised.
+RESERVE = 8 << 20
+#: Processes of one host that can read at the same time.
+READERS = 8192
+
+DATABASES = (b"entries", b"items", b"log", b"meta")
+
+#: Kinds of entries.
+VALUE, LIST = 0, 1
+_HEADER = struct.Struct("<BxxxIQ")  # kind, owner of its lease, revision
+HEADER = _HEADER.size
+#: Where LMDB puts the data of a large value in its page: 16 bytes after the beginning. A value that is to lie at a
+#: multiple of 64 bytes in memory comes this far before one.
+LEAD = 16 + HEADER
+_LIST = struct.Struct("<QQQQ")  # number of the list, first index, index after the last, elements (there may be holes)
+_ITEM = struct.Struct(">QQ")
+_REVISION = struct.Struct(">Q")
+#: The first element of a new list has this index, so that there is room at both ends.
+MIDDLE = 1 << 62
+
+#: Codes of changes: an entry put; an entry deleted; an element put; an element taken from an end; one removed by its
+#: value; all elements of a list dropped; an entry put whose value is too large for the log.
+PUT, DELETE, PUSH, POP, REMOVE, DROP, PUT_LARGE = range(7)
+
+#: What watchers call them.
+WORDS = {PUT: "put", DELETE: "delete", PUSH: "append", POP: "pop", REMOVE: "remove", PUT_LARGE: "put"}
+
+Blob = bytes | memoryview
+Change = tuple[Any, ...]
+
+
+class Head(NamedTuple):
+    """What stands before a value."""
+
+    kind: int
+    #: Pid of the process with which the entry goes; 0: nobody's.
+    lease: int
+    #: When it was put.
+    revision: int
+
+
+class ListState(NamedTuple):
+    """Where a list's elements are."""
+
+    number: int
+    first: int
+    end: int
+    length: int
+
+
+def pack_key(key: object) -> bytes:
+    """Return a key's bytes.
+
+    Raises:
+        InvalidCall: not a text that can be a key.
+    """
+    if type(key) is not str:
+        raise InvalidCall(f"a key of shared memory is a str, not {key!r}")
+    try:
+        packed = key.encode()
+    except UnicodeEncodeError:
+        raise InvalidCall(f"a key of shared memory is a text that UTF-8 can carry, not {key!r}") from None
+    if not 0 < len(packed) <= MAX_KEY:
+        raise InvalidCall(f"a key of shared memory has 1 to {MAX_KEY} bytes in UTF-8, not {len(packed)}")
+    return packed
+
+
+def pack_entry(kind: int, lease: int, revision: int, value: Blob) -> bytes:
+    """Return an entry's bytes."""
+    return b"".join((_HEADER.pack(kind, lease, revision), value))
+
+
+def head(entry: Blob) -> Head:
+    """Return what stands before an entry's value."""
+    return Head._make(_HEADER.unpack_from(entry))
+
+
+def pack_list(number: int, first: int, end: int, count: int) -> bytes:
+    """Return the value of a list's entry."""
+    return _LIST.pack(number, first, end, count)
+
+
+def list_state(entry: Blob) -> ListState:
+    """Return where the elements of a list's entry are."""
+    return ListState._make(_LIST.unpack_from(entry, HEADER))
+
+
+def item_key(number: int, index: int) -> bytes:
+    """Return the key of a list's element."""
+    return _ITEM.pack(number, index)
+
+
+def item_index(key: Blob) -> tuple[int, int]:
+    """Return (number of the list, index) of an element's key."""
+    number, index = _ITEM.unpack(key)
+    return number, index
+
+
+def pack_revision(revision: int) -> bytes:
+    """Return a revision's bytes, which sort as it does."""
+    return _REVISION.pack(revision)
+
+
+def parse_revision(data: Blob) -> int:
+    """Return a revision from its bytes."""
+    revision: int = _REVISION.unpack(data)[0]
+    return revision
+
+
+#: One packer for all, as `msgpack.packb` makes one each time: it is used by one thread of a process only.
+_pack = msgpack.Packer(autoreset=True).pack
+
+
+# -- records --------------------------------------------------------------------------------------------
+
+
+def pack_record(when: float, changes: Sequence[Change]) -> bytes:
+    """Return the record of one revision."""
+    packed: bytes = _pack((when, changes))
+    return packed
+
+
+def parse_record(record: Blob) -> tuple[float, list[list[Any]]]:
+    """Return when a revision came, and its changes."""
+    when, changes = msgpack.unpackb(record, strict_map_key=False)
+    return when, changes
+
+
+def for_log(when: float, changes: Sequence[Sequence[Any]], record: bytes, logged: int) -> bytes:
+    """Return what of a record goes into the log; `logged`: bytes of a value that do."""
+    if len(record) <= logged:
+        return record
+    return pack_record(when, [_shortened(change, logged) for change in changes])
+
+
+def _shortened(change: Sequence[Any], logged: int) -> Change:
+    if change[0] == PUT and len(change[2]) > logged:
+        return (PUT_LARGE, change[1], len(change[2]))
+    return tuple(change)
+
+
+# -- writing --------------------------------------------------------------------------------------------
+
+
+class Databases(NamedTuple):
+    """LMDB's handles of the four."""
+
+    entries: Any
+    items: Any
+    log: Any
+    meta: Any
+
+
+class Transaction(Protocol):
+    """What is needed of an LMDB transaction that writes."""
+
+    def put(self, key: bytes, value: Blob, *, db: Any = ..., append: bool = ...) -> Any: ...
+
+    def delete(self, key: bytes, *, db: Any = ...) -> Any: ...
+
+    def cursor(self, db: Any = ...) -> Any: ...
+
+
+def apply(txn: Transaction, dbs: Databases, changes: Iterable[Sequence[Any]]) -> None:
+    """Make changes, whoever has decided on them."""
+    for change in changes:
+        code = change[0]
+        if code == PUT:
+            txn.put(change[1], change[2], db=dbs.entries)
+        elif code == DELETE:
+            txn.delete(change[1], db=dbs.entries)
+        elif code == PUSH:
+            txn.put(change[1], change[2], db=dbs.entries)
+            txn.put(change[3], change[4], db=dbs.items)
+        elif code in (POP, REMOVE):
+            txn.put(change[1], change[2], db=dbs.entries)
+            txn.delete(change[3], db=dbs.items)
+        elif code == DROP:
+            _drop(txn, dbs, change[1])
+
+
+def _drop(txn: Transaction, dbs: Databases, number: int) -> None:
+    with txn.cursor(dbs.items) as cursor:
+        cursor.set_range(item_key(number, 0))
+        while (key := cursor.key()) and item_index(key)[0] == number:  # no key: it has come to the end
+            cursor.delete()
+
+
+class LogBounds:
+    """Write the log of a database, and keep it within its bound: the oldest goes first."""
+
+    def __init__(self, limit: int, first: int, size: int) -> None:
+        self.limit = limit
+        #: Bytes of a value that are in the log too.
+        self.logged = min(LOGGED, limit // 8)
+        #: The oldest revision in the log (one more than the newest when it is empty).
+        self.first = first
+        self.size = size
+
+    @classmethod
+    def read(cls, txn: Any, dbs: Databases, limit: int) -> LogBounds:
+        """Return the bounds as they are in a database."""
+        known = txn.get(b"log", db=dbs.meta)
+        first, size = msgpack.unpackb(known) if known is not None else (1, 0)
+        return cls(limit, first, size)
+
+    def copy(self) -> LogBounds:
+        """Return the same bounds, to go back to."""
+        return LogBounds(self.limit, self.first, self.size)
+
+    def write(
+        self,
+        txn: Transaction,
+        dbs: Databases,
+        revision: int,
+        when: float,
+        changes: Sequence[Sequence[Any]],
+        full: bytes,
+    ) -> None:
+        """Append what of a full record belongs into the log."""
+        record = for_log(when, changes, full, self.logged)
+        txn.put(pack_revision(revision), record, db=dbs.log, append=True)
+        self.size += len(record)
+
+    def seal(self, txn: Transaction, dbs: Databases, revision: int) -> None:
+        """Drop what is too much, and note down how far it goes: the last thing before a commit."""
+        if self.size > self.limit:
+            with txn.cursor(dbs.log) as cursor:
+                cursor.first()
+                while self.size > self.limit and cursor.key():
+                    self.size -= len(cursor.value())
+                    cursor.delete()
+                key = cursor.key()
+                self.first = parse_revision(key) if key else revision + 1
+        txn.put(b"log", msgpack.packb((self.first, self.size)), db=dbs.meta)
+        txn.put(b"revision", pack_revision(revision), db=dbs.meta)

@@ -1,0 +1,388 @@
+"""Reading shared memory where it lies: an LMDB environment that this host has.
+
+A transaction costs less than a microsecond, and sees one revision whatever is written meanwhile. What is read in
+place stays valid as long as its transaction; the transaction outlives its block if the application keeps such a
+value, so that the mistake is an error and not a wrong answer.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import lmdb
+
+from rackactor.errors import GroupEnded
+from rackactor.memory import layout, values
+from rackactor.memory.layout import HEADER, LIST, Databases
+
+#: Keys, or records of the log, that are read in one transaction.
+BATCH = 512
+
+_open: dict[tuple[int, int], tuple[Any, int]] = {}
+_opening = threading.Lock()
+
+
+class Entry(NamedTuple):
+    """A key's value, and what is known of it."""
+
+    value: Any
+    #: When it was put.
+    revision: int
+    #: Pid of the process with which it goes; 0: nobody's.
+    lease: int
+
+
+class Logged(NamedTuple):
+    """One change of one key, from the log."""
+
+    revision: int
+    when: float
+    code: int
+    key: str
+    #: The value's bytes; None for a deletion, and for what is too large for the log.
+    data: bytes | None
+
+
+def open_environment(path: str, size: int) -> Any:
+    """Open an environment to read it; one that this process has already is shared.
+
+    LMDB must not open a file twice in one process: closing one would take the locks of the other.
+    """
+    with _opening:
+        found = os.stat(os.path.join(path, "data.mdb"))
+        name = found.st_dev, found.st_ino
+        env, count = _open.get(name) or (None, 0)
+        if env is None:
+            env = lmdb.open(
+                path,
+                map_size=size,
+                readonly=True,
+                create=False,
+                max_dbs=8,
+                max_readers=layout.READERS,
+                readahead=False,
+                max_spare_txns=4,
+            )
+        _open[name] = env, count + 1
+        return env
+
+
+def close_environment(env: Any) -> None:
+    """Give an environment of `open_environment` back."""
+    with _opening:
+        for name, (known, count) in list(_open.items()):
+            if known is env:
+                if count > 1:
+                    _open[name] = env, count - 1
+                    return
+                del _open[name]
+                env.close()
+
+
+def databases(env: Any, *, create: bool = False) -> Databases:
+    """Return the handles of an environment's databases."""
+    return Databases(*(env.open_db(name, create=create) for name in layout.DATABASES))
+
+
+class _Root:
+    """A value that was given away in place: whether something of it is still used.
+
+    Each slice of a memoryview, and whatever was made of one, keeps the same object of Python's behind them all alive.
+    """
+
+    def __init__(self, data: memoryview, body: memoryview) -> None:
+        self._body = body  # another memoryview on the same bytes
+        (self._buffer,) = gc.get_referents(data)
+        self._uses = 0
+
+    def begin(self) -> None:
+        """Count from now on: everything so far is our own."""
+        self._uses = sys.getrefcount(self._buffer)
+
+    def allow(self) -> None:
+        """Take note that one more is known, and can do no harm."""
+        self._uses += 1
+
+    @property
+    def used(self) -> bool:
+        """Tell whether somebody else uses it."""
+        return sys.getrefcount(self._buffer) > self._uses
+
+
+class Reading:
+    """Several reads at one revision: a context, whose values read in place end with it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._txn = reader.env.begin(buffers=True)
+        self._dbs = reader.dbs
+        self._roots: list[_Root] = []
+        self._views: list[tuple[_Root, memoryview]] = []
+        self._ended = False
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, kind: Any, *rest: object) -> None:
+        kept = self.end()
+        if kept and kind is None:
+            raise BufferError(
+                f"{kept} value(s) read in place are still used after their block: copy what is to be kept"
+                " (array.copy(), bytes(view)), and let go of the rest (del) before the block ends"
+            )
+
+    def end(self) -> int:
+        """End the reads; returns how many values read in place are still used."""
+        if self._ended:
+            return 0
+        self._ended = True
+        for root, view in self._views:
+            try:
+                view.release()
+            except BufferError:
+                continue  # something was made of it, and is counted below
+            root.allow()
+        kept = self._kept()
+        if kept:
+            self._reader.keep(self)
+        else:
+            self.close()
+        return kept
+
+    def _kept(self) -> int:
+        return sum(root.used for root in self._roots)
+
+    def try_close(self) -> bool:
+        """Close if nothing read in place is used any more; returns whether it is closed."""
+        if self._kept():
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """End the transaction."""
+        self._views.clear()
+        self._roots.clear()
+        self._txn.abort()
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> int:
+        """The revision that all these reads see."""
+        known = self._txn.get(b"revision", db=self._dbs.meta)
+        return 0 if known is None else layout.parse_revision(known)
+
+    def __contains__(self, key: str) -> bool:
+        return self._txn.get(layout.pack_key(key), db=self._dbs.entries) is not None
+
+    def __len__(self) -> int:
+        return int(self._txn.stat(self._dbs.entries)["entries"])
+
+    def __getitem__(self, key: str) -> Any:
+        found = self.entry(key)
+        if found is None:
+            raise KeyError(key)
+        return found.value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a copy of a value, or the default."""
+        found = self.entry(key)
+        return default if found is None else found.value
+
+    def entry(self, key: str) -> Entry | None:
+        """Return a value with its revision and lease, or None."""
+        data = self._txn.get(layout.pack_key(key), db=self._dbs.entries)
+        return None if data is None else self._entry(data)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Yield the keys that begin with a prefix, in order."""
+        for key, _ in self._scan(prefix):
+            yield str(key, "utf-8")
+
+    def items(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Yield keys that begin with a prefix, and copies of their values, in order."""
+        for key, data in self._scan(prefix):
+            yield str(key, "utf-8"), self._entry(data).value
+
+    def range(self, key: str, start: int = 0, stop: int | None = None) -> list[Any]:
+        """Return copies of a list's elements.
+
+        Raises:
+            KeyError: there is no such key.
+            TypeError: its value is no list of this kind.
+        """
+        data = self._txn.get(layout.pack_key(key), db=self._dbs.entries)
+        if data is None:
+            raise KeyError(key)
+        if layout.head(data).kind != LIST:
+            value = self._entry(data).value
+            if isinstance(value, list):
+                return value[start:stop]
+            raise TypeError(f"the value of {key!r} is no list, but a {type(value).__name__}")
+        return self._range(layout.list_state(data), start, stop)
+
+    def view(self, key: str) -> Any:
+        """Return a value read in place: valid until the reads end. Plain bytes as a memoryview, the rest as it is.
+
+        Raises:
+            KeyError: there is no such key.
+            TypeError: a value of this type has no bytes of its own that could be read in place.
+        """
+        data = self._txn.get(layout.pack_key(key), db=self._dbs.entries)
+        if data is None:
+            raise KeyError(key)
+        body = data[HEADER:]
+        if layout.head(data).kind == LIST or not values.in_place(body):
+            kind = type(self._entry(data).value).__name__
+            raise TypeError(f"the value of {key!r} is a {kind}: only bytes and what has buffers (arrays) lie in place")
+        root = _Root(data, body)
+        del data
+        root.begin()
+        self._roots.append(root)
+        value = values.decode_in_place(body, allow_pickle=self._reader.allow_pickle)
+        if type(value) is memoryview:
+            self._views.append((root, value))
+        return value
+
+    def _entry(self, data: memoryview) -> Entry:
+        kind, lease, revision = layout.head(data)
+        if kind == LIST:
+            return Entry(self._range(layout.list_state(data), 0, None), revision, lease)
+        return Entry(values.decode(data[HEADER:], allow_pickle=self._reader.allow_pickle), revision, lease)
+
+    def _range(self, state: layout.ListState, start: int, stop: int | None) -> list[Any]:
+        begin, end, _ = slice(start, stop).indices(state.length)
+        if begin >= end:
+            return []
+        whole = state.length == state.end - state.first  # there are no holes
+        first = state.first + begin if whole else state.first
+        found: list[Any] = []
+        with self._txn.cursor(self._dbs.items) as cursor:
+            if not cursor.set_range(layout.item_key(state.number, first)):
+                return []
+            for index, data in enumerate(cursor.iternext(keys=False), begin if whole else 0):
+                if index >= end:
+                    break
+                if index >= begin:
+                    found.append(values.decode(data, allow_pickle=self._reader.allow_pickle))
+        return found
+
+    def _scan(self, prefix: str) -> Iterator[tuple[memoryview, memoryview]]:
+        start = prefix.encode()
+        with self._txn.cursor(self._dbs.entries) as cursor:
+            if not (cursor.set_range(start) if start else cursor.first()):
+                return
+            for key, data in cursor:
+                if key[: len(start)] != start:
+                    return
+                yield key, data
+
+
+class Reader:
+    """Read an environment, from any thread."""
+
+    def __init__(self, env: Any, *, allow_pickle: bool = True, shared: bool = False) -> None:
+        self.env = env
+        self.dbs = databases(env)
+        self.allow_pickle = allow_pickle
+        self._shared = shared
+        self._begin = env.begin
+        self._entries = self.dbs.entries
+        self._kept: list[Reading] = []
+        self.closed = False
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return an entry's bytes, or None."""
+        txn = self._begin()
+        data: bytes | None = txn.get(key, None, self._entries)
+        txn.abort()
+        return data
+
+    def reading(self) -> Reading:
+        """Begin several reads at one revision."""
+        if self.closed:
+            raise GroupEnded()
+        if self._kept:
+            self._kept = [kept for kept in self._kept if not kept.try_close()]
+        return Reading(self)
+
+    def keep(self, reading: Reading) -> None:
+        """Keep a transaction whose values the application still uses."""
+        self._kept.append(reading)
+
+    def count(self) -> int:
+        """Return how many keys there are."""
+        with self._begin() as txn:
+            return int(txn.stat(self.dbs.entries)["entries"])
+
+    def revision(self) -> int:
+        """Return the newest revision."""
+        with self._begin() as txn:
+            known = txn.get(b"revision", db=self.dbs.meta)
+            return 0 if known is None else layout.parse_revision(known)
+
+    def when(self, revision: int) -> float | None:
+        """Return when a revision came, if the log knows."""
+        with self._begin() as txn:
+            record = txn.get(layout.pack_revision(revision), db=self.dbs.log)
+            return None if record is None else layout.parse_record(record)[0]
+
+    def log(self, after: int, prefix: bytes) -> tuple[list[Logged], int, int]:
+        """Return (changes of keys with a prefix, the revision up to which they reach, the oldest in the log).
+
+        At most some hundred revisions at a time. When the oldest one is not at most `after` + 1, some are missing.
+        """
+        found: list[Logged] = []
+        reached = after
+        with self._begin() as txn:
+            bounds = layout.LogBounds.read(txn, self.dbs, 0)
+            if bounds.first > after + 1:
+                return found, reached, bounds.first
+            with txn.cursor(self.dbs.log) as cursor:
+                if cursor.set_range(layout.pack_revision(after + 1)):
+                    for number, (key, record) in enumerate(cursor):
+                        if number >= BATCH:
+                            break
+                        reached = layout.parse_revision(key)
+                        found += _logged(reached, record, prefix)
+        return found, reached, bounds.first
+
+    def close(self) -> None:
+        """Give the environment back. What the application still reads in place keeps it open."""
+        if self.closed:
+            return
+        self.closed = True
+        self._kept = [kept for kept in self._kept if not kept.try_close()]
+        if self._kept:
+            _stranded.append((self.env, self._kept))  # unmapping it would turn a mistake into a crash
+        elif self._shared:
+            close_environment(self.env)
+        else:
+            self.env.close()
+
+
+#: Environments that cannot be closed: the application still reads in them.
+_stranded: list[Any] = []
+
+
+def _logged(revision: int, record: bytes, prefix: bytes) -> list[Logged]:
+    when, changes = layout.parse_record(record)
+    found = []
+    for change in changes:
+        code, key = change[0], change[1]
+        if code == layout.DROP or not key.startswith(prefix):
+            continue
+        data = None
+        if code == layout.PUT:
+            if layout.head(change[2]).kind != LIST:
+                data = change[2][HEADER:]
+        elif code in (layout.PUSH, layout.POP, layout.REMOVE):
+            data = change[4]
+        found.append(Logged(revision, when, code, key.decode(), data))
+    return found

@@ -1,0 +1,627 @@
+"""A process's ends of pipes, and what goes on behind them at the crank.
+
+The application only puts messages into a `Writing`'s queue and takes them from a `Reading`'s; everything else, the
+credits, who gets what, what the supervisor says, is done here by the holder of the baton (see `rackactor.baton`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+
+from rackactor.codec import unpack
+from rackactor.errors import (
+    GroupEnded,
+    NoReader,
+    PipeBroken,
+    PipeClosed,
+    PipeEnded,
+    ProtocolError,
+    RackError,
+    RackTimeout,
+)
+from rackactor.kernel import COLLECT, Kernel
+from rackactor.peers import Delivery
+from rackactor.pipes.framing import (
+    OVERHEAD,
+    PART,
+    Assembly,
+    Bundle,
+    Message,
+    Part,
+    pack_parcel,
+    parse_parcel,
+    small_messages,
+    split,
+)
+from rackactor.pipes.reading import Credit, Reader
+from rackactor.pipes.writing import BACKLOG, Batch, Writer
+from rackactor.stream import Entry, EntryKind
+from rackactor.wire import SUPERVISOR
+
+#: Bytes of small messages that are collected before they are sent.
+FLUSH = 40 << 10
+#: What was taken is confirmed within this time, seconds.
+CONFIRM = 0.05
+#: How long readers may take what is under way when a process leaves, before the supervisor inherits it, seconds.
+LINGER = 0.3
+#: How long a process that leaves waits for the supervisor to have room, seconds.
+PATIENCE = 30.0
+
+_making = threading.Lock()
+_all: weakref.WeakSet[Desk] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for each in list(_all):
+        each.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def desk(kernel: Kernel) -> Desk:
+    """Return the desk of a process, made at first use."""
+    with _making:
+        if kernel.pipe_desk is None:
+            kernel.pipe_desk = Desk(kernel)
+        made: Desk = kernel.pipe_desk
+        return made
+
+
+class Reading:
+    """A reader's end, shared by all objects of this process that stand for it."""
+
+    mode = "r"
+
+    def __init__(self, desk: Desk, pipe: int, seat: int) -> None:
+        self.desk = desk
+        self.pipe = pipe
+        self.seat = seat
+        self.users = [True]  # a list, for what threads append and pop is never miscounted
+        self.reader = Reader()
+        self.reader.mark(time.monotonic())
+        self.lock = threading.RLock()
+        self.closed = False
+        #: The last writer is gone; those that died, and how.
+        self.ended = False
+        self.broken: list[Any] = []
+        self._waiters = 0
+        self._telling = False
+        self._confirming = False
+        self._pause = CONFIRM
+        self._seen = 0
+
+    def take(self, timeout: float | None) -> Message:
+        """Return the next message.
+
+        Raises:
+            RackTimeout: none within `timeout` seconds.
+            PipeEnded: there is no more, and no writer.
+            PipeBroken: the same, and a writer had died.
+        """
+        with self.lock:
+            message = None if self.closed else self.reader.take()
+        if message is None:
+            return self._await(timeout)
+        if not self.reader.run:
+            self.drained()
+        return message
+
+    def drained(self) -> None:
+        """Take note that all that came together was taken."""
+        with self.lock:
+            reader = self.reader
+            reader.sync()
+            if not reader.due or self._telling:
+                return
+            self._telling = True
+            reader.measure(time.monotonic())
+        self.desk.kernel.do(self._credits)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until there is a message to take, or the end; returns whether there is."""
+        kernel, reader = self.desk.kernel, self.reader
+        if reader.empty and not self.over:
+            with self.lock:
+                reader.measure(time.monotonic())
+                self._waiters += 1
+            try:
+                kernel.do_waiting(self._demand)
+                kernel.wait(lambda: not reader.empty or self.over, timeout)
+            finally:
+                with self.lock:
+                    self._waiters -= 1
+                    reader.mark(time.monotonic())
+        return not reader.empty or self.over
+
+    @property
+    def over(self) -> bool:
+        """Tell whether nothing more will come."""
+        return self.ended or self.closed
+
+    def _await(self, timeout: float | None) -> Message:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self.desk.check()
+            if self.closed:
+                raise PipeClosed
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self.wait(left)
+            with self.lock:
+                message = None if self.closed else self.reader.take()
+            if message is not None:
+                if not self.reader.run:
+                    self.drained()
+                return message
+            if self.closed:
+                raise PipeClosed
+            if self.ended:
+                raise self._end()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise RackTimeout(f"nothing came through the pipe within {timeout:g} s")
+
+    def _end(self) -> RackError:
+        if not self.broken:
+            return PipeEnded()
+        told = "; ".join(f"process {pid}: {why}" for pid, why in self.broken)
+        return PipeBroken(f"a writer of the pipe died before it had closed its end ({told}): this may not be all")
+
+    # -- at the crank -----------------------------------------------------------------------------------
+
+    def _credits(self) -> None:
+        self._telling = False
+        self._send(self.reader.credits(waiting=False))
+
+    def _demand(self) -> None:
+        if self._waiters and self.reader.empty:
+            self._send(self.reader.credits(waiting=True))
+
+    def _confirm(self) -> None:
+        """Tell writers what was taken, again and again while something is here: taking it tells nobody."""
+        before = self.reader.messages
+        self._send(self.reader.credits(waiting=False, everything=True))
+        self._pause = CONFIRM if before != self._seen else min(2 * self._pause, 1.0)
+        self._seen = before
+        self._confirming = False
+        self._watch()
+
+    def _watch(self) -> None:
+        if not self._confirming and not self.closed and (not self.reader.empty or self.reader.owes):
+            self._confirming = True
+            self.desk.kernel.after(self._pause, self._confirm)
+
+    def _send(self, credits: Any) -> None:
+        if self.closed:
+            return
+        with self.lock:
+            told = list(credits)
+        for credit in told:
+            self.desk.credit(self, credit)
+        self._watch()
+
+    def greet(self, writer: int, pid: int) -> None:
+        """Meet a writer, or the supervisor in its place; give it credit if somebody waits for messages."""
+        self.reader.introduce(writer, pid)
+        for credit in self.reader.greet(writer):
+            self.desk.credit(self, credit)
+        self.ended = False
+        self._demand()
+
+    def accept(self, writer: int, first: int, messages: Sequence[Message], closing: bool) -> None:
+        """Take what has arrived."""
+        if messages:
+            self.reader.accept(writer, first, messages)
+            self._pause = CONFIRM
+            self._watch()
+        if closing:
+            self.reader.closing(writer)
+            self._send(self.reader.credits(waiting=False))
+
+    def accept_part(self, writer: int, number: int, part: Part) -> None:
+        """Take a part of a large message."""
+        lane = self.reader.lanes.get(writer)
+        if lane is None or lane.dead or number < lane.expected:
+            return
+        if lane.assembly is None or lane.assembly.number != number:
+            lane.assembly = Assembly(number)
+        whole = lane.assembly.add(part)
+        if whole is not None:
+            lane.assembly = None
+            self.accept(writer, number, [whole], False)
+
+
+class Writing:
+    """A writer's end, shared by all objects of this process that stand for it."""
+
+    mode = "w"
+
+    def __init__(self, desk: Desk, pipe: int, seat: int) -> None:
+        self.desk = desk
+        self.pipe = pipe
+        self.seat = seat
+        self.users = [True]
+        self.writer = Writer()
+        self.lock = threading.RLock()
+        self.closed = False
+        self.frozen = False
+        self.broken = False
+        self._had_readers = False
+        self._dirty = False
+        self._unsent = 0
+
+    def put(self, message: Message, timeout: float | None) -> None:
+        """Take a message; waits while readers are slow.
+
+        Raises:
+            RackTimeout: no room for it within `timeout` seconds; it was not sent.
+            NoReader: the last reader is gone.
+        """
+        kernel, writer = self.desk.kernel, self.writer
+        if self.broken or self.closed:
+            self.refuse()
+        if writer.offered - writer.drawn >= BACKLOG:
+            self._await_room(timeout)
+        size = len(message) + OVERHEAD
+        with self.lock:
+            writer.offer(message)
+            self._unsent += size
+        if self._unsent >= FLUSH:
+            self._unsent = 0
+            kernel.do(self._push)
+        elif not self._dirty:
+            self._dirty = True
+            if time.monotonic() - kernel.last_turn > COLLECT:
+                self._unsent = 0
+                kernel.do(self._push)
+            else:
+                kernel.do_soon(self._push)
+
+    def refuse(self) -> None:
+        """Raise what stands against writing."""
+        self.desk.check()
+        if self.closed:
+            raise PipeClosed
+        if self.broken:
+            raise NoReader
+
+    def _await_room(self, timeout: float | None) -> None:
+        self.desk.check()
+        writer = self.writer
+        self.desk.kernel.do_waiting(self._push)
+        if not self.desk.kernel.wait(lambda: writer.waiting < BACKLOG // 2 or self.broken or self.closed, timeout):
+            if not writer.crowded:
+                return
+            raise RackTimeout(f"the pipe's readers are too slow: no room within {timeout:g} s; this was not sent")
+        self.refuse()
+
+    def flush(self, timeout: float | None) -> None:
+        """Wait until readers have taken everything."""
+        writer = self.writer
+        self.desk.kernel.do_waiting(self._push)
+        if not self.desk.kernel.wait(lambda: writer.settled or self.broken, timeout):
+            raise RackTimeout(f"the pipe's readers have not taken everything within {timeout:g} s")
+        if not writer.settled:
+            raise NoReader
+
+    # -- at the crank -----------------------------------------------------------------------------------
+
+    def _push(self) -> None:
+        self._dirty = False
+        self._unsent = 0
+        self.pump()
+
+    def pump(self) -> None:
+        """Send what readers have credit for; when it is all taken and we are closed, say so."""
+        if self.frozen:
+            return
+        for batch in self.writer.assign():
+            self.desk.send(self, batch)
+        if self.writer.closing and self.writer.settled:
+            self.desk.settled(self)
+
+    def credit(self, pid: int, reader: int, taken: int, limit: int) -> None:
+        """Learn what a reader has taken, and may be sent."""
+        self.writer.credit(reader, pid, taken, limit)
+        self.pump()
+
+    def reader_left(self, reader: int, taken: int | None) -> None:
+        """Learn that a reader is gone."""
+        self.writer.left(reader, taken)
+        self.pump()
+
+    def readers(self, count: int) -> None:
+        """Learn how many readers there are, those included that will yet open their end."""
+        self._had_readers = self._had_readers or count > 0
+        self.broken = self._had_readers and count == 0
+
+
+End = Reading | Writing
+
+
+class Desk:
+    """The ends of pipes that one process has open."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._lock = threading.RLock()
+        self._readings: dict[int, Reading] = {}
+        self._writings: dict[int, Writing] = {}
+        _all.add(self)
+        self._ends: dict[tuple[int, str], End] = {}
+        #: Calls under way that open something: what is said of seats that we do not know yet waits for them.
+        #: How many began (counted under the lock), and were done (counted at the crank).
+        self._begun = self._done = 0
+        self._stash: list[tuple[int, Callable[[], None]]] = []
+        kernel.on("pipe", self._event)
+
+    @property
+    def _opening(self) -> int:
+        return self._begun - self._done
+
+    def check(self) -> None:
+        """Raise if this process is in the group no more, or never was."""
+        self.kernel.check()
+
+    def forked(self) -> None:
+        """Forget everything: this is the child of os.fork, which is no process of the group."""
+        for reading in self._readings.values():
+            reading.reader = Reader()
+            reading.closed = True
+        for writing in self._writings.values():
+            writing.closed = True
+
+    # -- opening and closing ----------------------------------------------------------------------------
+
+    def open(self, mode: str, *, pipe: int | None = None, name: str | None = None) -> list[End]:
+        """Open an end, or both (`rw`)."""
+        with self._lock:
+            if pipe is not None and (known := self._ends.get((pipe, mode))) is not None and not known.closed:
+                known.users.append(True)
+                return [known]
+            self._begun += 1
+            try:
+                fields, _ = self.kernel.call("pipe_open", {"id": pipe, "name": name, "mode": mode})
+                seats = zip(mode, fields["seats"], strict=True)
+                return [self._opened(each, fields["id"], seat) for each, seat in seats]
+            finally:
+                self.kernel.do(self._open_done)
+
+    def _opened(self, mode: str, pipe: int, seat: int) -> End:
+        known = self._ends.get((pipe, mode))
+        if known is not None and known.seat == seat:
+            if known.closed:  # it was on its way out
+                known.closed = False
+                known.users.clear()
+                if isinstance(known, Writing):
+                    known.writer.closing = False
+            known.users.append(True)
+            return known
+        end: End = Reading(self, pipe, seat) if mode == "r" else Writing(self, pipe, seat)
+        self._ends[pipe, mode] = end
+        table: dict[int, Any] = self._readings if mode == "r" else self._writings
+        self.kernel.do(lambda: self._register(table, end))
+        return end
+
+    def close(self, end: End) -> None:
+        """Give up one use of an end; the last one closes it."""
+        if end.users:
+            end.users.pop()
+        if end.users or end.closed:
+            return
+        end.closed = True
+        if not self.kernel.closed:
+            self.kernel.do_soon(self._close_reading if isinstance(end, Reading) else self._close_writing, end)
+
+    def _close_reading(self, reading: Reading) -> None:
+        if self._readings.pop(reading.seat, None) is None:
+            return
+        self._forget(reading)
+        with reading.lock:
+            final = list(reading.reader.final().items())
+        self.kernel.request("pipe_close", {"seat": reading.seat, "taken": final})
+
+    def _close_writing(self, writing: Writing) -> None:
+        if writing.closed:  # it may have been opened again
+            writing.writer.closing = True
+            writing.pump()
+
+    def settled(self, writing: Writing) -> None:
+        """Close a writer's end whose messages were all taken."""
+        if self._opening or self._writings.pop(writing.seat, None) is None:
+            return
+        self._forget(writing)
+        self.kernel.request("pipe_close", {"seat": writing.seat})
+
+    def _forget(self, end: End) -> None:
+        if self._ends.get((end.pipe, end.mode)) is end:
+            del self._ends[end.pipe, end.mode]
+
+    # -- at the crank: opening ------------------------------------------------------------------------------
+
+    def _register(self, table: dict[int, Any], end: End) -> None:
+        table[end.seat] = end
+        stash, self._stash = self._stash, []
+        for seat, action in stash:
+            if seat == end.seat:
+                action()
+            else:
+                self._stash.append((seat, action))
+
+    def _open_done(self) -> None:
+        self._done += 1
+        if not self._opening:
+            self._stash.clear()
+            for writing in list(self._writings.values()):
+                writing.pump()  # some may have been kept from closing
+
+    def _later(self, seat: int, action: Callable[[], None]) -> None:
+        if self._opening:
+            self._stash.append((seat, action))
+
+    # -- at the crank: what arrives -------------------------------------------------------------------------
+
+    def arrived(self, delivery: Delivery) -> None:
+        """Take an entry of a stream."""
+        kind, seat, payload, more = delivery.entry
+        table: dict[int, Any] = self._writings if kind is EntryKind.CREDIT else self._readings
+        end = table.get(seat)
+        if end is None:
+            self._later(seat, lambda: self.arrived(delivery))
+            return
+        try:
+            fields = unpack(payload)
+            if kind is EntryKind.CREDIT:
+                reader, taken, limit = fields
+                end.credit(delivery.pid, reader, taken, limit)
+            elif not more:
+                writer, first, messages, closing = fields
+                end.accept(writer, first, small_messages(messages), closing)
+            elif len(fields) == 2:
+                end.accept(fields[0], fields[1], [Bundle(list(more))], False)
+            else:
+                writer, number, frame, last = fields
+                end.accept_part(writer, number, Part(frame, last, more[0]))
+        except (TypeError, ValueError) as error:
+            raise ProtocolError(f"not what is said of a pipe: {error}") from None
+
+    def _event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+        seat, what = fields["seat"], fields["what"]
+        end: End | None = self._readings.get(seat) or self._writings.get(seat)
+        if end is None:
+            self._later(seat, lambda: self._event(fields, blobs))
+        elif isinstance(end, Writing):
+            if what == "readers":
+                end.readers(fields["count"])
+            elif what == "left":
+                end.reader_left(fields["reader"], fields["taken"])
+        elif what == "writer":
+            end.greet(fields["writer"], fields["pid"])
+        elif what == "left":
+            end.reader.left(fields["writer"], clean=fields["clean"])
+        elif what == "ended":
+            end.broken = fields["broken"]
+            end.ended = fields["ended"]
+        elif what == "data":
+            messages = parse_parcel(fields["shape"], list(blobs))
+            end.accept(fields["writer"], fields["first"], messages, fields["closing"])
+
+    # -- at the crank: what is sent -------------------------------------------------------------------------
+
+    def send(self, writing: Writing, batch: Batch) -> None:
+        """Send messages to a reader."""
+        kernel, seat, first = self.kernel, writing.seat, batch.first
+        messages = batch.messages
+        if batch.pid == kernel.pid:
+            copies = [message.copy() if isinstance(message, Bundle) else message for message in messages]
+            reading = self._readings.get(batch.seat)
+            if reading is not None:
+                reading.accept(seat, first, copies, batch.closing)
+            return
+        if messages and isinstance(messages[0], Bundle):
+            for entry in _large(batch.seat, seat, first, messages[0]):
+                kernel.offer(batch.pid, entry)
+            return
+        body = msgpack.packb((seat, first, messages, batch.closing))
+        kernel.offer(batch.pid, Entry(EntryKind.PIPE, batch.seat, body))
+
+    def credit(self, reading: Reading, credit: Credit) -> None:
+        """Tell a writer what was taken, and what it may send."""
+        pid, seat, taken, received, limit = credit
+        if pid == self.kernel.pid:
+            writing = self._writings.get(seat)
+            if writing is None:
+                self._later(seat, lambda: self.credit(reading, credit))
+            else:
+                writing.credit(pid, reading.seat, taken, limit)
+        elif pid == SUPERVISOR:
+            args = {"seat": seat, "reader": reading.seat, "taken": taken, "received": received, "limit": limit}
+            self.kernel.request("pipe_credit", args)
+        else:
+            body = msgpack.packb((reading.seat, taken, limit))
+            self.kernel.offer(pid, Entry(EntryKind.CREDIT, seat, body))
+
+    # -- leaving --------------------------------------------------------------------------------------------
+
+    def leave(self, *, clean: bool = True, linger: float = LINGER) -> None:
+        """Close everything, for this process ends; what readers have not taken soon is the supervisor's to serve.
+
+        Args:
+            clean: it ends in good order; else the readers of what it has open hear how it ended.
+            linger: how long readers may take, seconds.
+        """
+        try:
+            self._leave(clean, linger)
+        except GroupEnded:
+            pass  # and all its pipes
+        except RackError as error:
+            logging.getLogger("rackactor").warning("could not leave the pipes in good order: %s", error)
+
+    def _leave(self, clean: bool, linger: float) -> None:
+        kernel = self.kernel
+        for end in list(self._ends.values()):
+            if isinstance(end, Writing) and not end.closed and not clean:
+                kernel.do_soon(self._close_unclean, end)
+            elif not end.closed:
+                end.users.clear()
+                self.close(end)
+        # Where nobody reads there is nothing to wait for.
+        kernel.wait(lambda: not any(writing.writer.lanes for writing in self._unsettled()), linger)
+        deadline = time.monotonic() + PATIENCE
+        for writing in self._unsettled():
+            self._bequeath(writing, deadline)
+
+    def _unsettled(self) -> list[Writing]:
+        return [writing for writing in list(self._writings.values()) if not writing.writer.settled or writing.closed]
+
+    def _close_unclean(self, writing: Writing) -> None:
+        """Have readers confirm what they take; the seat stays, for the supervisor to see what became of us."""
+        for batch in writing.writer.assign():
+            self.send(writing, batch)
+
+    def _bequeath(self, writing: Writing, deadline: float) -> None:
+        while not writing.writer.settled or writing.closed:
+            done: list[Any] = []
+            self.kernel.do(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
+            self.kernel.wait(lambda: done, 5.0)  # noqa: B023
+            if not done or done[0] is None:
+                return
+            args, blobs = done[0]
+            fields, _ = self.kernel.call("pipe_bequeath", args, *blobs)
+            if fields["taken"]:
+                self._writings.pop(writing.seat, None)
+                return
+            writing.frozen = False
+            self.kernel.do_soon(writing.pump)
+            if time.monotonic() >= deadline:
+                lost = "it ended before its messages were read, and the group's pipe_held= has no room for them"
+                self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": lost})
+                return
+            self.kernel.wait(lambda: self._gone(writing), 0.2)
+
+    def _gone(self, writing: Writing) -> bool:
+        return writing.seat not in self._writings
+
+    def _estate(self, writing: Writing) -> tuple[dict[str, Any], list[Any]] | None:
+        if writing.seat not in self._writings:
+            return None
+        writing.frozen = True
+        lanes, messages = writing.writer.estate()
+        shape, blobs = pack_parcel(messages)
+        return {"seat": writing.seat, "lanes": lanes, "shape": shape, "clean": writing.closed}, blobs
+
+
+def _large(reader: int, writer: int, number: int, bundle: Bundle) -> list[Entry]:
+    if len(bundle) <= PART:
+        return [Entry(EntryKind.PIPE, reader, msgpack.packb((writer, number)), tuple(bundle.frames))]
+    return [
+        Entry(EntryKind.PIPE, reader, msgpack.packb((writer, number, part.frame, part.last)), (part.data,))
+        for part in split(bundle)
+    ]

@@ -1,0 +1,225 @@
+"""What a pipe carries: values to messages and back.
+
+A small message is one piece of bytes, as between actors (see `rackactor.codec`). A large one is a `Bundle`: a head, and
+the frames that go with it as they are, with no copy made in Python: bytes, memoryviews, and whatever
+pickle's protocol 5 hands out of band (the memory of NumPy arrays).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import cloudpickle
+import msgpack
+
+from rackactor import codec
+from rackactor.codec import unpack
+from rackactor.errors import InvalidCall, ProtocolError
+
+#: Buffers up to this size are copied into the message, bytes: a frame of their own costs more.
+INLINE = 16 << 10
+#: What one entry of a stream carries at the most, bytes; a larger message goes in parts.
+PART = 8 << 20
+#: Frames of one message at the most.
+MAX_FRAMES = 256
+#: What each message costs beside its size, bytes: empty messages are not free.
+OVERHEAD = 64
+
+_BYTES, _VIEW, _PICKLE, _MSGPACK = b"b", b"v", b"p", b"m"
+#: The first byte of a small message that is bytes.
+BYTES = _BYTES[0]
+
+
+class Bundle:
+    """A large message: a head that says what it is, and frames."""
+
+    __slots__ = ("frames", "size")
+
+    def __init__(self, frames: Sequence[Any]) -> None:
+        self.frames = frames
+        self.size = sum(map(len, frames))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def copy(self) -> Bundle:
+        """Return the same with memory of its own."""
+        return Bundle([bytes(self.frames[0]), *(bytearray(frame) for frame in self.frames[1:])])
+
+
+Message = bytes | Bundle
+
+
+def pack(value: Any, *, allow_pickle: bool = True) -> Message:
+    """Turn a value into a message.
+
+    Raises:
+        InvalidCall: it cannot be carried, with the reason.
+    """
+    kind = type(value)
+    if kind is bytes:
+        return _BYTES + value if len(value) <= INLINE else Bundle([_BYTES, value])
+    if kind is memoryview:
+        view = value.cast("B") if value.contiguous and value.nbytes else memoryview(value.tobytes())
+        return _VIEW + bytes(view) if len(view) <= INLINE else Bundle([_VIEW, view])
+    if codec.is_plain(value):
+        packed = codec.encode(value, allow_pickle=allow_pickle)
+        return packed if len(packed) <= INLINE or packed[:1] != _MSGPACK else Bundle([_MSGPACK, packed[1:]])
+    return _pickle(value, allow_pickle)
+
+
+def _pickle(value: Any, allow_pickle: bool) -> Message:
+    kind = type(value)
+    if not allow_pickle:
+        raise InvalidCall(f"this group refuses pickle, and msgpack cannot carry a {kind.__name__} unchanged")
+    frames: list[Any] = [b""]
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        """Take a buffer out of band; true: leave it in."""
+        try:
+            view = buffer.raw()
+        except BufferError:
+            return True
+        if len(view) <= INLINE or len(frames) >= MAX_FRAMES:
+            return True
+        frames.append(view)
+        return False
+
+    try:
+        # An array of numbers needs no classes by value: the plain pickler is a good deal faster.
+        simple = kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject
+        dumps = pickle.dumps if simple else cloudpickle.dumps
+        frames[0] = _PICKLE + dumps(value, protocol=5, buffer_callback=keep)
+    except Exception as error:
+        raise InvalidCall(f"a {kind.__name__} cannot be sent to another process: {error}") from error
+    return Bundle(frames) if len(frames) > 1 or len(frames[0]) > INLINE else frames[0]
+
+
+def unpack_message(message: Any, *, allow_pickle: bool = True) -> Any:
+    """Turn a message back into its value.
+
+    Raises:
+        ProtocolError: it is not of this codec, or pickled where that is refused.
+        Exception: whatever unpickling raises.
+    """
+    if type(message) is Bundle:
+        return _open(message.frames, allow_pickle)
+    if message[:1] == _VIEW:
+        return memoryview(message)[1:]
+    return codec.decode(message, allow_pickle=allow_pickle)
+
+
+def _open(frames: Sequence[Any], allow_pickle: bool) -> Any:
+    head = frames[0]
+    kind = bytes(head[:1])
+    if kind == _PICKLE:
+        if not allow_pickle:
+            raise ProtocolError("a pickled message in a group that refuses pickle")
+        return pickle.loads(memoryview(head)[1:], buffers=frames[1:])
+    if len(frames) != 2 or len(head) != 1:
+        raise ProtocolError("a message of too many frames")
+    if kind == _BYTES:
+        return frames[1] if type(frames[1]) is bytes else bytes(frames[1])
+    if kind == _VIEW:
+        return memoryview(frames[1])
+    if kind == _MSGPACK:
+        return unpack(frames[1])
+    raise ProtocolError(f"a message begins with {kind!r}, which no codec of this wire knows")
+
+
+class Part(NamedTuple):
+    """A piece of a large message under way: of which frame, and whether it is the last of all."""
+
+    frame: int
+    last: bool
+    data: Any
+
+
+def split(bundle: Bundle) -> Iterator[Part]:
+    """Cut a large message into parts."""
+    final = len(bundle.frames) - 1
+    for index, frame in enumerate(bundle.frames):
+        view = memoryview(frame)
+        for start in range(0, max(1, len(view)), PART):
+            data = view[start : start + PART]
+            yield Part(index, index == final and start + PART >= len(view), data)
+
+
+class Assembly:
+    """A large message that arrives in parts."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._frames: list[list[Any]] = []
+
+    def add(self, part: Part) -> Bundle | None:
+        """Take the next part; returns the message with its last one."""
+        if part.frame == len(self._frames):
+            self._frames.append([])
+        elif part.frame != len(self._frames) - 1:
+            raise ProtocolError("a part of a message is out of order")
+        self._frames[-1].append(part.data)
+        if not part.last:
+            return None
+        head = bytes(self._frames[0][0])
+        join = b"".join if head == _BYTES else bytearray().join
+        return Bundle([head if not i else f[0] if len(f) == 1 else join(f) for i, f in enumerate(self._frames)])
+
+
+def pack_parcel(messages: Iterable[Message]) -> tuple[list[int], list[Any]]:
+    """Return messages as (shape, blobs): small ones share a blob (0), a large one is n frames."""
+    shape: list[int] = []
+    blobs: list[Any] = []
+    small: list[bytes] = []
+    size = 0
+
+    def close() -> None:
+        if small:
+            shape.append(0)
+            blobs.append(msgpack.packb(small))
+            small.clear()
+
+    for message in messages:
+        if isinstance(message, Bundle):
+            close()
+            shape.append(len(message.frames))
+            blobs.extend(message.frames)
+        else:
+            small.append(message)
+            size += len(message)
+            if size > 1 << 20:
+                close()
+                size = 0
+    close()
+    return shape, blobs
+
+
+def parse_parcel(shape: Sequence[int], blobs: Sequence[Any]) -> list[Message]:
+    """Return the messages of a parcel.
+
+    Raises:
+        ProtocolError: shape and blobs do not fit.
+    """
+    messages: list[Message] = []
+    position = 0
+    for count in shape:
+        if type(count) is not int or count < 0 or position + max(1, count) > len(blobs):
+            raise ProtocolError("the messages of a pipe do not fit their description")
+        if count == 0:
+            messages.extend(small_messages(unpack(blobs[position])))
+            position += 1
+        else:
+            messages.append(Bundle(list(blobs[position : position + count])))
+            position += count
+    if position != len(blobs):
+        raise ProtocolError("more frames than the messages of a pipe have")
+    return messages
+
+
+def small_messages(value: Any) -> list[bytes]:
+    """Check that this is a list of small messages."""
+    if type(value) is not list or not set(map(type, value)) <= {bytes}:
+        raise ProtocolError("the small messages of a pipe are a list of bytes")
+    return value

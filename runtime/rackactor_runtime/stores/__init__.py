@@ -1,0 +1,1 @@
+"""Where the supervisor keeps what must be kept."""

@@ -1,0 +1,218 @@
+"""The one writer of a group's shared memory: an LMDB environment in the group's directory.
+
+A batch of operations is one transaction. When the map is full the whole batch is undone, and whoever asked for it
+tries each operation by itself; deletions may use a reserve beyond the promised size. Nothing is synced to the disk:
+the memory lives no longer than its group.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from rackactor.errors import MemoryFull, RackError
+from rackactor.memory import layout
+from rackactor.memory.layout import Change, Databases, LogBounds
+from rackactor.memory.transfer import contents
+
+#: Part of the map that the log may take at the most: 1 / this.
+LOG_SHARE = 4
+
+
+class Store:
+    """Write shared memory.
+
+    Args:
+        directory: where it lies; made if it is not there.
+        size: bytes of the map that are promised.
+        log: bytes of changes kept for watchers.
+
+    Attributes:
+        revision: of the last change, committed or not.
+    """
+
+    def __init__(self, directory: Path, size: int, log: int) -> None:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self.path = str(directory)
+        self._size = size
+        self._whole = size + layout.RESERVE
+        self._env = lmdb.open(
+            self.path,
+            map_size=self._whole,
+            max_dbs=8,
+            max_readers=layout.READERS,
+            sync=False,
+            metasync=False,
+            writemap=False,
+            readahead=False,
+            mode=0o600,
+        )
+        self._dbs = Databases(*(self._env.open_db(name) for name in layout.DATABASES))
+        self._txn: Any = None
+        #: Known to readers, so that they can tell this memory from another one of the same path.
+        self.token = secrets.token_bytes(16)
+        with self._env.begin(write=True) as txn:
+            txn.put(b"token", self.token, db=self._dbs.meta)
+            txn.put(b"format", bytes([layout.FORMAT]), db=self._dbs.meta)
+            known = txn.get(b"revision", db=self._dbs.meta)
+            self.revision = 0 if known is None else layout.parse_revision(known)
+            self._log = LogBounds.read(txn, self._dbs, min(log, size // LOG_SHARE))
+        self._env.set_mapsize(size)
+        self._before = (self.revision, self._log.copy())
+
+    @property
+    def map_size(self) -> int:
+        """Bytes that a reader must be able to map."""
+        return self._whole
+
+    @property
+    def size(self) -> int:
+        """Bytes that are promised."""
+        return self._size
+
+    # -- one transaction -------------------------------------------------------------------------------
+
+    def begin(self, *, reserve: bool = False) -> None:
+        """Begin a transaction; `reserve`: it only deletes, and may go beyond the promised size for that."""
+        if reserve:
+            self._env.set_mapsize(self._whole)
+        self._before = (self.revision, self._log.copy())
+        self._txn = self._env.begin(write=True, buffers=True)
+
+    def get(self, key: bytes) -> memoryview | None:
+        """Return an entry as it is within the transaction; valid until the next change."""
+        data: memoryview | None = self._txn.get(key, None, self._dbs.entries)
+        return data
+
+    def items(self, number: int, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
+        """Yield (index, bytes) of a list's elements."""
+        with self._txn.cursor(self._dbs.items) as cursor:
+            if backwards:
+                found = cursor.set_range(layout.item_key(number + 1, 0))
+                found = cursor.prev() if found else cursor.last()
+            else:
+                found = cursor.set_range(layout.item_key(number, 0))
+            while found:
+                owner, index = layout.item_index(cursor.key())
+                if owner != number:
+                    return
+                yield index, bytes(cursor.value())
+                found = cursor.prev() if backwards else cursor.next()
+
+    def apply(self, when: float, changes: Sequence[Change]) -> bytes:
+        """Make the changes of the next revision; return its record.
+
+        Raises:
+            MemoryFull: there is no room; the transaction can only be undone.
+        """
+        revision = self.revision + 1
+        record = layout.pack_record(when, changes)
+        try:
+            layout.apply(self._txn, self._dbs, changes)
+            self._log.write(self._txn, self._dbs, revision, when, changes, record)
+        except lmdb.Error as error:
+            raise self._full(error) from error
+        self.revision = revision
+        return record
+
+    def commit(self) -> None:
+        """Make everything since `begin` visible, at once.
+
+        Raises:
+            MemoryFull: there is no room; everything is undone.
+        """
+        txn = self._txn
+        try:
+            self._log.seal(txn, self._dbs, self.revision)
+            self._txn = None  # a commit that fails ends it, too
+            txn.commit()
+        except lmdb.Error as error:
+            self.abort()
+            raise self._full(error) from error
+        self._shrink()
+
+    def abort(self) -> None:
+        """Undo everything since `begin`."""
+        txn, self._txn = self._txn, None
+        if txn is not None:
+            txn.abort()
+        self.revision, self._log = self._before
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Go back to the promised size (or what is used, if that is more: only free pages serve then)."""
+        if self._env.info()["map_size"] > self._size:
+            self._env.set_mapsize(self._size)
+
+    def _full(self, error: lmdb.Error) -> RackError:
+        if isinstance(error, lmdb.MapFullError):
+            return MemoryFull(
+                f"the group's shared memory is full ({self._size} bytes, of which its log may take a quarter):"
+                " delete something, or make the group with a larger shm_size="
+            )
+        if getattr(error, "code", None) == errno.ENOSPC or "No space left" in str(error):
+            return MemoryFull(f"the disk is full on which the group's shared memory lies ({self.path})")
+        return RackError(f"the database of the group's shared memory failed: {error}")
+
+    # -- the whole -----------------------------------------------------------------------------------------
+
+    def replace(self, path: str, alive: Callable[[int], bool]) -> None:
+        """Replace everything by what a snapshot holds, in one transaction of its own.
+
+        Args:
+            path: an LMDB file that has been checked.
+            alive: tells whether a process lives. Keys that went with another one, or with one of another group, are
+                left out.
+
+        Raises:
+            MemoryFull: it does not fit; everything is as it was.
+        """
+        self.begin()
+        txn = self._txn
+        try:
+            txn.drop(self._dbs.entries, delete=False)
+            txn.drop(self._dbs.items, delete=False)
+            txn.drop(self._dbs.log, delete=False)
+            with contents(path) as held:
+                ours = held.token == self.token
+                with txn.cursor(self._dbs.entries) as cursor:
+                    cursor.putmulti(
+                        (
+                            (key, entry)
+                            for key, entry in held.entries
+                            if not (lease := layout.head(entry).lease) or (ours and alive(lease))
+                        ),
+                        append=True,
+                    )
+                with txn.cursor(self._dbs.items) as cursor:
+                    cursor.putmulti(held.items, append=True)
+                self.revision = max(self.revision, held.revision) + 1
+            # The log begins anew after it: no watcher could be told all that has changed.
+            self._log = LogBounds(self._log.limit, self.revision + 1, 0)
+        except lmdb.Error as error:
+            self.abort()
+            raise self._full(error) from error
+        except BaseException:
+            self.abort()
+            raise
+        self.commit()
+
+    def sweep(self) -> None:
+        """Forget readers that have died: what they were reading would never be free again."""
+        self._env.reader_check()
+
+    def leases(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (pid, key) of the entries that go with a process."""
+        with self._env.begin(buffers=True) as txn, txn.cursor(self._dbs.entries) as cursor:
+            for key, entry in cursor:
+                if (lease := layout.head(entry).lease) != 0:
+                    yield lease, bytes(key)
+
+    def close(self) -> None:
+        """Close it; its file stays."""
+        self._env.close()

@@ -1,0 +1,343 @@
+"""The group's pipes: who holds which end, who must hear of whom, and what writers that have ended left to be read.
+
+Messages go from writer to reader; the supervisor only introduces the two. An open end has a *seat*, a number of its
+own, so that an end which was closed and opened again is not taken for what it was. A child's end is reserved when it is
+forked: so the parent may close its own at once. The supervisor is also the heir of writers that leave: it serves what
+nobody had taken, by the writer's own seat and numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rackactor.errors import InvalidCall
+from rackactor.pipes.framing import pack_parcel
+from rackactor.pipes.writing import Batch, Writer
+from rackactor.status import Cause, ExitStatus
+from rackactor_runtime.supervisor.decisions.messages import Effect, Notify
+
+READ, WRITE = "r", "w"
+#: The supervisor's own pid: where the credits of inherited messages go.
+_HEIR = 1
+#: Named pipes remembered whose end nobody has seen yet.
+_UNSEEN = 1000
+
+#: Which ends a child is given at its fork: (pipe, mode) each.
+Ends = Sequence[tuple[int, str]]
+
+
+@dataclass
+class End:
+    """A process's end of a pipe."""
+
+    seat: int
+    pid: int
+    #: False: it is reserved for a child that has not opened it yet.
+    opened: bool
+
+
+@dataclass
+class Pipe:
+    """One pipe."""
+
+    id: int
+    name: str | None
+    readers: dict[int, End] = field(default_factory=dict)
+    writers: dict[int, End] = field(default_factory=dict)
+    #: What writers that have ended left, by their seat.
+    estates: dict[int, Writer] = field(default_factory=dict)
+    #: Readers that have told the heir how far they are: (writer's seat, reader's).
+    resumed: set[tuple[int, int]] = field(default_factory=set)
+    #: What readers that have left said they had taken, for writers that may not have heard of it.
+    finals: dict[tuple[int, int], int | None] = field(default_factory=dict)
+    #: Writers that died, and how.
+    broken: list[tuple[int, str]] = field(default_factory=list)
+    had_writer: bool = False
+    ended: bool = False
+    #: Some reader was there, and will know of its end.
+    seen: bool = False
+
+    def ends(self, mode: str) -> dict[int, End]:
+        """Return its readers or writers by seat."""
+        return self.readers if mode == READ else self.writers
+
+    @property
+    def listeners(self) -> list[End]:
+        """Return the readers that have opened their end."""
+        return [end for end in self.readers.values() if end.opened]
+
+    def row(self) -> dict[str, Any]:
+        """Return the plain values that people are shown."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "readers": sorted(end.pid for end in self.readers.values()),
+            "writers": sorted(end.pid for end in self.writers.values()),
+            "held": sum(writer.held for writer in self.estates.values()),
+            "ended": self.ended,
+        }
+
+
+class Pipes:
+    """All pipes of a group. Each change yields what the processes concerned must hear.
+
+    Args:
+        limit: bytes of messages that are kept for writers that have ended.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pipes: dict[int, Pipe] = {}
+        self._names: dict[str, Pipe] = {}
+        self._ids = itertools.count(1)
+        self._seats = itertools.count(1)
+
+    # -- opening ----------------------------------------------------------------------------------------
+
+    def make(self, name: str | None = None) -> Pipe:
+        """Make a pipe; the one of that name if it exists."""
+        pipe = self._names.get(name) if name is not None else None
+        if pipe is None:
+            pipe = Pipe(next(self._ids), name)
+            self._pipes[pipe.id] = pipe
+            if name is not None:
+                self._names[name] = pipe
+        return pipe
+
+    def get(self, number: int) -> Pipe:
+        """Return a pipe by its number.
+
+        Raises:
+            InvalidCall: it is no more.
+        """
+        pipe = self._pipes.get(number)
+        if pipe is None:
+            raise InvalidCall(
+                f"pipe {number} is no more: all its ends were closed. Whoever sends an end to another process keeps"
+                " its own open until that one has opened it; ends given to `fork` need no such care"
+            )
+        return pipe
+
+    def open(self, pipe: Pipe, pid: int, mode: str) -> tuple[int, list[Effect]]:
+        """Open an end; returns its seat. A process has one of each kind."""
+        end = next((end for end in pipe.ends(mode).values() if end.pid == pid), None)
+        effects: list[Effect] = []
+        if end is None:
+            end, effects = self._seat(pipe, pid, mode)
+        if not end.opened:
+            end.opened = True
+            effects += self._introduce(pipe, end, mode)
+        return end.seat, effects
+
+    def check(self, wanted: Any, n: int) -> Sequence[Ends]:
+        """Check which ends the children of a fork are to be given: the same for all, or one list for each."""
+        lists = [()] if wanted is None else wanted
+        if len(lists) not in (1, n):
+            raise InvalidCall(f"the pipes of {n} children are 1 or {n} lists")
+        for ends in lists:
+            for number, mode in ends:
+                self.get(number)
+                if mode not in (READ, WRITE):
+                    raise InvalidCall(f"an end of a pipe is 'r' or 'w', not {mode!r}")
+        return [[(number, mode) for number, mode in ends] for ends in lists]
+
+    def reserve(self, pid: int, ends: Ends) -> list[Effect]:
+        """Keep ends for a child that will open them."""
+        effects: list[Effect] = []
+        for number, mode in dict.fromkeys(ends):
+            effects += self._seat(self._pipes[number], pid, mode)[1]
+        return effects
+
+    def _seat(self, pipe: Pipe, pid: int, mode: str) -> tuple[End, list[Effect]]:
+        end = End(next(self._seats), pid, False)
+        pipe.ends(mode)[end.seat] = end
+        if mode == WRITE:
+            pipe.had_writer = True
+        return end, list(self._changed(pipe, mode))
+
+    def _introduce(self, pipe: Pipe, end: End, mode: str) -> Iterator[Effect]:
+        pipe.seen = pipe.seen or mode == READ
+        if mode == WRITE:
+            for reader in pipe.listeners:
+                yield _event(reader, "writer", writer=end.seat, pid=end.pid)
+            yield _event(end, "readers", count=len(pipe.readers))
+            return
+        for writer in pipe.writers.values():
+            if writer.opened:
+                yield _event(end, "writer", writer=writer.seat, pid=writer.pid)
+        for seat in pipe.estates:
+            pipe.resumed.add((seat, end.seat))  # it begins with nothing
+            yield _event(end, "writer", writer=seat, pid=_HEIR)
+        if pipe.ended:
+            yield _event(end, "ended", ended=True, broken=pipe.broken)
+
+    # -- closing ----------------------------------------------------------------------------------------
+
+    def close(self, pid: int, seat: int, taken: dict[int, int] | None = None, lost: str = "") -> list[Effect]:
+        """Close an end.
+
+        Args:
+            pid: whose it is.
+            seat: its seat.
+            taken: what a reader has taken, by the writer's seat; None: nobody knows.
+            lost: why what a writer had is not all there.
+        """
+        for pipe in self._pipes.values():
+            for mode in (READ, WRITE):
+                end = pipe.ends(mode).get(seat)
+                if end is not None and end.pid == pid:
+                    return list(self._close(pipe, end, mode, taken, lost))
+        return []
+
+    def gone(self, pid: int, status: ExitStatus | None) -> list[Effect]:
+        """Learn that a process is no more. An agent that ends in good order has closed what it had opened."""
+        effects: list[Effect] = []
+        for pipe in list(self._pipes.values()):
+            for mode in (READ, WRITE):
+                for end in [end for end in pipe.ends(mode).values() if end.pid == pid]:
+                    unopened = not end.opened and status is not None and status.cause == Cause.EXITED
+                    effects += self._close(pipe, end, mode, None, "" if unopened else str(status))
+        return effects
+
+    def _close(self, pipe: Pipe, end: End, mode: str, taken: dict[int, int] | None, lost: str) -> Iterator[Effect]:
+        del pipe.ends(mode)[end.seat]
+        if mode == READ:
+            yield from self._reader_left(pipe, end, taken)
+        else:
+            if lost:
+                pipe.broken.append((end.pid, lost))
+            if end.seat not in pipe.estates:
+                yield from self._writer_left(pipe, end.seat, clean=not lost)
+        yield from self._changed(pipe, mode)
+
+    def _reader_left(self, pipe: Pipe, end: End, taken: dict[int, int] | None) -> Iterator[Effect]:
+        for writer in pipe.writers.values():
+            count = None if taken is None else taken.get(writer.seat, 0)
+            if writer.opened:
+                pipe.finals[writer.seat, end.seat] = count
+                yield _event(writer, "left", reader=end.seat, taken=count)
+        for seat, estate in list(pipe.estates.items()):
+            estate.left(end.seat, None if taken is None else taken.get(seat, 0))
+            yield from self._serve(pipe, seat, estate)
+
+    def _writer_left(self, pipe: Pipe, seat: int, *, clean: bool) -> Iterator[Effect]:
+        for key in [key for key in pipe.finals if key[0] == seat]:
+            del pipe.finals[key]
+        for reader in pipe.listeners:
+            yield _event(reader, "left", writer=seat, clean=clean)
+
+    def _changed(self, pipe: Pipe, mode: str) -> Iterator[Effect]:
+        """Tell the others what has become of a pipe."""
+        if pipe.name is None and not pipe.readers:
+            pipe.estates.clear()  # nobody can ever open it again
+        if mode == READ:
+            for writer in pipe.writers.values():
+                if writer.opened:
+                    yield _event(writer, "readers", count=len(pipe.readers))
+        yield from self._check_end(pipe)
+        if not pipe.readers and not pipe.writers and not pipe.estates:
+            self._forget(pipe)
+
+    def _check_end(self, pipe: Pipe) -> Iterator[Effect]:
+        ended = pipe.had_writer and not pipe.writers and not pipe.estates
+        if ended == pipe.ended:
+            return
+        pipe.ended = ended
+        if not ended:
+            pipe.broken = []
+            pipe.seen = bool(pipe.listeners)
+        for reader in pipe.listeners:
+            yield _event(reader, "ended", ended=ended, broken=pipe.broken)
+
+    def _forget(self, pipe: Pipe) -> None:
+        """Forget a pipe that nobody has open; one by name whose end nobody has seen stays for a reader to come."""
+        if pipe.name is not None and pipe.had_writer and not pipe.seen:
+            unseen = [p for p in self._pipes.values() if not p.readers and not p.writers and not p.estates]
+            if len(unseen) <= _UNSEEN:
+                return
+            pipe = unseen[0]
+        self._pipes.pop(pipe.id, None)
+        if pipe.name is not None and self._names.get(pipe.name) is pipe:
+            del self._names[pipe.name]
+
+    # -- the estates of writers that have ended -----------------------------------------------------------
+
+    def room(self, size: int) -> bool:
+        """Tell whether so many bytes can be kept."""
+        held = sum(writer.held for pipe in self._pipes.values() for writer in pipe.estates.values())
+        return held + size <= self._limit
+
+    def inherit(self, pid: int, seat: int, writer: Writer, *, clean: bool) -> list[Effect]:
+        """Take over what a writer that leaves has not got rid of.
+
+        Args:
+            pid: whose it was.
+            seat: its seat, under which we go on.
+            writer: its messages and lanes.
+            clean: it has ended in good order; else how its process ends will tell.
+        """
+        for pipe in self._pipes.values():
+            end = pipe.writers.get(seat)
+            if end is not None and end.pid == pid:
+                return list(self._inherit(pipe, end, writer, clean))
+        raise InvalidCall(f"process {pid} has no seat {seat} at a pipe to write to")
+
+    def _inherit(self, pipe: Pipe, end: End, writer: Writer, clean: bool) -> Iterator[Effect]:
+        pipe.estates[end.seat] = writer
+        if clean:
+            del pipe.writers[end.seat]
+        for seat in list(writer.lanes):
+            if seat not in pipe.readers:
+                writer.left(seat, pipe.finals.get((end.seat, seat)))
+        for reader in pipe.listeners:
+            if reader.seat not in writer.lanes:
+                pipe.resumed.add((end.seat, reader.seat))
+            yield _event(reader, "writer", writer=end.seat, pid=_HEIR)
+        yield from self._serve(pipe, end.seat, writer)
+        yield from self._changed(pipe, WRITE)
+
+    def credit(self, pid: int, seat: int, reader: int, taken: int, received: int, limit: int) -> list[Effect]:
+        """Learn from a reader what it has taken of an inherited lane, and what it may be sent."""
+        for pipe in self._pipes.values():
+            estate, end = pipe.estates.get(seat), pipe.readers.get(reader)
+            if estate is not None and end is not None and end.pid == pid:
+                estate.credit(reader, pid, taken, limit)
+                effects: list[Effect] = []
+                if (seat, reader) not in pipe.resumed:
+                    pipe.resumed.add((seat, reader))
+                    missing = estate.resume(reader, received)
+                    effects += [_data(seat, missing)] if missing is not None else []
+                return [*effects, *self._serve(pipe, seat, estate), *self._check_forget(pipe)]
+        return []
+
+    def _serve(self, pipe: Pipe, seat: int, estate: Writer) -> Iterator[Effect]:
+        for batch in estate.assign():
+            yield _data(seat, batch)
+        if estate.settled:
+            pipe.estates.pop(seat, None)
+            pipe.resumed = {key for key in pipe.resumed if key[0] != seat}
+            if seat not in pipe.writers:
+                yield from self._writer_left(pipe, seat, clean=True)
+            yield from self._check_end(pipe)
+
+    def _check_forget(self, pipe: Pipe) -> Iterator[Effect]:
+        if not pipe.readers and not pipe.writers and not pipe.estates:
+            self._forget(pipe)
+        return iter(())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what people are shown."""
+        return [pipe.row() for pipe in self._pipes.values()]
+
+
+def _event(end: End, what: str, **fields: Any) -> Notify:
+    return Notify(end.pid, "pipe", {"what": what, "seat": end.seat, **fields})
+
+
+def _data(seat: int, batch: Batch) -> Notify:
+    shape, blobs = pack_parcel(batch.messages)
+    fields = {"what": "data", "seat": batch.seat, "writer": seat, "first": batch.first, "shape": shape}
+    return Notify(batch.pid, "pipe", {**fields, "closing": batch.closing}, blobs)
