@@ -27,6 +27,8 @@ Version = Hashable
 ABSENT: Version = None
 #: Violations of a kind that are told one by one.
 _TOLD = 5
+#: Operations of a circle that are shown, of its beginning and of its end.
+_SHOWN = 8
 
 
 @dataclass(slots=True)
@@ -56,7 +58,8 @@ class Operation:
         done = [f"{key}={version!r}" for key, version in self.reads.items()]
         done += [f"{key}:={version!r}" for key, version in self.writes.items()]
         done += [f"{key} no more {version!r}" for key, version in self.past.items()]
-        return f"process {self.process} [{self.call:.6f}, {self.end:.6f}] {' '.join(done)}"
+        how = " (a read that may be of earlier)" if self.local else ""
+        return f"process {self.process} [{self.call:.6f}, {self.end:.6f}] {' '.join(done)}{how}"
 
 
 @dataclass
@@ -220,7 +223,22 @@ def _sort(history: Sequence[Operation], after: Sequence[Sequence[int]], found: J
             if not before[other]:
                 heapq.heappush(ready, (calls[other], other))
     if left:
-        blocked = min((number for number in range(len(history)) if not done[number]), key=lambda n: history[n].end)
-        words = [f"{left} operations fit into no order; the first to return of them: {history[blocked]}"]
-        words += [f"it must come before {history[number]}" for number in after[blocked][:_TOLD]]
-        found.violations += words
+        found.violations += _circle(history, after, done)
+
+
+def _circle(history: Sequence[Operation], after: Sequence[Sequence[int]], done: bytearray) -> list[str]:
+    """Say which operations come each before the next one, in a circle."""
+    left = [number for number in range(len(history)) if not done[number]]
+    before: dict[int, int] = {}
+    for number in left:
+        for other in after[number]:
+            if not done[other]:
+                before[other] = number
+    way = [min(left, key=lambda number: history[number].end)]
+    while way[-1] in before and before[way[-1]] not in way:
+        way.append(before[way[-1]])
+    if way[-1] in before:
+        way = way[way.index(before[way[-1]]) :]
+    words = [f"{len(left)} operations fit into no order, since each of these {len(way)} must come before the next one,"]
+    words[0] += " and the last one before the first one"
+    return words + [str(history[number]) for number in [*reversed(way[-_SHOWN:]), *reversed(way[:-_SHOWN][:_SHOWN])]]

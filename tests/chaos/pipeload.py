@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import eventually
+
 import rackactor as rack
 
 from . import deliveries, faults, journal
@@ -103,8 +105,8 @@ def _send(end: Any, message: bytes) -> None:
 
 def read(name: str, label: int, most: int, folder: Path) -> str:
     """Run in a process: take messages until the pipe has ended; returns how it has."""
-    taken = journal.Numbers(folder / f"r{label}", most)
     end = rack.pipe(name, "r")
+    taken = journal.Numbers(folder / f"r{label}", most)  # says, too, that it has opened its end
     unpack = _HEAD.unpack_from
     while True:
         try:
@@ -118,8 +120,8 @@ def read(name: str, label: int, most: int, folder: Path) -> str:
 
 def read_bytes(name: str, label: int, most: int, size: int, folder: Path) -> str:
     """Run in a process: take messages of this size from a pipe of bytes until it has ended."""
-    taken = journal.Numbers(folder / f"r{label}", most)
     with rack.pipe(name, "r", binary=True).file("rb") as file:
+        taken = journal.Numbers(folder / f"r{label}", most)
         while message := file.read(size):
             taken.append(_HEAD.unpack_from(message)[0])
     return "ended"
@@ -165,6 +167,7 @@ class Load:
         for number in range(self.shape.writers):
             self._writer(len(range(number, self.amount, self.shape.writers)))
         self._while_they_write()
+        self._wait_for_readers()  # one that opens a pipe that has ended begins a new one, as with any FIFO
         keeper.close()
         ends = self._ends()
         self._judge(ends)
@@ -243,6 +246,12 @@ class Load:
         rest = self.quotas[member.label] - handed
         if member.killed and rest > 0:
             self._writer(rest + min(handed, self.shape.lost))
+
+    def _wait_for_readers(self) -> None:
+        """Wait until all readers have opened their end."""
+        alive = self.crew.alive("reader")
+        if not eventually(lambda: all((self.folder / f"r{member.label}").exists() for member in alive), PATIENCE):
+            self.outcome.violations.append("a reader has not opened its end")
 
     def _handed(self, label: int) -> int:
         path = self.folder / f"w{label}"
