@@ -1,6 +1,6 @@
 # Each target makes the virtual environment that it needs, from nothing; a second run is fast.
 #   make demo PYTHON=python3.12     another interpreter (after `make clean`)
-#   make test ARGS="-k pipe -x"     more words for pytest; likewise for bench and conformance
+#   make test ARGS="-k pipe -x"     more words for pytest; likewise for bench, chaos and conformance
 
 PYTHON ?= python3
 ARGS   ?=
@@ -13,7 +13,7 @@ PIP    = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check conformance bench test-all clean help
+.PHONY: demo test check conformance bench chaos test-all clean help
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,8 +34,11 @@ check: $(VENV)/.all ## run the import contracts, ruff and mypy
 conformance: $(VENV)/.all ## run Thespian's own tests on RackActor and print the table
 	$(VENV)/bin/python tests/conformance/run.py $(ARGS)
 
-bench: $(BENCH)/.bench ## measure RackActor beside its peers (downloads them; takes a while)
+bench: $(BENCH)/.bench ## measure RackActor beside its peers (downloads them; Redis: apt-get install redis-server)
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.all ## kill, stop and cut under load, and judge what came of it (some twenty minutes; as root also networks)
+	PYTHONPATH=tests $(VENV)/bin/python -m chaos $(ARGS)
 
 test-all: ## run the tests on each Python of 3.11, 3.12 and 3.13 that is found
 	@sh .ci/test-all $(MANY) $(ARGS)

@@ -1,4 +1,4 @@
-"""A round of one peer, in a process of its own: `python -m benchmarks.driver PEER FD EFFORT MEASURE...`.
+"""A round of one peer, in a process of its own: `python -m benchmarks.driver SUITE PEER FD EFFORT MEASURE...`.
 
 Almost empty on purpose: `multiprocessing`'s spawn imports the main module in every child, and must not
 pay for what only the measuring needs.

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -28,10 +29,14 @@ class Effort:
     crowd: int
     #: Processes of the crowd that must start, answer and end.
     many: int
+    #: Bytes of what is called 1 GB: a snapshot, a file.
+    large: int
+    #: Writes that each watcher must see.
+    seen: int
 
 
-FULL = Effort(seconds=1.0, spawns=3, crowd=100, many=500)
-QUICK = Effort(seconds=0.2, spawns=1, crowd=20, many=50)
+FULL = Effort(seconds=1.0, spawns=3, crowd=100, many=500, large=1_000_000_000, seen=100)
+QUICK = Effort(seconds=0.2, spawns=1, crowd=20, many=50, large=100_000_000, seen=20)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Measure:
     name: str
     title: str
     unit: str
-    run: Callable[[Peer, Effort], Figures]
+    #: Called with an entrant of the suite that the measure belongs to.
+    run: Callable[[Any, Effort], Figures]
     #: Seconds that it may take in one round, spawning included.
     bound: float
     #: Whether a larger figure is the better one.
@@ -60,11 +66,11 @@ def spawn(peer: Peer, effort: Effort) -> Figures:
     return found
 
 
-def _repeat(action: Callable[[int], float], effort: Effort, most: int) -> Iterator[tuple[int, float]]:
+def repeat(action: Callable[[int], float], effort: Effort, most: int) -> Iterator[tuple[int, float]]:
     """Yield (count, seconds) of three runs, after a warm-up that finds how many fit into the time."""
     warm = min(10, most)
     seconds = action(warm)
-    while seconds < effort.seconds / 20 and warm < most:  # too few to tell the rate
+    while seconds < effort.seconds / 5 and warm < most:  # too few to tell the rate: how it begins is in it
         warm = min(warm * 4, most)
         seconds = action(warm)
     count = max(1, min(most, math.ceil(warm * effort.seconds / 3 / seconds)))
@@ -75,7 +81,7 @@ def _repeat(action: Callable[[int], float], effort: Effort, most: int) -> Iterat
 def round_trip(peer: Peer, effort: Effort) -> Figures:
     """Ask from worker to worker: microseconds."""
     peer.spawn(2)
-    return [s * 1e6 / n for n, s in _repeat(lambda n: peer.round_trips(n, 1024), effort, 50_000)]
+    return [s * 1e6 / n for n, s in repeat(lambda n: peer.round_trips(n, 1024), effort, 50_000)]
 
 
 def round_trip_driver(peer: Peer, effort: Effort) -> Figures:
@@ -88,19 +94,19 @@ def round_trip_driver(peer: Peer, effort: Effort) -> Figures:
         peer.ask(count, payload)
         return time.perf_counter() - begin
 
-    return [s * 1e6 / n for n, s in _repeat(action, effort, 50_000)]
+    return [s * 1e6 / n for n, s in repeat(action, effort, 50_000)]
 
 
 def tells(peer: Peer, effort: Effort) -> Figures:
     """Send messages of 100 bytes one way: messages per second."""
     peer.spawn(2)
-    return [n / s for n, s in _repeat(lambda n: peer.stream(n, 100), effort, 500_000)]
+    return [n / s for n, s in repeat(lambda n: peer.stream(n, 100), effort, 500_000)]
 
 
 def bulk(peer: Peer, effort: Effort) -> Figures:
     """Send messages of 1 MB one way: MB per second."""
     peer.spawn(2)
-    return [n / s for n, s in _repeat(lambda n: peer.stream(n, 1_000_000), effort, 1_000)]
+    return [n / s for n, s in repeat(lambda n: peer.stream(n, 1_000_000), effort, 1_000)]
 
 
 def broadcast(peer: Peer, effort: Effort) -> Figures:
@@ -113,7 +119,7 @@ def broadcast(peer: Peer, effort: Effort) -> Figures:
             peer.broadcast(b"x" * 100)
         return time.perf_counter() - begin
 
-    return [s * 1e3 / n for n, s in _repeat(action, effort, 200)]
+    return [s * 1e3 / n for n, s in repeat(action, effort, 200)]
 
 
 def memory(peer: Peer, effort: Effort) -> Figures:

@@ -1,7 +1,8 @@
 """The small interface that every peer offers to the measures.
 
 A peer is one way to have processes that answer messages. The measures (`measures.py`) call it and hold
-the clock, except for what happens between two workers, where a worker holds it.
+the clock, except for what happens between two workers, where a worker holds it. Ways of inter-process
+communication are `Entrant`s too, with an interface of their own (`ipc/peer.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from typing import ClassVar, Self
 
 #: Seconds that any single wait inside a peer may take.
 PATIENCE = 60.0
+#: Why there is no figure, where a dash says enough.
+LACKING = "it has no such thing"
 
 
 class Unsupported(Exception):
     """This peer has no such thing; the text says why."""
 
 
-class Peer(ABC):
-    """Start with `with`, spawn workers, talk to them, end them; leave nothing behind."""
+class Entrant(ABC):
+    """Start with `with`, take part in the measures, and leave nothing behind."""
 
     #: What the table calls it.
     title: ClassVar[str]
@@ -42,6 +45,13 @@ class Peer(ABC):
 
     def stop(self) -> None:  # noqa: B027
         """End everything that `start` began."""
+
+    def end(self) -> None:  # noqa: B027
+        """End whatever a measure has left running, and wait until it has ended."""
+
+
+class Peer(Entrant):
+    """Spawn workers, talk to them, end them."""
 
     @abstractmethod
     def spawn(self, count: int) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from .measures import MEASURES, Measure
-from .peers import TITLES
+from .measures import Measure
+from .peer import LACKING
 from .results import PeerResult, Results
+from .suite import SUITES
 from .targets import OURS, TARGETS, many_verdict
 
 HEAD = """# Benchmarks
 
 Written by `make bench` (`python -m benchmarks`): all peers in one run, in interleaved rounds, medians of all
-rounds. The figures are those of one machine at one time; what lasts is the ratios. Raw figures: `benchmarks.json`
-beside this page.
+rounds; the Redis column wants `apt-get install redis-server`. The figures are those of one machine at one time; what
+lasts is the ratios. Raw figures: `benchmarks.json` beside this page.
 """
 
 METHOD = """## What is measured
@@ -27,16 +28,31 @@ METHOD = """## What is measured
 - **unique memory**: USS, the memory that ending the process would give back; of 10 idle workers that have each
   answered. *Beside them* is the sum over all other processes that the peer started (supervisors, daemons), without
   the measuring program itself.
+- **pipe, one way**: as above, from one process to another, the messages handed over one by one (what a way puts
+  together by itself is its own matter). *A lone message* is sent when the last one has come back: half of the round
+  trip. *Memory grown*: 256 messages of 1 MB are sent, as far as that goes, to a reader that is there and takes none;
+  by how much the unique memory of all processes has grown two seconds later.
+- **keys**: read and written one after the other by one process, on the host that holds them; *pipelined* writes are
+  handed over without waiting, and the clock stops when the last is acknowledged.
+- **watchers**: processes that watch one key; from before a write until the last of them has seen it, one write at a
+  time.
+- **1 GB** (10⁹ bytes): brought to a process that has nothing of it through one TCP connection over loopback under
+  CURVE: for RackActor a new replica of the shared memory until it can be read, for bare pyzmq messages of 1 MiB until
+  the last was seen. The file is written and read back in pieces of 1 MiB by one process.
 
 A ratio above 1 says how many times better RackActor is, below 1 how much worse, whether small or large figures are
-the better ones.
+the better ones. A dash says that there is no such thing to measure.
 """
 
 
-def markdown(results: Results) -> str:
-    """Return the whole page."""
-    parts = (_facts, _targets, _ratios, _medians, _notes)
-    return "\n".join([HEAD, *(part(results) for part in parts), METHOD])
+def markdown(run: Sequence[Results]) -> str:
+    """Return the whole page: what holds for all of it, and each suite."""
+    return "\n".join([HEAD, _facts(run), *(_suite(results) for results in run), METHOD])
+
+
+def _suite(results: Results) -> str:
+    parts = (_targets, _ratios, _medians, _notes)
+    return "\n".join([f"## {SUITES[results.suite].title}\n", *(part(results) for part in parts)])
 
 
 def table(rows: Iterable[Iterable[str]]) -> str:
@@ -58,28 +74,29 @@ def title(measure: Measure, results: Results) -> str:
     return measure.title.replace("100,", f"{results.effort.crowd},")
 
 
-def _facts(results: Results) -> str:
-    facts = results.facts
-    versions = {d: v for peer in results.peers.values() for d, v in peer.versions.items()}
+def _facts(run: Sequence[Results]) -> str:
+    facts, rounds = run[0].facts, run[0].rounds
+    versions = {d: v for results in run for peer in results.peers.values() for d, v in peer.versions.items()}
     listed = ", ".join(f"{d} {v}" for d, v in sorted(versions.items()))
     machine = f"{facts['cpus']} CPUs, {facts['memory_gb']} GB, {facts['system']} {facts['architecture']}"
     python = f"Python {facts['python']}, {listed}" if listed else f"Python {facts['python']}"
-    return f"{machine}; {python}; {results.rounds} rounds, load at the start {facts['load_at_start']}.\n"
+    return f"{machine}; {python}; {rounds} rounds, load at the start {facts['load_at_start']}.\n"
 
 
 def _targets(results: Results) -> str:
     rows = [["target", "asked for", "measured", "verdict"]]
-    rows += [[t.words, t.shown, *t.verdict(results)] for t in TARGETS]
-    rows.append([f"{results.effort.many} processes start, answer and end", "nothing left", *many_verdict(results)])
-    return "## Targets\n\n" + table(rows)
+    rows += [[t.words, t.shown, *t.verdict(results)] for t in TARGETS[results.suite]]
+    if SUITES[results.suite].crowd:
+        rows.append([f"{results.effort.many} processes start, answer and end", "nothing left", *many_verdict(results)])
+    return "### Targets\n\n" + table(rows)
 
 
 def _ratios(results: Results) -> str:
     others = [name for name in results.peers if name != OURS]
-    rows = [["RackActor is so many times better than", *(TITLES[name] for name in others)]]
-    for measure in MEASURES:
+    rows = [["RackActor is so many times better than", *(_titles(results)[name] for name in others)]]
+    for measure in SUITES[results.suite].measures:
         rows.append([title(measure, results), *(_ratio(results, measure, name) for name in others)])
-    return "## Ratios\n\n" + table(rows)
+    return "### Ratios\n\n" + table(rows)
 
 
 def _ratio(results: Results, measure: Measure, name: str) -> str:
@@ -91,12 +108,12 @@ def _ratio(results: Results, measure: Measure, name: str) -> str:
 
 
 def _medians(results: Results) -> str:
-    rows = [["", *(TITLES[name] for name in results.peers)]]
+    rows = [["", *(_titles(results)[name] for name in results.peers)]]
     rows.append(["start, ms", *(_cell(results, "start", name) for name in results.peers)])
-    for measure in MEASURES:
+    for measure in SUITES[results.suite].measures:
         cells = [_cell(results, measure.name, name) for name in results.peers]
         rows.append([f"{title(measure, results)}, {measure.unit}", *cells])
-    return "## Medians\n\n" + table(rows)
+    return "### Medians\n\n" + table(rows)
 
 
 def _cell(results: Results, measure: str, name: str) -> str:
@@ -119,15 +136,19 @@ def _notes(results: Results) -> str:
     lines = []
     for name, result in results.peers.items():
         words = [result.absent, result.note, *result.remarks, *_reasons(result)]
-        lines += [f"- {TITLES[name]}: {word}" for word in words if word]
-    return "## Notes\n\n" + "\n".join(lines or ["- none"]) + "\n"
+        lines += [f"- {_titles(results)[name]}: {word}" for word in words if word]
+    return "### Notes\n\n" + "\n".join(lines or ["- none"]) + "\n"
+
+
+def _titles(results: Results) -> dict[str, str]:
+    return SUITES[results.suite].titles
 
 
 def _reasons(result: PeerResult) -> Iterable[str]:
     """Yield why there are no figures, one line for each reason."""
     columns: dict[tuple[bool, str], list[str]] = {}
     for measure, cell in result.cells.items():
-        if cell.reason:
+        if cell.reason and cell.reason != LACKING:
             columns.setdefault((cell.unsupported, cell.reason), []).append(measure)
     for (unsupported, reason), measures in columns.items():
         yield f"{'no figure for' if unsupported else 'failed:'} {', '.join(measures)} ({reason})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -55,8 +56,10 @@ class PeerResult:
 
 @dataclass
 class Results:
-    """One run."""
+    """One suite of one run."""
 
+    #: The suite's name.
+    suite: str
     peers: dict[str, PeerResult]
     effort: Effort
     rounds: int
@@ -68,9 +71,10 @@ class Results:
         cell = result.cells.get(measure) if result else None
         return cell.median if cell else None
 
-    def as_json(self) -> str:
-        """Return everything, raw figures included."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+def as_json(run: Sequence[Results]) -> str:
+    """Return everything of a run, raw figures included."""
+    return json.dumps({results.suite: asdict(results) for results in run}, indent=1, sort_keys=True) + "\n"
 
 
 def facts() -> dict[str, Any]:

@@ -16,11 +16,12 @@ from typing import Any
 import psutil
 
 from . import processes
-from .measures import MEASURES
 from .results import PeerResult, Results
+from .suite import SUITES
 
 ROOT = Path(__file__).resolve().parent.parent
-BOUNDS: dict[str, float] = {m.name: m.bound for m in MEASURES} | {"many": 180.0}
+#: Seconds of the crowd that must start, answer and end: RackActor's own measure.
+_MANY = {"many": 180.0}
 #: Seconds for a driver's start, a peer's start or stop, and the end of workers.
 BOUND = 60.0
 #: Seconds that a peer's processes may take to end by themselves after it said that it stopped.
@@ -32,6 +33,8 @@ class Runner:
 
     def __init__(self, results: Results, effort: str, say: Callable[[str], None]) -> None:
         self.results = results
+        self.suite = SUITES[results.suite]
+        self.bounds = {m.name: m.bound for m in self.suite.measures} | _MANY
         self.effort = effort
         self.say = say
 
@@ -41,27 +44,27 @@ class Runner:
         names = list(self.results.peers)
         for number in range(self.results.rounds):
             for name in names[number % len(names) :] + names[: number % len(names)]:
-                self.say(f"round {number + 1} of {self.results.rounds}: {name}")
+                self.say(f"{self.suite.name}, round {number + 1} of {self.results.rounds}: {name}")
                 self._run_peer(name)
 
     def _run_peer(self, name: str) -> None:
         result = self.results.peers[name]
-        wanted = [m.name for m in MEASURES]
+        wanted = [m.name for m in self.suite.measures]
         while wanted and not result.absent:
             wanted = [m for m in wanted if not result.cell(m).reason]
             wanted = self._drive(name, result, wanted) if wanted else []
-        if name == "rackactor" and not result.absent and not result.cell("many").reason:
+        if self.suite.crowd and name == "rackactor" and not result.absent and not result.cell("many").reason:
             self._drive(name, result, ["many"])
 
     def _drive(self, name: str, result: PeerResult, wanted: list[str]) -> list[str]:
         """Run one driver; return the measures that it did not come to."""
-        with Driver(name, self.effort, wanted) as driver:
+        with Driver(self.suite.name, name, self.effort, wanted) as driver:
             current = "start"
             for event in driver.events():
                 kind = event["event"]
                 if kind == "begin":
                     current = event["measure"]
-                    driver.bound = BOUNDS.get(current, BOUND)
+                    driver.bound = self.bounds.get(current, BOUND)
                 elif kind in ("timeout", "died"):
                     return self._broken(result, current, event["reason"], wanted)
                 else:
@@ -101,8 +104,8 @@ class Runner:
 class Driver:
     """A driver process, its private folder, and the end of everything that it started."""
 
-    def __init__(self, name: str, effort: str, wanted: list[str]) -> None:
-        self.words = [name, effort, *wanted]
+    def __init__(self, suite: str, name: str, effort: str, wanted: list[str]) -> None:
+        self.words = [suite, name, effort, *wanted]
         #: Names of the processes that had to be killed although the driver said that it had ended.
         self.left_behind: list[str] = []
         #: Seconds in which the next event must come.
@@ -114,10 +117,10 @@ class Driver:
         (home / "run").mkdir(mode=0o700)
         self.output = home / "output"
         self.read, write = os.pipe()
-        name, effort, *wanted = self.words
+        suite, name, *words = self.words
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.driver", name, str(write), effort, *wanted],
+                [sys.executable, "-m", "benchmarks.driver", suite, name, str(write), *words],
                 cwd=ROOT,
                 env=_environment(home),
                 stdin=subprocess.DEVNULL,

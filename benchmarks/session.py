@@ -14,9 +14,9 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from . import peers
-from .measures import FULL, MEASURES, QUICK, Effort
-from .peer import Peer, Unsupported
+from .measures import FULL, QUICK, Effort, Measure
+from .peer import Entrant, Unsupported
+from .suite import SUITES
 
 
 class Teller:
@@ -30,11 +30,11 @@ class Teller:
         os.write(self.fd, json.dumps({"event": event, **words}).encode() + b"\n")
 
 
-def main(name: str, fd: str, effort: str, *wanted: str) -> None:
+def main(suite: str, name: str, fd: str, effort: str, *wanted: str) -> None:
     """Measure; every outcome is told to `fd`, so stdout is the peer's to spoil."""
     tell = Teller(int(fd))
     try:
-        kind = peers.load(name)
+        kind = SUITES[suite].load(name)
         tell("versions", versions={d: metadata.version(d) for d in kind.distributions}, note=kind.note, most=kind.most)
     except (ImportError, metadata.PackageNotFoundError) as error:
         tell("absent", reason=f"not installed: {error}")
@@ -45,20 +45,19 @@ def main(name: str, fd: str, effort: str, *wanted: str) -> None:
 
         _attempt(tell, "many", lambda: many.run(amount.many))
     else:
-        _run_measures(kind, amount, wanted, tell)
+        _run_measures(kind, amount, [m for m in SUITES[suite].measures if m.name in wanted], tell)
     tell("end")
 
 
-def _run_measures(kind: type[Peer], effort: Effort, wanted: tuple[str, ...], tell: Teller) -> None:
+def _run_measures(kind: type[Entrant], effort: Effort, wanted: list[Measure], tell: Teller) -> None:
     tell("begin", measure="start")
     begin = time.perf_counter()
     with kind() as peer:
         tell("figures", measure="start", figures=[(time.perf_counter() - begin) * 1e3])
-        for measure in MEASURES:
-            if measure.name in wanted:
-                _attempt(tell, measure.name, partial(measure.run, peer, effort))
-                tell("begin", measure="end of workers")
-                peer.end()
+        for measure in wanted:
+            _attempt(tell, measure.name, partial(measure.run, peer, effort))
+            tell("begin", measure="end of workers")
+            peer.end()
         tell("begin", measure="stop")
 
 

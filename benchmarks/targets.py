@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from .results import Results
 
 OURS = "rackactor"
+#: MB that a pipe may hold of what its reader does not take.
+BACKLOG = 64
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Target:
         return f"{found:.3g}", "reached" if reached else "**not reached**"
 
 
-TARGETS = (
+ACTOR_TARGETS = (
     Target("start of a group, ms", "start", None, 500, "≤ 500"),
     Target("spawn, beside multiprocessing fork", "spawn", "mp-fork", 1.0, "≤ 1"),
     Target("spawn, beside a Ray actor", "spawn", "ray", 1 / 20, "≤ 1/20 (0.05)"),
@@ -43,6 +45,23 @@ TARGETS = (
     Target("broadcast, beside Ray", "broadcast", "ray", 1 / 3, "≤ 1/3 (0.333)"),
     Target("unique memory of an idle process, MB", "memory", None, 12, "≤ 12"),
 )
+
+IPC_TARGETS = (
+    Target("pipe, 100-byte messages, beside multiprocessing Pipe", "stream", "mp-pipe", 1.5, "≥ 1.5", at_least=True),
+    Target("pipe, 100-byte messages, beside Redis lists", "stream", "redis", 25, "≥ 25", at_least=True),
+    Target("pipe, 1 MB messages, beside multiprocessing Pipe", "bulk", "mp-pipe", 2, "≥ 2", at_least=True),
+    Target("pipe, 1 MB messages, beside Ray", "bulk", "ray", 4, "≥ 4", at_least=True),
+    Target("pipe, latency of a lone message, beside bare pyzmq", "lone", "pyzmq", 2, "≤ 2"),
+    Target("pipe, memory grown by 256 MB that nobody takes, MB", "backlog", None, BACKLOG, f"≤ {BACKLOG}"),
+    Target("read of 1 KB, beside a Redis GET", "read", "redis", 1 / 10, "≤ 1/10 (0.1)"),
+    Target("read of 1 KB, beside a Manager dict", "read", "mp-manager", 1 / 5, "≤ 1/5 (0.2)"),
+    Target("pipelined writes, 1/s", "pipelined", None, 50_000, "≥ 50,000", at_least=True),
+    Target("one write seen by 100 watchers, 99th percentile, ms", "watched", None, 50, "< 50"),
+    Target("1 GB to a new replica, beside a plain copy", "copied", "pyzmq", 0.5, "≥ 0.5", at_least=True),
+    Target("1 GB written and read, beside fsspec's local files", "files", "fsspec", 0.5, "≥ 0.5", at_least=True),
+)
+
+TARGETS = {"actors": ACTOR_TARGETS, "ipc": IPC_TARGETS}
 
 
 def many_verdict(results: Results) -> tuple[str, str]:

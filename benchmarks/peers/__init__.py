@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
-from ..peer import Peer
-
 #: Name on the command line -> module, class. The order is the table's.
 PEERS = {
     "rackactor": ("rack", "RackActor"),
@@ -26,14 +22,3 @@ TITLES = {
     "dask": "Dask actors",
     "pyzmq": "bare pyzmq (the floor)",
 }
-
-
-def load(name: str) -> type[Peer]:
-    """Import a peer.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    module, kind = PEERS[name]
-    found: type[Peer] = getattr(import_module(f"{__name__}.{module}"), kind)
-    return found
