@@ -9,9 +9,10 @@ from typing import Any, Self
 
 from rackactor.errors import InvalidCall, PipeClosed, PipeEnded
 from rackactor.kernel import CALL_TIMEOUT
-from rackactor.pipes.desk import Reading, Writing, desk
+from rackactor.pipes.desk import desk
 from rackactor.pipes.framing import BYTES, pack, unpack_message
 from rackactor.pipes.inheriting import note
+from rackactor.pipes.opened import Reading, Writing
 
 #: Bytes written in one message at the most; more is cut.
 CHUNK = 1 << 20

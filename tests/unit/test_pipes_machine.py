@@ -21,8 +21,9 @@ from rackactor.exchange import error_from
 from rackactor.peers import Delivery
 from rackactor.pipes import desk as desks
 from rackactor.pipes import framing
-from rackactor.pipes.desk import Desk, Reading, Writing
+from rackactor.pipes.desk import Desk
 from rackactor.pipes.framing import pack, unpack_message
+from rackactor.pipes.opened import Reading, Writing
 from rackactor.pipes.writing import BACKLOG
 from rackactor.status import Cause, ExitStatus
 from rackactor.stream import Entry
