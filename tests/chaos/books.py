@@ -64,8 +64,8 @@ class Books:
     violations: list[str] = field(default_factory=list)
     #: Versions of keys that watchers, or whoever looked in the end, have seen.
     seen: set[tuple[str, Version]] = field(default_factory=set)
-    #: Increments of killed processes: key -> (call, process).
-    unknown: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
+    #: Increments of killed processes: key -> (call, process, place in its pipeline).
+    unknown: dict[str, list[tuple[float, int, int]]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, process: int, records: Iterable[Sequence[Any]]) -> None:
         """Add what one life of a process wrote down."""
@@ -120,10 +120,10 @@ class Books:
         operation = None
         match kind:
             case Kind.INCR:
-                self.unknown[what[0]].append((call, process))
+                self.unknown[what[0]].append((call, process, 0))
             case Kind.MANY:
-                for key in what[0]:
-                    self.unknown[key].append((call, process))
+                for place, key in enumerate(what[0]):
+                    self.unknown[key].append((call, process, place))
             case Kind.CAS | Kind.PUT:
                 operation = Operation(process, call, math.inf, {what[0]: what[1]}, {what[0]: what[2]})
             case Kind.BOTH if saw:
@@ -151,7 +151,7 @@ class Books:
             for key, version in each.writes.items():
                 if key.startswith(COUNTER) and isinstance(version, int):
                     made[key].add(version)
-        found = list(self.operations)
+        found: list[tuple[int, Operation]] = []
         for key, version in self.seen:
             if key.startswith(COUNTER) and isinstance(version, int):
                 largest[key] = max(largest[key], version)
@@ -160,6 +160,8 @@ class Books:
             candidates = sorted(self.unknown[key])
             if len(missing) > len(candidates):
                 self.violations.append(f"{key}: {len(missing)} values that nobody made, {missing[0]} the first")
-            for number, (call, process) in zip(missing, candidates, strict=False):
-                found.append(Operation(process, call, math.inf, {key: number - 1 or ABSENT}, {key: number}))
-        return found
+            for number, (call, process, place) in zip(missing, candidates, strict=False):
+                reads = {key: number - 1 or ABSENT}
+                found.append((place, Operation(process, call, math.inf, reads, {key: number})))
+        # What was called at the same time, in one pipeline, was done in its order.
+        return self.operations + [operation for _, operation in sorted(found, key=lambda each: each[0])]

@@ -315,6 +315,10 @@ def test_what_a_killed_process_may_have_counted_takes_the_values_that_nobody_els
     books.seen = {("n0", 1)}
     assert books.history() == [Operation(1, 1.0, math.inf, {"n0": ABSENT}, {"n0": 1})]
     assert books.violations == []
+    books.seen = {("n1", 1), ("n0", 1)}
+    assert [list(each.writes) for each in books.history()] == [["n0"], ["n1"]]
+    between = Operation(2, 3.0, 4.0, {"n0": 1, "n1": ABSENT})
+    assert histories.judge([*books.history(), between], books.seen).violations == []
     books.seen = {("n0", 2)}
     books.history()
     assert any("nobody made" in each for each in books.violations)
