@@ -23,7 +23,7 @@ demo: $(VENV)/.plain ## estimate pi with the processes of a group, and count wor
 	$(VENV)/bin/rack pipeline 'cat /usr/share/common-licenses/GPL-*' 'tr -cs A-Za-z "\n"' 'tr A-Z a-z' -n 2 'sort' 'uniq -c' 'sort -rn' 'sed -n 1,5p'
 
 test: $(VENV)/.all ## run the tests
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/pytest -n logical $(ARGS)
 
 check: $(VENV)/.all ## run the import contracts, ruff and mypy
 	$(VENV)/bin/lint-imports --no-logo
