@@ -10,8 +10,10 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
 import rackactor as rack
 
@@ -134,3 +136,11 @@ class Script:
         """Wait for its end; return its code and what it had still to say."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out, err
+
+
+def place_of(request: pytest.FixtureRequest, transport: str) -> dict[str, Any]:
+    """Return what `rack.group` is to be told for a transport, "netns" being tcp between networks; no warm processes."""
+    if transport != "netns":
+        return {"transport": transport, "provider_settings": {"warm": 0}}
+    options: dict[str, Any] = request.getfixturevalue("shared_lab").options
+    return options

@@ -6,7 +6,8 @@ reader can write each down as it takes it.
 What the killing of a process excuses, and nothing else does:
 
 - what a killed writer had not handed over may be missing, at the end of its numbers only; where several readers take
-  side by side, also what was on its way to one of them when another one already had later messages (`tail`);
+  side by side, also what was on its way to one of them (which was stopped, or killed too) when another one had gone
+  on, however far: at most `lanes` messages of each killed writer;
 - one message that a killed reader had taken and had no time to write down: it had it in its hands when it was killed;
 - what a killed reader had been given and had not confirmed is given to another one: it may have been taken by both, and
   it comes to the other one after later messages. Each killed reader excuses at most `window` messages of each.
@@ -69,14 +70,14 @@ class Delivered:
     violations: list[str] = field(default_factory=list)
 
 
-def judge(writers: Iterable[Writer], readers: Sequence[Reader], window: int, tail: int = 0) -> Delivered:
+def judge(writers: Iterable[Writer], readers: Sequence[Reader], window: int, lanes: int = 0) -> Delivered:
     """Judge one pipe.
 
     Args:
         writers: all lives of its writers.
         readers: all lives of its readers.
         window: the most messages that a reader is given before it has confirmed some.
-        tail: how many of a killed writer's last messages may have been under way; 0 for one reader at a time.
+        lanes: how many messages of one writer may be under way to all readers together; 0 for one reader at a time.
     """
     found = Delivered()
     by_label = {writer.label: writer for writer in writers}
@@ -90,7 +91,7 @@ def judge(writers: Iterable[Writer], readers: Sequence[Reader], window: int, tai
             found.violations.append(f"{count} messages taken {what}, where killed readers excuse {excused}")
     hands = [_last(reader) for reader in readers if reader.killed]
     for label, writer in by_label.items():
-        _missing(writer, times[label], tail, hands, found)
+        _missing(writer, times[label], lanes, hands, found)
     found.messages = sum(len(counts) - counts.count(0) for counts in times.values())
     return found
 
@@ -150,14 +151,14 @@ def _last(reader: Reader) -> dict[int, int]:
     return last
 
 
-def _missing(writer: Writer, counts: bytearray, tail: int, hands: list[dict[int, int]], found: Delivered) -> None:
+def _missing(writer: Writer, counts: bytearray, lanes: int, hands: list[dict[int, int]], found: Delivered) -> None:
     """Look for a gap.
 
     Args:
         writer: whose messages they are.
         counts: how often each was taken. It has a place for 0, which is never sent, and for one more than is known to
             be sent.
-        tail: see `judge`.
+        lanes: see `judge`.
         hands: the last numbers of killed readers that may have had one more message; those that had are taken out.
         found: what is found.
     """
@@ -168,17 +169,16 @@ def _missing(writer: Writer, counts: bytearray, tail: int, hands: list[dict[int,
         last = writer.handed
     elif last < writer.handed:
         found.cut_off += writer.handed - max(last, 0)
-    sure = max(0, writer.handed - tail) if writer.killed and tail else last
     lost = []
     number = 0
     while (number := counts.find(0, number + 1, last + 1)) > 0:
-        if number > sure:
-            found.under_way += 1
-        elif not _in_hand(writer.label, number, hands):
-            lost.append(number)
-        else:
+        if not (writer.killed and lanes) and _in_hand(writer.label, number, hands):
             found.in_hand += 1
-    if lost:
+        else:
+            lost.append(number)
+    if writer.killed and len(lost) <= lanes:
+        found.under_way += len(lost)
+    elif lost:
         words = f"{len(lost)} messages of writer {writer.label} lost, {lost[0]} the first of {writer.handed}"
         found.violations.append(words)
 

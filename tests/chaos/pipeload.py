@@ -277,9 +277,9 @@ class Load:
             )
         writers = [deliveries.Writer(m.label, self._handed(m.label), m.killed) for m in crew.all("writer")]
         readers = [deliveries.Reader(m.label, self._taken(m.label), m.killed) for m in crew.all("reader")]
-        # What may be under way from a writer: what each reader was given, and what waits for one.
-        tail = (shape.readers + 1) * shape.window if shape.readers > 1 else 0
-        found = deliveries.judge(writers, readers, shape.window, tail)
+        # What each reader was given, and what has come back of one that was killed.
+        lanes = (shape.readers + 1) * shape.window // shape.writers if shape.readers > 1 else 0
+        found = deliveries.judge(writers, readers, shape.window, lanes)
         outcome.violations += found.violations
         outcome.faults = dict(crew.hits)
         outcome.add("messages", found.messages)

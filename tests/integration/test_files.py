@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.callbacks import Callback
-from support import acquainted, eventually
+from support import acquainted, eventually, place_of
 
 import rackactor as rack
 from rackactor import places
@@ -23,11 +23,11 @@ from rackactor import places
 BIG = bytes(range(256)) * 12_000  # three megabytes: several chunks
 
 
-@pytest.fixture(scope="module", params=["ipc", "tcp", "memory"])
+@pytest.fixture(scope="module", params=["ipc", "tcp", "netns", "memory"])
 def g(request: pytest.FixtureRequest) -> Iterator[rack.Group]:
     """A group for the tests of this module that leave nothing but files: by descriptor, by chunks, on a far backend."""
     transport, files = ("ipc", "memory://test") if request.param == "memory" else (request.param, None)
-    with rack.group("files", transport=transport, files=files, end_grace=0.5, provider_settings={"warm": 0}) as made:
+    with rack.group("files", files=files, end_grace=0.5, **place_of(request, transport)) as made:
         yield acquainted(made)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import memorytargets as targets
 import pytest
 from linearizable import Op, linearizable
-from support import Script, eventually, os_pid_of
+from support import Script, eventually, os_pid_of, place_of
 
 import rackactor as rack
 
@@ -29,12 +29,12 @@ def replica(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make(transport: str) -> Iterator[Callable[..., rack.Group]]:
+def make(transport: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., rack.Group]]:
     """Make groups that end with the test."""
     made: list[rack.Group] = []
 
     def one(**settings: Any) -> rack.Group:
-        group = rack.group("memory", transport=transport, grace=2.0, end_grace=0.5, **settings)
+        group = rack.group("memory", grace=2.0, end_grace=0.5, **place_of(request, transport), **settings)
         made.append(group.__enter__())
         return group
 
@@ -44,8 +44,8 @@ def make(transport: str) -> Iterator[Callable[..., rack.Group]]:
 
 
 def both_ways(params: str = "transport, replica") -> Any:
-    """Memory and replicas are tried on one transport each: they do not depend on it."""
-    return pytest.mark.parametrize(params, [("ipc", "auto"), ("tcp", "always")])
+    """The memory itself, replicas, and what each process of another network finds out for itself."""
+    return pytest.mark.parametrize(params, [("ipc", "auto"), ("tcp", "always"), ("netns", "auto")])
 
 
 @both_ways()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import eventually, os_pid_of
+from support import eventually, os_pid_of, place_of
 
 import rackactor as rack
 from rackactor import grouping, places
@@ -22,10 +22,10 @@ from rackactor import grouping, places
 ENOUGH = 30.0
 
 
-@pytest.fixture(scope="module", params=["ipc", "tcp"])
+@pytest.fixture(scope="module", params=["ipc", "tcp", "netns"])
 def shared(request: pytest.FixtureRequest) -> Iterator[rack.Group]:
     """One group for all tests of this file: they leave nothing in it. No warm processes: each test counts its own."""
-    with rack.group("pipes", transport=request.param, grace=2.0, provider_settings={"warm": 0}) as made:
+    with rack.group("pipes", grace=2.0, **place_of(request, request.param)) as made:
         r, w = made.pipe()
         made.fork(lambda: [w.send(bytes(100_000)) for _ in range(50)])
         w.close()

@@ -61,11 +61,11 @@ def test_a_killed_writer_excuses_what_is_missing_at_its_end_only() -> None:
 
 def test_a_killed_writer_excuses_what_was_under_way_to_one_of_several_readers() -> None:
     taken = [Reader(0, words([(1, 1), (1, 2), (1, 3), (1, 7)]))]
-    found = deliveries.judge([Writer(1, 8, killed=True)], taken, 2, tail=4)
+    found = deliveries.judge([Writer(1, 8, killed=True)], taken, 2, lanes=2)
     assert any("lost" in each for each in found.violations)
-    found = deliveries.judge([Writer(1, 8, killed=True)], taken, 2, tail=5)
+    found = deliveries.judge([Writer(1, 8, killed=True)], taken, 2, lanes=3)
     assert (found.violations, found.under_way, found.cut_off) == ([], 3, 1)
-    assert deliveries.judge([Writer(1, 8)], taken, 2, tail=5).violations != []
+    assert deliveries.judge([Writer(1, 8)], taken, 2, lanes=3).violations != []
 
 
 def test_a_killed_writer_may_have_sent_one_more_than_it_wrote_down() -> None:
