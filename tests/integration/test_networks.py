@@ -83,6 +83,21 @@ def stream(
     return seen, kept[-1:], longest
 
 
+def pour(writer: rack.PipeWriter, count: int, size: int) -> None:
+    for number in range(count):
+        writer.send((number, bytes(size)), timeout=ENOUGH)
+
+
+def drink(reader: rack.PipeReader, told: rack.PipeWriter, step: int) -> list[int]:
+    """Take numbers; tell at each step how far it is, and whether they come directly from the process forked before."""
+    taken: list[int] = []
+    for number, _ in reader:
+        taken.append(number)
+        if number % step == 0:
+            told.send((number, is_direct(rack.getpid() - 1)))
+    return taken
+
+
 def describe() -> dict[str, Any]:
     return {
         "network": os.readlink("/proc/self/ns/net"),
@@ -129,6 +144,29 @@ def test_everything_a_process_does_works_across_networks(lab: Lab) -> None:
         one.kill(signal.SIGTERM)
         assert one.wait(ENOUGH).signal == signal.SIGTERM
         assert group.fork(grandchild).result(ENOUGH) == "from another network"
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_pipe_whose_direct_path_is_cut(lab: Lab, when: str) -> None:
+    count, step = 1500, 100
+    with rack.group(**lab.options, end_grace=0.5) as group:
+        reader, writer = group.pipe()
+        progress, told = group.pipe()
+        if when == "before":
+            lab.cut_between()
+        pouring = group.fork(pour, writer, count, 20_000)
+        drinking = group.fork(drink, reader, told, step)
+        for end in (reader, writer, told):
+            end.close()
+        seen = []
+        for number, direct in progress:
+            seen.append(direct)
+            if number == 5 * step and when == "during":
+                lab.cut_between()
+        assert drinking.result(ENOUGH) == list(range(count)), "nothing lost, doubled or out of order"
+        assert pouring.wait(ENOUGH).ok
+        assert not seen[-1], "in the end the supervisor carries it"
+        assert any(seen) == (when == "during")
 
 
 def grandchild() -> Any:
