@@ -64,8 +64,8 @@ class Books:
     violations: list[str] = field(default_factory=list)
     #: Versions of keys that watchers, or whoever looked in the end, have seen.
     seen: set[tuple[str, Version]] = field(default_factory=set)
-    #: Increments of killed processes: key -> (call, process, place in its pipeline).
-    unknown: dict[str, list[tuple[float, int, int]]] = field(default_factory=lambda: defaultdict(list))
+    #: Increments of killed processes: key -> when each was called.
+    unknown: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, process: int, records: Iterable[Sequence[Any]]) -> None:
         """Add what one life of a process wrote down."""
@@ -120,10 +120,10 @@ class Books:
         operation = None
         match kind:
             case Kind.INCR:
-                self.unknown[what[0]].append((call, process, 0))
+                self.unknown[what[0]].append(call)
             case Kind.MANY:
-                for place, key in enumerate(what[0]):
-                    self.unknown[key].append((call, process, place))
+                for key in what[0]:
+                    self.unknown[key].append(call)
             case Kind.CAS | Kind.PUT:
                 operation = Operation(process, call, math.inf, {what[0]: what[1]}, {what[0]: what[2]})
             case Kind.BOTH if saw:
@@ -139,8 +139,8 @@ class Books:
     def history(self) -> list[Operation]:
         """Return all operations, those of killed processes on counters at the values that nobody else can have made.
 
-        Which of them made which does not matter for the judge, but for when it was called: the first called gets the
-        first value.
+        Nobody knows which of them made which, or whether at all. So each such value is made by somebody of its own,
+        who had called no sooner than as many killed processes had: the first called gets the first value.
         """
         made: dict[str, set[int]] = defaultdict(set)
         largest: dict[str, int] = defaultdict(int)
@@ -151,7 +151,7 @@ class Books:
             for key, version in each.writes.items():
                 if key.startswith(COUNTER) and isinstance(version, int):
                     made[key].add(version)
-        found: list[tuple[int, Operation]] = []
+        found: list[Operation] = []
         for key, version in self.seen:
             if key.startswith(COUNTER) and isinstance(version, int):
                 largest[key] = max(largest[key], version)
@@ -160,8 +160,7 @@ class Books:
             candidates = sorted(self.unknown[key])
             if len(missing) > len(candidates):
                 self.violations.append(f"{key}: {len(missing)} values that nobody made, {missing[0]} the first")
-            for number, (call, process, place) in zip(missing, candidates, strict=False):
+            for number, call in zip(missing, candidates, strict=False):
                 reads = {key: number - 1 or ABSENT}
-                found.append((place, Operation(process, call, math.inf, reads, {key: number})))
-        # What was called at the same time, in one pipeline, was done in its order.
-        return self.operations + [operation for _, operation in sorted(found, key=lambda each: each[0])]
+                found.append(Operation(-1 - len(found), call, math.inf, reads, {key: number}))
+        return self.operations + found
