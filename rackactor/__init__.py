@@ -72,14 +72,15 @@ from rackactor.systembase import SystemBase
 if _TYPE_CHECKING:
     from rackactor.files.filesystem import RackFileSystem
     from rackactor.pipelines import Pipeline
-    from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
+    from rackactor.pipes.ends import PipeReader, PipeWriter
+    from rackactor.pipes.fifo import Pipe
 
     #: The files of the group that this program is in, as an fsspec file system; made, with fsspec, at its first use.
     fs: RackFileSystem
 
 #: What is imported when somebody asks for it: most programs start faster without.
 _LATER = {
-    "Pipe": "rackactor.pipes.ends",
+    "Pipe": "rackactor.pipes.fifo",
     "PipeReader": "rackactor.pipes.ends",
     "PipeWriter": "rackactor.pipes.ends",
     "Pipeline": "rackactor.pipelines",

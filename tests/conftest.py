@@ -22,6 +22,7 @@ from support import (
     file_dirs,
     group_dirs,
     open_files,
+    place_of,
     started_here,
     wait_gone,
 )
@@ -110,3 +111,14 @@ def script() -> Iterator[Callable[..., Script]]:
     for each in made:
         each.process.kill()
         each.process.communicate()
+
+
+@pytest.fixture(scope="module", params=["ipc", "tcp", "netns"])
+def pipe_group(request: pytest.FixtureRequest) -> Iterator[rack.Group]:
+    """One group for all tests of a file about pipes: they leave nothing in it, and each counts its own processes."""
+    with rack.group("pipes", grace=2.0, **place_of(request, request.param)) as made:
+        r, w = made.pipe()
+        made.fork(lambda: [w.send(bytes(100_000)) for _ in range(50)])
+        w.close()
+        assert len(list(r)) == 50  # what a process opens once, for all connections, is open now
+        yield made

@@ -59,6 +59,7 @@ class Leaving:
     """How a file that is written is left: after an exception, or the loss of its last reference, nothing stays."""
 
     def _end(self) -> Unfinished:
+        """Return what decides over the file, wherever the class that this is mixed into has it."""
         raise NotImplementedError
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:

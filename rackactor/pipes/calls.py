@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 if TYPE_CHECKING:
     from rackactor.kernel import Kernel
     from rackactor.pipelines import Pipeline
-    from rackactor.pipes.ends import Pipe, PipeReader, PipeWriter
+    from rackactor.pipes.ends import PipeReader, PipeWriter
+    from rackactor.pipes.fifo import Pipe
 
 
 class PipeMethods:

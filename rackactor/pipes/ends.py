@@ -1,4 +1,4 @@
-"""The ends of a pipe that programs hold: a reader, a writer, and a FIFO that becomes either at first use."""
+"""The ends of a pipe that programs hold: a reader and a writer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rackactor.pipes.opened import Reading, Writing
 
 #: Bytes written in one message at the most; more is cut.
 CHUNK = 1 << 20
-_DEFAULT: Any = object()
+#: Stands for a timeout that nobody has given: the end's own.
+DEFAULT: Any = object()
 
 
 class _End:
@@ -56,8 +57,12 @@ class _End:
     def __reduce__(self) -> Any:
         if self._shut:
             raise PipeClosed("this end of the pipe has been closed here: it cannot be given to another process")
-        note(self._end.pipe, self._mode)
+        self.note()
         return _open_here, (self._session.gid, self._end.pipe, self._mode, self.name, self._options)
+
+    def note(self) -> None:
+        """Take note that this end goes to another process: to a child, if a fork packs its arguments now."""
+        note(self._end.pipe, self._mode)
 
     def standard_file(self, mode: str) -> dict[str, Any]:
         """Return what an agent must know to make this end a standard file of its process (for `fork`)."""
@@ -85,9 +90,9 @@ class _End:
         )
 
     def _limit(self, timeout: Any) -> float | None:
-        if timeout is _DEFAULT:
+        if timeout is DEFAULT:
             timeout = self._options["timeout"]
-            return CALL_TIMEOUT if timeout is _DEFAULT or timeout == "default" else timeout
+            return CALL_TIMEOUT if timeout is DEFAULT or timeout == "default" else timeout
         return check_timeout(timeout)
 
     def _ready(self) -> None:
@@ -108,7 +113,7 @@ class PipeReader(_End):
         self._binary: bool = options["binary"]
         self._pickle: bool = session.kernel.allow_pickle
 
-    def recv(self, timeout: float | None = _DEFAULT) -> Any:
+    def recv(self, timeout: float | None = DEFAULT) -> Any:
         """Take the next message.
 
         Args:
@@ -136,7 +141,7 @@ class PipeReader(_End):
 
     # -- bytes ------------------------------------------------------------------------------------------
 
-    def read(self, size: int | None = -1, timeout: float | None = _DEFAULT) -> Any:
+    def read(self, size: int | None = -1, timeout: float | None = DEFAULT) -> Any:
         """Read bytes (text, with `text=True`): `size` of them, less only at the end of the pipe; -1: all until then.
 
         Raises:
@@ -163,7 +168,7 @@ class PipeReader(_End):
             data, self._rest = data[:wanted], data[wanted:]
         return self._decode(data)
 
-    def readline(self, size: int = -1, timeout: float | None = _DEFAULT) -> Any:
+    def readline(self, size: int = -1, timeout: float | None = DEFAULT) -> Any:
         """Read a line with its line end; the last one may have none, and an empty one is the end of the pipe."""
         parts = [self._rest]
         self._rest = b""
@@ -183,7 +188,7 @@ class PipeReader(_End):
         self._rest = data[end:]
         return self._decode(data[:end])
 
-    def readinto(self, buffer: Any, timeout: float | None = _DEFAULT) -> int:
+    def readinto(self, buffer: Any, timeout: float | None = DEFAULT) -> int:
         """Read some bytes into a buffer: how many, 0 at the end of the pipe."""
         view = memoryview(buffer).cast("B")
         data = self._rest or self._chunk(timeout)
@@ -276,7 +281,7 @@ class PipeWriter(_End):
         super().__init__(session, end, name, options)
         self._pickle: bool = session.kernel.allow_pickle
 
-    def send(self, message: Any, timeout: float | None = _DEFAULT) -> None:
+    def send(self, message: Any, timeout: float | None = DEFAULT) -> None:
         """Send a message: it goes to one of the readers, whoever has room for it first.
 
         Large bytes, memoryviews and NumPy arrays are not copied: leave them unchanged until `flush` has returned,
@@ -295,7 +300,7 @@ class PipeWriter(_End):
             raise PipeClosed
         self._end.put(pack(message, allow_pickle=self._pickle), self._limit(timeout))
 
-    def write(self, data: Any, timeout: float | None = _DEFAULT) -> int:
+    def write(self, data: Any, timeout: float | None = DEFAULT) -> int:
         """Write bytes (text, with `text=True`); returns how many. Up to 1 MiB goes to one reader, whole."""
         if isinstance(data, str):
             if not self._text:
@@ -309,7 +314,7 @@ class PipeWriter(_End):
             self.send(bytes(view[start : start + CHUNK]), timeout)
         return len(data) if isinstance(data, str) else len(view)
 
-    def flush(self, timeout: float | None = _DEFAULT) -> None:
+    def flush(self, timeout: float | None = DEFAULT) -> None:
         """Wait until readers have taken everything that was sent.
 
         Raises:
@@ -337,119 +342,6 @@ class PipeWriter(_End):
             "unconfirmed_bytes": writer.unconfirmed_cost,
             "readers": len(writer.lanes),
         }
-
-
-class Pipe:
-    """A FIFO by its name, whose end is opened at first use: written to, it is a writer; read from, a reader."""
-
-    def __init__(self, session: Any, name: str, options: dict[str, Any]) -> None:
-        self._session = session
-        self._options = options
-        self._reader: PipeReader | None = None
-        self._writer: PipeWriter | None = None
-        self._closed = False
-        #: The name of the pipe.
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Pipe {self.name!r}>"
-
-    @property
-    def reader(self) -> PipeReader:
-        """Its reader, opened at first use."""
-        if self._reader is None:
-            self._check()
-            self._reader = open_named(self._session, self.name, "r", self._options)
-        return self._reader
-
-    @property
-    def writer(self) -> PipeWriter:
-        """Its writer, opened at first use."""
-        if self._writer is None:
-            self._check()
-            self._writer = open_named(self._session, self.name, "w", self._options)
-        return self._writer
-
-    def _check(self) -> None:
-        if self._closed:
-            raise PipeClosed
-
-    def standard_file(self, mode: str) -> dict[str, Any]:
-        """Return what an agent must know to make this FIFO a standard file of its process (for `fork`)."""
-        self._check()
-        return {"id": None, "name": self.name}
-
-    def recv(self, timeout: float | None = _DEFAULT) -> Any:
-        """Take the next message: see `PipeReader.recv`."""
-        return self.reader.recv(timeout)
-
-    def poll(self, timeout: float | None = 0.0) -> bool:
-        """Wait for a message: see `PipeReader.poll`."""
-        return self.reader.poll(timeout)
-
-    def read(self, size: int | None = -1, timeout: float | None = _DEFAULT) -> Any:
-        """Read bytes or text: see `PipeReader.read`."""
-        return self.reader.read(size, timeout)
-
-    def readline(self, size: int = -1, timeout: float | None = _DEFAULT) -> Any:
-        """Read a line: see `PipeReader.readline`."""
-        return self.reader.readline(size, timeout)
-
-    def readinto(self, buffer: Any, timeout: float | None = _DEFAULT) -> int:
-        """Read some bytes into a buffer: see `PipeReader.readinto`."""
-        return self.reader.readinto(buffer, timeout)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.reader)
-
-    def send(self, message: Any, timeout: float | None = _DEFAULT) -> None:
-        """Send a message: see `PipeWriter.send`."""
-        self.writer.send(message, timeout)
-
-    def write(self, data: Any, timeout: float | None = _DEFAULT) -> int:
-        """Write bytes or text: see `PipeWriter.write`."""
-        return self.writer.write(data, timeout)
-
-    def flush(self, timeout: float | None = _DEFAULT) -> None:
-        """Wait until readers have taken everything: see `PipeWriter.flush`."""
-        self.writer.flush(timeout)
-
-    def file(self, mode: str = "r") -> Any:
-        """Return a file object of the standard library: `r`, `rb`, `w` or `wb`."""
-        return (self.writer if mode.startswith("w") else self.reader).file(mode)
-
-    def statistics(self) -> dict[str, dict[str, int]]:
-        """Return the statistics of the ends that are open here."""
-        ends = {"reader": self._reader, "writer": self._writer}
-        return {name: end.statistics() for name, end in ends.items() if end is not None}
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether it has been closed here."""
-        return self._closed
-
-    def close(self) -> None:
-        """Close the ends that are open here."""
-        self._closed = True
-        for end in (self._reader, self._writer):
-            if end is not None:
-                end.close()
-
-    def fileno(self) -> int:
-        """Refuse: see `PipeReader.fileno`."""
-        return self.reader.fileno()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> Any:
-        for end in (self._reader, self._writer):
-            if end is not None:
-                note(end._end.pipe, end._mode)
-        return _fifo_here, (self._session.gid, self.name, self._options)
 
 
 class _Raw(io.RawIOBase):
@@ -511,18 +403,15 @@ def open_standard(session: Any, pipe: int | None, name: str | None, mode: str) -
 
 def _open_here(gid: str, pipe: int, mode: str, name: str | None, options: dict[str, Any]) -> Any:
     """Open an end that has come from another process."""
-    session = _session(gid)
+    session = session_of(gid)
     (end,) = desk(session.kernel).open(mode, pipe=pipe)
     return (
         PipeReader(session, end, name, options) if isinstance(end, Reading) else PipeWriter(session, end, name, options)
     )
 
 
-def _fifo_here(gid: str, name: str, options: dict[str, Any]) -> Pipe:
-    return Pipe(_session(gid), name, options)
-
-
-def _session(gid: str) -> Any:
+def session_of(gid: str) -> Any:
+    """Return the session of this program in a group, the only one that a pipe of the group can be opened in."""
     from rackactor.membership import current
 
     session = current()

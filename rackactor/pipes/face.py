@@ -6,7 +6,8 @@ import codecs
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.pipes.ends import Pipe, check_timeout, open_named, open_pair
+from rackactor.pipes.ends import check_timeout, open_named, open_pair
+from rackactor.pipes.fifo import Pipe
 
 
 def open_pipe(session: Any, name: str | None, mode: str | None, options: dict[str, Any]) -> Any:

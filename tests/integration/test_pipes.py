@@ -9,12 +9,11 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from support import eventually, os_pid_of, place_of
+from support import eventually, os_pid_of
 
 import rackactor as rack
 from rackactor import grouping, places
@@ -22,20 +21,9 @@ from rackactor import grouping, places
 ENOUGH = 30.0
 
 
-@pytest.fixture(scope="module", params=["ipc", "tcp", "netns"])
-def shared(request: pytest.FixtureRequest) -> Iterator[rack.Group]:
-    """One group for all tests of this file: they leave nothing in it. No warm processes: each test counts its own."""
-    with rack.group("pipes", grace=2.0, **place_of(request, request.param)) as made:
-        r, w = made.pipe()
-        made.fork(lambda: [w.send(bytes(100_000)) for _ in range(50)])
-        w.close()
-        assert len(list(r)) == 50  # what a process opens once, for all connections, is open now
-        yield made
-
-
 @pytest.fixture
-def group(shared: rack.Group) -> rack.Group:
-    return shared
+def group(pipe_group: rack.Group) -> rack.Group:
+    return pipe_group
 
 
 MB = 1 << 20
