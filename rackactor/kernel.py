@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import zmq
+
 from rackactor import interrupts, wire
 from rackactor import link as _link
 from rackactor.errors import (
@@ -90,7 +92,10 @@ class Kernel(Exchange):
 
     def _join(self, birth: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
         body = {"token": birth["token"], "protocol": wire.PROTOCOL, "os_pid": os.getpid()}
-        self._raw_send(Kind.JOIN, (), [wire.pack_body(body)])
+        try:
+            self._raw_send(Kind.JOIN, (), [wire.pack_body(body)])
+        except zmq.Again:
+            pass  # our key was refused before we had said a word; what follows tells it
         deadline = time.monotonic() + JOIN_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
             for socket in self._link.poll(left):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from support import eventually
+
 import rackactor as rack
 from rackactor import membership, places, shortcut
 
@@ -27,12 +29,15 @@ class Keeper(rack.Actor):
         self.send(sender, len(lines) if message != "kept" else self.kept)
 
 
-def _talk(pid: int, cut: bool) -> tuple[int, list[int]]:
+def _talk(pid: int, cut: bool, short: bool = True) -> tuple[int, list[int]]:
+    """Tell numbers; return how many short ways there were (waited for if there should be one), and what has come."""
     keeper = rack.process(pid)
     lines = 0
     for n in range(3000):
         # Small and large ones in turn, so that both ways are busy at once and may overtake each other.
         keeper.tell({"n": n, "fill": bytes(40_000 if n % 50 == 0 else 10)})
+        if n == 499 and short:
+            assert eventually(lambda: keeper.ask("lines", timeout=30) == 1, 30.0)
         if n % 500 == 499:
             lines = max(lines, keeper.ask("lines", timeout=30))
             if cut and n == 1499:
@@ -56,7 +61,7 @@ def test_what_it_loses_goes_the_longer_way() -> None:
 
 def test_not_over_tcp() -> None:
     with rack.group(transport="tcp") as group:
-        lines, kept = group.fork(_talk, group.fork(Keeper).pid, False).result(60)
+        lines, kept = group.fork(_talk, group.fork(Keeper).pid, False, False).result(60)
     assert lines == 0
     assert kept == list(range(3000))
 

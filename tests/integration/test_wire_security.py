@@ -18,6 +18,7 @@ from typing import Any
 import msgpack
 import pytest
 import zmq
+from support import eventually
 
 import rackactor as rack
 import rackactor_runtime.supervisor
@@ -25,7 +26,7 @@ from rackactor import grouping, places, wire
 from rackactor.codec import encode
 from rackactor.errors import AuthenticationError, ProtocolError
 from rackactor.kernel import Kernel
-from rackactor.link import TORN, Keys
+from rackactor.link import TORN, Keys, Link
 from rackactor.stream import Entry, EntryKind, pack_entries
 from rackactor.wire import Header, Kind, pack_body, pack_route, parse_header, parse_map
 
@@ -237,6 +238,21 @@ def test_an_unknown_key(house: House) -> None:
         stranger.say(Kind.JOIN, body={"token": bytes.fromhex(house.card["token"]), "protocol": wire.PROTOCOL})
         assert stranger.shut_out()  # the token alone is not enough
         assert not stranger.socket.poll(100)
+    house.check()
+
+
+@pytest.mark.parametrize("transport", ["tcp"])
+def test_an_unknown_key_that_is_refused_before_it_says_a_word(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    dial = Link.dial
+
+    def slow(self: Link, *args: Any) -> None:
+        dial(self, *args)
+        assert eventually(lambda: self.poll(0.05) is not None and self.refused)
+
+    monkeypatch.setattr(Link, "dial", slow)
+    with pytest.raises(AuthenticationError, match="does not know this key"):
+        house.come(os.urandom(24))
+    monkeypatch.undo()
     house.check()
 
 
