@@ -295,7 +295,8 @@ def test_whoever_stops_reading_us_stops_the_pipeline(group: rackactor.Group) -> 
 
 
 def test_ctrl_c_goes_to_all_of_a_pipeline(rack: Rack) -> None:
-    running = rack.start("pipeline", "echo up >&2; sleep 60", "cat", start_new_session=True)
+    # exec: a shell that is about to start a program when the signal comes swallows it.
+    running = rack.start("pipeline", "echo up >&2; exec sleep 60", "cat", start_new_session=True)
     assert running.stderr is not None
     assert running.stderr.readline() == "up\n"
     os.killpg(running.pid, signal.SIGINT)
