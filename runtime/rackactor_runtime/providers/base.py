@@ -80,6 +80,8 @@ class CreateFailed:
     key: Key
     #: The provider's reason, in its own words.
     fault: str
+    #: What kind of reason, where it has a name: "quota", "no-valid-host", "image", "flavor", ...
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class Ended:
     oom: bool = False
     #: The provider's own words on the end, "" for none.
     note: str = ""
+    #: The provider knows that nobody in the group has asked for this end.
+    outside: bool = False
 
 
 @dataclass(frozen=True)

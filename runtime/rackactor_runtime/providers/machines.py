@@ -7,12 +7,31 @@ through one descriptor.
 
 from __future__ import annotations
 
+import logging
+import select
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from rackactor_runtime.providers.base import Event, Key, Order, Say, Vital
+from rackactor.errors import InvalidCall
+from rackactor_runtime.guest.userdata import script
+from rackactor_runtime.providers.base import CreateFailed, Ended, Event, Key, Order, Output, Say, Vital
+from rackactor_runtime.providers.machinelife import Machines
+from rackactor_runtime.providers.machinewords import Ask, Effect, List, Remove, Seen, Tell
+from rackactor_runtime.providers.machinewords import Say as SayTo
+from rackactor_runtime.providers.workshop import Answer, Workshop
+
+__all__ = ["Cloud", "CloudFault", "Machine", "MachineProvider", "Seen"]
+
+#: Machines that come up at once, by default.
+CONCURRENCY = 10
+#: Threads beside those that make machines: for deletes, lists and consoles.
+_MORE = 10
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,19 +49,6 @@ class Machine:
     args: dict[str, str] = field(default_factory=dict)
     #: When it ends itself, seconds since the epoch.
     deadline: float | None = None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A machine in the cloud's list."""
-
-    mark: str
-    #: The cloud's own name for it.
-    instance: str
-    #: Nova's words: BUILD, ACTIVE, SHUTOFF, ERROR, DELETED, ...
-    status: str
-    fault: str = ""
-    addresses: tuple[str, ...] = ()
 
 
 class CloudFault(Exception):
@@ -115,45 +121,194 @@ class MachineProvider:
     machines = True
     defaults: Mapping[str, Any] = MappingProxyType({"lost_after": 5.0, "lease": 30.0, "boot_timeout": 300.0})
     closing = 60.0
+    #: What every guest program's birth says beside what the supervisor says.
+    birth: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str, cloud: Cloud) -> None:
-        raise NotImplementedError
+        concurrency = _check(settings)
+        self._cloud = cloud
+        self._lives = Machines(str(settings["gid"]), concurrency)
+        self._orders: dict[Key, Machine] = {}
+        self._told: list[Event] = []
+        self._say: Say = lambda key, fields: None
+        self._workshop = Workshop(concurrency + _MORE)
+        self._closed = False
 
     def fds(self) -> Sequence[int]:
         """Return the descriptors whose readability means that `events()` has something."""
-        raise NotImplementedError
+        return () if self._closed else (self._workshop.bell,)
 
     def create(self, order: Order) -> None:
-        """Begin to make a machine."""
+        """Begin to make a machine.
+
+        Raises:
+            ValueError: there is one of that key already.
+        """
+        if order.key in self._lives:
+            raise ValueError(f"{order.key} exists")
+        if self._closed:
+            self._told.append(CreateFailed(order.key, "the provider is closed"))
+            return
+        self._orders[order.key] = self.machine(order)
+        self._do(self._lives.order(order.key, self._now()))
+
+    def machine(self, order: Order) -> Machine:
+        """Return what an order asks of the cloud."""
+        mark, birth = self._lives.mark(order.key), {**order.birth, **self.birth}
+        text = script(birth)
+        return Machine(mark, order.key.pid, order.ppid, order.name, text, order.placement, order.args, order.deadline)
 
     def delete(self, key: Key) -> None:
         """Begin to destroy a machine. Idempotent."""
+        self._do(self._lives.delete(key, self._now()))
 
     def examine(self, key: Key) -> Vital:
         """Tell what the last list said; a fresh one is under way when that is old."""
-        raise NotImplementedError
+        vital, effects = self._lives.examine(key, self._now())
+        self._do(effects)
+        return vital
 
     def grant_output(self, key: Key, count: int) -> None:
-        """Allow `count` more bytes of a process's output to be sent."""
+        """Allow `count` more bytes of a process's output to be sent.
+
+        Raises:
+            ValueError: `count` is negative.
+        """
+        if count < 0:
+            raise ValueError(f"a grant of {count} bytes")
+        if key in self._lives:
+            self._say(key, {"do": "grant", "count": count})
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order; never blocks."""
-        raise NotImplementedError
+        if not self._closed:
+            for answer in self._workshop.answers():
+                self._do(answer(self._now()))
+            self._do(self._lives.tick(self._now()))
+        told, self._told = self._told, []
+        return told
 
     def close(self, timeout: float) -> None:
-        """Destroy whatever is left, within `timeout` seconds."""
+        """Destroy whatever is left, within `timeout` seconds. Idempotent.
+
+        What ended thereby is still told by `events`; of what is not confirmed by then, that it may be left.
+        """
+        if self._closed:
+            return
+        until = time.monotonic() + timeout
+        for key in list(self._orders):
+            self.delete(key)
+        told: list[Event] = []
+        while (left := until - self._now()) > 0:
+            told += self.events()
+            if not len(self._lives):
+                break
+            select.select([self._workshop.bell], [], [], min(left, 1.0))
+        self._closed = True
+        self._workshop.close()
+        self._told = told + self._told
+        for key in list(self._orders):
+            words = f"not confirmed by the cloud within {timeout:g} s: {self._lives.mark(key)} may be left"
+            _log.warning("a delete was %s", words)
+            self._told.append(Ended(key, None, None, note=f"its delete was {words}"))
+        self._orders.clear()
+        self._cloud.close()
+
+    # -- the programs on the machines -----------------------------------------------------------------------
 
     def connect(self, say: Say) -> None:
         """Learn how to say something to the guest program of a machine."""
+        self._say = say
 
     def joined(self, key: Key, os_pid: int) -> None:
         """Learn that a guest program has joined."""
+        self._do(self._lives.joined(key, self._now()))
 
     def left(self, key: Key) -> None:
         """Learn that a guest program is no member any more."""
+        self._do(self._lives.left(key, self._now()))
 
     def heard(self, key: Key, fields: dict[str, Any], blobs: Sequence[bytes]) -> None:
-        """Learn what a guest program has said."""
+        """Learn what a guest program has said; nonsense is no news."""
+        if key not in self._lives:
+            return
+        match fields.get("event"):
+            case "output" if blobs and fields.get("stream") in (1, 2):
+                self._told.append(Output(key, fields["stream"], bytes(blobs[0])))
+            case "created":
+                self._do(self._lives.located(key, str(fields.get("address") or ""), self._now()))
+            case "ended":
+                self._do(self._lives.said_ended(key, {**fields, "fault": None}, self._now()))
+            case "failed":
+                fault = str(fields.get("fault") or "it could not be started")
+                self._do(self._lives.said_ended(key, {"fault": fault}, self._now()))
+        if self._told:
+            self._workshop.ring()
 
     def last_act(self, kept: bool) -> None:
         """Do what has to come after everything else; nothing here."""
+
+    # -- doing ------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return time.monotonic()
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell(event):
+                    if isinstance(event, (Ended, CreateFailed)):
+                        self._orders.pop(event.key, None)
+                    self._told.append(event)
+                    self._workshop.ring()
+                case SayTo(key, fields):
+                    self._say(key, fields)
+                case Ask(key):
+                    self._workshop.begin(partial(self._ask, key, self._orders[key]))
+                case List():
+                    self._workshop.begin(self._list)
+                case Remove(key, instance, console):
+                    self._workshop.begin(partial(self._remove, key, instance, console))
+        self._workshop.wake_at(self._lives.due())
+
+    # These run in threads; what they return is done with by `events`.
+
+    def _ask(self, key: Key, machine: Machine) -> Answer:
+        try:
+            instance = self._cloud.create(machine)
+        except CloudFault as fault:
+            return partial(self._lives.refused, key, fault.kind, str(fault))
+        except Exception as error:
+            _log.exception("a create of %s", machine.mark)
+            return partial(self._lives.refused, key, "unclear", f"{type(error).__name__}: {error}")
+        return partial(self._lives.asked, key, instance)
+
+    def _list(self) -> Answer:
+        try:
+            return partial(self._lives.listed, self._cloud.list())
+        except Exception as error:
+            _log.warning("the cloud's list could not be had: %s", error)
+            return self._lives.list_failed
+
+    def _remove(self, key: Key, instance: str | None, console: bool) -> Answer:
+        text, words, gone = "", "", False
+        if console and instance is not None:
+            try:
+                text = self._cloud.console(instance)
+            except Exception as error:
+                _log.warning("the console of %s could not be had: %s", instance, error)
+        try:
+            gone = self._cloud.delete(self._lives.mark(key), instance)
+        except Exception as error:
+            words = str(error) or type(error).__name__
+        return partial(self._lives.removed, key, gone, words, text)
+
+
+def _check(settings: Mapping[str, Any]) -> int:
+    for name in settings:
+        if name not in ("gid", "boot_concurrency"):
+            raise InvalidCall(f"this provider has no setting {name!r}; it has: boot_concurrency")
+    value = settings.get("boot_concurrency", CONCURRENCY)
+    if type(value) is not int or not 1 <= value <= 1000:
+        raise InvalidCall(f"the setting 'boot_concurrency' is an integer from 1 to 1000, not {value!r}")
+    return value
