@@ -1,0 +1,1 @@
+"""Virtual machines of an OpenStack cloud: the only package that imports openstacksdk."""
