@@ -79,7 +79,7 @@ def outward() -> str:
         OSError: there is no such way, of IPv4 or IPv6.
     """
     try:
-        return toward("tcp://192.0.2.1:9")  # of a network that is nowhere (RFC 5737); nothing is sent
+        return toward("tcp://203.0.113.1:9")  # of a network that is nowhere (RFC 5737); nothing is sent
     except OSError:
         return toward("tcp://[2001:db8::1]:9")
 
