@@ -48,8 +48,11 @@ class Session:
             self.connection.session.session.mount("https://", adapter)
             self.connection.authorize()
             # Made here, by one thread, not by several at once later.
-            self._services = {"compute": self.connection.compute, "network": self.connection.network}
+            self._services = {name: getattr(self.connection, name) for name in ("compute", "network", "identity")}
             self.base = {name: service.get_endpoint() for name, service in self._services.items()}
+            volumes = self.connection.session.get_endpoint(service_type="block-storage")
+            if volumes:
+                self._services["volume"] = self.connection.block_storage
         except sdk.ConfigException as error:
             raise InvalidCall(f"no such cloud: {error} (see clouds.yaml, or OS_CLIENT_CONFIG_FILE)") from error
         except (sdk.SDKException, auth.ClientException) as error:
@@ -68,6 +71,15 @@ class Session:
     def user(self) -> str:
         """Return the id of the user."""
         return str(self.connection.current_user_id)
+
+    @property
+    def roles(self) -> list[str]:
+        """Return the names of the roles that we have in the project."""
+        return list(self.connection.session.auth.get_access(self.connection.session).role_names)
+
+    def has(self, service: str) -> bool:
+        """Tell whether the cloud has a service: "compute", "network", "identity" it has, "volume" it may."""
+        return service in self._services
 
     def call(self, service: str, method: str, path: str, **more: Any) -> Any:
         """Make one call, once; return the JSON of its answer (None when there is none).
@@ -95,9 +107,9 @@ class Session:
             return True
         return False
 
-    def list(self, service: str, path: str, **params: Any) -> list[dict[str, Any]]:
-        """Read a whole list, page by page."""
-        key = path.strip("/").split("/")[0].replace("-", "_").removeprefix("os_")
+    def list(self, service: str, path: str, *, key: str = "", **params: Any) -> list[dict[str, Any]]:
+        """Read a whole list, page by page; `key`: what it is called in the answer, if not as in the path."""
+        key = key or path.strip("/").split("/")[0].replace("-", "_").removeprefix("os_")
         found: list[dict[str, Any]] = []
         marker: dict[str, str] = {}
         while True:
