@@ -71,6 +71,8 @@ def _detach(plan: Plan, options: argparse.Namespace) -> int:
     deadline = options.deadline or DETACHED_DEADLINE
     made = make_group(options, deadline, _AFTER_DETACHED)
     try:
+        if plan.script:
+            made.shipping.add_script(plan.path)
         forked = made.fork(plan.target, *plan.args, n=options.count, name=plan.name, deadline=deadline, stdin=False)
         made.detach()
     except BaseException:

@@ -64,6 +64,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings) -
     from rackactor_runtime.supervisor.shell import Config, Shell
 
     core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings)
+    core.remote = bool(getattr(provider, "remote", False))
     operator_token = secrets.token_bytes(24)
     operator_keys = Keys.make() if order["transport"] == "tcp" else None
     config = Config(directory, order["transport"], order["address"], operator_token, operator_keys, _owner_fd(order))

@@ -109,6 +109,8 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
         welcome = {"kind": record.kind, "stdin": bool(args.get("stdin")), "words": args.get("words")}
         if args.get("streams"):
             welcome["streams"] = dict(args["streams"])
+        if args.get("code"):
+            welcome["code"] = [str(name) for name in args["code"]]
         order = {"welcome": welcome, "env": args.get("env"), "cwd": args.get("cwd"), "memory": args.get("memory")}
         core.fork(order, record, (call.blobs[0], arguments, *core.sources.content(args.get("source_hash"))))
 

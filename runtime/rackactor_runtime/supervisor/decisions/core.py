@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,6 +77,8 @@ class Core:
         #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
         self.owner_watched = False
         self.deadline_at: float | None = None
+        #: Processes run where neither the script's disk nor the supervisor's directories are.
+        self.remote = False
 
     # -- births ---------------------------------------------------------------------------------------
 
@@ -114,7 +117,10 @@ class Core:
         )
 
     def _birth_of(self, record: Process) -> dict[str, Any]:
+        # Bytecode is for one Python only; whoever sends code elsewhere has to know for which.
+        elsewhere = {"remote": True, "python": list(sys.version_info[:2])} if self.remote else {}
         return {
+            **elsewhere,
             "gid": self.gid,
             "group": self.name,
             "pid": record.pid,
