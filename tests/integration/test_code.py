@@ -269,7 +269,7 @@ def test_rack_run(shared_lab: netlab.Lab, place: Path) -> None:
 import rackactor.cli.run as run
 from rackactor.grouping import group
 from rackactor.cli.main import main
-run.make_group = lambda options, deadline, after: group(options.name, echo=False, **{shared_lab.options!r})
+run.make_group = lambda options, deadline, after, progress: group(options.name, echo=False, **{shared_lab.options!r})
 raise SystemExit(main(["run", {str(place / "job.py")!r}, "--n", "4"]))
 """
     with a_rack() as rack:
