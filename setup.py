@@ -101,7 +101,10 @@ setup(
         "all": [*OPENSTACK, *TEST, *DEV],
     },
     entry_points={
-        "console_scripts": ["rack = rackactor.cli.main:main"],
+        "console_scripts": [
+            "rack = rackactor.cli.main:main",
+            "rackactor-guest = rackactor_runtime.guest.program:main",
+        ],
         "rack.commands": RACK_COMMANDS,
         "rackactor.providers": PROVIDERS,
         "fsspec.specs": FILE_SYSTEMS,

@@ -47,9 +47,9 @@ def is_loopback(address: str) -> bool:
     return address.startswith("127.") or address == "::1"
 
 
-def listener(address: str) -> str:
-    """Return the endpoint that listens on any free port of an address."""
-    return f"tcp://[{address}]:*" if ":" in address else f"tcp://{address}:*"
+def listener(address: str, port: int = 0) -> str:
+    """Return the endpoint that listens on a port of an address, or on any that is free."""
+    return f"tcp://{f'[{address}]' if ':' in address else address}:{port or '*'}"
 
 
 def is_ipv6(endpoint: str) -> bool:
@@ -70,6 +70,18 @@ def toward(endpoint: str) -> str:
         own: tuple[str, ...] = probe.getsockname()
     scope = f"%{host.partition('%')[2].rstrip(']')}" if "%" in host and "%" not in own[0] else ""
     return own[0] + scope
+
+
+def outward() -> str:
+    """Return this host's own address on its way to everywhere else: its default route's.
+
+    Raises:
+        OSError: there is no such way, of IPv4 or IPv6.
+    """
+    try:
+        return toward("tcp://203.0.113.1:9")  # of a network that is nowhere (RFC 5737); nothing is sent
+    except OSError:
+        return toward("tcp://[2001:db8::1]:9")
 
 
 def _resolve(address: str, port: int, family: int) -> Any:

@@ -43,6 +43,8 @@ class Cause(StrEnum):
     LOAD_FAILED = "load-failed"
     #: The instance did not come up, or its agent never joined.
     BOOT_FAILED = "boot-failed"
+    #: The cloud's quota has no room for it.
+    QUOTA = "quota"
     #: Its agent stopped answering; it was deleted.
     LOST = "lost"
     #: Killed behind the group's back: the operating system's kill, a VM deleted by hand.

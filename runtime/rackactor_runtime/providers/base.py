@@ -11,7 +11,7 @@ is told for it exactly once, and when it has been told nothing of the instance i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
@@ -37,6 +37,18 @@ class Order:
     cwd: str | None = None
     #: Memory limit in bytes; None: no limit of its own.
     memory: int | None = None
+    #: Of the process, for people.
+    name: str = ""
+    #: Its parent's pid.
+    ppid: int = 0
+    #: Where and as what a machine is made: `image`, `flavor`, `availability_zone`, `keypair`, `security_groups`, ...
+    #: Resolved by the supervisor: what a process is not told it has from its parent. Without effect on one host.
+    placement: dict[str, Any] = field(default_factory=dict)
+    #: Its arguments that are texts, which a machine carries in its metadata (RACK's convention).
+    args: dict[str, str] = field(default_factory=dict)
+    #: When a machine ends itself whatever happens, seconds since the epoch; None: no such time. Later than when the
+    #: supervisor ends it, which needs no help from the machine.
+    deadline: float | None = None
 
 
 class Vital(Enum):
@@ -68,6 +80,8 @@ class CreateFailed:
     key: Key
     #: The provider's reason, in its own words.
     fault: str
+    #: What kind of reason, where it has a name: "quota", "no-valid-host", "image", "flavor", ...
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,9 +106,31 @@ class Ended:
     oom: bool = False
     #: The provider's own words on the end, "" for none.
     note: str = ""
+    #: The provider knows that nobody in the group has asked for this end.
+    outside: bool = False
 
 
-Event = Created | CreateFailed | Output | Ended
+@dataclass(frozen=True)
+class Located:
+    """It is known where on the network the instance is."""
+
+    key: Key
+    address: str
+
+
+@dataclass(frozen=True)
+class Unkillable:
+    """A delete is not confirmed: it is tried again and again, and `Ended` (or `CreateFailed`) comes when it is."""
+
+    key: Key
+    #: The provider's own words.
+    words: str
+
+
+Event = Created | CreateFailed | Output | Ended | Located | Unkillable
+
+#: Says something to the machine of an instance: nothing happens when it has not joined, or is gone.
+Say = Callable[[Key, dict[str, Any]], None]
 
 
 class Provider(Protocol):
@@ -122,3 +158,37 @@ class Provider(Protocol):
 
     def close(self, timeout: float) -> None:
         """Destroy whatever is left and give everything back, within `timeout` seconds."""
+
+
+class MachineryProvider(Provider, Protocol):
+    """A provider whose instances are machines: a program in each (`rackactor_runtime.guest`) joins the group too.
+
+    It is recognised by its attribute `machines`, which is true; a provider without it is a plain `Provider`. It is made
+    with one setting more, `gid`. An order's `birth` is then that of the guest program, plain JSON. What that
+    program says and hears goes through the supervisor, and is nothing to it: `created`, `output`, `ended`, `failed`.
+    """
+
+    machines: bool
+    #: Settings of the group that are other than elsewhere unless somebody says otherwise; a class attribute.
+    defaults: Mapping[str, Any]
+    #: Seconds that `close` may take; a class attribute.
+    closing: float
+
+    def connect(self, say: Say) -> None:
+        """Learn, once, how to say something to the guest program of an instance."""
+
+    def joined(self, key: Key, os_pid: int) -> None:
+        """Learn that the guest program of an instance has joined."""
+
+    def left(self, key: Key) -> None:
+        """Learn that the guest program of an instance is no member any more."""
+
+    def heard(self, key: Key, fields: dict[str, Any], blobs: Sequence[bytes]) -> None:
+        """Learn what the guest program of an instance has said."""
+
+    def last_act(self, kept: bool) -> None:
+        """Do what has to come after everything else: the group has ended, and `close` was called.
+
+        Args:
+            kept: a keeper outside was there until the end, and removes what is left of the group.
+        """

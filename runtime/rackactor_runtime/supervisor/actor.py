@@ -18,10 +18,13 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Examined,
     InstanceCreated,
     InstanceEnded,
+    InstanceLocated,
+    InstanceOver,
     Joined,
     OwnerGone,
     ServiceEnded,
     Severed,
+    Unconfirmed,
 )
 
 #: Where effects go: the shell carries them out.
@@ -64,6 +67,12 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.joined(pid, os_pid, key)
             case InstanceCreated(life, instance):
                 core.created(life, instance)
+            case InstanceLocated(life, address):
+                core.machinery.located(life, address)
+            case InstanceOver(life):
+                core.machinery.over(life)
+            case Unconfirmed(life, words):
+                core.machinery.unconfirmed(life, words)
             case InstanceEnded():
                 core.instance_ended(event)
             case Examined(life, vital):

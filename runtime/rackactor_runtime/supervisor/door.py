@@ -32,6 +32,8 @@ class Door:
         self._speakers: dict[bytes, Speaker] = {}
         self._connections: dict[int, bytes] = {}
         self._keys: dict[bytes, Speaker] = {}
+        #: All operators have the same key, and the same rights.
+        self._operators: dict[int, Speaker] = {}
         self._revoked: set[bytes] = set()
 
     def admit(self, key: bytes) -> bool:
@@ -56,6 +58,8 @@ class Door:
         if hmac.compare_digest(token, self._operator_token):
             record = self._core.external("operator")
             speaker = Speaker(record.pid, record.incarnation, key)
+            if key is not None:
+                self._operators[record.pid] = speaker
         else:
             pid = self._core.tokens.get(token)
             member = None if pid is None else self._core.table.get(pid)
@@ -78,7 +82,7 @@ class Door:
             AuthenticationError: this is no member's key, or another's.
             ProtocolError: the message is of another life of the supervisor.
         """
-        speaker = None if key is None else self._keys.get(key)
+        speaker = self._owner(key, header)
         if speaker is None:
             raise AuthenticationError("this connection broke, and its key is not one to come back with")
         if self._speakers.get(connection, speaker) is not speaker:
@@ -100,8 +104,8 @@ class Door:
             ProtocolError: the message is of another life of the supervisor.
         """
         speaker = self._speakers.get(connection)
-        if speaker is None and key is not None and key in self._keys:
-            self._check(self._keys[key], header)
+        if speaker is None and (owner := self._owner(key, header)) is not None:
+            self._check(owner, header)
             return None  # an old connection's last words, or a new one's first: it says RESUME before it is heard
         if speaker is None:
             raise AuthenticationError("this connection has not joined: present a token first")
@@ -109,6 +113,13 @@ class Door:
             raise AuthenticationError("this connection has the name of another's, and not its key")
         self._check(speaker, header)
         return speaker
+
+    def _owner(self, key: bytes | None, header: Header) -> Speaker | None:
+        """Return whose key this is; of the operators, which all have one, the one who speaks."""
+        if key is None:
+            return None
+        known = self._operators.get(header.pid)
+        return self._keys.get(key) or (known if known is not None and known.key == key else None)
 
     def _check(self, speaker: Speaker, header: Header) -> None:
         if header.pid != speaker.pid or header.incarnation != speaker.incarnation:
@@ -123,6 +134,7 @@ class Door:
     def dismiss(self, pid: int) -> None:
         """Forget a member; its key is revoked."""
         self._connections.pop(pid, None)
+        self._operators.pop(pid, None)
         for connection in [name for name, speaker in self._speakers.items() if speaker.pid == pid]:
             del self._speakers[connection]
         for key, speaker in list(self._keys.items()):

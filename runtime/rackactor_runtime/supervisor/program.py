@@ -6,6 +6,7 @@ there is no group. Nothing is left behind in the second case.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import secrets
@@ -34,12 +35,16 @@ def main() -> int:
     order = json.loads(sys.stdin.readline())
     directory: Path | None = None
     try:
-        settings = Settings.parse(order["settings"])
+        maker = _load(order["provider"])
+        settings = Settings.parse({**getattr(maker, "defaults", {}), **order["settings"]})
+        gid = order.get("gid") or str(uuid.uuid4())
+        launch = getattr(maker, "launch", None)
+        if launch is not None and not order.get("inside"):
+            return int(launch(order, gid))  # the supervisor runs elsewhere: this program sees to that
         order["address"] = _address(order)
         _check_files(settings.files)
-        gid = str(uuid.uuid4())
         directory = _make_directory(gid)
-        _run(gid, directory, order, settings)
+        _run(gid, directory, order, settings, maker)
         return 0
     except (RackError, OSError) as error:
         told = {"error": str(error), "type": type(error).__name__}
@@ -53,21 +58,24 @@ def main() -> int:
     return 1
 
 
-def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings) -> None:
+def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, maker: Any) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     _redirect(directory)
     # The provider comes first: it may fork, which it must do before any thread or ZeroMQ context exists.
-    provider = _provider(order["provider"], order.get("provider_settings", {}), directory)
+    provider = _provider(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
     _check_reach(provider, order)
     from rackactor_runtime.supervisor.decisions.core import Core
     from rackactor_runtime.supervisor.shell import Config, Shell
 
-    core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings)
+    machines = getattr(provider, "machines", False)
+    core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings, machines=machines)
     core.remote = bool(getattr(provider, "remote", False))
     operator_token = secrets.token_bytes(24)
     operator_keys = Keys.make() if order["transport"] == "tcp" else None
-    config = Config(directory, order["transport"], order["address"], operator_token, operator_keys, _owner_fd(order))
+    owner = _owner_fd(order)
+    port = order.get("port") or 0
+    config = Config(directory, order["transport"], order["address"], operator_token, operator_keys, owner, port)
     try:
         shell = Shell(core, config, provider)
     except BaseException:
@@ -105,8 +113,11 @@ def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> Non
         "provider": order["provider"],
     }
     places.write_card(config.directory, card)
-    birth = {"pid": script.pid, "incarnation": 1, "token": token.hex()}
-    _answer({**birth, "endpoint": shell.endpoint, "server_key": server_key, "gid": core.gid, "name": core.name})
+    answer = {"pid": script.pid, "incarnation": 1, "token": token.hex(), "endpoint": shell.endpoint}
+    answer |= {"server_key": server_key, "gid": core.gid, "name": core.name}
+    if order.get("inside"):
+        answer["card"] = card  # whoever started this machine writes it down for the command lines there
+    _answer(answer)
 
 
 def _check_files(setting: Any) -> None:
@@ -152,15 +163,35 @@ def _redirect(directory: Path) -> None:
     os.close(null)
 
 
-def _provider(name: str, settings: dict[str, Any], directory: Path) -> Provider:
+def _load(name: str) -> Any:
+    """Return the class of a provider: by the name of its entry point, or, to try one's own, by "module:Class".
+
+    Raises:
+        InvalidCall: there is none.
+    """
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise InvalidCall(f"there is no provider {name!r}: {error}") from error
     known = {point.name: point for point in entry_points(group="rackactor.providers")}
     point = known.get(name)
     if point is None:
         raise InvalidCall(f"there is no provider {name!r}; installed: {', '.join(sorted(known)) or 'none'}")
+    try:
+        return point.load()
+    except ImportError as error:
+        raise InvalidCall(f"the provider {name!r} cannot be imported: {error}") from error
+
+
+def _provider(maker: Any, name: str, settings: dict[str, Any], directory: Path, gid: str) -> Provider:
     if not isinstance(settings, dict):
         raise InvalidCall(f"provider_settings is a dict of what the provider {name!r} may be told, not {settings!r}")
+    if getattr(maker, "machines", False):
+        settings = {**settings, "gid": gid}
     try:
-        provider: Provider = point.load()(settings, str(directory))
+        provider: Provider = maker(settings, str(directory))
     except (TypeError, ValueError) as error:
         raise InvalidCall(f"the provider {name!r} cannot use its settings {settings!r}: {error}") from error
     return provider
@@ -174,6 +205,11 @@ def _address(order: dict[str, Any]) -> str:
     """
     if order.get("address") is None:
         return addresses.LOOPBACK
+    if order["address"] == "auto":
+        try:
+            return addresses.outward()
+        except OSError as error:
+            raise InvalidCall(f'address="auto" is that of the default route, and there is none: {error}') from None
     if order["transport"] != "tcp":
         raise InvalidCall(f'address={order["address"]!r} needs transport="tcp": the others have none')
     return addresses.check(order["address"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import math
 import os
 import time
@@ -14,7 +16,7 @@ import zmq
 
 from rackactor import addresses, wire
 from rackactor import link as _link
-from rackactor.errors import AuthenticationError, NoSuchProcess, NotAllowed, ProtocolError, RackError
+from rackactor.errors import AuthenticationError, InvalidCall, NoSuchProcess, NotAllowed, ProtocolError, RackError
 from rackactor.link import Keys
 from rackactor.wire import Header, Kind, parse_header, parse_map, parse_route
 from rackactor.zap import Authenticator
@@ -26,6 +28,7 @@ from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.door import Door, Speaker
 from rackactor_runtime.supervisor.keeping import Keeping
 from rackactor_runtime.supervisor.logservice import FEED, LogService
+from rackactor_runtime.supervisor.machineport import MachinePort
 from rackactor_runtime.supervisor.memoryservice import MemoryService
 from rackactor_runtime.supervisor.servants import Servants
 
@@ -35,6 +38,10 @@ TICK = 0.1
 BATCH = 512
 #: Seconds that the last readers have after the group has ended.
 LAST_WORDS = 3.0
+#: Seconds that a port which was asked for may still be somebody else's, who is just leaving.
+PORT_PATIENCE = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,6 +56,8 @@ class Config:
     operator_keys: Keys | None
     #: A pidfd of the program that made the group, or None.
     owner_fd: int | None
+    #: On which port; 0: any.
+    port: int = 0
 
 
 class _Reference:
@@ -83,6 +92,7 @@ class Shell:
         self._logs = LogService(config.directory, core.settings.log_limit, self._grant, self._reply_logs)
         self._memory = MemoryService(config.directory, core.settings, self._send, core.lives)
         self._servants = Servants(self._surroundings())
+        self._machines = MachinePort(provider, self._send)
         self._actor = Supervisor(core)
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
@@ -116,7 +126,8 @@ class Shell:
 
     def close(self) -> None:
         """Give everything back."""
-        self._provider.close(5.0)
+        kept = any(record.keeper and record.alive for record in self.core.table)
+        self._provider.close(getattr(self._provider, "closing", 5.0))
         self._servants.close()
         self._logs.close()
         self._memory.close()
@@ -124,6 +135,7 @@ class Shell:
         if self._zap is not None:
             self._zap.socket.close(0)
         self._context.term()
+        self._machines.last_act(kept)
 
     def _finished(self) -> bool:
         if self._finish_by is None:
@@ -141,11 +153,11 @@ class Shell:
         else:
             router.curve_server = True
             router.curve_publickey, router.curve_secretkey = self.keys.public, self.keys.secret
-            bind = addresses.listener(self._config.address)
+            bind = addresses.listener(self._config.address, self._config.port)
             if addresses.is_ipv6(bind):
                 router.setsockopt(zmq.IPV6, 1)
             _link.watch_over(router)
-            router.bind(bind)
+            _bind_soon(router, bind, PORT_PATIENCE)
         return router, _link.endpoint(router)
 
     def _watch_all(self) -> None:
@@ -227,7 +239,9 @@ class Shell:
         fields = parse_map(bodies[0])
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
         os_pid = fields.get("os_pid")
-        self._hear(m.Joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key))
+        os_pid = os_pid if isinstance(os_pid, int) else 0
+        self._hear(m.Joined(speaker.pid, os_pid, key))
+        self._machines.joined(speaker.pid, os_pid)
 
     def _resume(self, connection: bytes, header: Header, key: bytes | None) -> None:
         """Go on with a member whose connection broke, where it broke."""
@@ -257,6 +271,10 @@ class Shell:
                 self.carry_out(m.Reply(speaker.pid, rid, False, fields))
         elif op == "bye":
             self._bye.add(speaker.pid)
+        elif op == "machine" and (told := self._machines.heard(speaker.pid, args, blobs)) is not None:
+            for event in told:
+                self._hear(event)
+            self.carry_out(m.Reply(speaker.pid, rid, True))
         elif op.startswith("shm"):
             self._memory.call(speaker.pid, rid, op, args, blobs)
         else:
@@ -334,13 +352,18 @@ class Shell:
                     self._logs.output(key, stream, data, feed=feed)
                 case base.Created(key, instance):
                     self._hear(m.InstanceCreated(key, instance))
-                case base.CreateFailed(key, fault):
+                case base.CreateFailed(key, fault, kind):
                     self._logs.ended(key.pid)
-                    self._hear(m.InstanceEnded(key, None, None, fault=fault))
-                case base.Ended(key, code, signal, oom, note):
+                    self._hear(m.InstanceEnded(key, None, None, fault=fault, kind=kind))
+                case base.Ended(key, code, signal, oom, note, outside):
                     self._logs.ended(key.pid)
                     tail = self._logs.tail(key.pid)
-                    self._hear(m.InstanceEnded(key, code, signal, oom, note, tail=tail))
+                    self._hear(m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside))
+                case base.Located(key, address):
+                    self._hear(m.InstanceLocated(key, address))
+                case base.Unkillable(key, words):
+                    _log.warning("process %d is not gone: %s", key.pid, words)
+                    self._hear(m.Unconfirmed(key, words))
 
     # -- services -----------------------------------------------------------------------------------
 
@@ -384,8 +407,7 @@ class Shell:
                     fields = {**fields, "bind": self._bind_for(pid), "ticket": os.urandom(16)}
                 self._send(pid, Kind.EVENT, (name,), [wire.pack_body(fields), *blobs])
             case m.Create(order):
-                birth = {**order.birth, "endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
-                self._provider.create(base.Order(order.key, birth, order.env, order.cwd, order.memory))
+                self._provider.create(self._machines.order(order, self.endpoint, self.keys))
             case m.Delete(key):
                 self._provider.delete(key)
             case m.Examine(key):
@@ -396,7 +418,9 @@ class Shell:
                 self._servants.kill(pid)
             case m.Dismiss(pid):
                 self._dismiss(pid)
-            case m.Finish():
+            case m.Finish(_, left):
+                for words in left:
+                    _log.warning("the group ended without a confirmed delete: %s", words)
                 self._logs.end_feed()
                 self._servants.dismiss()
                 self._finish_by = self._finish_by or time.monotonic() + LAST_WORDS
@@ -409,6 +433,7 @@ class Shell:
         self._memory.gone(pid)
         self._keeping.end(pid)
         self._door.dismiss(pid)
+        self._machines.dismissed(pid)
 
     def _bind_for(self, pid: int) -> str:
         """Return where a process may listen for others; over tcp it knows itself where they reach it."""
@@ -430,3 +455,20 @@ class Shell:
 
     def _reply_logs(self, pid: int, rid: int, fields: dict[str, Any], blobs: list[bytes]) -> None:
         self._send(pid, Kind.REPLY, (rid, True), [wire.pack_body(fields), *blobs])
+
+
+def _bind_soon(socket: zmq.Socket[Any], endpoint: str, patience: float) -> None:
+    """Bind a socket; whoever has had its port until now may take a moment to leave it.
+
+    Raises:
+        InvalidCall: the port is somebody else's.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            socket.bind(endpoint)
+            return
+        except zmq.ZMQError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
+                raise InvalidCall(f"cannot listen at {endpoint}: {error}") from None
+            time.sleep(0.02)

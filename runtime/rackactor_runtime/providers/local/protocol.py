@@ -128,6 +128,7 @@ def event_frame(event: Event) -> bytes:
             return frame(OUTPUT, *event.key, event.stream, event.data)
         case Ended():
             return frame(ENDED, *event.key, event.code, event.signal, event.oom, event.note)
+    raise ValueError(f"not an event of a process of this host: {event!r}")
 
 
 def read_event(message: list[Any]) -> Event:

@@ -15,6 +15,7 @@ from rackactor_runtime.supervisor.decisions.actorsystem import ActorSystemCalls
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.exits import Ending
 from rackactor_runtime.supervisor.decisions.guests import GuestCalls
+from rackactor_runtime.supervisor.decisions.machinery import KeeperCalls, place
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
 from rackactor_runtime.supervisor.decisions.pipecalls import PipeCalls
 from rackactor_runtime.supervisor.decisions.services import ServiceCalls
@@ -27,7 +28,7 @@ _KINDS = ("actor", "function", "command")
 _ORPHANS = ("kill", "adopt", "detach")
 
 
-class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
+class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
     """Carry out system calls on a core."""
 
     def __init__(self, core: Core) -> None:
@@ -78,18 +79,28 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
         if named and named in core.names:
             self._reply(call, {"pids": [core.names[named]], "existing": True})
             return
+        placement = place(caller, args.get("placement"))
         inherited = core.pipes.check(args.get("pipes"), n)
         core.intensity.admit(n, core.now)
         pids = [core.table.next_pid() for _ in range(n)]
         pgid = pids[0] if caller.external else caller.pgid
         for index, pid in enumerate(pids):
-            self._fork_one(caller, call, pid, pgid, index, deadline)
+            self._fork_one(caller, call, pid, pgid, index, deadline, placement)
             core.effects.extend(core.pipes.reserve(pid, inherited[index % len(inherited)]))
         if named:
             core.names[named] = pids[0]
         self._reply(call, {"pids": pids, "pgid": pgid})
 
-    def _fork_one(self, caller: Process, call: Called, pid: int, pgid: int, index: int, deadline: float | None) -> None:
+    def _fork_one(
+        self,
+        caller: Process,
+        call: Called,
+        pid: int,
+        pgid: int,
+        index: int,
+        deadline: float | None,
+        placement: dict[str, Any],
+    ) -> None:
         core, args = self._core, call.args
         name = args.get("name") or f"process-{pid}"
         record = Process(
@@ -101,6 +112,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
             what=str(args.get("what", "")),
             created=core.wall,
             on_orphan=args.get("on_orphan", "kill"),
+            placement=placement,
         )
         if deadline is not None:
             record.deadline = core.now + deadline
@@ -111,7 +123,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
             welcome["streams"] = dict(args["streams"])
         if args.get("code"):
             welcome["code"] = [str(name) for name in args["code"]]
-        order = {"welcome": welcome, "env": args.get("env"), "cwd": args.get("cwd"), "memory": args.get("memory")}
+        order = {"welcome": welcome, **{name: args.get(name) for name in ("env", "cwd", "memory", "args")}}
         core.fork(order, record, (call.blobs[0], arguments, *core.sources.content(args.get("source_hash"))))
 
     def op_started(self, caller: Process, call: Called) -> None:
@@ -206,6 +218,8 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls):
                 f"{signal_name(sig)} would stop the agent of process {record.pid} together with its {record.kind};"
                 " only a command can be stopped"
             )
+        if record.kind == "machine":
+            raise NotAllowed(f"process {record.pid} is the machine of process {record.machine}: it ends with that")
         if record.kind == "service":
             raise NotAllowed(f"process {record.pid} is the group's service {record.name!r}: it ends with the group")
         if alone and record.external and sig == signal.SIGKILL:
@@ -337,11 +351,13 @@ def _ran(record: Process) -> bool:
 
 def _check_surroundings(args: dict[str, Any]) -> None:
     """Refuse what no provider could make of an order."""
-    env, cwd, memory = args.get("env"), args.get("cwd"), args.get("memory")
-    if env is not None and not (
-        isinstance(env, dict) and all(isinstance(text, str) for pair in env.items() for text in pair)
-    ):
-        raise InvalidCall(f"env is a map of texts, not {env!r}")
+    cwd, memory = args.get("cwd"), args.get("memory")
+    for name in ("env", "args"):
+        texts = args.get(name)
+        if texts is not None and not (
+            isinstance(texts, dict) and all(isinstance(text, str) for pair in texts.items() for text in pair)
+        ):
+            raise InvalidCall(f"{name} is a map of texts, not {texts!r}")
     if cwd is not None and not isinstance(cwd, str):
         raise InvalidCall(f"cwd is a path, not {cwd!r}")
     if memory is not None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from rackactor.signals import Signal
 from rackactor.status import Cause, State
-from rackactor_runtime.providers.base import Key, Order, Vital
+from rackactor_runtime.providers.base import Key, Vital
 from rackactor_runtime.services import SERVICES
 from rackactor_runtime.supervisor.decisions.exits import Ending, verdict
+from rackactor_runtime.supervisor.decisions.machinery import Machinery
 from rackactor_runtime.supervisor.decisions.messages import (
     Create,
     Delete,
@@ -44,7 +45,7 @@ class Core:
     whoever hands in an event.
     """
 
-    def __init__(self, gid: str, name: str, settings: Settings, *, epoch: int = 1, owner_kind: str = "script") -> None:
+    def __init__(self, gid: str, name: str, settings: Settings, *, epoch: int = 1, machines: bool = False) -> None:
         self.gid = gid
         self.name = name
         self.settings = settings
@@ -64,12 +65,14 @@ class Core:
         self.sources = Sources()
         self.services = Services(self, SERVICES)
         self.pipes = Pipes(settings.pipe_held)
+        self.machinery = Machinery(self, made=machines)
         self.ending = ""
         self.end_callers: list[tuple[int, int]] = []
         self.farewell: list[dict[str, Any]] = []
         #: Pid of the program that still reads what was printed: the supervisor stays until it lets go, or ends.
         self.held_by = 0
         self._end_kill_at: float | None = None
+        self._leave_at: float | None = None
         self._empty_since: float | None = None
         self.detached = False
         #: Everything has ended, and everybody has been told.
@@ -109,12 +112,10 @@ class Core:
         record.birth = self._birth_of(record)
         record.birth.update(order["welcome"])
         record.blobs = blobs
-        record.boot_by = self.now + self.settings.boot_timeout
+        if not self.machinery.made:  # machines wait for each other: see `created`
+            record.boot_by = self.now + self.settings.boot_timeout
         self.table.add(record)
-        birth = {"pid": record.pid, "incarnation": record.incarnation, "token": token}
-        self.effects.append(
-            Create(Order(record.life, birth, order.get("env") or {}, order.get("cwd"), order.get("memory")))
-        )
+        self.effects.append(Create(self.machinery.order(record, order)))
 
     def _birth_of(self, record: Process) -> dict[str, Any]:
         # Bytecode is for one Python only; whoever sends code elsewhere has to know for which.
@@ -131,6 +132,7 @@ class Core:
             "heartbeat": self.settings.heartbeat,
             "lease": self.settings.lease,
             "pickle": self.settings.pickle,
+            "remote": self.machinery.made,
         }
 
     def created(self, key: Key, instance: str) -> None:
@@ -138,6 +140,8 @@ class Core:
         record = self._of(key)
         if record is not None:
             record.instance = instance
+            if record.started is None and record.boot_by is None and record.state in (State.NEW, State.BOOTING):
+                record.boot_by = self.now + self.settings.boot_timeout
             if record.state is State.NEW:
                 record.state = State.BOOTING
 
@@ -173,6 +177,8 @@ class Core:
         if sig == signal.SIGKILL:
             self._delete(record)
             return
+        if record.state is State.UNKILLABLE:
+            return
         if sig == signal.SIGTERM and not record.external and record.kill_at is None:
             record.kill_at = self.now + self.settings.grace
             record.state = State.STOPPING if record.started is not None else record.state
@@ -186,7 +192,8 @@ class Core:
         if record.external:
             self.gone(record, Ending(None, None))
             return
-        record.state = State.STOPPING
+        if record.state is not State.UNKILLABLE:
+            record.state = State.STOPPING
         record.kill_at = record.deadline = record.boot_by = None
         self.effects.append(Delete(record.life))
 
@@ -196,12 +203,13 @@ class Core:
         if record is None or not record.alive:
             return
         self._explain(record, event)
-        self.gone(record, Ending(event.code, event.signal, event.oom, event.note, event.fault, event.tail))
+        how = (event.code, event.signal, event.oom, event.note, event.fault, event.tail, event.kind, event.outside)
+        self.gone(record, Ending(*how))
 
     def _explain(self, record: Process, event: InstanceEnded) -> None:
         """See whether a process that ended without a word did so because it had been cut off from us."""
         silent = self.now - record.heard
-        said = record.report is not None or record.intent is not None or event.code is None
+        said = record.report is not None or record.intent is not None or (event.code is None and not event.outside)
         if record.started is not None and not said and silent >= self.settings.lease - 2 * self.settings.heartbeat:
             record.intent = Cause.LOST
             record.intent_words = (
@@ -222,6 +230,7 @@ class Core:
         record.state, record.ended = State.ZOMBIE, self.wall
         record.kill_at = record.deadline = record.boot_by = None
         self.tokens.pop(record.token, None)
+        self.machinery.gone(record)
         self.names = {name: pid for name, pid in self.names.items() if pid != record.pid}
         if self.dead_letters == record.pid:
             self.dead_letters = None
@@ -314,7 +323,9 @@ class Core:
         record = self.table.get(pid)
         if record is None or not record.alive:
             return
-        if record.external:
+        if record.kind == "machine":
+            self.machinery.lost(record, f"the machine's connection: {words}")
+        elif record.external:
             record.intent, record.intent_words = Cause.LOST, words
             self.gone(record, Ending(None, None))
         else:
@@ -348,18 +359,26 @@ class Core:
 
     def _silent(self, record: Process) -> None:
         if record.external:
-            if record.kind == "script" and self.owner_watched:
+            if record.kind == "script" and (self.owner_watched or self._kept()):
+                return
+            if record.kind == "machine":
+                self.effects.extend(self.machinery.silent(record))
                 return
             if record.kind == "service":
                 if self.now - record.heard > self.settings.silence_limit:
                     self.effects.append(self.services.silent(record))
                 return
-            if self.now - record.heard > self.settings.silence_limit or record.kind == "operator":
+            at_once = record.kind == "operator" and not record.keeper
+            if self.now - record.heard > self.settings.silence_limit or at_once:
                 record.intent, record.intent_words = Cause.LOST, "it has not answered"
                 self.gone(record, Ending(None, None))
-        elif self.now - record.examined >= self.settings.heartbeat and record.state is not State.STOPPING:
+        elif self.now - record.examined >= self.settings.heartbeat and record.state is State.RUNNING:
             record.examined = self.now
             self.effects.append(Examine(record.life))
+
+    def _kept(self) -> bool:
+        """Tell whether somebody watches over the group who knows whether the script lives."""
+        return any(record.keeper and record.alive for record in self.table)
 
     # -- the group's end -------------------------------------------------------------------------------
 
@@ -378,20 +397,21 @@ class Core:
         living = [record for record in self.table if record.alive and not record.external]
         if living and self._end_kill_at is not None and self.now >= self._end_kill_at:
             self._end_kill_at = None
+            self._leave_at = self.now + self.settings.delete_timeout
             for record in living:
                 self.signal(record, int(signal.SIGKILL), INIT)
-        if not living:
-            self._finish()
+        if not living or (self._leave_at is not None and self.now >= self._leave_at):
+            self._finish(tuple(f"process {r.pid}: {r.instance or 'no instance yet'}: {r.note}" for r in living))
 
     def finish_if_alone(self) -> None:
         """Finish an ending group if nothing runs any more: whoever held it has let go."""
         if self.ending:
             self._tick_ending()
 
-    def _finish(self) -> None:
+    def _finish(self, left: Sequence[str] = ()) -> None:
         statuses = [[r.pid, r.status.to_wire()] for r in self.table if r.status is not None]
         for pid, rid in self.end_callers:
-            self.effects.append(Reply(pid, rid, True, {"statuses": statuses}))
+            self.effects.append(Reply(pid, rid, True, {"statuses": statuses, "left": list(left)}))
         self.end_callers = []
         holder = self.table.get(self.held_by)
         if self.finished or (holder is not None and holder.alive):
@@ -400,11 +420,13 @@ class Core:
         for record in self.table:
             if record.external and record.alive and record.started is not None:
                 self.effects.append(Notify(record.pid, "end", {"reason": self.ending}))
-        self.effects.append(Finish(self.ending))
+        self.effects.append(Finish(self.ending, left))
 
     def _tick_detached(self) -> None:
         """End a detached group when nothing runs, and nobody has asked for what ended."""
-        if any(record.alive and record.kind != "service" for record in self.table):
+        if any(
+            record.alive and record.kind not in ("service", "machine") and not record.keeper for record in self.table
+        ):
             self._empty_since = None
             return
         if self._empty_since is None:

@@ -28,6 +28,10 @@ class Ending:
     note: str = ""
     fault: str | None = None
     tail: str = ""
+    #: The kind of the fault, where it has a name.
+    kind: str = ""
+    #: The provider knows that nobody in the group has asked for it.
+    outside: bool = False
 
 
 def verdict(process: Process, ending: Ending, now: float) -> ExitStatus:
@@ -75,15 +79,16 @@ def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | 
     if how == "oom":
         return Cause.OOM, "it could not get the memory that it asked for"
     if ending.fault is not None:
-        return Cause.BOOT_FAILED, ending.fault
+        return Cause.QUOTA if ending.kind == "quota" else Cause.BOOT_FAILED, ending.fault
     if process.intent is not None and not _surprising(process, sig):
         return process.intent, _join(process.intent_words, _signals(process))
     if how in _SAID:
         return _SAID[how], ""
     if sig is not None:
         return _signalled(process, sig)
-    if process.started is None:
-        return Cause.BOOT_FAILED, f"its agent ended with code {ending.code} before it had joined"
+    if process.started is None and not ending.outside:
+        how = "the instance ended" if ending.code is None else f"its agent ended with code {ending.code}"
+        return Cause.BOOT_FAILED, f"{how} before it had joined"
     if ending.code is None and not report:
         return Cause.DELETED_OUTSIDE, "the instance is gone, and nobody in the group had asked for that"
     return Cause.EXITED, ""

@@ -52,6 +52,32 @@ class InstanceEnded:
     fault: str | None = None
     #: The last of its output.
     tail: str = ""
+    #: See `providers.base`: of `CreateFailed` and of `Ended`.
+    kind: str = ""
+    outside: bool = False
+
+
+@dataclass(frozen=True)
+class InstanceLocated:
+    """It is known where on the network an instance is."""
+
+    key: Key
+    address: str
+
+
+@dataclass(frozen=True)
+class InstanceOver:
+    """The process of a machine has ended; the machine itself is still there."""
+
+    key: Key
+
+
+@dataclass(frozen=True)
+class Unconfirmed:
+    """The provider does not confirm a delete, and tries on."""
+
+    key: Key
+    words: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +116,20 @@ class Ticked:
     """Time has passed."""
 
 
-Event = Joined | Called | InstanceCreated | InstanceEnded | Examined | Severed | OwnerGone | ServiceEnded | Ticked
+Event = (
+    Joined
+    | Called
+    | InstanceCreated
+    | InstanceLocated
+    | InstanceOver
+    | InstanceEnded
+    | Unconfirmed
+    | Examined
+    | Severed
+    | OwnerGone
+    | ServiceEnded
+    | Ticked
+)
 
 # -- effects --------------------------------------------------------------------------------------
 
@@ -175,6 +214,8 @@ class Finish:
     """The group is empty: the supervisor may end."""
 
     reason: str
+    #: What the provider has not confirmed the end of, in words.
+    left: Sequence[str] = ()
 
 
 Effect = Welcome | Reply | Notify | Create | Delete | Examine | StartService | StopService | Dismiss | Finish

@@ -26,8 +26,10 @@ class Settings:
     silence_limit: float = 60.0
     #: Seconds without the supervisor after which a process ends itself.
     lease: float = 10.0
-    #: Seconds from the intent until the agent must have joined.
+    #: Seconds from the intent (of a machine: from when the cloud has begun it) until the agent must have joined.
     boot_timeout: float = 60.0
+    #: Seconds that the group's end waits for deletes that the provider does not confirm; they are named in its answer.
+    delete_timeout: float = 60.0
     #: Forks allowed within `spawn_period` seconds: a bound on what a faulty program can start, not a quota.
     max_spawns: int = 2000
     #: See `max_spawns`.

@@ -35,8 +35,8 @@ class Process:
     ppid: int
     pgid: int
     name: str
-    #: "actor", "function", "command", "script" (the program that made the group), "operator" (a command line) or
-    #: "service" (a program of the supervisor's own).
+    #: "actor", "function", "command", "script" (the program that made the group), "operator" (a command line),
+    #: "service" (a program of the supervisor's own) or "machine" (what runs on the machine of a process).
     kind: str
     #: What it runs, for people.
     what: str
@@ -46,6 +46,15 @@ class Process:
     on_orphan: str = "kill"
     #: The provider's name for the instance (an OS pid, a server id).
     instance: str = ""
+    #: Where on the network that is, once it is known; and what the provider has said last.
+    address: str = ""
+    note: str = ""
+    #: Where and as what its machine is made, for its children too.
+    placement: dict[str, Any] = field(default_factory=dict)
+    #: Pid of the member on its machine; of such a member, the process's.
+    machine: int = 0
+    #: An operator that watches over the group for as long as it lives.
+    keeper: bool = False
     #: What the agent gets when it joins; emptied then.
     birth: dict[str, Any] = field(default_factory=dict)
     blobs: Sequence[Any] = ()
@@ -85,12 +94,12 @@ class Process:
     @property
     def external(self) -> bool:
         """Tell whether it was not started by the group: no provider made it, none can delete it."""
-        return self.kind in ("script", "operator", "service")
+        return self.kind in ("script", "operator", "service", "machine")
 
     @property
     def hidden(self) -> bool:
         """Tell whether it is no process of the group's program: not in `ps`, not among the targets of `kill 0`."""
-        return self.kind in ("operator", "service")
+        return self.kind in ("operator", "service", "machine")
 
     def row(self) -> dict[str, Any]:
         """Return the plain values that `ps` shows."""
@@ -104,6 +113,9 @@ class Process:
             "what": self.what,
             "state": str(self.state),
             "instance": self.instance,
+            "address": self.address,
+            "note": self.note,
+            "placement": self.placement,
             "created": self.created,
             "started": self.started,
             "ended": self.ended,
@@ -164,6 +176,8 @@ class Table:
         del self._records[record.pid]
         self._children.get(record.ppid, set()).discard(record.pid)
         self._children.pop(record.pid, None)
+        if record.kind == "machine":
+            return  # nobody asks for one
         self._past[record.pid] = record
         while len(self._past) > self._history:
             del self._past[next(iter(self._past))]

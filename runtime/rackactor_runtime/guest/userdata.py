@@ -1,0 +1,49 @@
+"""The script that a machine is started with: what every cloud hands to a new server as its user-data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+#: Where an image has the programs, unless they are found by PATH.
+PLACE = "/opt/rackactor/bin"
+
+_SCRIPT = """\
+#!/bin/sh
+# Started by cloud-init, or by the image's own init, at a machine's first boot. See rackactor_runtime.guest.
+PATH="{place}:$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+export PATH
+export HOME="${{HOME:-/root}}" LANG="${{LANG:-C.UTF-8}}"
+say() {{ echo "rackactor: $*"; {{ echo "rackactor: $*" >/dev/console; }} 2>/dev/null; }}
+off() {{
+    for program in rackactor-poweroff "systemctl poweroff" poweroff; do
+        command -v ${{program%% *}} >/dev/null && $program && return
+    done
+    say "nothing here can power this machine off"
+}}
+if command -v rackactor-guest >/dev/null; then
+    rackactor-guest <<'RACKACTOR_BIRTH'
+{birth}
+RACKACTOR_BIRTH
+    say "the guest program ended with code $?"
+else
+    say "this image has no rackactor-guest, neither in {place} nor in PATH=$PATH: see the images' README"
+fi
+{end}
+"""
+
+
+def script(birth: dict[str, Any]) -> str:
+    """Return the script that starts the guest program with its birth data, and powers the machine off after it.
+
+    Args:
+        birth: plain JSON; with `"poweroff": false` the machine is left as it is in the end.
+
+    Raises:
+        ValueError: the birth data are no JSON.
+    """
+    try:
+        text = json.dumps(birth, ensure_ascii=True, allow_nan=False)  # no line of it can end the here-document
+    except TypeError as error:
+        raise ValueError(f"birth data are plain JSON: {error}") from None
+    return _SCRIPT.format(place=PLACE, birth=text, end="off" if birth.get("poweroff", True) else "")
