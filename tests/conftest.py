@@ -8,8 +8,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import machines
 import netlab
 import pytest
 import zmq.utils.garbage as garbage
@@ -64,12 +66,12 @@ def leaves_nothing() -> Iterator[None]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test that takes `transport` (or `where`, or `group`) on both; with the mark `netns`, on all three."""
+    """Run each test that takes `transport` (or `where`, or `group`) on both, and where it is marked to run."""
     names = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     chosen = {name for each in names for name in (each.replace(" ", "").split(",") if isinstance(each, str) else each)}
     if "transport" in metafunc.fixturenames and "transport" not in chosen:
-        third = ["netns"] if metafunc.definition.get_closest_marker("netns") else []
-        metafunc.parametrize("transport", ["ipc", "tcp", *third])
+        more = [name for name in ("netns", "machines") if metafunc.definition.get_closest_marker(name)]
+        metafunc.parametrize("transport", ["ipc", "tcp", *more])
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +87,32 @@ def shared_lab() -> Iterator[netlab.Lab]:
 @pytest.fixture
 def where(transport: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     """What `rack.group` is to be told for a test's transport."""
-    if transport != "netns":
-        return {"transport": transport}
-    options: dict[str, Any] = request.getfixturevalue("shared_lab").options
+    if transport == "machines":
+        options: dict[str, Any] = request.getfixturevalue("on_machines")
+    elif transport == "netns":
+        options = request.getfixturevalue("shared_lab").options
+    else:
+        options = {"transport": transport}
     return options
+
+
+@pytest.fixture
+def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[machines.Yard]:
+    """Where the machines of a test's group are, each in one of two networks, if this machine may have such."""
+    names = () if netlab.hindrance() else tuple(request.getfixturevalue("shared_lab").names)
+    made = machines.Yard(tmp_path / "yard", names)
+    yield made
+    left = made.machines()
+    made.clear()
+    assert not left, f"machines that are left: {left}"
+
+
+@pytest.fixture
+def on_machines(yard: machines.Yard, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `rack.group` is to be told to have its processes on machines of the yard."""
+    monkeypatch.setenv("PYTHONPATH", machines.HERE)  # the supervisor finds the provider by it
+    address = "127.0.0.1" if not yard.namespaces else request.getfixturevalue("shared_lab").address
+    return machines.options(yard, address)
 
 
 @pytest.fixture

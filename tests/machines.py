@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rackactor_runtime.providers import machinelife
 from rackactor_runtime.providers.machines import CloudFault, Machine, MachineProvider, Seen
 
 #: What the supervisor of a group is told to find this module.
@@ -28,6 +29,8 @@ NAME = "machines:Provider"
 HERE = str(Path(__file__).parent)
 #: In the environment of every process of a machine: its name.
 MARK = "RACK_TEST_MACHINE"
+#: In the environment of a supervisor: seconds after which a delete that is not confirmed is told, and repeated.
+HASTE = "RACK_TEST_HASTE"
 _SECLUDED = 'mount -t tmpfs none /dev/shm && mount -t tmpfs none "$0" && exec sh "$1"'
 
 
@@ -41,7 +44,7 @@ class Yard:
 
     def __init__(self, path: Path, namespaces: tuple[str, ...] = ()) -> None:
         self.path = path
-        self._namespaces = namespaces
+        self.namespaces = namespaces
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         path.mkdir(exist_ok=True)
@@ -83,6 +86,7 @@ class Yard:
         for instance in self.machines():
             self.remove(instance)
         shutil.rmtree(self.path, ignore_errors=True)
+        _reap()
 
     # -- the port ------------------------------------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class Yard:
                 fault = (path / "fault").read_text() if (path / "fault").exists() else ""
             except FileNotFoundError:
                 continue  # it is being deleted
-            status = "ERROR" if fault else ("ACTIVE" if _processes(instance) else "SHUTOFF")
+            status = "ERROR" if fault else ("ACTIVE" if processes(instance) else "SHUTOFF")
             seen[mark] = Seen(mark, instance, status, fault)
         return seen
 
@@ -159,8 +163,8 @@ class Yard:
 
     def _boot(self, path: Path) -> None:
         words = ["sh", str(path / "user-data")]
-        if self._namespaces:
-            network = self._namespaces[next(self._numbers) % len(self._namespaces)]
+        if self.namespaces:
+            network = self.namespaces[next(self._numbers) % len(self.namespaces)]
             hidden = os.environ["XDG_RUNTIME_DIR"]
             words = ["ip", "netns", "exec", network, "sh", "-c", _SECLUDED, hidden, words[1]]
         kept = {name: os.environ[name] for name in ("RACK_TEST_SESSION",) if name in os.environ}
@@ -177,7 +181,13 @@ class Yard:
             )
 
 
-def _processes(instance: str) -> list[int]:
+def options(yard: Yard, address: str) -> dict[str, Any]:
+    """Return the arguments of a group whose processes are machines of a yard."""
+    settings = {"yard": str(yard.path), "namespaces": yard.namespaces}
+    return {"provider": NAME, "transport": "tcp", "address": address, "provider_settings": settings}
+
+
+def processes(instance: str) -> list[int]:
     """Return the OS pids of a machine's processes."""
     mark, found = f"{MARK}={instance}".encode(), []
     for name in os.listdir("/proc"):
@@ -193,8 +203,9 @@ def _processes(instance: str) -> list[int]:
 def _kill(instance: str) -> None:
     """Kill all processes of a machine at once, again and again until there are none."""
     for _ in range(200):
-        found = _processes(instance)
+        found = processes(instance)
         if not found:
+            _reap()
             return
         for os_pid in found:
             try:
@@ -214,9 +225,14 @@ class Provider(MachineProvider):
     """Machines of a yard: `provider="machines:Provider", provider_settings={"yard": path, "namespaces": [...]}`."""
 
     birth = {"poweroff": False}
+    remote = False  # without networks of their own they are reached by loopback
     closing = 10.0
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str) -> None:
+        if HASTE in os.environ:
+            machinelife.UNKILLABLE = float(os.environ[HASTE])
+            machinelife.PAUSES = (machinelife.UNKILLABLE,)
+            self.closing = machinelife.UNKILLABLE
         rest = dict(settings)
         yard = Yard(Path(rest.pop("yard")), tuple(rest.pop("namespaces", ())))
         super().__init__(rest, state_dir, yard)

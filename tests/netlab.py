@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import secrets
@@ -96,6 +97,7 @@ class Lab:
             _ip("link set lo up", f"addr add {address}/{length} dev e0{nodad}", "link set e0 up", within=name)
 
 
+@functools.cache
 def hindrance() -> str:
     """Return why this machine cannot have a `Lab`, or ""."""
     if os.geteuid() != 0:

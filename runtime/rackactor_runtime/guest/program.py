@@ -10,6 +10,8 @@ from rackactor_runtime.guest.birth import Birth, BirthError, MachineBirth, parse
 
 #: The exit code of a program whose birth data are none (EX_CONFIG of sysexits.h).
 NO_BIRTH = 78
+#: Seconds beyond a bound within which the program itself should have kept it.
+_GRACE = 10.0
 #: Seconds that a year has: more than any bound.
 _LONG = 366 * 86400.0
 
@@ -28,15 +30,11 @@ def main() -> int:
         ending.say("its deadline has passed before it was born")
         code = ending.OVERDUE
     else:
-        ending.arm(min(left, first + _GRACE))
+        ending.arm(min(left, first) + _GRACE)
         code = _live(birth)
     if birth.poweroff:
         ending.power_off()
     return code
-
-
-#: Seconds beyond a bound within which the program itself should have kept it.
-_GRACE = 10.0
 
 
 def _live(birth: Birth) -> int:

@@ -1,0 +1,181 @@
+"""Processes that are machines: births, ends and everything that a cloud and its people can do to them meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import machines
+import pytest
+import targets
+from support import eventually
+
+import rackactor as rack
+
+C = rack.Cause
+ENOUGH = 20.0
+
+
+@pytest.fixture
+def group(on_machines: dict[str, Any]) -> Iterator[rack.Group]:
+    options = {"heartbeat": 0.3, "lost_after": 1.0, "lease": 6.0, "grace": 2.0, "end_grace": 0.5}
+    with rack.group("machines", **on_machines, **options, echo=False) as made:
+        yield made
+
+
+def machine_of(child: rack.Process) -> str:
+    """Return the name of a process's machine, once the process is up."""
+    assert eventually(lambda: child.info()["started"])
+    return str(child.info()["instance"])
+
+
+def test_a_process_is_a_machine(group: rack.Group, yard: machines.Yard) -> None:
+    child = group.fork(targets.answer)
+    assert child.ask("here") == "here"
+    row = child.info()
+    assert yard.machines() == [row["instance"]]
+    assert row["state"] == "running"
+    assert eventually(lambda: child.info()["address"])
+    assert yard.creates() == [f"{group.gid}.{child.pid}.1"]
+    assert [each["pid"] for each in group.ps()] == [group.getpid(), child.pid]  # its machine is no process
+    child.tell("stop")
+    assert child.wait(ENOUGH).ok
+    assert yard.machines() == []
+
+
+@pytest.mark.parametrize(
+    "fault, cause, words",
+    [
+        ("quota", C.QUOTA, "Quota exceeded for cores"),
+        ("no-valid-host", C.BOOT_FAILED, "No valid host was found"),
+    ],
+)
+def test_a_machine_that_cannot_be(group: rack.Group, yard: machines.Yard, fault: str, cause: C, words: str) -> None:
+    yard.plan(fault)
+    bad, good = group.fork(targets.add, 1, n=2)
+    ends = {child: child.wait(ENOUGH) for child in (bad, good)}
+    failed = [status for status in ends.values() if not status.ok]
+    assert [(status.cause, status.code, status.started) for status in failed] == [(cause, 255, None)]
+    assert words in failed[0].evidence
+    assert yard.machines() == []
+
+
+def test_an_unclear_answer_is_cleared_up_before_anything_is_asked_again(group: rack.Group, yard: machines.Yard) -> None:
+    yard.plan("unclear-made")
+    child = group.fork(targets.add, 1)
+    assert child.result(ENOUGH) == 1
+    assert yard.creates() == [f"{group.gid}.{child.pid}.1"]
+    yard.plan("unclear")
+    again = group.fork(targets.add, 2)
+    assert again.result(ENOUGH) == 2
+    assert yard.creates()[1:] == [f"{group.gid}.{again.pid}.1"] * 2
+
+
+def test_deleted_and_powered_off_by_hand(group: rack.Group, yard: machines.Yard) -> None:
+    children = group.fork(targets.nap, n=2)
+    one, other = map(machine_of, children)
+    yard.remove(one)
+    yard.power_off(other)
+    deleted, off = (child.wait(ENOUGH) for child in children)
+    assert (deleted.cause, off.cause) == (C.DELETED_OUTSIDE, C.DELETED_OUTSIDE)
+    assert f"{one} is not in the cloud's list any more" in deleted.evidence
+    assert f"{other} is SHUTOFF" in off.evidence
+    assert yard.machines() == []
+
+
+def test_a_boot_that_hangs(on_machines: dict[str, Any], yard: machines.Yard) -> None:
+    yard.plan("hang")
+    with rack.group(**on_machines, boot_timeout=1.0, end_grace=0.5) as group:
+        status = group.fork(targets.nap).wait(ENOUGH)
+    assert (status.cause, status.started) == (C.BOOT_FAILED, None)
+    assert "had not joined within 1 s" in status.evidence
+    assert "booting..." in status.evidence  # its console
+    assert yard.machines() == []
+
+
+def test_kill_needs_no_help_from_the_machine(group: rack.Group, yard: machines.Yard) -> None:
+    child = group.fork(targets.nap)
+    for os_pid in machines.processes(machine_of(child)):
+        os.kill(os_pid, signal.SIGSTOP)
+    child.kill("KILL")
+    status = child.wait(ENOUGH)
+    assert (status.signal, status.cause) == (9, C.SIGNALLED)
+    assert yard.machines() == []
+
+
+def test_a_delete_that_is_not_confirmed(
+    on_machines: dict[str, Any], yard: machines.Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(machines.HASTE, "0.5")
+    yard.plan("stuck")
+    with rack.group(**on_machines, end_grace=0.3) as group:
+        child = group.fork(targets.nap)
+        machine = machine_of(child)
+        child.kill("KILL")
+        assert eventually(lambda: child.info()["state"] == "unkillable")
+        assert machine in child.info()["note"]
+        with pytest.raises(rack.RackTimeout):
+            child.wait(0.5)
+        yard.unstick()
+        assert child.wait(ENOUGH).signal == 9
+    assert yard.machines() == []
+
+
+def test_a_group_does_not_wait_for_ever_for_a_delete(
+    on_machines: dict[str, Any], yard: machines.Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(machines.HASTE, "0.5")
+    yard.plan("stuck")
+    with rack.group(**on_machines, end_grace=0.3, delete_timeout=1.5) as group:
+        child = group.fork(targets.nap)
+        machine = machine_of(child)
+        fields, _ = group.kernel.call("end", {"reason": "enough", "hold": True})
+        assert len(fields["left"]) == 1
+        assert machine in fields["left"][0]
+    yard.unstick()
+    yard.remove(machine)
+
+
+def test_a_machine_that_loses_its_supervisor_ends_itself(on_machines: dict[str, Any], yard: machines.Yard) -> None:
+    from rackactor import places
+
+    options = {"heartbeat": 0.2, "lost_after": 0.6, "lease": 1.5}
+    with rack.group(**on_machines, **options) as group:
+        machine = machine_of(group.fork(targets.nap))
+        [card] = [card for card in places.cards() if card["gid"] == group.gid]
+        os.kill(card["os_pid"], signal.SIGKILL)
+        assert eventually(lambda: not machines.processes(machine))
+        assert "the supervisor has been silent" in yard.console(machine)
+    places.sweep()  # nobody was left to do it
+    yard.remove(machine)
+
+
+def test_a_machine_ends_itself_at_its_deadline(yard: machines.Yard) -> None:
+    from rackactor_runtime.guest.userdata import script
+    from rackactor_runtime.providers.machines import Machine
+
+    birth = {"role": "machine", "endpoint": "tcp://127.0.0.1:9", "server_key": "x" * 40, "pid": 3, "incarnation": 1}
+    birth |= {"token": "00", "deadline": time.time() + 1.5, "boot_timeout": 60.0, "poweroff": False}
+    machine = yard.create(Machine("mark", 3, 2, "late", script(birth)))
+    assert machines.processes(machine)
+    assert eventually(lambda: not machines.processes(machine))
+    assert "no supervisor" in yard.console(machine)
+    yard.remove(machine)
+
+
+def test_placement_is_inherited(group: rack.Group) -> None:
+    args = {"n": 1, "kind": "command", "words": ["sleep", "60"], "placement": {"image": "ubuntu", "flavor": "small"}}
+    fields, _ = group.kernel.call("fork", args, b"", _no_arguments())
+    [pid] = fields["pids"]
+    assert group.process(pid).info()["placement"] == {"image": "ubuntu", "flavor": "small"}
+    with pytest.raises(rack.InvalidCall, match="a placement has no 'colour'"):
+        group.kernel.call("fork", {**args, "placement": {"colour": "red"}}, b"", _no_arguments())
+
+
+def _no_arguments() -> bytes:
+    from rackactor.target import pack_arguments
+
+    return pack_arguments((), {})
