@@ -1,4 +1,4 @@
-"""A program's own code reaches processes that do not see its disk: here, network namespaces with mounts of their own.
+"""A program's own code reaches processes that do not see its disk: in namespaces with mounts of their own, on machines.
 
 The programs lie in /tmp, which is another one there, and are started from "/".
 """
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import netlab
 import pytest
 from rackcommand import a_rack
 from targets import add
@@ -29,6 +28,16 @@ import rackactor as rack
 def options():
     return json.loads(os.environ["OPTIONS"])
 """
+
+
+@pytest.fixture(params=["netns", "machines"])
+def elsewhere(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What a group is told whose processes do not see /tmp."""
+    if request.param == "machines":
+        machines: dict[str, Any] = request.getfixturevalue("on_machines")
+        return machines
+    options: dict[str, Any] = request.getfixturevalue("shared_lab").options
+    return options
 
 
 @pytest.fixture
@@ -45,10 +54,10 @@ def write(place: Path, **files: str) -> None:
         path.write_text(textwrap.dedent(text))
 
 
-def run(lab: netlab.Lab, place: Path, text: str, cwd: str = "/") -> str:
+def run(elsewhere: dict[str, Any], place: Path, text: str, cwd: str = "/") -> str:
     """Run a program that lies in `place`; return what it printed."""
     (place / "job.py").write_text(PREAMBLE + textwrap.dedent(text))
-    env = {**os.environ, "OPTIONS": json.dumps(lab.options)}
+    env = {**os.environ, "OPTIONS": json.dumps(elsewhere)}
     done = subprocess.run(
         [sys.executable, place / "job.py"], env=env, cwd=cwd, text=True, capture_output=True, timeout=50, check=False
     )
@@ -56,10 +65,10 @@ def run(lab: netlab.Lab, place: Path, text: str, cwd: str = "/") -> str:
     return done.stdout
 
 
-def test_modules_beside_a_script(shared_lab: netlab.Lab, place: Path) -> None:
+def test_modules_beside_a_script(elsewhere: dict[str, Any], place: Path) -> None:
     write(place, helper_py="def shout(x): return x.upper()\nclass Thing:\n    n = 3\n", late_py="VALUE = 'late'\n")
     shown = run(
-        shared_lab,
+        elsewhere,
         place,
         """
         import helper
@@ -84,7 +93,7 @@ def test_modules_beside_a_script(shared_lab: netlab.Lab, place: Path) -> None:
     assert shown.splitlines() == ["ONE TWO", "late", "['A', 'B']", "[] 1 []"]
 
 
-def test_packages_find_their_data(shared_lab: netlab.Lab, place: Path) -> None:
+def test_packages_find_their_data(elsewhere: dict[str, Any], place: Path) -> None:
     write(place, words="beside the script")
     (place / "pkg" / "tables").mkdir(parents=True)
     (place / "pkg" / "tables" / "one.txt").write_text("in a package")
@@ -96,7 +105,7 @@ def test_packages_find_their_data(shared_lab: netlab.Lab, place: Path) -> None:
         place, beside_py="from pathlib import Path\ndef read(): return (Path(__file__).parent / 'words').read_text()\n"
     )
     shown = run(
-        shared_lab,
+        elsewhere,
         place,
         """
         import beside, pkg
@@ -107,11 +116,11 @@ def test_packages_find_their_data(shared_lab: netlab.Lab, place: Path) -> None:
     assert shown == "in a package and beside the script\n"
 
 
-def test_what_was_imported_from_another_directory(shared_lab: netlab.Lab, place: Path) -> None:
+def test_what_was_imported_from_another_directory(elsewhere: dict[str, Any], place: Path) -> None:
     write(place, lib__mine_py="def value(): return 42\n", lib__other_py="")
     write(place, app__nothing_py="")
     shown = run(
-        shared_lab,
+        elsewhere,
         place / "app",
         """
         sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
@@ -123,10 +132,10 @@ def test_what_was_imported_from_another_directory(shared_lab: netlab.Lab, place:
     assert shown == "42 2\n"
 
 
-def test_what_the_image_lacks(shared_lab: netlab.Lab, place: Path) -> None:
+def test_what_the_image_lacks(elsewhere: dict[str, Any], place: Path) -> None:
     write(place, lib__mine_py="def value(): return 42\n")
     shown = run(
-        shared_lab,
+        elsewhere,
         place,
         """
         def asks(): import no_such_package.part
@@ -141,7 +150,7 @@ def test_what_the_image_lacks(shared_lab: netlab.Lab, place: Path) -> None:
     assert "install it into the image" in shown
 
 
-def test_a_thespian_program(shared_lab: netlab.Lab, place: Path) -> None:
+def test_a_thespian_program(elsewhere: dict[str, Any], place: Path) -> None:
     write(
         place,
         actors_py="""
@@ -157,7 +166,7 @@ def test_a_thespian_program(shared_lab: netlab.Lab, place: Path) -> None:
         """,
     )
     shown = run(
-        shared_lab,
+        elsewhere,
         place,
         """
         import actors
@@ -174,11 +183,11 @@ def test_a_thespian_program(shared_lab: netlab.Lab, place: Path) -> None:
     assert shown.splitlines() == ["HELLO the child's", "DOTTED"]
 
 
-def test_a_home_directory_is_not_sent(shared_lab: netlab.Lab, place: Path) -> None:
+def test_a_home_directory_is_not_sent(elsewhere: dict[str, Any], place: Path) -> None:
     for number in range(5):
         (place / f"m{number}.py").write_text(f"X = {' ' * (1 << 20)}1")
     shown = run(
-        shared_lab,
+        elsewhere,
         place,
         """
         from rackactor import gathering
@@ -195,10 +204,10 @@ def test_a_home_directory_is_not_sent(shared_lab: netlab.Lab, place: Path) -> No
     assert shown.endswith("\n0\n")
 
 
-def test_a_command_has_the_files_that_it_names(shared_lab: netlab.Lab, place: Path) -> None:
+def test_a_command_has_the_files_that_it_names(elsewhere: dict[str, Any], place: Path) -> None:
     write(place, data="some words\n", sub__script="cat data; pwd\n")
     shown = run(
-        shared_lab,
+        elsewhere,
         place,
         """
         os.chdir(os.path.dirname(os.path.abspath(__file__)))
@@ -246,7 +255,7 @@ def test_it_does_not_stay_on_a_backend(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rack_run(shared_lab: netlab.Lab, place: Path) -> None:
+def test_rack_run(elsewhere: dict[str, Any], place: Path) -> None:
     """The process that runs the script is elsewhere, too; so are its children."""
     write(place, helper_py="def twice(x): return 2 * x\n", words="text of mine")
     (place / "job.py").write_text(
@@ -269,7 +278,7 @@ def test_rack_run(shared_lab: netlab.Lab, place: Path) -> None:
 import rackactor.cli.run as run
 from rackactor.grouping import group
 from rackactor.cli.main import main
-run.make_group = lambda options, deadline, after, progress: group(options.name, echo=False, **{shared_lab.options!r})
+run.make_group = lambda options, deadline, after, progress: group(options.name, echo=False, **{elsewhere!r})
 raise SystemExit(main(["run", {str(place / "job.py")!r}, "--n", "4"]))
 """
     with a_rack() as rack:

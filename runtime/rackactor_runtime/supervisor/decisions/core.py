@@ -119,7 +119,8 @@ class Core:
 
     def _birth_of(self, record: Process) -> dict[str, Any]:
         # Bytecode is for one Python only; whoever sends code elsewhere has to know for which.
-        elsewhere = {"remote": True, "python": list(sys.version_info[:2])} if self.remote else {}
+        remote = self.remote or self.machinery.made
+        elsewhere = {"python": list(sys.version_info[:2])} if remote else {}
         return {
             **elsewhere,
             "gid": self.gid,
@@ -132,7 +133,7 @@ class Core:
             "heartbeat": self.settings.heartbeat,
             "lease": self.settings.lease,
             "pickle": self.settings.pickle,
-            "remote": self.machinery.made,
+            "remote": remote,
         }
 
     def created(self, key: Key, instance: str) -> None:
