@@ -41,7 +41,11 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--allow-from", metavar="CIDR", help="from where the supervisor's port can be reached")
     add("--availability-zone", metavar="ZONE", help="of the machines")
-    add("--keypair", metavar="NAME", help="for ssh to the machines; none by default")
+    add(
+        "--keypair",
+        metavar="NAME",
+        help="for ssh to the machines (default: made of your key in ~/.ssh, if there is one)",
+    )
     add("--security-group", dest="security_groups", action="append", metavar="NAME", help="one more; may be repeated")
     add("--anti-affinity", action="store_true", default=None, help="each machine on a host of its own")
 
