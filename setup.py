@@ -48,6 +48,7 @@ RACK_COMMANDS = [
     "fs_mkdir = rackactor.cli.files:FsMkdir",
     "fs_mv = rackactor.cli.files:FsMv",
     "fs_rm = rackactor.cli.files:FsRm",
+    "gc = rackactor.cli.clouds:Gc",
     "group_delete = rackactor.cli.groups:GroupDelete",
     "group_list = rackactor.cli.groups:GroupList",
     "group_show = rackactor.cli.groups:GroupShow",
@@ -76,7 +77,10 @@ PROVIDERS = [
     "nova = rackactor_runtime.providers.nova.provider:NovaProvider",
 ]
 
-FILE_SYSTEMS = ["rack = rackactor.files.filesystem:RackFileSystem"]
+FILE_SYSTEMS = [
+    "rack = rackactor.files.filesystem:RackFileSystem",
+    "swift = rackactor_runtime.providers.nova.swift:SwiftFileSystem",
+]
 
 setup(
     name="rackactor",
