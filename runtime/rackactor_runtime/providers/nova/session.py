@@ -49,17 +49,17 @@ class Session:
             self.connection.authorize()
             # Made here, by one thread, not by several at once later.
             self._services = {name: getattr(self.connection, name) for name in ("compute", "network", "identity")}
-            self.base = {name: service.get_endpoint() for name, service in self._services.items()}
-            volumes = self.connection.session.get_endpoint(service_type="block-storage")
-            if volumes:
+            #: Where each service is.
+            self.base = {name: _endpoint(self.connection, name) for name in (*self._services, "image", "block-storage")}
+            if self.base["block-storage"]:
                 self._services["volume"] = self.connection.block_storage
         except sdk.ConfigException as error:
             raise InvalidCall(f"no such cloud: {error} (see clouds.yaml, or OS_CLIENT_CONFIG_FILE)") from error
         except (sdk.SDKException, auth.ClientException) as error:
             where = f"the cloud {cloud!r}" if cloud else "the cloud"
             raise StartError(f"{where} does not let us in: {words(error)}") from error
-        for name, url in self.base.items():
-            if not url:
+        for name in ("compute", "network", "image"):
+            if not self.base[name]:
                 raise StartError(f"the cloud has no {name} service in its catalogue")
 
     @property
@@ -126,6 +126,14 @@ class Session:
         """Give the connections back."""
         self.connection.session.session.close()
         self.connection.close()
+
+
+def _endpoint(connection: Any, service: str) -> str:
+    """Return where a service is, "" for nowhere."""
+    try:
+        return str(connection.config.get_session_endpoint(service) or "")
+    except auth.EndpointNotFound:
+        return ""
 
 
 def _region(cloud: str | None, credential: Mapping[str, Any] | None) -> Any:
