@@ -72,7 +72,10 @@ RACK_COMMANDS = [
 ]
 # ---- rack.commands: end ----
 
-PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]
+PROVIDERS = [
+    "local = rackactor_runtime.providers.local:LocalProvider",
+    "nova = rackactor_runtime.providers.nova.provider:NovaProvider",
+]
 
 FILE_SYSTEMS = [
     "rack = rackactor.files.filesystem:RackFileSystem",
