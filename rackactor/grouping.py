@@ -226,7 +226,7 @@ def group(
 
     Args:
         name: for people; `group-<gid>` by default.
-        provider: where processes come from: "local" (OS processes of this host).
+        provider: where processes come from: "local" (OS processes of this host), or "module:Class", to try one's own.
         transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE).
         address: with tcp, the address of this host at which the processes reach their supervisor; loopback by default.
         deadline: seconds, or text ("1h"), after which the group ends whatever runs in it.
@@ -251,6 +251,8 @@ def group(
         "settings": {key: _plain(key, value) for key, value in settings.items()},
         "owner": os.getpid(),
     }
+    if ":" in provider:
+        order["import_path"] = sys.path  # one's own: it is found as this program finds its modules
     supervisor, birth = _start(order)
     try:
         kernel = Kernel(_decode_birth(birth))
