@@ -34,6 +34,9 @@ LAZY_ACK = 1.0
 #: Dead processes remembered at the most; the supervisor knows of older ones.
 DEAD = 10_000
 
+#: Events that wait for whoever cares.
+KEPT_EARLY = frozenset({"signal", "stdin", "capabilities"})
+
 #: Asks remembered as answered at the most.
 ANSWERED = 10_000
 
@@ -371,7 +374,7 @@ class Exchange:
         handler = self.handlers.get(name)
         if handler is not None:
             handler(fields, blobs)
-        elif name in ("signal", "stdin", "capabilities"):
+        elif name in KEPT_EARLY:
             self._early.append((name, fields, blobs))
 
     def _gone(self, pid: int, why: str) -> None:

@@ -229,7 +229,8 @@ def group(
 
     Args:
         name: for people; `group-<gid>` by default.
-        provider: where processes come from: "local" (OS processes of this host), or "nova" (machines of an OpenStack).
+        provider: where processes come from: "local" (OS processes of this host), "nova" (machines of an OpenStack), or
+            "module:Class", to try one's own.
         cloud: which one, by its name in `clouds.yaml`; makes the provider "nova". The supervisor is a machine there,
             too, and nothing of the group is left there when the block has ended.
         transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE); machines
@@ -258,6 +259,8 @@ def group(
         "settings": {key: _plain(key, value) for key, value in settings.items()},
         "owner": os.getpid(),
     }
+    if ":" in provider:
+        order["import_path"] = sys.path  # one's own: it is found as this program finds its modules
     supervisor = Supervisor(order, progress)
     try:
         kernel = Kernel(_decode_birth(supervisor.birth))

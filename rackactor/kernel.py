@@ -27,7 +27,7 @@ from rackactor.errors import (
     NoSuchProcess,
     RackTimeout,
 )
-from rackactor.exchange import EventHandler, Exchange, Pending, error_from
+from rackactor.exchange import KEPT_EARLY, EventHandler, Exchange, Pending, error_from
 from rackactor.lifeline import Lifeline
 from rackactor.peers import Delivery
 from rackactor.stream import WINDOW, Entry, EntryKind
@@ -316,13 +316,19 @@ class Kernel(Exchange):
 
     def on(self, name: str, handler: EventHandler) -> None:
         """Have an event handled: quickly, at the crank. What came before anybody cared comes now."""
+        if name not in KEPT_EARLY:
+            self.handlers[name] = handler
+            return
+        # At the crank: another thread may be turning it this moment, and what comes now would overtake what came.
+        self._outbox.append(partial(self._take_up, name, handler))
+        self._baton.turn()
+
+    def _take_up(self, name: str, handler: EventHandler) -> None:
         self.handlers[name] = handler
         early = [event for event in self._early if event[0] == name]
         self._early = [event for event in self._early if event[0] != name]
         for _, fields, blobs in early:
-            self._outbox.append(lambda f=fields, b=blobs: handler(f, b))  # type: ignore[misc]
-        if early:
-            self._baton.turn()
+            handler(fields, blobs)
 
     def put(self, item: Any) -> None:
         """Put an item of the host's own into the mailbox; a signal handler may do so too."""

@@ -57,6 +57,7 @@ class Supervisor:
         self.far = order["provider"] != "local"
         self._name = order.get("name") or "the group"
         self._progress = progress or _nobody
+        self._refused = False
         self._said = os.memfd_create("said", os.MFD_CLOEXEC)  # unlike a pipe it needs no reader, now or later
         try:
             self._process = self._start(order)
@@ -65,6 +66,9 @@ class Supervisor:
             except BaseException:
                 self.call_off()
                 raise
+            finally:
+                assert self._process.stdout is not None
+                self._process.stdout.close()
         except BaseException:
             self._forget()
             raise
@@ -90,26 +94,25 @@ class Supervisor:
     def _answer(self) -> dict[str, Any]:
         """Read its lines up to the one that says how to reach the group."""
         assert self._process.stdout is not None
-        with self._process.stdout as file:
-            lines = _Lines(file.fileno(), LAUNCH_TIMEOUT if self.far else START_TIMEOUT)
-            while (line := lines.next()) is not None:
-                try:
-                    fields: dict[str, Any] = json.loads(line)
-                    told = fields.get("progress")
-                except (ValueError, AttributeError):
-                    raise StartError(f"the supervisor did not start: it said {line[:200]!r}") from None
-                if told is None:
-                    break
-                self.far = True
-                lines.until = max(lines.until, lines.began + LAUNCH_TIMEOUT)
-                self._progress(str(told))
-            else:
-                if not lines.ended:
-                    raise StartError(f"the supervisor did not start: no word within {lines.until - lines.began:g} s")
-                self._wait(SETTLE_TIMEOUT)
-                raise StartError(f"the supervisor did not start: {self._words() or 'it ended without a word'}")
+        lines = _Lines(self._process.stdout.fileno(), LAUNCH_TIMEOUT if self.far else START_TIMEOUT)
+        while (line := lines.next()) is not None:
+            try:
+                fields: dict[str, Any] = json.loads(line)
+                told = fields.get("progress")
+            except (ValueError, AttributeError):
+                raise StartError(f"the supervisor did not start: it said {line[:200]!r}") from None
+            if told is None:
+                break
+            self.far = True
+            lines.until = max(lines.until, lines.began + LAUNCH_TIMEOUT)
+            self._progress(str(told))
+        else:
+            if not lines.ended:
+                raise StartError(f"the supervisor did not start: no word within {lines.until - lines.began:g} s")
+            self._wait(SETTLE_TIMEOUT)
+            raise StartError(f"the supervisor did not start: {self._words() or 'it ended without a word'}")
         if "error" in fields:
-            self._end_of_failed()
+            self._refused = True
             raise BY_NAME.get(fields.get("type", ""), StartError)(fields["error"])
         return fields
 
@@ -151,21 +154,23 @@ class Supervisor:
 
     def call_off(self) -> None:
         """Give a start up. A launcher is told, and removes what it has made; others are killed."""
-        if self._process.poll() is None:
+        if self._process.poll() is None and not self._refused:
             if self.far:
                 self._process.terminate()
                 self._progress("removing what was made already")
             else:
                 self._process.kill()
-        self._end_of_failed()
-        self._forget()
+        try:
+            self._end_of_failed()
+        finally:
+            self._forget()
 
     def _end_of_failed(self) -> None:
         """Wait for the end of one that did not start a group: it removes what it has made."""
         try:
             if self._wait(ABORT_TIMEOUT if self.far else SETTLE_TIMEOUT):
-                if self.far and self._process.returncode not in (0, 1):
-                    _log.warning("%s may have left something: %s", self._name, self._verdict())
+                if self.far and self._process.returncode not in (0, 1) and not self._refused:
+                    _log.warning("%s may have left something: %s", self._name, self._refusal() or self._verdict())
             elif self.far:
                 _log.warning(
                     "%s: its launcher (process %d) is still removing what it has made; it goes on",
@@ -198,6 +203,15 @@ class Supervisor:
     def _verdict(self) -> str:
         code = self._process.returncode
         return self._words() or (f"its keeper was ended by signal {-code}" if code < 0 else f"its keeper exited {code}")
+
+    def _refusal(self) -> str:
+        """Return what a launcher that has ended had still to say instead of an answer."""
+        assert self._process.stdout is not None
+        lines = [] if self._process.stdout.closed else self._process.stdout.read().splitlines()
+        try:
+            return str(json.loads(lines[-1])["error"])
+        except (LookupError, ValueError, TypeError):
+            return ""
 
     def _words(self) -> str:
         """Return what it said on standard error."""

@@ -108,11 +108,23 @@ def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[machines.Ya
 
 
 @pytest.fixture
-def on_machines(yard: machines.Yard, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def on_machines(yard: machines.Yard, request: pytest.FixtureRequest) -> dict[str, Any]:
     """What `rack.group` is to be told to have its processes on machines of the yard."""
-    monkeypatch.setenv("PYTHONPATH", machines.HERE)  # the supervisor finds the provider by it
     address = "127.0.0.1" if not yard.namespaces else request.getfixturevalue("shared_lab").address
     return machines.options(yard, address)
+
+
+@pytest.fixture(scope="session")
+def shared_machines(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """The same for groups that several tests share; whether machines are left is seen in the end."""
+    lab = None if netlab.hindrance() else request.getfixturevalue("shared_lab")
+    made = machines.Yard(tmp_path_factory.mktemp("machines") / "yard", tuple(lab.names) if lab is not None else ())
+    yield machines.options(made, lab.address if lab is not None else "127.0.0.1")
+    left = made.machines()
+    made.clear()
+    assert not left, f"machines that are left: {left}"
 
 
 @pytest.fixture
@@ -137,7 +149,7 @@ def script() -> Iterator[Callable[..., Script]]:
         each.process.communicate()
 
 
-@pytest.fixture(scope="module", params=["ipc", "tcp", "netns"])
+@pytest.fixture(scope="module", params=["ipc", "tcp", "netns", "machines"])
 def pipe_group(request: pytest.FixtureRequest) -> Iterator[rack.Group]:
     """One group for all tests of a file about pipes: they leave nothing in it, and each counts its own processes."""
     with rack.group("pipes", grace=2.0, **place_of(request, request.param)) as made:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rackactor import places
 from rackactor_runtime.providers import machinelife
 from rackactor_runtime.providers.machines import CloudFault, Machine, MachineProvider, Seen
 
@@ -128,7 +129,7 @@ class Yard:
                 fault = (path / "fault").read_text() if (path / "fault").exists() else ""
             except FileNotFoundError:
                 continue  # it is being deleted
-            status = "ERROR" if fault else ("ACTIVE" if processes(instance) else "SHUTOFF")
+            status = "ERROR" if fault else ("ACTIVE" if _runs(path) else "SHUTOFF")
             seen[mark] = Seen(mark, instance, status, fault)
         return seen
 
@@ -170,7 +171,7 @@ class Yard:
         kept = {name: os.environ[name] for name in ("RACK_TEST_SESSION",) if name in os.environ}
         path_of_python = f"{os.path.dirname(sys.executable)}:/usr/sbin:/usr/bin:/sbin:/bin"
         with (path / "console").open("wb") as console:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -179,12 +180,22 @@ class Yard:
                 cwd="/",
                 start_new_session=True,
             )
+        (path / "pid").write_text(f"{process.pid} {places.start_time(process.pid)}")
 
 
 def options(yard: Yard, address: str) -> dict[str, Any]:
     """Return the arguments of a group whose processes are machines of a yard."""
     settings = {"yard": str(yard.path), "namespaces": yard.namespaces}
     return {"provider": NAME, "transport": "tcp", "address": address, "provider_settings": settings}
+
+
+def _runs(path: Path) -> bool:
+    """Tell whether a machine's first process lives."""
+    try:
+        os_pid, started = map(int, (path / "pid").read_text().split())
+    except (OSError, ValueError):
+        return False
+    return places.start_time(os_pid) == started != 0
 
 
 def processes(instance: str) -> list[int]:
@@ -198,6 +209,13 @@ def processes(instance: str) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def agent_of(instance: str) -> int:
+    """Return the OS pid of the agent on a machine."""
+    found = {os_pid: Path(f"/proc/{os_pid}/stat").read_text() for os_pid in processes(instance)}
+    servers = {os_pid for os_pid, stat in found.items() if "(rack-forkserver)" in stat}
+    return next(os_pid for os_pid, stat in found.items() if int(stat.rpartition(")")[2].split()[1]) in servers)
 
 
 def _kill(instance: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import machines
 import psutil
 import pytest
 
@@ -69,7 +70,8 @@ def eventually(condition: Callable[[], object], timeout: float = PATIENCE) -> bo
 def os_pid_of(child: rack.Process) -> int:
     """Return the OS pid of a process, once it runs and the provider has told of it."""
     assert eventually(lambda: child.info()["started"] and child.info()["instance"])
-    return int(child.info()["instance"])
+    instance: str = child.info()["instance"]
+    return machines.agent_of(instance) if instance.startswith("m-") else int(instance)
 
 
 def group_dirs() -> set[str]:
@@ -139,7 +141,13 @@ class Script:
 
 
 def place_of(request: pytest.FixtureRequest, transport: str) -> dict[str, Any]:
-    """Return what `rack.group` is to be told for a transport, "netns" being tcp between networks; no warm processes."""
+    """Return what `rack.group` is to be told for a transport, or a place; no warm processes.
+
+    "netns" is tcp between networks; "machines" are those of `tests/machines.py`.
+    """
+    if transport == "machines":
+        shared: dict[str, Any] = request.getfixturevalue("shared_machines")
+        return shared
     if transport != "netns":
         return {"transport": transport, "provider_settings": {"warm": 0}}
     options: dict[str, Any] = request.getfixturevalue("shared_lab").options

@@ -25,6 +25,9 @@ def note(word: str) -> None:
 
 def told(*_: object) -> NoReturn:
     note("told")
+    if "left" in settings:
+        say(error=f"called off; left: {settings['left']}", type="StartError")
+        sys.exit(3)
     sys.exit(0)
 
 

@@ -23,7 +23,7 @@ from rackactor import places
 BIG = bytes(range(256)) * 12_000  # three megabytes: several chunks
 
 
-@pytest.fixture(scope="module", params=["ipc", "tcp", "netns", "memory"])
+@pytest.fixture(scope="module", params=["ipc", "tcp", "netns", "memory", "machines"])
 def g(request: pytest.FixtureRequest) -> Iterator[rack.Group]:
     """A group for the tests of this module that leave nothing but files: by descriptor, by chunks, on a far backend."""
     transport, files = ("ipc", "memory://test") if request.param == "memory" else (request.param, None)

@@ -25,6 +25,7 @@ ENOUGH = 20.0
 # -- what can be started ----------------------------------------------------------------------------
 
 
+@pytest.mark.machines
 def test_one_some_and_each(group: rack.Group) -> None:
     offset = 10
     assert group.fork(lambda: offset).result(ENOUGH) == 10
@@ -41,6 +42,7 @@ def test_one_some_and_each(group: rack.Group) -> None:
     assert len({p.pid for p in [*some, one]}) == 4
 
 
+@pytest.mark.machines
 def test_names_environment_and_directory(group: rack.Group, tmp_path: Path) -> None:
     def look() -> Any:
         return os.environ["COLOUR"], os.getcwd(), {name: os.environ[f"RACK_{name}"] for name in ("GID", "PID", "PPID")}
@@ -70,6 +72,7 @@ def test_a_fork_returns_before_its_children_are_up_and_they_get_what_was_told(gr
     assert [child.result(ENOUGH) for child in children] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.machines
 def test_families(group: rack.Group) -> None:
     """Children fork too; anyone asks anyone by pid; handles travel."""
     sibling = group.fork(targets.answer)
@@ -90,6 +93,7 @@ def test_families(group: rack.Group) -> None:
     assert sibling.wait(ENOUGH).ok
 
 
+@pytest.mark.machines
 def test_children_of_one_fork_are_a_process_group_and_have_a_parent(group: rack.Group) -> None:
     children = group.fork(targets.nap, n=3)
     assert {group.getpgid(child.pid) for child in children} == {children[0].pid}
@@ -178,6 +182,7 @@ def test_results_of_every_kind(group: rack.Group) -> None:
         assert repr(child.result()) == repr(value), "it can be asked again"
 
 
+@pytest.mark.machines
 def test_big_arguments_and_results(group: rack.Group) -> None:
     block = os.urandom(1 << 20) * 50
     assert group.fork(lambda data: data[::-1], block).result(60) == block[::-1]
@@ -190,6 +195,7 @@ class Custom(Exception):
         super().__init__(one)
 
 
+@pytest.mark.machines
 def test_exceptions_are_raised_again(group: rack.Group) -> None:
     with pytest.raises(LookupError, match="no such thing") as caught:
         group.fork(targets.fail, "no such thing").result(ENOUGH)
@@ -242,6 +248,7 @@ def test_what_cannot_travel_back_is_told(group: rack.Group) -> None:
 # -- deadlines and orphans --------------------------------------------------------------------------
 
 
+@pytest.mark.machines
 def test_deadline(group: rack.Group) -> None:
     begun = time.monotonic()
     status = group.fork(targets.nap, deadline="500ms").wait(ENOUGH)
@@ -250,6 +257,7 @@ def test_deadline(group: rack.Group) -> None:
     assert group.fork(targets.nap, 0, deadline=30).wait(ENOUGH).ok
 
 
+@pytest.mark.machines
 def test_orphans(group: rack.Group) -> None:
     """What happens to grandchildren when the child ends: kill is the default, adopt and detach let them live."""
 
@@ -319,6 +327,7 @@ def test_too_few_come_up(transport: str, tmp_path: Path) -> None:
 # -- wait -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.machines
 def test_wait_for_any_child(group: rack.Group) -> None:
     group.fork(targets.nap)
     quick = group.fork(targets.nap, 0, n=2)
@@ -400,6 +409,7 @@ def test_a_wait_that_timed_out_loses_nothing(group: rack.Group) -> None:
 # -- standard files ---------------------------------------------------------------------------------
 
 
+@pytest.mark.machines
 def test_ten_megabytes_through_a_command(group: rack.Group) -> None:
     block = os.urandom(10 << 20)
     child = group.fork(["cat"])
@@ -412,6 +422,7 @@ def test_ten_megabytes_through_a_command(group: rack.Group) -> None:
     assert child.stdout.read() == b""
 
 
+@pytest.mark.machines
 def test_standard_files_of_commands(group: rack.Group) -> None:
     child = group.fork(["sh", "-c", "read line; echo out $line; echo err >&2"])
     child.stdin.write(b"one line\n")
@@ -429,6 +440,7 @@ def test_standard_files_of_commands(group: rack.Group) -> None:
     assert more.stdout.read() == b"a b c d\n"
 
 
+@pytest.mark.machines
 def test_standard_files_of_functions(group: rack.Group) -> None:
     def work() -> None:
         for line in sys.stdin:
@@ -446,6 +458,7 @@ def test_standard_files_of_functions(group: rack.Group) -> None:
     assert group.fork(lambda: sys.stdin.read()).result(ENOUGH) == ""
 
 
+@pytest.mark.machines
 def test_a_writer_is_held_back_by_its_reader_and_let_go_when_that_closes(group: rack.Group) -> None:
     child = group.fork(["sh", "-c", "yes | head -c 30000000; echo done >&2"])
     assert child.stdout.read(4) == b"y\ny\n"

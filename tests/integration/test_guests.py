@@ -49,6 +49,7 @@ def output(process: rack.Process) -> str:
     return printed
 
 
+@pytest.mark.machines
 def test_a_command_comes_in_by_the_agent(group: rack.Group) -> None:
     process = group.fork(["sh", "-c", LOOK])
     assert output(process) == f"2 script\n{process.pid} command\n"

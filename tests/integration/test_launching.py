@@ -102,6 +102,15 @@ def test_a_launcher_that_takes_too_long_is_told(house: House, monkeypatch: pytes
     assert "told" in house.notes
 
 
+def test_what_a_launcher_could_not_remove_is_said(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(launching, "LAUNCH_TIMEOUT", 0.5)
+    with caplog.at_level(logging.WARNING, "rackactor"), pytest.raises(rack.StartError):
+        house.group("hang", left="network 4711")
+    assert "far may have left something: called off; left: network 4711" in caplog.text
+
+
 def test_one_that_does_not_listen_goes_on(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

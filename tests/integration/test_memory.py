@@ -45,7 +45,9 @@ def make(transport: str, request: pytest.FixtureRequest) -> Iterator[Callable[..
 
 def both_ways(params: str = "transport, replica") -> Any:
     """The memory itself, replicas, and what each process of another network finds out for itself."""
-    return pytest.mark.parametrize(params, [("ipc", "auto"), ("tcp", "always"), ("netns", "auto")])
+    return pytest.mark.parametrize(
+        params, [("ipc", "auto"), ("tcp", "always"), ("netns", "auto"), ("machines", "auto")]
+    )
 
 
 @both_ways()

@@ -25,6 +25,7 @@ MB = 1 << 20
 # -- order and correlation --------------------------------------------------------------------------
 
 
+@pytest.mark.machines
 @pytest.mark.netns
 def test_tells_keep_their_order(group: rack.Group) -> None:
     actor = group.fork(targets.Collector)
@@ -33,6 +34,7 @@ def test_tells_keep_their_order(group: rack.Group) -> None:
     assert actor.ask("all", timeout=ENOUGH) == list(range(3000))
 
 
+@pytest.mark.machines
 @pytest.mark.netns
 def test_many_asks_at_once(group: rack.Group) -> None:
     """Futures are those of the standard library; each reply is the one to its own message."""
@@ -96,6 +98,7 @@ def test_a_late_reply_is_dropped(group: rack.Group) -> None:
         child.ask("anybody?", timeout=ENOUGH)
 
 
+@pytest.mark.machines
 @pytest.mark.netns
 def test_a_handler_that_fails(group: rack.Group) -> None:
     class Counter(rack.Actor):
@@ -118,6 +121,7 @@ def test_a_handler_that_fails(group: rack.Group) -> None:
     assert actor.ask("on it goes", timeout=ENOUGH) == 5
 
 
+@pytest.mark.machines
 @pytest.mark.netns
 def test_receive_tells_the_sender(group: rack.Group) -> None:
     def work() -> list[Any]:
@@ -140,6 +144,7 @@ def test_receive_tells_the_sender(group: rack.Group) -> None:
 # -- values -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.machines
 @pytest.mark.netns
 def test_values_come_as_they_went(group: rack.Group) -> None:
     class Local:
@@ -291,6 +296,7 @@ def test_a_slow_receiver_slows_its_sender(group: rack.Group) -> None:
         child.tell("?")
 
 
+@pytest.mark.machines
 def test_two_that_flood_each_other_lose_nothing(group: rack.Group) -> None:
     """Both send more than the credit before either receives: both must go on."""
 
@@ -378,6 +384,7 @@ def test_the_death_of_a_peer_on_a_direct_path(group: rack.Group) -> None:
         assert child.wait(ENOUGH).signal == 9
 
 
+@pytest.mark.machines
 def test_last_words_arrive(group: rack.Group) -> None:
     """What a process has told before it ends by itself reaches its receiver, whatever the path."""
     me = group.getpid()
@@ -392,6 +399,7 @@ def test_last_words_arrive(group: rack.Group) -> None:
         assert child.wait(ENOUGH).ok
 
 
+@pytest.mark.machines
 def test_a_ring(group: rack.Group) -> None:
     """Everyone talks to everyone, both ways at once."""
 

@@ -36,6 +36,7 @@ def received(group: rack.Group, count: int) -> list[Any]:
     return [group.receive(ENOUGH).value for _ in range(count)]
 
 
+@pytest.mark.machines
 def test_by_name_by_number_and_by_free_string(group: rack.Group) -> None:
     child = group.fork(record("USR1", "SIGUSR2", signal.SIGHUP, signal.SIGRTMIN + 2, "reload"))
     assert received(group, 1) == ["ready"]
@@ -53,6 +54,7 @@ def test_by_name_by_number_and_by_free_string(group: rack.Group) -> None:
     assert child.is_alive(), "a free string that nobody handles does nothing"
 
 
+@pytest.mark.machines
 def test_a_hundred_free_strings_keep_their_order(group: rack.Group) -> None:
     actor = group.fork(targets.Collector)
     names = [f"signal-{number}" for number in range(100)]
@@ -77,6 +79,7 @@ def test_a_hundred_free_strings_keep_their_order(group: rack.Group) -> None:
     assert function.result(ENOUGH) == names
 
 
+@pytest.mark.machines
 def test_signals_are_held_while_the_target_boots(group: rack.Group) -> None:
     actor = group.fork(targets.Collector)
     for number in range(10):
@@ -105,6 +108,7 @@ def test_a_free_string_waits_for_its_first_handler(group: rack.Group) -> None:
     assert child.result(ENOUGH) == [("early", group.getpid())] * 2
 
 
+@pytest.mark.machines
 def test_to_all_to_a_process_group_and_to_a_list(group: rack.Group) -> None:
     mine: list[Any] = []
     group.signal("ping", lambda sig, sender: mine.append(sender))
@@ -138,6 +142,7 @@ def test_the_dead_cannot_be_signalled(group: rack.Group) -> None:
         group.kill("all", 0)  # type: ignore[arg-type]
 
 
+@pytest.mark.machines
 def test_handlers_run_in_a_busy_loop_and_calls_resume(group: rack.Group) -> None:
     def busy() -> int:
         done: list[int] = []
@@ -243,6 +248,7 @@ def mine(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.machines
 def test_the_parent_hears_of_its_children(group: rack.Group) -> None:
     heard: list[Any] = []
     before = group.signal("CHLD", lambda sig, pid: heard.append((sig, pid)))
@@ -254,6 +260,7 @@ def test_the_parent_hears_of_its_children(group: rack.Group) -> None:
     group.signal("CHLD", None)
 
 
+@pytest.mark.machines
 def test_signals_to_a_command_that_boots(group: rack.Group) -> None:
     """Held for the command; its agent is not the one that is stopped."""
     child = group.fork(["sh", "-c", "echo up"])
@@ -266,6 +273,7 @@ def test_signals_to_a_command_that_boots(group: rack.Group) -> None:
     assert doomed.wait(ENOUGH).signal == signal.SIGUSR1
 
 
+@pytest.mark.machines
 def test_stopping(group: rack.Group) -> None:
     function = group.fork(targets.nap)
     for sig in ("STOP", "TSTP"):
@@ -284,6 +292,7 @@ def test_stopping(group: rack.Group) -> None:
     assert command.wait(ENOUGH).ok
 
 
+@pytest.mark.machines
 def test_signals_to_a_command_reach_its_whole_session(group: rack.Group) -> None:
     child = group.fork(
         ["sh", "-c", "trap 'echo got usr1' USR1; trap 'echo bye; exit 9' INT; echo up; while :; do sleep 0.1; done"]
@@ -311,6 +320,7 @@ def test_signals_to_the_script(group: rack.Group) -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.machines
 def test_interrupt_is_a_keyboard_interrupt(group: rack.Group) -> None:
     def run() -> str:
         try:

@@ -35,7 +35,7 @@ def main() -> int:
     order = json.loads(sys.stdin.readline())
     directory: Path | None = None
     try:
-        maker = _load(order["provider"])
+        maker = _load(order["provider"], order.get("import_path") or [])
         settings = Settings.parse({**getattr(maker, "defaults", {}), **order["settings"]})
         gid = order.get("gid") or str(uuid.uuid4())
         launch = getattr(maker, "launch", None)
@@ -163,14 +163,19 @@ def _redirect(directory: Path) -> None:
     os.close(null)
 
 
-def _load(name: str) -> Any:
+def _load(name: str, path: list[str]) -> Any:
     """Return the class of a provider: by the name of its entry point, or, to try one's own, by "module:Class".
+
+    Args:
+        name: see above.
+        path: where such a module is looked for too.
 
     Raises:
         InvalidCall: there is none.
     """
     if ":" in name:
         module, _, attribute = name.partition(":")
+        sys.path += [entry for entry in path if entry not in sys.path]
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
