@@ -36,8 +36,8 @@ class House:
         last: those of the last event.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        self.core = Core("gid", "house", Settings.parse(settings))
+    def __init__(self, *, machines: bool = False, **settings: Any) -> None:
+        self.core = Core("gid", "house", Settings.parse(settings), machines=machines)
         self.effects: list[m.Effect] = []
         self.last: list[m.Effect] = []
         self._sent: list[m.Effect] = []

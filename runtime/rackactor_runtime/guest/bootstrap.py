@@ -18,6 +18,7 @@ minute, would be sent the order in its stead.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ from rackactor.errors import AuthenticationError, ProtocolError, StartError
 from rackactor.link import Keys
 from rackactor.wire import parse_map
 from rackactor.zap import Authenticator
+from rackactor_runtime.guest.porch import Porch
 
 #: Messages that are read of one connection after the order, all of them refused.
 _REFUSALS = 8
@@ -58,14 +60,15 @@ class Doorway:
             self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
             self._router.curve_server = True
             self._router.curve_publickey, self._router.curve_secretkey = keys.public, keys.secret
-            bind = addresses.listener(address, port)
-            if addresses.is_ipv6(bind):
-                self._router.setsockopt(zmq.IPV6, 1)
-            self._router.bind(bind)
+            name = f"rackactor-{secrets.token_hex(16)}"
+            self._router.bind(f"ipc://@{name}")
+            self._porch = Porch(address, port, name)
         except BaseException:
-            self.close()
+            self._router.close(0)
+            self._zap.socket.close(0)
+            self._context.term()
             raise
-        self.endpoint = _link.endpoint(self._router)
+        self.endpoint = self._porch.endpoint
         self._poller = zmq.Poller()
         self._poller.register(self._zap.socket, zmq.POLLIN)
         self._poller.register(self._router, zmq.POLLIN)
@@ -84,7 +87,7 @@ class Doorway:
                     self._tell(connection, {"refused": str(error)})
                     continue
                 self._connection = connection
-                self._router.unbind(self.endpoint)
+                self._porch.leave()
                 self.tell({"accepted": True})
                 return order
         return None
@@ -114,9 +117,11 @@ class Doorway:
 
     def close(self, linger: float = _LINGER) -> None:
         """Close everything; what was said has some time to leave."""
+        self._porch.leave()
         self._router.close(int(linger * 1000))
         self._zap.socket.close(0)
         self._context.term()
+        self._porch.settle(linger)
 
     def _next(self) -> tuple[bytes, list[bytes]] | None:
         try:

@@ -28,7 +28,6 @@ def serve(birth: SupervisorBirth) -> int:
     give_up = time.monotonic() + ending.until(birth.deadline, birth.patience)
     doorway = _open(birth, give_up)
     if doorway is None:
-        ending.say(f"no network to listen on within {birth.patience:g} s")
         return ending.OVERDUE
     ending.say(f"waiting for an order at {doorway.endpoint}")
     try:
@@ -47,13 +46,12 @@ def _open(birth: SupervisorBirth, give_up: float) -> Doorway | None:
     keys = Keys(birth.public, birth.secret)
     while True:
         try:
-            address = addresses.outward()
-        except OSError:
+            return Doorway(addresses.outward(), birth.port, keys, birth.client)
+        except OSError as error:
             if time.monotonic() >= give_up:
+                ending.say(f"cannot listen on port {birth.port}: {error}")
                 return None
             time.sleep(_PAUSE)
-        else:
-            return Doorway(address, birth.port, keys, birth.client)
 
 
 def _run(doorway: Doorway, order: dict[str, Any]) -> int:

@@ -330,8 +330,10 @@ class Machines:
             else:
                 self._end(machine, _Ending(fault=words, kind=classify(words)), now)
         elif seen.status in FINAL:
-            words = f"{seen.instance} is {seen.status}, and nobody in the group had asked for that"
-            self._end(machine, _Ending(note=words, outside=True), now)
+            # What goes off before anybody has heard of it has failed to boot: its image may have no guest program.
+            outside = machine.joined or "DELETED" in seen.status
+            why = "and nobody in the group had asked for that" if outside else "before it had joined"
+            self._end(machine, _Ending(note=f"{seen.instance} is {seen.status}, {why}", outside=outside), now)
 
     def _clear_up(self, machine: _Machine, seen: Seen | None, now: float) -> None:
         """Learn what came of an unclear answer."""

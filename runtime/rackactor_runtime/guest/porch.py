@@ -1,0 +1,93 @@
+"""A port that is listened on for a while: what connects goes on when it is given to somebody else.
+
+ZeroMQ closes the connections that came by a listener together with it. The supervisor needs the port that its order
+came by, and the launcher is still to hear on that connection how to reach it. So the listener is a plain socket, and
+each connection is copied, as it comes, to a ZeroMQ socket of this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+#: Connections at once; who is one too many is hung up on.
+_AT_ONCE = 16
+_CHUNK = 64 << 10
+
+
+class Porch:
+    """Listen on a port, and pass on what connects to an abstract UNIX socket.
+
+    Args:
+        address: where, with the `port` (0: any).
+        name: of the UNIX socket, without the NUL in front.
+    """
+
+    def __init__(self, address: str, port: int, name: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, port), family=family, backlog=_AT_ONCE)
+        self._name = name
+        self._copies: list[threading.Thread] = []
+        host, number = self._listener.getsockname()[:2]
+        #: As ZeroMQ writes it.
+        self.endpoint = f"tcp://{f'[{host}]' if ':' in host else host}:{number}"
+        threading.Thread(target=self._serve, name="porch", daemon=True).start()
+
+    def leave(self) -> None:
+        """Listen no more; the port is free. Who is connected stays so."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # whoever waits for a connection there wakes up
+        self._listener.close()
+
+    def settle(self, timeout: float) -> None:
+        """Wait until what was said to those who are connected has left; their other ends are closed by now."""
+        for thread in self._copies:
+            thread.join(timeout)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                outside, _ = self._listener.accept()
+            except OSError:
+                return
+            self._copies = [thread for thread in self._copies if thread.is_alive()]
+            inside = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                if len(self._copies) >= 2 * _AT_ONCE:
+                    raise OSError("too many at once")
+                inside.connect("\0" + self._name)
+                outside.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                outside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:
+                inside.close()
+                outside.close()
+                continue
+            pair = _Pair(outside, inside)
+            for source, target in ((outside, inside), (inside, outside)):
+                thread = threading.Thread(target=pair.copy, args=(source, target), name="porch", daemon=True)
+                self._copies.append(thread)
+                thread.start()
+
+
+class _Pair:
+    """Two sockets, closed when both directions have ended."""
+
+    def __init__(self, *sockets: socket.socket) -> None:
+        self._sockets = sockets
+        self._open = 2
+        self._lock = threading.Lock()
+
+    def copy(self, source: socket.socket, target: socket.socket) -> None:
+        """Copy one direction to its end; the other one ends with it."""
+        with contextlib.suppress(OSError):
+            while data := source.recv(_CHUNK):
+                target.sendall(data)
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                for each in self._sockets:
+                    each.close()
