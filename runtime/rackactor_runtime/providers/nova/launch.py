@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -102,19 +103,29 @@ class Launcher:
         settings = self._settings
         resources = Resources(session, self._gid, self._made, self._end(), settings, found)
         self._progress("making the group's security group" + ("" if found.network else " and network"))
-        site = Site(
-            gid=self._gid,
-            network=resources.network(),
-            image=found.image,
-            flavor=found.flavor,
-            security_groups=[resources.security_group(), *found.security_groups],
-            keypair=resources.keypair(),
-            availability_zone=settings.availability_zone,
-            server_group=resources.server_group(),
-            config_drive=settings.config_drive,
-            known=found.known,
-        )
-        credential = resources.credential(self._progress)
+        with ThreadPoolExecutor(5) as pool:
+            making = [pool.submit(make) for make in (resources.network, resources.security_group)]
+            making += [pool.submit(resources.keypair), pool.submit(resources.server_group)]
+            right = pool.submit(resources.credential, self._progress)
+            network, group, keypair, apart = (each.result() for each in making)
+            site = Site(
+                gid=self._gid,
+                network=str(network),
+                image=found.image,
+                flavor=found.flavor,
+                security_groups=[str(group), *found.security_groups],
+                keypair=keypair,
+                availability_zone=settings.availability_zone,
+                server_group=apart,
+                config_drive=settings.config_drive,
+                known=found.known,
+            )
+            return self._make_supervisor(session, found, resources, site, right)
+
+    def _make_supervisor(
+        self, session: Session, found: Plan, resources: Resources, site: Site, right: Future[dict[str, Any]]
+    ) -> Keeper:
+        settings = self._settings
         cloud = NovaCloud(session, site)
         server_keys, own_keys = Keys.make(), Keys.make()
         self._progress("making the supervisor's machine")
@@ -127,7 +138,7 @@ class Launcher:
         self._progress(f"waiting for the supervisor at {outside}:{settings.port}")
         sender = Sender(_endpoint(outside, settings.port), server_keys.public, own_keys)
         try:
-            sender.send(self._inner(asdict(site), credential, instance))
+            sender.send(self._inner(asdict(site), right.result(), instance))
             answer = self._hear(sender, cloud, instance, outside)
         finally:
             sender.close()

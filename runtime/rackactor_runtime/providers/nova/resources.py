@@ -168,10 +168,10 @@ class Resources:
     def _name(self, kind: str) -> str:
         return w.resource(self._gid, kind, self._made)
 
-    def _post(self, service: str, path: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _post(self, service: str, path: str, key: str, body: Any) -> Any:
         """Make something; an unclear answer fails the launch, whose clean-up finds what was made by its mark."""
         try:
-            return dict(self._session.call(service, "POST", path, json={key: body})[key])
+            return self._session.call(service, "POST", path, json={key: body})[key]
         except Exception as error:
             raise StartError(f"the group's {key.replace('_', ' ')} could not be made: {fault(error)}") from error
 
@@ -211,9 +211,8 @@ class Resources:
             kind = "IPv6" if ":" in cidr else "IPv4"
             span = {"port_range_min": port, "port_range_max": port}
             rules.append({"ethertype": kind, "protocol": "tcp", "remote_ip_prefix": cidr, **span})
-        for rule in rules:
-            body = {"direction": "ingress", "security_group_id": group["id"], **rule}
-            self._post("network", "/security-group-rules", "security_group_rule", body)
+        own = {"direction": "ingress", "security_group_id": group["id"]}
+        self._post("network", "/security-group-rules", "security_group_rules", [{**own, **rule} for rule in rules])
         return str(group["id"])
 
     def keypair(self) -> str | None:
