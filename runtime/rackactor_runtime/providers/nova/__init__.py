@@ -1,0 +1,1 @@
+"""Processes that are virtual machines of an OpenStack cloud."""
