@@ -101,7 +101,10 @@ def config_drive() -> str | None:
     where = "/run/rackactor/config-drive"
     os.makedirs(where, exist_ok=True)
     for device in ("/dev/sr0", "/dev/vdb", "/dev/vdc", "/dev/sdb"):
-        if os.path.exists(device) and run("busybox", "mount", "-t", "iso9660", "-o", "ro", device, where, quiet=True) == 0:
+        if (
+            os.path.exists(device)
+            and run("busybox", "mount", "-t", "iso9660", "-o", "ro", device, where, quiet=True) == 0
+        ):
             if os.path.isdir(f"{where}/openstack/latest"):
                 return f"{where}/openstack/latest"
             run("busybox", "umount", where)
@@ -181,6 +184,14 @@ def login(keys: dict[str, str]) -> None:
     spawn("/usr/sbin/dropbear", "-F", "-R", "-s")
 
 
+def grow() -> None:
+    """Let the root file system fill its partition, beside everything else."""
+    with open("/proc/mounts") as mounts:
+        device = next((line.split()[0] for line in mounts if line.split()[1] == "/"), "")
+    if device.startswith("/dev/") and not CONTAINER:
+        spawn("/sbin/resize2fs", device, quiet=True)
+
+
 def begin() -> int | None:
     """Bring the machine up; returns the number of the program whose end is the machine's, if it has one."""
     file_systems()
@@ -198,6 +209,7 @@ def begin() -> int | None:
         task = spawn(USER_DATA)
     say(f"metadata from {source}, {'user-data started' if task else 'no program in the user-data'}")
     login(meta.get("public_keys") or {})
+    grow()
     # RACK's metadata say that the machine is a process. One without them is an ordinary machine, and stays.
     return task if "gid" in (meta.get("meta") or {}) else None
 
@@ -215,7 +227,7 @@ def serve(task: int | None) -> str:
 
 
 def _dead() -> list[tuple[int, int]]:
-    found = []
+    found: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
