@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -23,11 +24,14 @@ PACKAGES = [
     "libpython3-stdlib",
     "procps",
     "python3-minimal",
-    "usr-is-merged",  # else a package that merges /usr comes, and all of Perl with it
+    "usr-is-merged",  # in the place of usrmerge
 ]
+#: What comes only because a package merges /usr while Debian is unpacked: all of Perl.
+PERL = ["usrmerge", "libfile-find-rule-perl", "libnumber-compare-perl", "libtext-glob-perl"]
+PERL += ["perl", "libperl5.36", "perl-modules-5.36", "libgdbm-compat4", "libgdbm6"]
 #: What nobody reads in a guest.
-_UNREAD = ["bash-completion", "doc", "i18n", "info", "lintian", "locale", "man"]
-_REMOVED = [
+UNREAD = ["bash-completion", "doc", "i18n", "info", "lintian", "locale", "man"]
+REMOVED = [
     "boot/*",
     "etc/machine-id",
     "etc/resolv.conf",
@@ -48,10 +52,12 @@ _VENV = "home = /usr/bin\ninclude-system-site-packages = true\nversion = 3.11\n"
 
 def make_debian(tree: Path, packages: Sequence[str], mirror: str | None) -> None:
     """Make the first layer: Debian without what only people read."""
-    excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _UNREAD]
+    excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNREAD]
     words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}", *excluded, SUITE]
     run(*words, tree, *([mirror] if mirror else []))
-    for pattern in _REMOVED:
+    # refused, and rightly, where a package that was asked for needs them
+    subprocess.run(["chroot", str(tree), "dpkg", "--purge", *PERL], capture_output=True)
+    for pattern in REMOVED:
         for path in tree.glob(pattern):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     (tree / "etc/hostname").write_text("guest\n")

@@ -212,8 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if words[:1] == ["build"]:  # its options are the script's own
-            script = str(recipe())
-            os.execv(sys.executable, [sys.executable, script, *words[1:]])
+            os.execv(sys.executable, [sys.executable, str(recipe()), *words[1:]])
         options = parse(words)
         cloud = connect(options.cloud)
         found = listing(cloud) if options.command == "list" else [upload(cloud, options.file, options.name)]
