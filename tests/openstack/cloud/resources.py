@@ -55,9 +55,7 @@ def endpoints(cloud: Any, services: dict[str, tuple[str, str]]) -> None:
         service = known.get(name) or identity.create_service(name=name, type=kind)
         for interface in ("public", "internal", "admin"):
             if (service.id, interface) not in there:
-                identity.create_endpoint(
-                    service_id=service.id, interface=interface, url=url, region_id="RegionOne"
-                )
+                identity.create_endpoint(service_id=service.id, interface=interface, url=url, region_id="RegionOne")
 
 
 def resources(cloud: Any) -> None:
@@ -90,7 +88,7 @@ def recent(binary: str, stamp: str) -> bool:
     """Was a service heard of since this run started it? One that was just restarted looks alive by its old record."""
     if binary.replace("-agent", "") not in os.environ.get("OSM_STARTED", "").split():
         return True
-    heard = datetime.datetime.fromisoformat(stamp.replace("Z", "")[:19]).replace(tzinfo=datetime.timezone.utc)
+    heard = datetime.datetime.fromisoformat(stamp.replace("Z", "")[:19]).replace(tzinfo=datetime.UTC)
     return heard.timestamp() >= int(os.environ.get("OSM_SINCE", "0"))
 
 

@@ -187,6 +187,8 @@ def connect(name: str | None) -> Any:
         import openstack
     except ImportError as error:
         raise ImageError("openstacksdk is missing. Mend: pip install 'rackactor[openstack]'") from error
+    if name is None and not {"OS_CLOUD", "OS_AUTH_URL"} & os.environ.keys():
+        raise ImageError("which cloud? Name one of clouds.yaml with --cloud or OS_CLOUD, or set the OS_* variables")
     cloud = openstack.connect(cloud=name)
     cloud.authorize()
     return cloud
