@@ -52,6 +52,9 @@ RACK_COMMANDS = [
     "group_delete = rackactor.cli.groups:GroupDelete",
     "group_list = rackactor.cli.groups:GroupList",
     "group_show = rackactor.cli.groups:GroupShow",
+    "image_build = rackactor.cli.images:ImageBuild",
+    "image_list = rackactor.cli.images:ImageList",
+    "image_upload = rackactor.cli.images:ImageUpload",
     "kill = rackactor.cli.processes:Kill",
     "logs = rackactor.cli.processes:Logs",
     "pipe_list = rackactor.cli.pipes:PipeList",
@@ -82,6 +85,9 @@ FILE_SYSTEMS = [
     "swift = rackactor_runtime.providers.nova.swift:SwiftFileSystem",
 ]
 
+# How guest images are made: data that `rack image build` runs, not a package that anybody imports.
+RECIPE = "rackactor_runtime.recipe"
+
 setup(
     name="rackactor",
     version=read_version(),
@@ -94,9 +100,18 @@ setup(
     packages=[
         *find_packages(".", include=["rackactor", "rackactor.*"]),
         *find_packages("runtime", include=["rackactor_runtime", "rackactor_runtime.*"]),
+        RECIPE,
     ],
-    package_dir={"rackactor": "rackactor", "rackactor_runtime": "runtime/rackactor_runtime"},
-    package_data={"rackactor": ["py.typed"], "rackactor_runtime": ["py.typed"]},
+    package_dir={
+        "rackactor": "rackactor",
+        "rackactor_runtime": "runtime/rackactor_runtime",
+        RECIPE: "images",
+    },
+    package_data={
+        "rackactor": ["py.typed"],
+        "rackactor_runtime": ["py.typed"],
+        RECIPE: ["README.md", "build", "requirements.txt", "guest/*", "elements/*/*", "elements/*/*/*"],
+    },
     zip_safe=False,
     install_requires=INSTALL,
     extras_require={
