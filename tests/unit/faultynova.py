@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _token(self) -> None:
         url = self.nova.url
-        ends = {"identity": "/v3", "compute": "/compute/v2.1", "network": "/network"}
+        ends = {"identity": "/v3", "compute": "/compute/v2.1", "network": "/network", "image": "/image"}
         catalog = [
             {"type": kind, "name": kind, "id": kind}
             | {"endpoints": [{"interface": "public", "region_id": "R", "region": "R", "url": url + path, "id": kind}]}

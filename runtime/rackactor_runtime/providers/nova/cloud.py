@@ -28,6 +28,8 @@ LOOKS = (0.5, 2.0, 4.0)
 TRIES = 3
 #: Seconds before it is asked again when the cloud says that it is asked too much.
 BUSY_PAUSES = (1.0, 3.0, 8.0, 20.0)
+#: Seconds before each look for the reason of a server in ERROR.
+FAULT_PAUSES = (0.3, 0.5, 1.0, 2.0)
 #: Bytes of user-data that Nova takes, in base64.
 MAX_USER_DATA = 65535
 #: Lines of a console that are worth showing.
@@ -68,6 +70,7 @@ class NovaCloud:
         self._finder = Finder(session)
         self._ours: dict[str, str] = {}  # mark -> id of the one that counts
         self._doubtful: set[str] = set()  # marks of which there may be more than one
+        self._faultless: set[str] = set()  # ids in whose rows no fault is to be waited for
         self._asked: set[str] = set()  # ids whose deletion was asked for
 
     # -- create ----------------------------------------------------------------------------------------------
@@ -177,7 +180,19 @@ class NovaCloud:
         by_mark: dict[str, list[dict[str, Any]]] = {}
         for row in self._rows():
             by_mark.setdefault(row["metadata"]["rack_key"], []).append(row)
-        return {mark: _seen(mark, self._one_of(mark, rows)) for mark, rows in by_mark.items()}
+        return {mark: self._seen(mark, self._one_of(mark, rows)) for mark, rows in by_mark.items()}
+
+    def _seen(self, mark: str, row: dict[str, Any]) -> Seen:
+        """Return what a row says; of one in ERROR also why, which Nova writes down a moment later."""
+        name = str(row["id"])
+        if row["status"] == "ERROR" and name not in self._faultless:
+            for pause in FAULT_PAUSES:
+                if row.get("fault"):
+                    break
+                self._sleep(pause)
+                row = self._server(name) or row
+            self._faultless.add(name)
+        return _seen(mark, row)
 
     def _rows(self, mark: str | None = None) -> Rows:
         """Return the servers of the group, or with one mark, oldest first."""

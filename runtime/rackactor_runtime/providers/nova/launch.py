@@ -41,6 +41,8 @@ BOOT_TIMEOUT = 300.0
 LOOK = 0.7
 #: Seconds beyond the group's deadline after which its machines end themselves: their supervisor ends them before.
 DEADLINE_GRACE = 60.0
+#: Seconds that the cloud has to show what a call that was broken off has made.
+SETTLE = 2.0
 #: Exit statuses: there is no group; something of it is left.
 FAILED, LEFT = 1, 3
 
@@ -63,6 +65,7 @@ class Launcher:
         self._settings = NovaSettings.parse(order.get("provider_settings") or {})
         self._boot_timeout = self._settings.boot_timeout or order["settings"].get("boot_timeout") or BOOT_TIMEOUT
         self._directory: Path | None = None
+        self._began = False  # something may have been made
         self._owner = os.pidfd_open(order["owner"]) if order.get("owner") else None
         self._launched = threading.Event()
 
@@ -80,7 +83,7 @@ class Launcher:
             keeper = self._launch(session, found)
         except BaseException as error:
             _deaf()
-            words = self._clean(session)
+            words = self._clean(session, settle=True)
             told = {
                 "error": _said(error) + words,
                 "type": type(error).__name__ if isinstance(error, RackError) else "StartError",
@@ -101,22 +104,22 @@ class Launcher:
 
     def _launch(self, session: Session, found: Plan) -> Keeper:
         settings = self._settings
+        self._began = True
         resources = Resources(session, self._gid, self._made, self._end(), settings, found)
         self._progress("making the group's security group" + ("" if found.network else " and network"))
         with ThreadPoolExecutor(5) as pool:
-            making = [pool.submit(make) for make in (resources.network, resources.security_group)]
-            making += [pool.submit(resources.keypair), pool.submit(resources.server_group)]
+            network, group = pool.submit(resources.network), pool.submit(resources.security_group)
+            keypair, apart = pool.submit(resources.keypair), pool.submit(resources.server_group)
             right = pool.submit(resources.credential, self._progress)
-            network, group, keypair, apart = (each.result() for each in making)
             site = Site(
                 gid=self._gid,
-                network=str(network),
+                network=network.result(),
                 image=found.image,
                 flavor=found.flavor,
-                security_groups=[str(group), *found.security_groups],
-                keypair=keypair,
+                security_groups=[group.result(), *found.security_groups],
+                keypair=keypair.result(),
                 availability_zone=settings.availability_zone,
-                server_group=apart,
+                server_group=apart.result(),
                 config_drive=settings.config_drive,
                 known=found.known,
             )
@@ -264,13 +267,20 @@ class Launcher:
 
     # -- ending ----------------------------------------------------------------------------------------------
 
-    def _clean(self, session: Session | None) -> str:
-        """Remove everything of the group; return what is left, as words, "" for nothing."""
+    def _clean(self, session: Session | None, *, settle: bool = False) -> str:
+        """Remove everything of the group; return what is left, as words, "" for nothing.
+
+        With `settle` a call may have been broken off, and what it has made shows only now: it is looked for once more.
+        """
         if self._directory is not None:
             places.remove(self._directory)
-        if session is None:
+        if session is None or not self._began:
             return ""
-        left, words = remove(Inventory(session, self._gid).take)
+        inventory = Inventory(session, self._gid)
+        left, words = remove(inventory.take)
+        if settle and not left:
+            time.sleep(SETTLE)
+            left, words = remove(inventory.take)
         session.close()
         if not left and not words:
             return ""

@@ -130,8 +130,12 @@ class Session:
 
 def _endpoint(connection: Any, service: str) -> str:
     """Return where a service is, "" for nowhere."""
+    config = connection.config
     try:
-        return str(connection.config.get_session_endpoint(service) or "")
+        if not config.get_endpoint(service):  # a look first: the SDK warns of what is not there
+            where = {"interface": config.get_interface(service), "region_name": config.get_region_name(service)}
+            connection.session.get_endpoint(service_type=service, **where)
+        return str(config.get_session_endpoint(service) or "")
     except auth.EndpointNotFound:
         return ""
 
