@@ -73,7 +73,10 @@ RACK_COMMANDS = [
 
 PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]
 
-FILE_SYSTEMS = ["rack = rackactor.files.filesystem:RackFileSystem"]
+FILE_SYSTEMS = [
+    "rack = rackactor.files.filesystem:RackFileSystem",
+    "swift = rackactor_runtime.providers.nova.swift:SwiftFileSystem",
+]
 
 setup(
     name="rackactor",
