@@ -26,6 +26,8 @@ from rackactor.errors import RackError
 
 #: How long the application may stay away from the crank before the background thread looks in, seconds.
 VISIT = 0.005
+#: The same for one that was found at the crank again and again, seconds: each look at it costs a wake-up.
+RARELY = 0.02
 
 
 class _TimerSpec(ctypes.Structure):
@@ -45,6 +47,11 @@ class Timer:
         self._pointer = ctypes.byref(self._spec)
         self._set = self._libc.timerfd_settime
         self._due = 0.0
+
+    @property
+    def armed(self) -> bool:
+        """Tell whether it is going to fire."""
+        return self._due > 0.0
 
     def arm(self, delay: float) -> None:
         """Fire in `delay` seconds, unless it fires sooner anyway."""
@@ -93,6 +100,7 @@ class Baton:
         self._waiters = 0
         self._closed = False
         self._timer = Timer()
+        self._visit = VISIT
         self._activity = 0
         self._safe = False
         self._main = False  # the main thread owns it
@@ -117,7 +125,7 @@ class Baton:
         """
         self._activity += 1
         deadline = None if timeout is None else time.monotonic() + timeout
-        if self._owner == threading.get_ident():
+        if self._owner is not None and self._owner == threading.get_ident():
             return self._wait_nested(done, deadline)
         if not self._claim(done, deadline):
             return bool(done())
@@ -225,8 +233,10 @@ class Baton:
 
     def _own(self) -> None:
         me = threading.get_ident()
-        self._main = me == self._main_ident
-        self.brace()
+        self._main = main = me == self._main_ident
+        if main:
+            interrupts.busy = True
+        self._safe = False
         self._owner = me
 
     def _leave(self) -> None:
@@ -235,7 +245,8 @@ class Baton:
             self._owner = None
             if self._waiters:
                 self._cond.notify_all()
-        self._timer.arm(VISIT)
+        if not self._timer.armed:
+            self._timer.arm(self._visit)
         if main:
             interrupts.busy = False
             interrupts.release()
@@ -255,8 +266,10 @@ class Baton:
             self._timer.clear()
             with self._cond:
                 if self._owner is not None or self._waiters or self._closed:
+                    self._visit = min(2 * self._visit, RARELY)
                     continue
                 self._owner = self._thread.ident
+            self._visit = VISIT
             stay = seen == self._activity
             seen = self._activity
             try:

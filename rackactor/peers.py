@@ -80,8 +80,7 @@ class Peers:
     def offer(self, pid: int, entry: Entry) -> Peer:
         """Take a message for a process."""
         peer = self.get(pid)
-        peer.outgoing.offer(entry)
-        peer.offered += 1 + (entry.cost >> 14)
+        peer.offered += 1 + (peer.outgoing.offer(entry) >> 14)
         self._dirty[pid] = peer
         return peer
 
@@ -95,7 +94,7 @@ class Peers:
     ) -> list[Delivery]:
         """Take a packet of a peer; return what the application may have now."""
         first, _, ack, limit = extra
-        peer = self.get(pid)
+        peer = self._peers.get(pid) or self.get(pid)
         peer.incarnation = incarnation
         self._acknowledge(peer, ack, limit)
         ready = peer.incoming.accept(Packet(first, entries))
@@ -110,7 +109,7 @@ class Peers:
 
     def _acknowledge(self, peer: Peer, ack: int, limit: int) -> None:
         peer.outgoing.acknowledge(ack, limit)
-        if peer.outgoing.sendable:
+        if peer.outgoing.waiting_cost and peer.outgoing.sendable:
             self._dirty[peer.pid] = peer
 
     def consumed(self, pid: int, cost: int) -> None:
@@ -140,8 +139,9 @@ class Peers:
         """
         while self._dirty:
             pid, peer = self._dirty.popitem()
-            for first, entries in peer.outgoing.packets():
+            while (packet := peer.outgoing.packet()) is not None:
                 self._settled(pid)
+                first, entries = packet
                 ack, limit = peer.incoming.state()
                 yield Sending(pid, peer.path, Kind.DATA, (first, len(entries), ack, limit), entries)
         late = self._owed if everything else self._starved
