@@ -3,9 +3,10 @@
 An application thread that has to wait (an idle mailbox, an ask, a wait) turns the crank itself: a message
 then reaches it with no hand-over between threads. While the application computes, a background thread looks in
 every few milliseconds, and moves in when the application stays away, so that heartbeats and signals go on
-whatever a handler does. A timer descriptor wakes it, armed when an application thread leaves the crank, and not
-disarmed when one comes back: it fires once more for nothing, and an idle process causes no wake-ups after that.
-(Arming and disarming it cost a busy process two system calls for each message.)
+whatever a handler does. A timer descriptor wakes it, armed when an application thread leaves the crank. One that
+comes back disarms it only where it waited for long the last time: arming and disarming it would cost a busy process
+two system calls for each message, and a look for nothing costs one that rests a thread's wake-up. When looks have
+been in vain again and again they get rarer. An idle process causes no wake-ups.
 
 (The alternative, a background thread that always owns the sockets, costs a queue and two wake-ups each way.)
 """
@@ -45,6 +46,7 @@ class Timer:
             raise OSError(ctypes.get_errno(), "timerfd_create failed")
         self._spec = _TimerSpec()
         self._pointer = ctypes.byref(self._spec)
+        self._never = ctypes.byref(_TimerSpec())
         self._set = self._libc.timerfd_settime
         self._due = 0.0
 
@@ -61,6 +63,13 @@ class Timer:
         self._due = due
         self._spec.value_s, self._spec.value_ns = int(delay), max(1, int(delay % 1 * 1e9))
         self._set(self.fd, 0, self._pointer, None)
+
+    def disarm(self) -> None:
+        """Do not fire."""
+        # With a record of its own: another thread may be about to arm it. Whoever comes first, it never counts as
+        # armed when it is not; the other way round it fires once more for nothing.
+        self._set(self.fd, 0, self._never, None)
+        self._due = 0.0
 
     def clear(self) -> None:
         """Take note that it has fired."""
@@ -101,6 +110,8 @@ class Baton:
         self._closed = False
         self._timer = Timer()
         self._visit = VISIT
+        #: Whether the crank waited for long the last time, and so probably will the next.
+        self.rests = False
         self._activity = 0
         self._safe = False
         self._main = False  # the main thread owns it
@@ -130,6 +141,8 @@ class Baton:
         if not self._claim(done, deadline):
             return bool(done())
         try:
+            if self.rests and self._timer.armed and not done():
+                self._timer.disarm()
             while not done():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:

@@ -233,6 +233,8 @@ class Direct:
                 return  # no way leads to the supervisor at this moment: there is nowhere to listen
         if fields.get("key"):
             self._keys.add(fields["key"])
+        if self._exchange.keys is None:  # over a network it may be that only one of the two can reach the other
+            self._exchange.peers.introduced(fields["pid"])
         guest = Guest(fields["pid"], fields["incarnation"])
         self._expected[fields["ticket"]] = guest
         self._meetings[guest.pid, fields["number"]] = _Meeting(fields["ticket"])

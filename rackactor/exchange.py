@@ -19,12 +19,13 @@ import zmq
 from rackactor import forked, wire
 from rackactor import link as _link
 from rackactor.address import unpack_boxes
-from rackactor.baton import Baton
+from rackactor.baton import VISIT, Baton
 from rackactor.direct import Direct
 from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
 from rackactor.lifeline import Lifeline
 from rackactor.paths import Paths
 from rackactor.peers import Delivery, Peers, Sending
+from rackactor.pending import Pending
 from rackactor.shortcut import Line
 from rackactor.stream import Entry, EntryKind, parse_entries
 from rackactor.wire import Header, Kind, parse_header, parse_map
@@ -40,26 +41,6 @@ ANSWERED = 10_000
 _log = logging.getLogger("rackactor")
 
 EventHandler = Callable[[dict[str, Any], Sequence[Any]], None]
-
-
-class Pending:
-    """An answer that is awaited."""
-
-    __slots__ = ("blobs", "callback", "done", "error", "pid", "value")
-
-    def __init__(self, pid: int = 0, callback: Callable[[Pending], None] | None = None) -> None:
-        self.done = False
-        self.value: Any = None
-        self.blobs: Sequence[Any] = ()
-        self.error: BaseException | None = None
-        self.pid = pid
-        self.callback = callback
-
-    def get(self) -> Any:
-        """Return the value or raise the error."""
-        if self.error is not None:
-            raise self.error
-        return self.value
 
 
 class Exchange:
@@ -128,7 +109,9 @@ class Exchange:
                 self._direct.read_line(socket)
             else:
                 self._read(socket)
-        self._last_turn = now = time.monotonic()
+        before, self._last_turn = self._last_turn, time.monotonic()
+        now = self._last_turn
+        baton.rests = now - before > VISIT
         if now >= due or self._link.broken:
             self._tick(now)
         self._last_tick = now

@@ -27,9 +27,10 @@ from rackactor.errors import (
     NoSuchProcess,
     RackTimeout,
 )
-from rackactor.exchange import EventHandler, Exchange, Pending, error_from
+from rackactor.exchange import EventHandler, Exchange, error_from
 from rackactor.lifeline import Lifeline
-from rackactor.peers import Delivery
+from rackactor.peers import DIRECT_NEARBY, Delivery
+from rackactor.pending import Pending
 from rackactor.stream import WINDOW, Entry, EntryKind
 from rackactor.wire import Kind, parse_header, parse_map
 
@@ -83,6 +84,8 @@ class Kernel(Exchange):
         self._beat = self.welcome["heartbeat"]
         self._lease = self.welcome["lease"]
         self.allow_pickle: bool = self.welcome.get("pickle", True)
+        if not server_key:
+            self._peers.direct_after = DIRECT_NEARBY
         now = time.monotonic()
         self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
         if server_key:  # on one host a connection ends with one of its ends, and not before

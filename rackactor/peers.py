@@ -16,6 +16,8 @@ from rackactor.wire import Kind
 
 #: Messages to one peer after which a direct connection is worth its price; 16 KiB count as one more.
 DIRECT_AFTER = 24
+#: The same between processes of one host, where it costs no handshake and no round trip over a network.
+DIRECT_NEARBY = 8
 
 
 class Delivery(NamedTuple):
@@ -61,6 +63,8 @@ class Peers:
     """Every process an agent talks to."""
 
     def __init__(self) -> None:
+        #: See `DIRECT_AFTER`.
+        self.direct_after = DIRECT_AFTER
         self._peers: dict[int, Peer] = {}
         self._dirty: dict[int, Peer] = {}  # peers with something to send
         self._owed: dict[int, Peer] = {}  # peers that do not know yet how far we are
@@ -206,10 +210,14 @@ class Peers:
     def wants_direct(self, pid: int) -> bool:
         """Tell once whether a direct connection to this peer is worth asking for."""
         peer = self._peers[pid]
-        if peer.direct or peer.offered < DIRECT_AFTER:
+        if peer.direct or peer.offered < self.direct_after:
             return False
         peer.direct = True
         return True
+
+    def introduced(self, pid: int) -> None:
+        """Take note that this peer has asked for a direct connection itself: one is enough."""
+        self.get(pid).direct = True
 
     def reconsider(self, pid: int) -> None:
         """Let `wants_direct` say yes once more: what failed before may work by now."""
