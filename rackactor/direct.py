@@ -83,18 +83,22 @@ class Direct:
 
     def ask_for(self, pid: int) -> None:
         """Ask the supervisor for an introduction; without one, nothing changes."""
+        if self._full:
+            return
         self._exchange.request("introduce", {"pid": pid})
         if self._exchange.keys is not None:
             self._exchange.paths.asked(pid, time.monotonic())
 
+    @property
+    def _full(self) -> bool:
+        return len(self._paths) + len(self._expected) + len(self._met) >= _link.room()
+
     def event(self, name: str, fields: dict[str, Any]) -> None:
         """Do what the supervisor says: listen for a peer, or meet one."""
-        if name == "listen":
-            self._listen(fields)
-        elif name == "meet":
-            self._meet(fields)
-        else:
+        if name == "part":
             self._part(fields["pid"], fields["numbers"])
+        elif not self._full:  # else the supervisor goes on relaying
+            (self._listen if name == "listen" else self._meet)(fields)
 
     def forget(self, pid: int) -> None:
         """Close the connection to a peer that is gone."""

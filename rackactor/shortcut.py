@@ -60,7 +60,10 @@ def open_door(path: str) -> Line:
 
 def dial(path: str) -> Line | None:
     """Connect, or return None if that cannot be done at once: there is the longer way."""
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    except OSError:
+        return None
     try:
         line.connect(path)
     except OSError:
