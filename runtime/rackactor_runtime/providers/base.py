@@ -105,6 +105,9 @@ class Provider(Protocol):
     def fds(self) -> Sequence[int]:
         """Return the descriptors whose readability means that `events()` has something."""
 
+    def expect(self, common: dict[str, Any]) -> None:
+        """Learn what each birth will have in common, for what can be done ahead of time. Nothing depends on it."""
+
     def create(self, order: Order) -> None:
         """Begin to make an instance. Never blocks, never raises for what the cloud may refuse."""
 

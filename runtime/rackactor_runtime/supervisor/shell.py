@@ -76,6 +76,9 @@ class Shell:
         self._door = Door(core, config.operator_token, operator.public if operator else None)
         self._zap = Authenticator(self._context, self._door.admit) if self.keys else None
         self._router, self.endpoint = self._bind()
+        #: What each birth has in common.
+        self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
+        provider.expect(self._common)
         self._poller = zmq.Poller()
         self._watch_all()
         self._held: dict[int, list[list[Any]]] = {}
@@ -384,7 +387,7 @@ class Shell:
                     fields = {**fields, "bind": self._bind_for(pid), "ticket": os.urandom(16)}
                 self._send(pid, Kind.EVENT, (name,), [wire.pack_body(fields), *blobs])
             case m.Create(order):
-                birth = {**order.birth, "endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
+                birth = order.birth | self._common
                 self._provider.create(base.Order(order.key, birth, order.env, order.cwd, order.memory))
             case m.Delete(key):
                 self._provider.delete(key)

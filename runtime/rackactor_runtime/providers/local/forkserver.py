@@ -88,7 +88,7 @@ def load_agent() -> newborn.Program | str:
     try:
         boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
         rehearsal: Any = importlib.import_module("rackactor_runtime.agent.rehearsal")
-        return newborn.Program(boot.main, (boot.prepare, rehearsal.rehearse), rehearsal.practise)
+        return newborn.Program(boot.main, (boot.prepare, rehearsal.rehearse), rehearsal.practise, boot.expect)
     except Exception as error:
         return f"cannot import the agent: {error!r}"
 
@@ -201,6 +201,8 @@ class ForkServer:
 
     def _obey(self, message: list[Any]) -> None:
         match message:
+            case [protocol.EXPECT, common]:
+                self._nursery.expect(common)
             case [protocol.CREATE, pid, incarnation, birth, env, cwd, memory]:
                 self._nursery.add(Request(Key(pid, incarnation), birth, env, cwd, memory))
             case [protocol.DELETE, pid, incarnation]:

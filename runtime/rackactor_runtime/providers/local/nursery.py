@@ -111,6 +111,11 @@ class Nursery:
             return _LOOK_AGAIN
         return None if self._warm is None else self._warm.patience()
 
+    def expect(self, common: bytes) -> None:
+        """Tell those who wait for their birth what it will have in common with all others, packed."""
+        if self._warm is not None:
+            self._warm.expect(common)
+
     def add(self, request: Request) -> None:
         """Queue a child to be made."""
         self._queue.append(request)

@@ -124,6 +124,8 @@ class Pool:
         self._selector = selector
         self._note = note
         self._children: dict[int, _Warm] = {}  # by OS pid, the oldest first; exactly those that are not reaped
+        #: What each child is told before its birth.
+        self._expectation = b""
         self._deaths = 0
         self._not_before = 0.0
 
@@ -149,6 +151,12 @@ class Pool:
 
     def _count_unready(self) -> int:
         return sum(not child.ready for child in self._children.values())
+
+    def expect(self, common: bytes) -> None:
+        """Tell all children, those to come included, what their births will have in common, packed."""
+        self._expectation = newborn.expectation(common)
+        for child in self._children.values():
+            _send(child.fd, self._expectation)
 
     def hand_over(self, birth: newborn.Birth) -> Born | None:
         """Give a birth to a warm child; None: there is none, or the birth is too long."""
@@ -190,6 +198,8 @@ class Pool:
         except OSError:
             streams.close()
             raise
+        os.set_blocking(ours, False)
+        _send(ours, self._expectation)
         try:
             ospid = _fork(self._origin, streams, theirs)
         except OSError:
@@ -197,7 +207,6 @@ class Pool:
             raise
         finally:
             os.close(theirs)
-        os.set_blocking(ours, False)
         child = self._children[ospid] = _Warm(ospid, streams, ours)
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
 

@@ -112,6 +112,10 @@ class LocalProvider:
         """Return the descriptors whose readability means that `events()` has something."""
         return () if self._closed else (self._epoll.fileno(),)
 
+    def expect(self, common: dict[str, Any]) -> None:
+        """Learn what each birth will have in common: processes that wait for theirs prepare for it."""
+        self._send(protocol.frame(protocol.EXPECT, protocol.pack(common)))
+
     def create(self, order: Order) -> None:
         """Begin to make a process.
 
