@@ -37,6 +37,8 @@ Prepare = Callable[[], object]
 Expect = Callable[[dict[str, Any]], object]
 #: What a child that waits for its birth sends when it is ready.
 READY = b"r"
+#: Seconds that a child that is ready waits for its birth before it uses the time to get better.
+REST = 0.03
 #: What it is sent.
 _BIRTH, _EXPECT = "birth", "expect"
 _LENGTH = struct.Struct("!I")
@@ -62,6 +64,8 @@ class Program:
     practise: Prepare | None = None
     #: Done after all of `prepare`, when a child that waits is told what its birth will have in common with others.
     expect: Expect | None = None
+    #: Done once more in each child that has waited for `REST`: worth its time only where nobody waits for that.
+    rehearse: Prepare | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def _await(origin: Origin, fd: int) -> Birth:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     steps = deque(origin.program.prepare)
-    told = False
+    told, rehearse = False, origin.program.rehearse
     while True:
         if not poller.poll(0):
             if steps:
@@ -170,6 +174,10 @@ def _await(origin: Origin, fd: int) -> Birth:
                 continue
             gc.freeze()
             told = told or _tell_ready(fd)
+            if rehearse is not None and not poller.poll(REST * 1000):
+                steps.append(rehearse)
+                rehearse = None
+                continue
         words = _receive_words(fd)
         if words is None:
             os._exit(0)

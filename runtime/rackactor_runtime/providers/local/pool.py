@@ -20,9 +20,9 @@ from . import newborn, tree
 #: The longest birth that is handed over, bytes: less than any socket holds, so that nobody waits for its reader.
 LONGEST = 64 << 10
 #: Seconds for which a newborn is thought to need the processors: nothing is forked ahead meanwhile.
-COMING_UP = 0.002
-#: Warm children that come up at the same time: enough that no processor waits for the next fork.
-AT_ONCE = 2 * (os.cpu_count() or 1)
+COMING_UP = 0.001
+#: Warm children that come up at the same time: enough that they get their share while others end, or compute.
+AT_ONCE = 4 * (os.cpu_count() or 1)
 #: The most that many newborns put that off, seconds.
 MOST_PATIENCE = 0.1
 #: Warm children that may die in a row, with no birth in between, before no more are made.

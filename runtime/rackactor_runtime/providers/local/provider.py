@@ -22,7 +22,7 @@ from .newborn import Entry, Prepare, Program
 _log = logging.getLogger(__name__)
 
 #: Processes kept ready by default.
-WARM = 10
+WARM = 16
 #: Reads of the fork server's socket in one call of `events`.
 _READS = 16
 #: Seconds that the processes of a dead fork server may take to die before their end is told anyway.
@@ -129,9 +129,13 @@ class LocalProvider:
             self._tell(CreateFailed(order.key, "the provider is closed" if self._closed else _DIED))
             return
         try:
-            self._send(protocol.create_frame(order))
+            self._outbox.put(protocol.create_frame(order))
         except (TypeError, ValueError, OverflowError) as error:
             self._tell(CreateFailed(order.key, f"cannot pass on the order: {error}"))
+            return
+        # It leaves with the next call, or when `events` is called: many orders travel together, and whoever gave
+        # them has the processor until it waits.
+        self._ring()
 
     def delete(self, key: Key) -> None:
         """Begin to destroy a process and all it started. Idempotent."""
@@ -198,7 +202,10 @@ class LocalProvider:
         self._live.pop(event.key, None)
         self._ready.append(event)
         if not self._closed:
-            os.eventfd_write(self._bell, 1)
+            self._ring()
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._bell, 1)
 
     def _send(self, data: bytes) -> None:
         if self._overdue is None and not self._closed:
@@ -275,7 +282,7 @@ class LocalProvider:
         if not self._server:
             orphans = self._find_orphans()
         if time.monotonic() < self._overdue and (self._server or orphans or self._groups.close()):
-            os.eventfd_write(self._bell, 1)
+            self._ring()
             return
         self._over = True
         note = "the provider was closed" if self._closing else _DIED
