@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Key(NamedTuple):
@@ -105,9 +105,6 @@ class Provider(Protocol):
     def fds(self) -> Sequence[int]:
         """Return the descriptors whose readability means that `events()` has something."""
 
-    def expect(self, common: dict[str, Any]) -> None:
-        """Learn what each birth will have in common, for what can be done ahead of time. Nothing depends on it."""
-
     def create(self, order: Order) -> None:
         """Begin to make an instance. Never blocks, never raises for what the cloud may refuse."""
 
@@ -125,3 +122,14 @@ class Provider(Protocol):
 
     def close(self, timeout: float) -> None:
         """Destroy whatever is left and give everything back, within `timeout` seconds."""
+
+
+@runtime_checkable
+class Foresighted(Protocol):
+    """A provider that does some of its work before it is asked to. All this is advice: nothing depends on it."""
+
+    def expect(self, common: dict[str, Any]) -> None:
+        """Learn what the birth data of all orders will have in common."""
+
+    def settled(self) -> None:
+        """Learn that whatever was ordered is up: nobody waits for anything."""

@@ -78,7 +78,9 @@ class Shell:
         self._router, self.endpoint = self._bind()
         #: What each birth has in common.
         self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
-        provider.expect(self._common)
+        self._foresighted = provider if isinstance(provider, base.Foresighted) else None
+        if self._foresighted is not None:
+            self._foresighted.expect(self._common)
         self._poller = zmq.Poller()
         self._watch_all()
         self._held: dict[int, list[list[Any]]] = {}
@@ -231,6 +233,8 @@ class Shell:
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
         os_pid = fields.get("os_pid")
         self._hear(m.Joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key))
+        if self._foresighted is not None and not self.core.tokens:
+            self._foresighted.settled()
 
     def _resume(self, connection: bytes, header: Header, key: bytes | None) -> None:
         """Go on with a member whose connection broke, where it broke."""

@@ -204,6 +204,8 @@ class ForkServer:
         match message:
             case [protocol.EXPECT, common]:
                 self._nursery.expect(common)
+            case [protocol.SETTLED]:
+                self._nursery.settled()
             case [protocol.CREATE, pid, incarnation, birth, env, cwd, memory]:
                 self._nursery.add(Request(Key(pid, incarnation), birth, env, cwd, memory))
             case [protocol.DELETE, pid, incarnation]:

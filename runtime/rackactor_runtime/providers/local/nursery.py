@@ -118,6 +118,11 @@ class Nursery:
         if self._warm is not None:
             self._warm.expect(common)
 
+    def settled(self) -> None:
+        """Learn that no child that was asked for is still coming up."""
+        if self._warm is not None:
+            self._warm.settled()
+
     def add(self, request: Request) -> None:
         """Queue a child to be made."""
         self._queue.append(request)

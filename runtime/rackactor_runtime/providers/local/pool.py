@@ -19,8 +19,11 @@ from . import newborn, tree
 
 #: The longest birth that is handed over, bytes: less than any socket holds, so that nobody waits for its reader.
 LONGEST = 64 << 10
-#: Seconds for which a newborn is thought to need the processors: nothing is forked ahead meanwhile.
-COMING_UP = 0.001
+#: Seconds for which a newborn is thought to need the processors, unless the supervisor says that all are up: nothing
+#: is forked ahead meanwhile.
+COMING_UP = 0.002
+#: Seconds that newborns have for their first words when they are up.
+FIRST_WORDS = 0.001
 #: Warm children that come up at the same time: enough that they get their share while others end, or compute.
 AT_ONCE = 4 * (os.cpu_count() or 1)
 #: The most that many newborns put that off, seconds.
@@ -157,6 +160,11 @@ class Pool:
         self._expectation = newborn.expectation(common)
         for child in self._children.values():
             _send(child.fd, self._expectation)
+
+    def settled(self) -> None:
+        """Learn that no newborn is still coming up."""
+        if not self._deaths:
+            self._not_before = min(self._not_before, time.monotonic() + FIRST_WORDS)
 
     def hand_over(self, birth: newborn.Birth) -> Born | None:
         """Give a birth to a warm child; None: there is none, or the birth is too long."""

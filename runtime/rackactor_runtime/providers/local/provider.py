@@ -116,6 +116,10 @@ class LocalProvider:
         """Learn what each birth will have in common: processes that wait for theirs prepare for it."""
         self._send(protocol.frame(protocol.EXPECT, protocol.pack(common)))
 
+    def settled(self) -> None:
+        """Learn that whatever was ordered is up: the next can be made ready."""
+        self._send(protocol.frame(protocol.SETTLED))
+
     def create(self, order: Order) -> None:
         """Begin to make a process.
 
