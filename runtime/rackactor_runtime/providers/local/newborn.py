@@ -163,6 +163,7 @@ def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoRetu
 
 def _await(origin: Origin, fd: int) -> Birth:
     """Make ready, and wait for the birth."""
+    linux.set_name("rack:warm")
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     steps = deque(origin.program.prepare)
