@@ -23,7 +23,7 @@ LONGEST = 64 << 10
 #: is forked ahead meanwhile.
 COMING_UP = 0.002
 #: Seconds that newborns have for their first words when they are up.
-FIRST_WORDS = 0.001
+FIRST_WORDS = 0.005
 #: Warm children that come up at the same time: enough that they get their share while others end, or compute.
 AT_ONCE = 4 * (os.cpu_count() or 1)
 #: The most that many newborns put that off, seconds.
