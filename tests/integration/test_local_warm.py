@@ -187,6 +187,20 @@ def test_a_warm_process_that_dies_is_replaced_and_nobody_hears_of_it(driver: t.D
     assert not driver.provider.notes
 
 
+def test_a_warm_process_that_dies_without_having_listened(driver: t.Driver) -> None:
+    warm = filled(driver)
+    os.kill(warm[-1], signal.SIGSTOP)
+    driver.provider.expect({"endpoint": "", "server_key": None})
+    key = driver.create("exit", 5)
+    assert driver.ended(key).code == 5
+    assert driver.os_pid(key) == warm[0], "the oldest goes first"
+    os.kill(warm[-1], signal.SIGKILL)
+    assert warm[-1] not in filled(driver)
+    key = driver.create("exit", 6)
+    assert driver.ended(key).code == 6
+    assert not driver.provider.notes
+
+
 def test_an_order_whose_warm_process_has_just_died_is_not_lost(driver: t.Driver) -> None:
     warm = filled(driver)
     os.kill(server(driver), signal.SIGSTOP)  # so that it cannot see them die before the orders come
@@ -281,16 +295,15 @@ def test_what_births_have_in_common_is_told_before_them(late: bool) -> None:
     assert done == ["prepared", {"endpoint": "here"}]
 
 
-def test_a_process_that_nobody_needs_rehearses_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(newborn, "REST", 0.001)
+def test_a_process_that_nobody_needs_rehearses_when_it_is_told_to() -> None:
     ours, theirs = socket.socketpair()
+    threading.Thread(target=lambda: (ours.recv(1), ours.send(newborn.rehearsal()))).start()
     birth = newborn.Birth("", b"", {}, None, None, None)
     done: list[str] = []
 
     def rehearse() -> None:
         done.append("rehearsed")
-        assert ours.recv(2) == newborn.READY, "it was at hand before that"
-        threading.Timer(0.05, lambda: ours.send(birth.pack())).start()
+        threading.Thread(target=lambda: (ours.recv(1), ours.send(birth.pack()))).start()
 
     assert awaited(newborn.Program(lambda birth: 0, rehearse=rehearse), ours, theirs) == birth
     assert done == ["rehearsed"]

@@ -35,12 +35,10 @@ Entry = Callable[[dict[str, Any]], int]
 Prepare = Callable[[], object]
 #: Does what can be done when it is known what all births have in common.
 Expect = Callable[[dict[str, Any]], object]
-#: What a child that waits for its birth sends when it is ready.
+#: What a child that waits for its birth sends when it is ready, and when it has rehearsed.
 READY = b"r"
-#: Seconds that a child that is ready waits for its birth before it uses the time to get better.
-REST = 0.03
 #: What it is sent.
-_BIRTH, _EXPECT = "birth", "expect"
+_BIRTH, _EXPECT, _REHEARSE = "birth", "expect", "rehearse"
 _LENGTH = struct.Struct("!I")
 
 #: The exit code of a program that an exception ended (EX_SOFTWARE of sysexits.h).
@@ -64,7 +62,7 @@ class Program:
     practise: Prepare | None = None
     #: Done after all of `prepare`, when a child that waits is told what its birth will have in common with others.
     expect: Expect | None = None
-    #: Done once more in each child that has waited for `REST`: worth its time only where nobody waits for that.
+    #: Done in a child that waits and is told to: worth its time only where nobody waits for that.
     rehearse: Prepare | None = None
 
 
@@ -109,6 +107,11 @@ class Birth:
 def expectation(common: bytes) -> bytes:
     """Return what all births have in common, packed, as it goes to a child that waits for its own."""
     return _frame(_EXPECT, common)
+
+
+def rehearsal() -> bytes:
+    """Return what has a child that waits for its birth rehearse."""
+    return _frame(_REHEARSE)
 
 
 def _frame(*words: Any) -> bytes:
@@ -167,34 +170,30 @@ def _await(origin: Origin, fd: int) -> Birth:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     steps = deque(origin.program.prepare)
-    told, rehearse = False, origin.program.rehearse
     while True:
         if not poller.poll(0):
             if steps:
                 steps.popleft()()
                 continue
             gc.freeze()
-            told = told or _tell_ready(fd)
-            if rehearse is not None and not poller.poll(REST * 1000):
-                steps.append(rehearse)
-                rehearse = None
-                continue
+            _tell_ready(fd)
         words = _receive_words(fd)
         if words is None:
             os._exit(0)
         if words[0] == _BIRTH:
             os.close(fd)
             return Birth.of(words[1:])
-        if origin.program.expect is not None:
+        if words[0] == _REHEARSE:
+            steps.append(origin.program.rehearse or (lambda: None))
+        elif origin.program.expect is not None:
             steps.append(partial(origin.program.expect, unpack(words[1])))
 
 
-def _tell_ready(fd: int) -> bool:
+def _tell_ready(fd: int) -> None:
     try:
         os.write(fd, READY)
     except OSError:
         pass  # the birth came before we were ready, and all of it waits here
-    return True
 
 
 def run(entry: Entry, data: dict[str, Any]) -> int:
