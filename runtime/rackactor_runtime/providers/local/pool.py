@@ -187,7 +187,8 @@ class Pool:
         """Give a birth to a warm child; None: there is none, or the birth is too long."""
         now = time.monotonic()
         self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
-        waiting = [child for child in self._children.values() if not child.spent]
+        # Where the last ones died by themselves, those that are not ready yet may do the same.
+        waiting = [child for child in self._children.values() if not child.spent and (child.ready or not self._deaths)]
         waiting.sort(key=lambda child: (not child.ready, not child.rehearsed))
         data = birth.pack() if waiting else b""
         for child in waiting if len(data) <= LONGEST else ():
