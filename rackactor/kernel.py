@@ -60,6 +60,10 @@ class Kernel(Exchange):
 
     # -- joining -------------------------------------------------------------------------------
 
+    def connect(self, endpoint: str) -> None:
+        """Connect to the supervisor, without a key, for a `join` there to come."""
+        self._link.dial(endpoint, None, None)
+
     def join(self, birth: dict[str, Any]) -> None:
         """Join the group.
 
@@ -74,7 +78,8 @@ class Kernel(Exchange):
         server_key = birth.get("server_key")
         self.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
         try:
-            self._link.dial(birth["endpoint"], server_key, self.keys)
+            if server_key or birth["endpoint"] != self._link.endpoint:
+                self._link.dial(birth["endpoint"], server_key, self.keys)
             self.welcome, self.welcome_blobs = self._join(birth)
         except BaseException:
             self._baton.close()

@@ -163,7 +163,8 @@ class Link:
         self._monitor: zmq.Socket[Any] | None = None
 
     def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
-        """Connect to the supervisor."""
+        """Connect to the supervisor, or anew to the same one: a socket knows one supervisor only."""
+        assert self.endpoint in ("", endpoint)
         self.keys, self.endpoint, self._server_key = keys, endpoint, server_key
         self._connect(self.supervisor, endpoint, server_key)
         if server_key is not None:
