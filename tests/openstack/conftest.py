@@ -55,7 +55,10 @@ def image_name() -> str:
 def cloud(cloud_name: str) -> Iterator[Any]:
     """Return a connection of the tests' own, to look with other eyes than the code that is tested."""
     openstack = pytest.importorskip("openstack")
+    from leftovers import everything
+
     connection = openstack.connect(cloud=cloud_name)
+    everything(connection)  # its pools are open from here on: tests that count descriptors see them before and after
     yield connection
     connection.close()
 
