@@ -110,7 +110,7 @@ class Group(RuleBasedStateMachine):
         mine = sorted(self.waits)
         if mine:
             caller, rid = mine[number % len(mine)]
-            if self.house.record(caller).alive:
+            if self.known(caller) and self.house.record(caller).alive:
                 self.house.cast(caller, "cancel", rid=rid)
             del self.waits[caller, rid]
 

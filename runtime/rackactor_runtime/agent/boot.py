@@ -27,6 +27,8 @@ from rackactor_runtime.agent.stdin import StdinPump
 DRAIN = 10.0
 
 
+#: What the environment says of a process, and what the supervisor calls it.
+VARIABLES = {"RACK_GID": "gid", "RACK_PID": "pid", "RACK_PPID": "ppid"}
 #: The frames of a target that failed: pipes that it had open are not closed by their going, for it did not.
 _kept: list[Any] = []
 #: What `prepare` has made.
@@ -37,6 +39,15 @@ def prepare() -> None:
     """Do ahead of time, in a process that waits for its birth, all that needs no birth."""
     global _ready
     _ready = Kernel()
+
+
+def expect(common: dict[str, Any]) -> None:
+    """Connect to the supervisor ahead of time, where that needs no key: on one host.
+
+    Nobody is heard on a connection before a token, which comes with the birth, was presented on it.
+    """
+    if _ready is not None and not common["server_key"]:
+        _ready.connect(common["endpoint"])
 
 
 def main(birth: dict[str, Any]) -> int:
@@ -56,8 +67,7 @@ def main(birth: dict[str, Any]) -> int:
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
     kernel.on("ended", lambda *_: _give_up())
     welcome = kernel.welcome
-    for name in ("gid", "pid", "ppid"):
-        os.environ[f"RACK_{name.upper()}"] = str(welcome[name])
+    announce(welcome)
     open_if_needed(session, birth)
     pump = StdinPump(session) if welcome.get("stdin") else None
     piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
@@ -70,6 +80,12 @@ def main(birth: dict[str, Any]) -> int:
 def _give_up() -> NoReturn:
     shipped.remove()
     os._exit(1)
+
+
+def announce(welcome: dict[str, Any]) -> None:
+    """Tell programs that this process starts which one it is."""
+    for variable, field in VARIABLES.items():
+        os.environ[variable] = str(welcome[field])
 
 
 def _run(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Key(NamedTuple):
@@ -192,3 +192,14 @@ class MachineryProvider(Provider, Protocol):
         Args:
             kept: a keeper outside was there until the end, and removes what is left of the group.
         """
+
+
+@runtime_checkable
+class Foresighted(Protocol):
+    """A provider that does some of its work before it is asked to. All this is advice: nothing depends on it."""
+
+    def expect(self, common: dict[str, Any]) -> None:
+        """Learn what the birth data of all orders will have in common."""
+
+    def settled(self) -> None:
+        """Learn that whatever was ordered is up: nobody waits for anything."""

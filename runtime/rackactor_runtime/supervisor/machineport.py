@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 from rackactor import wire
-from rackactor.link import Keys
 from rackactor.wire import Kind
 from rackactor_runtime.providers.base import Key, MachineryProvider, Order, Provider
 from rackactor_runtime.supervisor.decisions.messages import InstanceOver
@@ -28,15 +27,13 @@ class MachinePort:
         if self._provider is not None:
             self._provider.connect(self._say)
 
-    def order(self, order: Order, endpoint: str, keys: Keys | None) -> Order:
-        """Complete the birth data of an order: how the supervisor is reached."""
-        if self._provider is None:
-            ways: dict[str, Any] = {"endpoint": endpoint, "server_key": keys and keys.public}
-        else:
+    def order(self, order: Order, common: dict[str, Any]) -> Order:
+        """Complete the birth data of an order: how the supervisor is reached. A machine's are plain JSON."""
+        if self._provider is not None:
             pid = order.birth["pid"]
             self._pids[order.key], self._keys[pid] = pid, order.key
-            ways = {"endpoint": endpoint, "server_key": keys and keys.public.decode()}
-        return replace(order, birth={**order.birth, **ways})
+            common = {**common, "server_key": common["server_key"] and common["server_key"].decode()}
+        return replace(order, birth=order.birth | common)
 
     def joined(self, pid: int, os_pid: int) -> None:
         """Learn that a member has joined."""

@@ -85,6 +85,11 @@ class Shell:
         self._door = Door(core, config.operator_token, operator.public if operator else None)
         self._zap = Authenticator(self._context, self._door.admit) if self.keys else None
         self._router, self.endpoint = self._bind()
+        #: What each birth has in common.
+        self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
+        self._foresighted = provider if isinstance(provider, base.Foresighted) else None
+        if self._foresighted is not None:
+            self._foresighted.expect(self._common)
         self._poller = zmq.Poller()
         self._watch_all()
         self._held: dict[int, list[list[Any]]] = {}
@@ -242,6 +247,8 @@ class Shell:
         os_pid = os_pid if isinstance(os_pid, int) else 0
         self._hear(m.Joined(speaker.pid, os_pid, key))
         self._machines.joined(speaker.pid, os_pid)
+        if self._foresighted is not None and not self.core.tokens:
+            self._foresighted.settled()
 
     def _resume(self, connection: bytes, header: Header, key: bytes | None) -> None:
         """Go on with a member whose connection broke, where it broke."""
@@ -407,7 +414,7 @@ class Shell:
                     fields = {**fields, "bind": self._bind_for(pid), "ticket": os.urandom(16)}
                 self._send(pid, Kind.EVENT, (name,), [wire.pack_body(fields), *blobs])
             case m.Create(order):
-                self._provider.create(self._machines.order(order, self.endpoint, self.keys))
+                self._provider.create(self._machines.order(order, self._common))
             case m.Delete(key):
                 self._provider.delete(key)
             case m.Examine(key):
