@@ -348,6 +348,7 @@ class Session(PipeMethods, Handlers):
         Raises:
             RackTimeout: none within `timeout` seconds.
         """
+        timeout = self.kernel.bound(timeout)
         item = self.kernel.take(timeout)
         if item is None:
             raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)

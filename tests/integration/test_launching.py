@@ -188,3 +188,27 @@ def test_what_a_cloud_implies(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_cloud_cannot_be(options: dict[str, Any], words: str) -> None:
     with pytest.raises(rack.InvalidCall, match=words):
         rack.group(**options)
+
+
+def test_a_provider_that_launches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One's own, by "module:Class": the program that is started hands the order to it."""
+    (tmp_path / "faraway.py").write_text(
+        """
+import json, subprocess, sys
+
+class Far:
+    defaults = {"grace": 3.0}
+
+    @staticmethod
+    def launch(order, gid):
+        print(json.dumps({"progress": f"launching {gid}"}), flush=True)
+        inner = {**order, "provider": "local", "provider_settings": {"warm": 0}, "gid": gid, "transport": "tcp"}
+        words = [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"]
+        return subprocess.run(words, input=json.dumps(inner) + chr(10), text=True).returncode
+"""
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told: list[str] = []
+    with rack.group(provider="faraway:Far", transport="tcp", progress=told.append) as g:
+        assert told == [f"launching {g.gid}"]
+        assert g.fork(add, 1, 2).result(20) == 3

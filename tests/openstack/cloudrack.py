@@ -21,7 +21,7 @@ CLOUD = os.environ.get("RACK_TEST_CLOUD", "")
 #: What `rack run` is told beside: `--image rackactor --flavor t256 --network provider`.
 OPTIONS = shlex.split(os.environ.get("RACK_TEST_OPTIONS", ""))
 #: Seconds that one command may take, and that the cloud's lists may be behind.
-BOUND, BEHIND = 240.0, 30.0
+BOUND, BEHIND = 480.0, 60.0
 
 
 class CloudRack:

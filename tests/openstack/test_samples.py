@@ -16,7 +16,7 @@ from cloudrack import CLOUD, CloudRack, a_cloud_rack
 
 pytestmark = [
     pytest.mark.openstack,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not CLOUD, reason="RACK_TEST_CLOUD names no cloud (make test-openstack brings one up)"),
 ]
 
