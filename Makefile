@@ -13,10 +13,10 @@ PIP    = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check conformance bench chaos test-all clean help
+.PHONY: demo test check conformance bench chaos test-openstack test-all clean help
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.plain ## estimate pi with the processes of a group, and count words with a pipeline of them
 	$(VENV)/bin/rack run samples/pi.py --workers 4
@@ -30,6 +30,7 @@ check: $(VENV)/.all ## run the import contracts, ruff and mypy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict -p rackactor -p rackactor_runtime -p benchmarks
+	cd images && ../$(VENV)/bin/mypy --strict --config-file ../pyproject.toml build guest/guest_init.py
 
 conformance: $(VENV)/.all ## run Thespian's own tests on RackActor and print the table
 	$(VENV)/bin/python tests/conformance/run.py $(ARGS)
@@ -39,6 +40,9 @@ bench: $(BENCH)/.bench ## measure RackActor beside its peers (downloads them; Re
 
 chaos: $(VENV)/.all ## kill, stop and cut under load, and judge what came of it (some twenty minutes; as root also networks)
 	PYTHONPATH=tests $(VENV)/bin/python -m chaos $(ARGS)
+
+test-openstack: $(VENV)/.all ## bring a one-machine OpenStack up, run the tests on it, take it down (Debian 12, root, below 40 minutes)
+	$(VENV)/bin/python tests/openstack/run -- $(ARGS)
 
 test-all: ## run the tests on each Python of 3.11, 3.12 and 3.13 that is found
 	@sh .ci/test-all $(MANY) $(ARGS)

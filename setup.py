@@ -48,9 +48,13 @@ RACK_COMMANDS = [
     "fs_mkdir = rackactor.cli.files:FsMkdir",
     "fs_mv = rackactor.cli.files:FsMv",
     "fs_rm = rackactor.cli.files:FsRm",
+    "gc = rackactor.cli.clouds:Gc",
     "group_delete = rackactor.cli.groups:GroupDelete",
     "group_list = rackactor.cli.groups:GroupList",
     "group_show = rackactor.cli.groups:GroupShow",
+    "image_build = rackactor.cli.images:ImageBuild",
+    "image_list = rackactor.cli.images:ImageList",
+    "image_upload = rackactor.cli.images:ImageUpload",
     "kill = rackactor.cli.processes:Kill",
     "logs = rackactor.cli.processes:Logs",
     "pipe_list = rackactor.cli.pipes:PipeList",
@@ -71,12 +75,18 @@ RACK_COMMANDS = [
 ]
 # ---- rack.commands: end ----
 
-PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]
+PROVIDERS = [
+    "local = rackactor_runtime.providers.local:LocalProvider",
+    "nova = rackactor_runtime.providers.nova.provider:NovaProvider",
+]
 
 FILE_SYSTEMS = [
     "rack = rackactor.files.filesystem:RackFileSystem",
     "swift = rackactor_runtime.providers.nova.swift:SwiftFileSystem",
 ]
+
+# How guest images are made: data that `rack image build` runs, not a package that anybody imports.
+RECIPE = "rackactor_runtime.recipe"
 
 setup(
     name="rackactor",
@@ -90,9 +100,18 @@ setup(
     packages=[
         *find_packages(".", include=["rackactor", "rackactor.*"]),
         *find_packages("runtime", include=["rackactor_runtime", "rackactor_runtime.*"]),
+        RECIPE,
     ],
-    package_dir={"rackactor": "rackactor", "rackactor_runtime": "runtime/rackactor_runtime"},
-    package_data={"rackactor": ["py.typed"], "rackactor_runtime": ["py.typed"]},
+    package_dir={
+        "rackactor": "rackactor",
+        "rackactor_runtime": "runtime/rackactor_runtime",
+        RECIPE: "images",
+    },
+    package_data={
+        "rackactor": ["py.typed"],
+        "rackactor_runtime": ["py.typed"],
+        RECIPE: ["README.md", "build", "requirements.txt", "guest/*", "elements/*/*", "elements/*/*/*"],
+    },
     zip_safe=False,
     install_requires=INSTALL,
     extras_require={

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypedDict
 from rackactor.errors import InvalidCall
 
 OnOrphan = Literal["kill", "adopt", "detach"]
+#: What may be said of the machine that a process is.
+PLACEMENT = ("image", "flavor", "availability_zone")
 
 
 class ForkOptions(TypedDict, total=False):
@@ -21,6 +23,9 @@ class ForkOptions(TypedDict, total=False):
     deadline: float | str | None
     on_orphan: OnOrphan
     memory: int | str | None
+    image: str | None
+    flavor: str | None
+    availability_zone: str | None
     stdin: Any
     stdout: Any
     stderr: Any
@@ -60,6 +65,25 @@ def text(value: str | None, name: str) -> str | None:
     if value is not None and (not isinstance(value, str) or "\0" in value):
         raise InvalidCall(f"{name} is a text without NUL characters, not {value!r}")
     return value
+
+
+def placement(**given: str | None) -> dict[str, str]:
+    """Return what is said of the machine that a process is to be."""
+    return {name: value for name, value in given.items() if text(value, name)}  # type: ignore[misc]
+
+
+def wanted_placement(requirements: Any) -> dict[str, str]:
+    """Return what Thespian's `targetActorRequirements` say of the machine that the actor is to be."""
+    if not isinstance(requirements, Mapping):
+        return {}
+    return placement(**{name: requirements.get(name) for name in PLACEMENT})
+
+
+def other_requirements(requirements: Any) -> Any:
+    """Return what `targetActorRequirements` say beside that: what the group's capabilities are held against."""
+    if not isinstance(requirements, Mapping):
+        return requirements or {}
+    return {name: value for name, value in requirements.items() if name not in PLACEMENT}
 
 
 def path(cwd: str | os.PathLike[str] | None) -> str | None:

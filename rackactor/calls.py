@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rackactor import membership
 from rackactor.grouping import current_or_ephemeral
+from rackactor.kernel import CALL_TIMEOUT
 from rackactor.processes import Process
 from rackactor.session import Message
 from rackactor.status import ExitStatus
@@ -87,7 +88,7 @@ def run(target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
     return current_or_ephemeral().run(target, *args, n=n, **options)
 
 
-def receive(timeout: float | None = 60.0) -> Message:
+def receive(timeout: float | None = CALL_TIMEOUT) -> Message:
     """Take the next message from this process's mailbox: see `Session.receive`."""
     return membership.current().receive(timeout)
 

@@ -6,8 +6,6 @@ import atexit
 import json
 import os
 import queue
-import select
-import subprocess
 import sys
 import threading
 from types import TracebackType
@@ -16,17 +14,18 @@ from typing import Any
 import msgpack
 
 from rackactor import membership, places, units
-from rackactor.errors import BY_NAME, GroupEnded, InvalidCall, NoGroup, RackError, StartError
+from rackactor.errors import GroupEnded, InvalidCall, NoGroup, RackError
 from rackactor.kernel import Kernel
+from rackactor.launching import KEEPER_TIMEOUT, Progress, Supervisor
 from rackactor.lines import PATIENCE, Lines
 from rackactor.link import Keys
 from rackactor.session import Session
 from rackactor.status import ExitStatus
 
-#: Seconds a supervisor may take to start.
-START_TIMEOUT = 20.0
 #: Seconds the end of a group may take beyond its grace.
 END_TIMEOUT = 30.0
+#: Where processes come from when a cloud is named.
+CLOUD_PROVIDER = "nova"
 _making = threading.Lock()
 
 
@@ -38,7 +37,7 @@ class Group(Session):
         name: what people call it.
     """
 
-    def __init__(self, kernel: Kernel, name: str, supervisor: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, kernel: Kernel, name: str, supervisor: Supervisor | None) -> None:
         super().__init__(kernel)
         self.name = name
         self._supervisor = supervisor
@@ -71,8 +70,8 @@ class Group(Session):
         self.kernel.call("detach")
         supervisor, self._supervisor = self._supervisor, None
         self._part()
-        if supervisor is not None:  # nobody ends it here any more, but if it ends before us it must not stay a zombie
-            threading.Thread(target=supervisor.wait, name="rackactor-reaper", daemon=True).start()
+        if supervisor is not None:
+            supervisor.release()
 
     def leave(self) -> None:
         """Part from a group that one has come to from outside; the group goes on."""
@@ -91,7 +90,8 @@ class Group(Session):
         try:
             # Held until all that was printed has been shown: a pager may take its time.
             args = {"reason": reason or "its block ended", "hold": self._feed is not None}
-            fields, _ = self.kernel.call("end", args, timeout=END_TIMEOUT)
+            far = self._supervisor is not None and self._supervisor.far
+            fields, _ = self.kernel.call("end", args, timeout=KEEPER_TIMEOUT if far else END_TIMEOUT)
             for pid, status in fields["statuses"]:
                 self.statuses.setdefault(pid, ExitStatus.from_wire(status))
             if self._feed is not None:
@@ -109,8 +109,9 @@ class Group(Session):
         self.kernel.close()
         membership.leave(self)
         atexit.unregister(self.end)
-        if self._supervisor is not None:
-            _settle(self._supervisor)
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.settle()
 
 
 class _Feed:
@@ -211,12 +212,14 @@ class _Feed:
 def group(
     name: str | None = None,
     *,
-    provider: str = "local",
-    transport: str = "ipc",
+    provider: str | None = None,
+    cloud: str | None = None,
+    transport: str | None = None,
     address: str | None = None,
     deadline: float | str | None = None,
     echo: bool = True,
     provider_settings: dict[str, Any] | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> Group:
     """Make a group: start its supervisor (pid 1); this program becomes a process of it too.
@@ -226,26 +229,31 @@ def group(
 
     Args:
         name: for people; `group-<gid>` by default.
-        provider: where processes come from: "local" (OS processes of this host), or "module:Class", to try one's own.
-        transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE).
+        provider: where processes come from: "local" (OS processes of this host), "nova" (machines of an OpenStack), or
+            "module:Class", to try one's own.
+        cloud: which one, by its name in `clouds.yaml`; makes the provider "nova". The supervisor is a machine there,
+            too, and nothing of the group is left there when the block has ended.
+        transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE); machines
+            are always reached by tcp.
         address: with tcp, the address of this host at which the processes reach their supervisor; loopback by default.
         deadline: seconds, or text ("1h"), after which the group ends whatever runs in it.
         echo: show what actors and functions print on this program's output.
         provider_settings: what the provider may be told (local: `preload`, modules imported once for all; `warm`,
-            how many processes it keeps ready; `namespaces`, network namespaces that they are put into in turns).
+            how many processes it keeps ready; `namespaces`, network namespaces that they are put into in turns; nova:
+            `image`, `flavor`, `network`, `external_network` and others, see docs/reference).
+        progress: takes, as texts for people, what is being done on a cloud: it takes minutes rather than milliseconds.
         settings: see docs/reference: grace, heartbeat, lost_after, max_spawns, spawn_period, ...
 
     Raises:
         InvalidCall: a setting that does not exist or cannot be.
         StartError: the supervisor did not start; nothing of it is left.
     """
-    if transport not in ("ipc", "tcp"):
-        raise InvalidCall(f'transport is "ipc" or "tcp", not {transport!r}')
+    provider, transport, provider_settings = _place(provider, cloud, transport, provider_settings)
     settings["deadline"] = units.seconds(deadline, "deadline")
     order = {
         "name": _name(name),
         "provider": provider,
-        "provider_settings": _plain("provider_settings", {} if provider_settings is None else provider_settings),
+        "provider_settings": _plain("provider_settings", provider_settings),
         "transport": transport,
         "address": _plain("address", address),
         "settings": {key: _plain(key, value) for key, value in settings.items()},
@@ -253,14 +261,13 @@ def group(
     }
     if ":" in provider:
         order["import_path"] = sys.path  # one's own: it is found as this program finds its modules
-    supervisor, birth = _start(order)
+    supervisor = Supervisor(order, progress)
     try:
-        kernel = Kernel(_decode_birth(birth))
+        kernel = Kernel(_decode_birth(supervisor.birth))
     except BaseException:
-        supervisor.kill()
-        supervisor.wait()
+        supervisor.call_off()
         raise
-    made = Group(kernel, birth["name"], supervisor)
+    made = Group(kernel, supervisor.birth["name"], supervisor)
     if echo:
         made.echo()
     atexit.register(made.end)
@@ -298,6 +305,27 @@ def current_or_ephemeral() -> Session:
         return session
 
 
+def _place(
+    provider: str | None, cloud: str | None, transport: str | None, settings: dict[str, Any] | None
+) -> tuple[str, str, Any]:
+    """Return provider, transport and the provider's settings as they follow from each other."""
+    name = provider or ("local" if cloud is None else CLOUD_PROVIDER)
+    default = "tcp" if name == CLOUD_PROVIDER else "ipc"
+    if transport not in ("ipc", "tcp", None):
+        raise InvalidCall(f'transport is "ipc" or "tcp", not {transport!r}')
+    if name == CLOUD_PROVIDER and transport == "ipc":
+        raise InvalidCall('machines are reached by transport="tcp": "ipc" is for processes of this host')
+    given: Any = {} if settings is None else settings
+    if cloud is not None:
+        if not isinstance(cloud, str) or not cloud:
+            raise InvalidCall(f"cloud is the name of a cloud in clouds.yaml, not {cloud!r}")
+        if name == "local":
+            raise InvalidCall(f'the provider "local" makes processes of this host, and none on the cloud {cloud!r}')
+        if isinstance(given, dict):
+            given = {**given, "cloud": cloud}
+    return name, transport or default, given
+
+
 def _name(name: str | None) -> str | None:
     if name is not None and (not isinstance(name, str) or not name or not name.isprintable()):
         raise InvalidCall(f"the name of a group is a text of printable characters, not {name!r}")
@@ -313,58 +341,6 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
-def _start(order: dict[str, Any]) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-    """Start a supervisor and read its one line."""
-    text = json.dumps(order).encode() + b"\n"
-    try:
-        process = subprocess.Popen(
-            # -P: a module of the current directory must not stand in for one of the standard library.
-            [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise StartError(f"the supervisor did not start: {error}") from error
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        try:
-            process.stdin.write(text)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it is gone already; what it said on its way is below
-        ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
-        line = process.stdout.readline() if ready else b""
-        if not line:
-            process.kill()
-            said = process.stderr.read().decode("utf-8", "replace").strip()
-            silence = "it ended without a word" if ready else f"no word within {START_TIMEOUT:g} s"
-            raise StartError(f"the supervisor did not start: {said or silence}")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            _settle(process)  # it removes what it has made
-            raise BY_NAME.get(answer["type"], StartError)(answer["error"])
-        return process, answer
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    finally:
-        process.stdout.close()
-        process.stderr.close()
-
-
 def _decode_birth(birth: dict[str, Any]) -> dict[str, Any]:
     server_key = birth.get("server_key")
     return {**birth, "token": bytes.fromhex(birth["token"]), "server_key": server_key and server_key.encode()}
-
-
-def _settle(supervisor: subprocess.Popen[bytes]) -> None:
-    try:
-        supervisor.wait(10.0)
-    except subprocess.TimeoutExpired:
-        supervisor.kill()  # its keeper sees that, and ends what is left
-        supervisor.wait()

@@ -34,8 +34,8 @@ from rackactor.pending import Pending
 from rackactor.stream import WINDOW, Entry, EntryKind
 from rackactor.wire import Kind, parse_header, parse_map
 
-#: Bound of calls that name none, seconds.
-CALL_TIMEOUT = 60.0
+#: Bound of calls that name none, seconds. An object of its own: whoever names 60 means 60, see `Kernel.bound`.
+CALL_TIMEOUT = float("60")
 #: How long a join may take, seconds; a wrong key is known well before.
 JOIN_TIMEOUT = 4.5
 #: What is told within this time of the last turn is collected into one packet, seconds.
@@ -208,6 +208,7 @@ class Kernel(Exchange):
         """
         self._check()
         check_size(payload)
+        timeout = self.bound(timeout)
         if pid in self._dead:
             raise NoSuchProcess(f"process {pid} is gone: {self._dead[pid]}")
         if self._crowded(pid) and not self._wait(lambda: not self._crowded(pid), timeout):
@@ -250,6 +251,13 @@ class Kernel(Exchange):
         for rid, known in list(self._asks.items()):
             if known is pending:
                 self._asks.pop(rid, None)
+
+    def bound(self, timeout: float | None) -> float | None:
+        """Return how long to wait for another process: longer where that may be a machine that still boots.
+
+        Only if the caller has named no bound: the same program is to run on a laptop and on a cloud.
+        """
+        return CALL_TIMEOUT + float(self.welcome.get("boot_timeout", 0)) if timeout is CALL_TIMEOUT else timeout
 
     def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
         """Wait until `done()`, doing I/O meanwhile; returns whether it is done."""

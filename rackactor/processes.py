@@ -50,14 +50,14 @@ class Reply(Future[Any]):
             HandlerFailed: its handler raised on this message, twice.
         """
         if not self.done() and not self._kernel.closed:
-            self._kernel.wait(self.done, timeout)
+            self._kernel.wait(self.done, self._kernel.bound(timeout))
             timeout = 0
         return decode(super().result(timeout), allow_pickle=self._kernel.allow_pickle)
 
     def exception(self, timeout: float | None = CALL_TIMEOUT) -> BaseException | None:
         """Return the error instead of a reply, or None; see `result`."""
         if not self.done() and not self._kernel.closed:
-            self._kernel.wait(self.done, timeout)
+            self._kernel.wait(self.done, self._kernel.bound(timeout))
             timeout = 0
         return super().exception(timeout)
 
@@ -153,6 +153,7 @@ class Process:
             HandlerFailed: its handler raised on this message, twice.
         """
         kernel = self._session.kernel
+        timeout = kernel.bound(timeout)
         pending = kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle))
         if not kernel.wait(lambda: pending.done, timeout):
             kernel.forget_ask(pending)

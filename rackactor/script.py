@@ -18,22 +18,24 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rackactor import options
+from rackactor import code, options
 
 
 def run_script(path: str, source: bytes, words: Sequence[str], launcher: str | None = None) -> None:
     """Run a script to its end, as `python path words...` does.
 
     Args:
-        path: where its author has it; an absolute path.
+        path: where its author has it; an absolute path. On another machine it lies where its directory was unpacked.
         source: its text, in the encoding that it declares.
         words: its command line.
         launcher: the entry of `sys.path` that belongs to the command which sent it here, and not to the script.
     """
+    path = code.home_of(path, source)
     text = importlib.util.decode_source(source)
     linecache.cache[path] = (len(source), None, text.splitlines(keepends=True), path)  # tracebacks show its lines
     sys.argv = [path, *words]
-    sys.path = [os.path.dirname(path), *(entry for entry in sys.path if entry != launcher)]
+    rest = [entry for entry in sys.path if entry not in (launcher, os.path.dirname(path))]
+    sys.path = [os.path.dirname(path), *rest]
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=path, __builtins__=__builtins__)
     sys.modules["__main__"] = module
@@ -55,9 +57,9 @@ def call(main: Callable[..., Any]) -> None:
         InvalidCall: a parameter that cannot be an option.
     """
     args, kwargs = options.read(main, os.path.basename(sys.argv[0]), sys.argv[1:])
-    code = main(*args, **kwargs)
-    if isinstance(code, int) and not isinstance(code, bool):
-        sys.exit(code)
+    status = main(*args, **kwargs)
+    if isinstance(status, int) and not isinstance(status, bool):
+        sys.exit(status)
 
 
 def wants_options(text: str) -> bool:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
 from rackactor import arguments, units
 from rackactor.arguments import ForkOptions, OnOrphan
+from rackactor.code import Shipping
 from rackactor.codec import decode, encode
 from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
 from rackactor.exchange import EventHandler
@@ -74,6 +75,7 @@ class Session(PipeMethods, Handlers):
         self._files: Files | None = None
         self._exit_hooks: list[Callable[[], Any]] = []
         self._shm: Memory | None = None
+        self.shipping = Shipping(self)
 
     # -- who am I ----------------------------------------------------------------------------------------
 
@@ -127,6 +129,9 @@ class Session(PipeMethods, Handlers):
         deadline: float | str | None = None,
         on_orphan: OnOrphan = "kill",
         memory: int | str | None = None,
+        image: str | None = None,
+        flavor: str | None = None,
+        availability_zone: str | None = None,
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
@@ -151,6 +156,8 @@ class Session(PipeMethods, Handlers):
             on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
                 becomes its parent) or "detach" (the same; needs a deadline).
             memory: its limit in bytes, or text ("256M").
+            image, flavor, availability_zone: of the machine that it is, by name or id; by default its parent's.
+                Without effect where processes are no machines (`local`).
             stdin: True: give it a standard input to write to (`Process.stdin`), as commands have by default; or the
                 reading end of a pipe, which becomes its standard input.
             stdout, stderr: writing ends of pipes that become its standard output and error; whole lines go to one
@@ -174,11 +181,13 @@ class Session(PipeMethods, Handlers):
             "deadline": units.seconds(deadline, "deadline"),
             "on_orphan": on_orphan,
             "memory": units.size(memory, "memory"),
+            "placement": arguments.placement(image=image, flavor=flavor, availability_zone=availability_zone),
             "stdin": stdin is True or (stdin is None and packed.kind == "command"),
         }
         options["streams"], standard = streams(stdin, stdout, stderr)
         options["pipes"] = ends + standard
         keywords = arguments.kwargs(kwargs)
+        options["args"] = {key: value for key, value in keywords.items() if isinstance(value, str)}
         arguments.bounds(min_ok, timeout, count)
         if count == 0:
             return Forked()
@@ -193,6 +202,9 @@ class Session(PipeMethods, Handlers):
         options["pipes"] = [options["pipes"] + ends for _, ends in packs]
         args = {"kind": packed.kind, "what": packed.what, "words": packed.words, **options}
         blobs = [packed.blob, *(blob for blob, _ in packs)]
+        if self.shipping.needed:
+            placed = options["cwd"] is not None
+            args["code"] = self.shipping.for_fork(packed.kind, packed.words, blobs, placed=placed)
         fields, _ = self.kernel.call("fork", args, *blobs)
         forked = Forked(
             Process(self, pid, ppid=self.getpid(), name=options.get("name") or f"process-{pid}", kind=packed.kind)
@@ -208,9 +220,13 @@ class Session(PipeMethods, Handlers):
         """
         name = creation.global_name
         # A global name is the whole group's: such an actor does not end with the one that happened to make it.
-        options = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
+        options: dict[str, Any] = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
+        options["placement"] = arguments.wanted_placement(creation.requirements)
         args = {"kind": packed.kind, "what": packed.what, "source_hash": creation.source_hash, **options}
-        fields, _ = self.kernel.call("fork", args, packed.blob, pack_arguments((creation,), {}))
+        blobs = (packed.blob, pack_arguments((creation,), {}))
+        if self.shipping.needed:
+            args["code"] = self.shipping.for_fork(packed.kind, None, blobs, placed=False)
+        fields, _ = self.kernel.call("fork", args, *blobs)
         return fields["pids"][0], bool(fields.get("existing"))
 
     def _await_start(self, forked: Forked, min_ok: int, timeout: float | None) -> None:
@@ -332,6 +348,7 @@ class Session(PipeMethods, Handlers):
         Raises:
             RackTimeout: none within `timeout` seconds.
         """
+        timeout = self.kernel.bound(timeout)
         item = self.kernel.take(timeout)
         if item is None:
             raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)

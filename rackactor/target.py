@@ -71,14 +71,20 @@ def pack_arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
     return _pickle((tuple(args), kwargs), "the arguments")
 
 
-def unpack_target(blob: bytes | memoryview) -> Any:
-    """Return the class or function of a target's blob; this process's import path becomes that of its home.
+def unpack_target(blob: bytes | memoryview, *, at_home: bool = True) -> Any:
+    """Return the class or function of a target's blob.
+
+    Args:
+        blob: see `Target.blob`.
+        at_home: this process sees the disk of the target's home: its import path becomes that of its home.
 
     Raises:
         Exception: whatever importing or unpickling raises.
     """
     file = io.BytesIO(blob)
-    sys.path[:] = pickle.load(file)  # before the target is looked at: it is found by that path
+    path = pickle.load(file)
+    if at_home:
+        sys.path[:] = path  # before the target is looked at: it is found by that path
     return pickle.load(file)
 
 

@@ -33,7 +33,7 @@ def await_key(key: str) -> Row:
     if row is not None:
         return row
     with rack.shm.watch(key, from_revision=seen + 1) as changes:  # no gap: what came since we looked is told, too
-        written: Row = changes.next(timeout=30).value
+        written: Row = changes.next(timeout=300).value
         return written
 
 

@@ -48,7 +48,7 @@ def main():
     system = ActorSystem(rackactor.SystemBase())  # Thespian's own: ActorSystem("multiprocTCPBase")
     try:
         hello = system.createActor(Hello)
-        greeting = system.ask(hello, Greeting("RackActor"), timeout=10)
+        greeting = system.ask(hello, Greeting("RackActor"), timeout=120)
         print(f"process {os.getpid()}: {greeting.text}!")
     finally:
         system.shutdown()

@@ -44,6 +44,7 @@ class Foreground:
         patience = PATIENCE if count == 1 else None
         self._tap = Tap(self._kernel, self._progress.clear, lines=lines, patience=patience)
         if plan.script:
+            self._group.shipping.add_script(plan.path)
             self._tap.follow(FEED)
         forked = self._group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
         self._attend(forked, plan.name if count == 1 else f"{count} of {plan.name}")

@@ -17,8 +17,8 @@ from rackactor.cli.common import Plain, choose, clock, span, visit
 from rackactor.errors import GroupEnded, RackTimeout
 from rackactor.grouping import attach
 
-#: Seconds that a supervisor may take to go when its group has ended.
-_GONE = 10.0
+#: Seconds that a supervisor may take to go when its group has ended; and the keeper of a group on a cloud.
+_GONE, _GONE_AFAR = 10.0, 300.0
 
 
 class GroupList(Plain, Lister):
@@ -82,10 +82,9 @@ def _delete(card: dict[str, Any]) -> None:
         return  # it has just ended
     try:
         attach(card).end("`rack group delete`")
-        if not select.select([supervisor], [], [], _GONE)[0]:
-            raise RackTimeout(
-                f"group {card['name']} has ended, but its supervisor (pid {card['os_pid']}) is still there"
-            )
+        if not select.select([supervisor], [], [], _GONE if card["provider"] == "local" else _GONE_AFAR)[0]:
+            who = "supervisor" if card["provider"] == "local" else "keeper"
+            raise RackTimeout(f"group {card['name']} has ended, but its {who} (pid {card['os_pid']}) is still there")
     except GroupEnded:
         pass
     finally:

@@ -12,7 +12,7 @@ SIGNALS = ("INT", "TERM", "KILL")
 
 
 class Interrupts:
-    """Count Ctrl-C while processes run; before that it is a KeyboardInterrupt as ever."""
+    """Count Ctrl-C while processes run; before and after that it is a KeyboardInterrupt as ever."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -30,6 +30,10 @@ class Interrupts:
     def notify(self, notice: Callable[[], None]) -> None:
         """From now on count, and call `notice` (in a signal handler) each time."""
         self._notice = notice
+
+    def release(self) -> None:
+        """From now on it is a KeyboardInterrupt again."""
+        self._notice = None
 
     def _pressed(self, number: int, frame: FrameType | None) -> None:
         if self._notice is None:

@@ -68,12 +68,15 @@ class Pipeline(InGroup):
             progress.show("rack: starting ...")
             made: Group | None = None
             try:
-                made = make_group(options, options.deadline, AFTER)
+                made = make_group(options, options.deadline, AFTER, progress)
                 return _Joined(made, progress, interrupts).pour(options.stages, options)
             finally:
+                if options.cloud is not None:
+                    interrupts.release()
                 progress.clear()
                 if made is not None:
                     made.end("the command `rack pipeline` has ended")
+                    progress.clear()
 
 
 class _Joined(Foreground):

@@ -22,6 +22,8 @@ class Plan:
     name: str
     #: A script: its children print too, and everything that is printed is shown.
     script: bool
+    #: Where a script lies: what it may import from there goes along to other machines.
+    path: str = ""
 
 
 def for_command(words: Sequence[str]) -> Plan:
@@ -51,4 +53,6 @@ def for_script(path: str, words: Sequence[str]) -> Plan:
         traceback.print_exception(error.with_traceback(None))
         raise SystemExit(1) from None
     launcher = None if sys.flags.safe_path else sys.path[0]
-    return Plan(run_script, (absolute, source, list(words), launcher), os.path.basename(path), script=True)
+    return Plan(
+        run_script, (absolute, source, list(words), launcher), os.path.basename(path), script=True, path=absolute
+    )

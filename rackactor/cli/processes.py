@@ -21,7 +21,7 @@ from rackactor.status import ExitStatus, State
 #: What `timeout(1)` exits with when the time is over.
 TIMED_OUT = 124
 
-_COLUMNS = ("PID", "PPID", "PGID", "Name", "Kind", "State", "Instance", "Age", "Runs", "Status")
+_COLUMNS = ("PID", "PPID", "PGID", "Name", "Kind", "State", "Instance", "Address", "Age", "Runs", "Status")
 
 
 class Ps(InGroup, Lister):
@@ -38,16 +38,19 @@ class Ps(InGroup, Lister):
         with visit(parsed_args.group) as group:
             rows = group.ps()
         now = time.time()
+        located = any(row.get("address") for row in rows)  # machines have addresses
+        columns = [name for name in _COLUMNS if located or name != "Address"]
         if not parsed_args.tree:
-            return _COLUMNS, [_row(row, now) for row in rows]
-        return ("Process", *_COLUMNS[4:]), [(branch, *_row(row, now)[4:]) for branch, row in tree(rows)]
+            return columns, [_row(row, now, located) for row in rows]
+        return ("Process", *columns[4:]), [(branch, *_row(row, now, located)[4:]) for branch, row in tree(rows)]
 
 
-def _row(row: dict[str, Any], now: float) -> tuple[Any, ...]:
+def _row(row: dict[str, Any], now: float, located: bool) -> tuple[Any, ...]:
     status = "" if row["status"] is None else str(ExitStatus.from_wire(row["status"]))
     age = span((row["ended"] or now) - row["created"])
     return (
         *(row[key] for key in ("pid", "ppid", "pgid", "name", "kind", "state", "instance")),
+        *([row.get("address", "")] if located else []),
         age,
         row["what"],
         status,

@@ -11,6 +11,7 @@ from typing import Any
 
 from cliff.command import Command
 
+from rackactor.cli.clouds import add_cloud_options, place
 from rackactor.cli.common import Plain
 from rackactor.cli.foreground import Foreground
 from rackactor.cli.interrupts import Interrupts
@@ -59,18 +60,27 @@ def _run(plan: Plan, options: argparse.Namespace) -> int:
         progress.show("rack: starting ...")
         made: Group | None = None
         try:
-            made = make_group(options, options.deadline, AFTER)
+            made = make_group(options, options.deadline, AFTER, progress)
             return Foreground(made, progress, interrupts).run(plan, options.count, options.deadline)
         finally:
+            if options.cloud is not None:
+                interrupts.release()  # the end of such a group takes its time: Ctrl-C leaves it to the keeper
             progress.clear()
             if made is not None:
                 made.end("the command `rack run` has ended")
+                progress.clear()
 
 
 def _detach(plan: Plan, options: argparse.Namespace) -> int:
     deadline = options.deadline or DETACHED_DEADLINE
-    made = make_group(options, deadline, _AFTER_DETACHED)
+    progress = Progress()
     try:
+        made = make_group(options, deadline, _AFTER_DETACHED, progress)
+    finally:
+        progress.clear()
+    try:
+        if plan.script:
+            made.shipping.add_script(plan.path)
         forked = made.fork(plan.target, *plan.args, n=options.count, name=plan.name, deadline=deadline, stdin=False)
         made.detach()
     except BaseException:
@@ -88,8 +98,9 @@ def add_group_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--name", help="what people call the group")
     add("--deadline", metavar="TIME", help='end it after this time: seconds, or "90s", "10m", "1h"')
-    add("--transport", choices=("ipc", "tcp"), default="ipc", help="tcp: loopback, encrypted (default: ipc)")
+    add("--transport", choices=("ipc", "tcp"), help="tcp: encrypted (default: ipc on this host)")
     add("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks of rack's own errors")
+    add_cloud_options(parser)
 
 
 def obey_debug(command: Command, options: argparse.Namespace) -> None:
@@ -98,7 +109,7 @@ def obey_debug(command: Command, options: argparse.Namespace) -> None:
         command.app_args.debug = True
 
 
-def make_group(options: argparse.Namespace, deadline: str | None, after: float) -> Group:
+def make_group(options: argparse.Namespace, deadline: str | None, after: float, progress: Progress) -> Group:
     """Make the group that a command runs its processes in; it outlives their deadline by so many seconds."""
     from rackactor import units
 
@@ -108,6 +119,8 @@ def make_group(options: argparse.Namespace, deadline: str | None, after: float) 
         transport=options.transport,
         deadline=None if bound is None else bound + after,
         echo=False,
+        progress=lambda text: progress.show(f"rack: {text} ..."),
+        **place(options),
     )
 
 

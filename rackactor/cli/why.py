@@ -15,6 +15,8 @@ from rackactor.status import Cause, ExitStatus
 
 #: Lines of output that are shown.
 LAST_LINES = 10
+#: Lines of a machine's console that are shown.
+CONSOLE_LINES = 25
 _TAIL = 8 << 10
 _LAST_OUTPUT = "last output:\n"
 
@@ -60,14 +62,20 @@ def story(group: Group, pid: int) -> Iterator[str]:
     yield f"  parent    {_who(group, row['ppid'])}"
     if row["instance"]:
         yield f"  instance  {row['instance']}"
+    if row.get("address"):
+        yield f"  address   {row['address']}"
     yield from _times(row)
     if status is None:
         yield f"  state     {row['state']}"
     else:
         yield f"  end       {status}: {_MEANING[status.cause]}"
         yield from _section("evidence", status.evidence.partition(_LAST_OUTPUT)[0])
+    fault = fields.get("fault") or ""
+    if fault and (status is None or fault not in status.evidence):
+        yield from _section("the provider's words", fault)
     yield from _signals(group, fields["signals"])
     yield from _section("last output", _last_output(group, pid, status))
+    yield from _section("console", "\n".join((fields.get("console") or "").splitlines()[-CONSOLE_LINES:]))
 
 
 def _times(row: dict[str, Any]) -> Iterator[str]:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 #: Beginning of the names under which unfinished files lie on a backend: none of the group's.
 HIDDEN = ".~rack-"
 PROTOCOL = "rack"
+#: Where the group keeps what is its own (the program's code): in no listing of "/", and not for programs to change.
+KEPT = "/.rack"
 
 
 class Mode(NamedTuple):
@@ -67,6 +69,11 @@ def normalize(path: Any) -> str:
 def is_hidden(path: str) -> bool:
     """Tell whether a part of a path is a name that unfinished files have."""
     return HIDDEN in path and any(part.startswith(HIDDEN) for part in path.split("/"))
+
+
+def is_kept(path: str) -> bool:
+    """Tell whether a normalized path leads to what the group keeps for itself."""
+    return path == KEPT or path.startswith(KEPT + "/")
 
 
 def parent(path: str) -> str:

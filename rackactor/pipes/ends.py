@@ -92,7 +92,9 @@ class _End:
     def _limit(self, timeout: Any) -> float | None:
         if timeout is DEFAULT:
             timeout = self._options["timeout"]
-            return CALL_TIMEOUT if timeout is DEFAULT or timeout == "default" else timeout
+            given = CALL_TIMEOUT if timeout is DEFAULT or timeout == "default" else timeout
+            bound: float | None = self._kernel.bound(given)
+            return bound
         return check_timeout(timeout)
 
     def _ready(self) -> None:

@@ -68,10 +68,12 @@ def test_shell(rack: Rack, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", blocks("sh", run=False))
-def test_make_targets_exist(text: str) -> None:
+def test_what_is_not_run_exists(rack: Rack, text: str) -> None:
     targets = re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)
+    commands = re.findall(r"^rack ([a-z]+)", text, re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    assert targets
+    assert targets or commands
+    assert all("--cloud" in rack(command, "--help").stdout for command in commands)
     assert not [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -9,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from rackactor.cli import clouds, run
 from rackactor.cli.files import inside
 from rackactor.cli.pipes import lines, pieces
+from rackactor.cli.processes import Ps
+from rackactor.cli.progress import Progress
+from rackactor.cli.run import Run
 from rackactor.cli.stages import Stage, StageParser, check
 from rackactor.cli.values import from_word, to_bytes, to_json, to_word
 from rackactor.errors import InvalidCall
@@ -108,3 +113,79 @@ def test_input_comes_in_whole_lines(text: bytes) -> None:
     assert b"".join(found) == text
     assert all(piece.endswith(b"\n") or len(piece) >= 64 << 10 for piece in found[:-1])
     assert [line for piece in found for line in lines(piece)][-1:] == text.splitlines(keepends=True)[-1:]
+
+
+# -- clouds ----------------------------------------------------------------------------------------------
+
+
+def parse_run(*words: str) -> Any:
+    return Run(None, None).get_parser("rack run").parse_args(words)
+
+
+def test_a_group_on_a_cloud() -> None:
+    words = [
+        "--cloud",
+        "mini",
+        "--image",
+        "big",
+        "--flavor=m1.tiny",
+        "--external-network",
+        "public",
+        "--no-floating-ip",
+    ]
+    options = parse_run(*words, "--security-group", "a", "--security-group", "b", "script.py", "--cloud", "its own")
+    assert (options.script, options.words) == ("script.py", ["--cloud", "its own"])
+    settings = {"image": "big", "flavor": "m1.tiny", "external_network": "public", "floating_ip": False}
+    settings["security_groups"] = ["a", "b"]
+    assert clouds.place(options) == {"cloud": "mini", "provider_settings": settings}
+
+
+def test_a_pipeline_on_a_cloud() -> None:
+    parser = StageParser(prog="rack pipeline", allow_abbrev=False)
+    run.add_group_options(parser)
+    options = parser.parse_args(["--cloud", "mini", "a", "--anti-affinity", "-n", "2", "b"])
+    assert options.stages == [Stage("a", 2), Stage("b")]
+    assert clouds.place(options) == {"cloud": "mini", "provider_settings": {"anti_affinity": True}}
+
+
+def test_a_group_on_this_host() -> None:
+    assert clouds.place(parse_run("script.py")) == {}
+
+
+def test_machines_without_a_cloud() -> None:
+    with pytest.raises(InvalidCall, match=r"^--image, --security-group: on which cloud"):
+        clouds.place(parse_run("--image", "x", "--security-group", "a", "script.py"))
+
+
+def test_how_a_group_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(run, "group", lambda name, **options: made.update(options, name=name))
+    run.make_group(parse_run("--cloud", "mini", "--name", "x", "--", "true"), "10", 5.0, Progress())
+    made.pop("progress")("making a network")
+    known = {"name": "x", "cloud": "mini", "provider_settings": {}, "transport": None, "deadline": 15.0, "echo": False}
+    assert made == known
+
+
+def test_what_removes_leavings(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def start(words: list[str], check: bool) -> Any:
+        started.append(words)
+        return type("Done", (), {"returncode": 3})
+
+    monkeypatch.setattr(clouds.subprocess, "run", start)
+    gc = clouds.Gc(None, None)
+    assert gc.take_action(gc.get_parser("rack gc").parse_args(["--cloud", "mini", "--dry-run", "a-gid"])) == 3
+    assert started[0][2:] == ["-m", "rackactor_runtime.providers.nova.gc", "--cloud", "mini", "--dry-run", "a-gid"]
+
+
+def test_addresses_are_shown_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    row: dict[str, Any] = {"pid": 3, "ppid": 2, "pgid": 3, "name": "x", "kind": "actor", "state": "running"}
+    row |= {"instance": "i", "what": "X", "status": None, "created": 0.0, "ended": 1.0}
+    for more, columns in ({}, 10), ({"address": "10.0.0.9"}, 11):
+        group = type("Group", (), {"ps": lambda self, more=more: [row | more]})()
+        monkeypatch.setattr("rackactor.cli.processes.visit", lambda _, group=group: contextlib.nullcontext(group))
+        ps = Ps(None, None)
+        names, (values,) = ps.take_action(ps.get_parser("rack ps").parse_args([]))
+        assert len(names) == len(values) == columns
+        assert ("Address" in names) is bool(more)

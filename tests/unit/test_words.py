@@ -19,6 +19,7 @@ import rackactor_runtime.supervisor
 from rackactor import errors, units
 from rackactor.codec import unpack
 from rackactor.errors import BY_NAME, InvalidCall, ProcessDied, RackError
+from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.signals import MAX_NAME, parse_signal, signal_name
 from rackactor.status import Cause, ExitStatus
 from rackactor.target import actor_target, pack_arguments, pack_target, unpack_target
@@ -302,3 +303,11 @@ def test_what_cannot_be_pickled_is_refused_before_anything_starts() -> None:
 
 def test_arguments_travel() -> None:
     assert pickle.loads(pack_arguments([1, "a"], {"k": (2,)})) == ((1, "a"), {"k": (2,)})
+
+
+def test_whoever_names_no_bound_waits_for_machines_too() -> None:
+    kernel = Kernel.__new__(Kernel)
+    for more, bound in ({}, 60.0), ({"boot_timeout": 300.0}, 360.0):
+        kernel.welcome = more
+        assert kernel.bound(CALL_TIMEOUT) == bound
+        assert (kernel.bound(60.0), kernel.bound(None), kernel.bound(1.0)) == (60.0, None, 1.0)

@@ -29,6 +29,7 @@ from thespian.actors import (
 from rackactor import capabilities as _capabilities
 from rackactor import letters
 from rackactor.address import RackAddress
+from rackactor.arguments import other_requirements
 from rackactor.codec import decode, encode
 from rackactor.errors import ActorNotMade
 from rackactor.peers import Delivery
@@ -240,7 +241,8 @@ class ActorHost:
     def _check_capabilities(self) -> None:
         """End if the group is not any more what this actor requires."""
         check = getattr(self._instance, "actorSystemCapabilityCheck", None)
-        if check is not None and not check(self._capabilities, self._creation.requirements or {}):
+        requirements = other_requirements(self._creation.requirements)
+        if check is not None and not check(self._capabilities, requirements):
             self._kernel.put((ActorExitRequest(), self._system))
 
     def _watch(self, result: Any) -> None:

@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from rackactor import membership
 from rackactor.errors import GroupEnded, RackError
@@ -15,6 +15,7 @@ from rackactor.kernel import Kernel
 from rackactor.session import Session
 from rackactor.target import unpack_target
 from rackactor_runtime.agent import report as _report
+from rackactor_runtime.agent import shipped
 from rackactor_runtime.agent.actors import host_actor
 from rackactor_runtime.agent.commands import Relay, host_command
 from rackactor_runtime.agent.guests import open_if_needed
@@ -64,14 +65,21 @@ def main(birth: dict[str, Any]) -> int:
     session = Session(kernel, None if relay is None else relay.take)
     membership.enter(session)
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
-    kernel.on("ended", lambda *_: os._exit(1))
+    kernel.on("ended", lambda *_: _give_up())
     welcome = kernel.welcome
     announce(welcome)
     open_if_needed(session, birth)
     pump = StdinPump(session) if welcome.get("stdin") else None
     piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
     report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)
-    return _leave(session, report, piping)
+    code = _leave(session, report, piping)
+    shipped.remove()
+    return code
+
+
+def _give_up() -> NoReturn:
+    shipped.remove()
+    os._exit(1)
 
 
 def announce(welcome: dict[str, Any]) -> None:
@@ -90,6 +98,11 @@ def _run(
 ) -> Report:
     try:
         kind = welcome["kind"]
+        remote = bool(welcome.get("remote"))
+        try:
+            shipped.unpack(session, welcome)
+        except Exception as error:
+            return _tell(_report.raised(error, how="load-failed"))
         if relay is not None:
             args, _ = pickle.loads(blobs[1])
             return host_command(session, [*welcome["words"], *map(str, args)], pump, relay, piping)
@@ -98,9 +111,10 @@ def _run(
         if piping is not None:
             piping.become_standard()
         try:
-            target = unpack_target(blobs[0])
+            target = unpack_target(blobs[0], at_home=not remote)
             args, kwargs = pickle.loads(blobs[1])
         except Exception as error:
+            shipped.advise(session, error)
             return _tell(_report.raised(error, how="load-failed"))
         if kind == "actor":
             return host_actor(session, target, args, kwargs)
@@ -117,6 +131,7 @@ def _run(
         raise
     except BaseException as error:
         _kept.append(error.__traceback__)
+        shipped.advise(session, error)
         return _tell(_report.raised(error))
 
 

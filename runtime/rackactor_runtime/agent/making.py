@@ -7,10 +7,12 @@ from typing import Any
 from thespian.actors import Actor, InvalidActorSpecification
 from thespian.system.utilis import actualActorClass, checkActorCapabilities, withPossibleInitArgs
 
+from rackactor.arguments import other_requirements
 from rackactor.errors import ActorNotMade
 from rackactor.session import Session
 from rackactor.target import Creation
 from rackactor_runtime.agent import sources
+from rackactor_runtime.agent.shipped import missing
 
 
 def make(session: Session, target: Any, creation: Creation, capabilities: dict[str, Any]) -> Actor:
@@ -25,8 +27,8 @@ def make(session: Session, target: Any, creation: Creation, capabilities: dict[s
     except InvalidActorSpecification as error:
         raise ActorNotMade(str(error), "specification") from None
     except (ImportError, AttributeError) as error:
-        raise ActorNotMade(f"{type(error).__name__}: {error}", "import") from error
-    requirements = creation.requirements or {}
+        raise ActorNotMade(f"{type(error).__name__}: {error}{missing(session, error)}", "import") from error
+    requirements = other_requirements(creation.requirements)
     if not checkActorCapabilities(cls, capabilities, requirements):
         raise ActorNotMade(f"the group has not the capabilities that {cls.__qualname__} requires", "capabilities")
     made: Actor = withPossibleInitArgs(

@@ -1,1 +1,1 @@
-"""Processes as virtual machines of an OpenStack: the only package that imports openstacksdk."""
+"""Virtual machines of an OpenStack cloud: the only package that imports openstacksdk."""

@@ -18,19 +18,20 @@ class OwnStore(LocalStore):
 
     Args:
         directory: the group's.
+        name: which of its trees; the group's files, or what it keeps for itself.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, name: str = "root") -> None:
         self._own = places.make_files_dir(directory)
         # Held as long as this process lives: nobody takes the directory for one of a dead group.
         self._hold = os.open(self._own, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._hold, fcntl.LOCK_SH)
-        root = os.path.join(self._own, "root")
+        root = os.path.join(self._own, name)
         os.makedirs(root, mode=0o700, exist_ok=True)
         super().__init__(root)
 
     def close(self) -> None:
-        """Remove it; the supervisor does so too, but may be dead."""
+        """Remove it, and all that the group has there; the supervisor does so too, but may be dead."""
         shutil.rmtree(self._own, ignore_errors=True)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from rackactor.errors import RackError
-from rackactor.files.paths import is_hidden, normalize, parent
+from rackactor.files.paths import KEPT, is_hidden, is_kept, normalize, parent
 from rackactor.services import Data
-from rackactor_runtime.services.files.backend import open_backend
+from rackactor_runtime.services.files.backend import OwnStore, open_backend
 from rackactor_runtime.services.files.door import TICKET, Door
 from rackactor_runtime.services.files.handles import Handle, Handles
 from rackactor_runtime.services.files.store import Reading, Store
@@ -43,6 +43,7 @@ class Files:
         self._lock = threading.Lock()
         self._handles: Handles = Handles()
         self._backend: Store | None = None
+        self._kept: Store | None = None
         self._opening = threading.Lock()
         self._door: Door | None = None
         self._ops: dict[str, Callable[[int, dict[str, Any], memoryview], Answer]] = {
@@ -60,6 +61,7 @@ class Files:
         if known is None:
             raise RackError(f"the file service knows no {op!r}")
         try:
+            _check_kept(op, fields)
             return known(pid, fields, data)
         except OSError as error:
             raise _as_on_a_disk(error, fields.get("path")) from error
@@ -77,20 +79,23 @@ class Files:
             left = self._handles.all()
         for handle in left:
             self._drop(handle)
-        if self._backend is not None:
-            self._backend.close()
+        for store in (self._backend, self._kept):
+            if store is not None:
+                store.close()
 
     # -- looking -------------------------------------------------------------------------------------------
 
     def _op_info(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
-        return {"info": self._store.info(_path(fields))}, b""
+        path = _path(fields)
+        return {"info": self._store_of(path).info(path)}, b""
 
     def _op_ls(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
         """List a directory; of a file, itself (unless `strict`)."""
         path = _path(fields)
-        found = self._store.info(path)
+        store = self._store_of(path)
+        found = store.info(path)
         if found["type"] == "directory":
-            return {"infos": self._store.ls(path)}, b""
+            return {"infos": store.ls(path)}, b""
         if fields.get("strict"):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return {"infos": [found]}, b""
@@ -163,7 +168,8 @@ class Files:
 
     def _op_cat(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
         """Return some bytes of a file; of more than an answer holds, only how many there are."""
-        reading = self._store.read(_path(fields))
+        path = _path(fields)
+        reading = self._store_of(path).read(path)
         try:
             start, end = _range(fields, reading.size)
             if end - start > CHUNK:
@@ -238,10 +244,10 @@ class Files:
             handle = self._handles.begin(pid, path, what)
         try:
             if what == "r":
-                handle.behind = self._store.read(path)
+                handle.behind = self._store_of(path).read(path)
             else:
                 self._make_room(fields, path)
-                handle.behind = self._store.write(path, what)
+                handle.behind = self._store_of(path).write(path, what)
         except BaseException:
             self._drop(handle)
             raise
@@ -269,7 +275,7 @@ class Files:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if fields.get("parents", True):
             try:
-                self._store.makedirs(parent(path))
+                self._store_of(path).makedirs(parent(path))
             except FileExistsError:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
 
@@ -281,6 +287,16 @@ class Files:
             if self._backend is None:
                 self._backend = open_backend(self._host.directory, self._host.settings.get("files"))
             return self._backend
+
+    def _store_of(self, path: str) -> Store:
+        """Return where a path lies: what the group keeps for itself never goes to a backend that outlives it."""
+        if not is_kept(path):
+            return self._store
+        with self._opening:
+            if self._kept is None:
+                self._kept = OwnStore(self._host.directory, "kept")
+                self._kept.makedirs(KEPT)
+            return self._kept
 
     def _may_hand_out(self) -> bool:
         if self._host.birth.get("server_key") is not None:
@@ -313,6 +329,17 @@ def _path(fields: dict[str, Any], name: str = "path") -> str:
     if is_hidden(path):
         raise PermissionError(errno.EPERM, "this name is kept for unfinished files", path)
     return path
+
+
+def _check_kept(op: str, fields: dict[str, Any]) -> None:
+    """Refuse to change what the group keeps for itself: it may be read, and added to."""
+    for name in ("path", "target"):
+        path = fields.get(name)
+        if path is None or not is_kept(normalize(path)):
+            continue
+        adds = op not in ("open", "pipe") or fields.get("what") in ("r", "x")
+        if not adds or op not in ("open", "pipe", "read", "write", "truncate", "close", "cat", "info", "ls"):
+            raise PermissionError(errno.EPERM, "what is there is the group's own", path)
 
 
 def _range(fields: dict[str, Any], size: int) -> tuple[int, int]:

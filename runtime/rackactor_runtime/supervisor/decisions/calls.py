@@ -121,6 +121,8 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
         welcome = {"kind": record.kind, "stdin": bool(args.get("stdin")), "words": args.get("words")}
         if args.get("streams"):
             welcome["streams"] = dict(args["streams"])
+        if args.get("code"):
+            welcome["code"] = [str(name) for name in args["code"]]
         order = {"welcome": welcome, **{name: args.get(name) for name in ("env", "cwd", "memory", "args")}}
         core.fork(order, record, (call.blobs[0], arguments, *core.sources.content(args.get("source_hash"))))
 

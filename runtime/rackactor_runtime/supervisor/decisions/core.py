@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,8 @@ class Core:
         #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
         self.owner_watched = False
         self.deadline_at: float | None = None
+        #: Processes run where neither the script's disk nor the supervisor's directories are.
+        self.remote = False
 
     # -- births ---------------------------------------------------------------------------------------
 
@@ -115,7 +118,14 @@ class Core:
         self.effects.append(Create(self.machinery.order(record, order)))
 
     def _birth_of(self, record: Process) -> dict[str, Any]:
+        # Bytecode is for one Python only: whoever sends code elsewhere has to know for which. And whoever waits for a
+        # process there waits for a machine.
+        remote = self.remote or self.machinery.made
+        elsewhere: dict[str, Any] = {"python": list(sys.version_info[:2])} if remote else {}
+        if self.machinery.made:
+            elsewhere["boot_timeout"] = self.settings.boot_timeout
         return {
+            **elsewhere,
             "gid": self.gid,
             "group": self.name,
             "pid": record.pid,
@@ -126,7 +136,7 @@ class Core:
             "heartbeat": self.settings.heartbeat,
             "lease": self.settings.lease,
             "pickle": self.settings.pickle,
-            "remote": self.machinery.made,
+            "remote": remote,
         }
 
     def created(self, key: Key, instance: str) -> None:

@@ -1,0 +1,148 @@
+"""The keeper: watches over a group from outside, from its launch to its end.
+
+The supervisor is a machine of the cloud and cannot see whether the program that made the group lives; the keeper is on
+that program's host and can. And whoever is a machine of the group cannot remove the last of it; the keeper does that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import time
+from typing import Any
+
+from rackactor.errors import RackError
+from rackactor.kernel import Kernel
+from rackactor.link import Keys
+from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.nova.cloud import NovaCloud
+
+#: Seconds that ending all processes of a group may take.
+END_TIMEOUT = 120.0
+#: Seconds between looks at the supervisor's machine, while the supervisor is not reached.
+LOOK = 2.0
+#: Seconds without any answer, of the supervisor or the cloud, after which a group whose owner is gone is over.
+PATIENCE = 60.0
+#: Of these a supervisor does not come back.
+_DEAD = frozenset({"SHUTOFF", "ERROR", "DELETED", "SOFT_DELETED"})
+
+_log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Watch over one group.
+
+    Args:
+        card: how to come to it as an operator.
+        cloud: where its supervisor's machine is, `instance`.
+        owner: a pidfd of the program that made it, or None.
+    """
+
+    def __init__(self, card: dict[str, Any], cloud: NovaCloud, instance: str, owner: int | None) -> None:
+        self._card = card
+        self._cloud = cloud
+        self._instance = instance
+        self._owner = owner
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._told_to_end = self._over = False
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # meant for the program that made the group
+        signal.signal(signal.SIGTERM, self._terminated)
+        self._kernel: Kernel | None = None
+        with contextlib.suppress(RackError):  # then it is tried again
+            self._kernel = self._join()
+
+    def keep(self) -> None:
+        """Return when the group is over."""
+        try:
+            while True:
+                if self._kernel is None and not self._rejoin():
+                    return
+                if self._watch():
+                    return
+        finally:
+            if self._kernel is not None:
+                self._kernel.cast("bye")
+                self._kernel.close()
+
+    def _join(self) -> Kernel:
+        card = self._card
+        kernel = Kernel()
+        kernel.on("end", lambda fields, _: self._group_ended())
+        kernel.on("ended", lambda fields, _: self._ring())
+        birth = {"endpoint": card["endpoint"], "server_key": card["server_key"].encode(), "pid": 0, "incarnation": 1}
+        public, secret = card["keys"]
+        keys = Keys(public.encode(), secret.encode())
+        kernel.join({**birth, "token": bytes.fromhex(card["token"]), "keys": keys})
+        kernel.call("keep", timeout=30.0)
+        return kernel
+
+    def _watch(self) -> bool:
+        """Watch until something happens; tell whether the group is over."""
+        kernel = self._kernel
+        assert kernel is not None
+        waits = [self._bell, *([self._owner] if self._owner is not None else [])]
+        ready, _, _ = select.select(waits, [], [], 5.0)
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+        try:
+            if self._told_to_end:
+                kernel.call("end", {"reason": "its keeper was told to end it"}, timeout=END_TIMEOUT)
+                return True
+            if self._owner in ready:
+                return self._owner_gone(kernel)
+        except RackError as error:
+            _log.warning("the group could not be asked: %s", error)
+        if kernel.ended:
+            kernel.close()
+            self._kernel = None
+            return self._over or not self._alive()
+        return False
+
+    def _owner_gone(self, kernel: Kernel) -> bool:
+        """End the group of a program that is gone, unless it was to outlive it; tell whether it is over."""
+        fields, _ = kernel.call("group", timeout=30.0)
+        if fields["detached"]:
+            assert self._owner is not None
+            os.close(self._owner)
+            self._owner = None
+            return False
+        kernel.call("end", {"reason": "the program that made the group is gone"}, timeout=END_TIMEOUT)
+        return True
+
+    def _rejoin(self) -> bool:
+        """Come back to a supervisor that was lost; False: the group is over."""
+        since = time.monotonic()
+        while self._alive():
+            try:
+                self._kernel = self._join()
+                return True
+            except RackError as error:
+                _log.info("not back yet: %s", error)
+            over = self._told_to_end or (self._owner is not None and bool(select.select([self._owner], [], [], 0)[0]))
+            if over and time.monotonic() - since > PATIENCE:
+                return False
+            select.select([self._bell], [], [], LOOK)
+        return False
+
+    def _alive(self) -> bool:
+        """Tell whether the supervisor's machine may still run; so it is while the cloud gives no answer."""
+        try:
+            seen = self._cloud.list()
+        except CloudFault:
+            return True
+        return any(each.instance == self._instance and each.status not in _DEAD for each in seen.values())
+
+    def _group_ended(self) -> None:
+        self._over = True
+        self._ring()
+
+    def _terminated(self, number: int, frame: object) -> None:
+        self._told_to_end = True
+        self._ring()
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._bell, 1)

@@ -1,0 +1,366 @@
+"""The launcher: makes what a group needs on a cloud, its supervisor's machine last, and becomes the group's keeper.
+
+It answers as a supervisor of this host does, with one line on standard output, and before it with lines of progress.
+Whatever ends it on its way (a refusal, a signal, the death of the program that wanted the group), what it had made is
+removed before it says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rackactor import places
+from rackactor.errors import RackError, StartError
+from rackactor.link import Keys
+from rackactor_runtime.guest.bootstrap import Sender
+from rackactor_runtime.guest.userdata import script
+from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
+from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
+from rackactor_runtime.providers.nova.inventory import Inventory, remove
+from rackactor_runtime.providers.nova.keeper import Keeper
+from rackactor_runtime.providers.nova.reach import routed
+from rackactor_runtime.providers.nova.resources import Plan, Resources, plan
+from rackactor_runtime.providers.nova.session import Session
+from rackactor_runtime.providers.nova.settings import NovaSettings
+
+#: Seconds that the supervisor's machine may take to be ACTIVE, and its supervisor to answer, unless told otherwise.
+BOOT_TIMEOUT = 300.0
+#: Seconds between looks at the supervisor's machine while it comes up.
+LOOK = 0.7
+#: Seconds beyond the group's deadline after which its machines end themselves: their supervisor ends them before.
+DEADLINE_GRACE = 60.0
+#: Seconds that the cloud has to show what a call that was broken off has made.
+SETTLE = 2.0
+#: Exit statuses: there is no group; something of it is left.
+FAILED, LEFT = 1, 3
+
+_log = logging.getLogger(__name__)
+
+
+class _CalledOff(Exception):
+    """Nobody wants the group any more."""
+
+
+class Launcher:
+    """One launch."""
+
+    def __init__(self, order: dict[str, Any], gid: str) -> None:
+        self._order = order
+        self._gid = gid
+        self._made = time.time()
+        given = order["settings"].get("deadline")
+        self._deadline = None if given is None else self._made + given
+        self._settings = NovaSettings.parse(order.get("provider_settings") or {})
+        self._boot_timeout = self._settings.boot_timeout or order["settings"].get("boot_timeout") or BOOT_TIMEOUT
+        self._directory: Path | None = None
+        self._began = False  # something may have been made
+        self._owner = os.pidfd_open(order["owner"]) if order.get("owner") else None
+        self._launched = threading.Event()
+
+    def run(self) -> int:
+        """Make the group and keep it; returns the exit status."""
+        logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, _call_off)
+        threading.Thread(target=self._watch_owner, name="rackactor-owner", daemon=True).start()
+        session: Session | None = None
+        try:
+            self._progress(f"asking the cloud {self._settings.cloud or ''}".rstrip())
+            session = Session(self._settings.cloud)
+            found = plan(session, self._settings)
+            keeper = self._launch(session, found)
+        except BaseException as error:
+            _deaf()
+            words = self._clean(session, settle=True)
+            told = {
+                "error": _said(error) + words,
+                "type": type(error).__name__ if isinstance(error, RackError) else "StartError",
+            }
+            _answer(told)
+            return LEFT if words else FAILED
+        try:
+            keeper.keep()
+        except BaseException:
+            _log.exception("the keeper of %s", self._gid)
+        _deaf()
+        words = self._clean(session)
+        if words:
+            print(f"rackactor: {words.strip()}", file=sys.stderr, flush=True)  # noqa: T201
+        return LEFT if words else 0
+
+    # -- making ----------------------------------------------------------------------------------------------
+
+    def _launch(self, session: Session, found: Plan) -> Keeper:
+        settings = self._settings
+        self._began = True
+        resources = Resources(session, self._gid, self._made, self._end(), settings, found)
+        self._progress("making the group's security group" + ("" if found.network else " and network"))
+        with ThreadPoolExecutor(5) as pool:
+            network, group = pool.submit(resources.network), pool.submit(resources.security_group)
+            keypair, apart = pool.submit(resources.keypair), pool.submit(resources.server_group)
+            right = pool.submit(resources.credential, self._progress)
+            site = Site(
+                gid=self._gid,
+                network=network.result(),
+                image=found.image,
+                flavor=found.flavor,
+                security_groups=[group.result(), *found.security_groups],
+                keypair=keypair.result(),
+                availability_zone=settings.availability_zone,
+                server_group=apart.result(),
+                config_drive=settings.config_drive,
+                known=found.known,
+            )
+            return self._make_supervisor(session, found, resources, site, right)
+
+    def _make_supervisor(
+        self, session: Session, found: Plan, resources: Resources, site: Site, right: Future[dict[str, Any]]
+    ) -> Keeper:
+        settings = self._settings
+        cloud = NovaCloud(session, site)
+        server_keys, own_keys = Keys.make(), Keys.make()
+        self._progress("making the supervisor's machine")
+        instance = cloud.create(self._machine(found, server_keys, own_keys))
+        seen = self._wait(cloud, instance)
+        outside = inside = seen.addresses[0]
+        if self._floating(session, site.network, found, inside):
+            self._progress("giving the supervisor's machine a floating IP")
+            outside = resources.floating_ip(instance)
+        self._progress(f"waiting for the supervisor at {outside}:{settings.port}")
+        sender = Sender(_endpoint(outside, settings.port), server_keys.public, own_keys)
+        try:
+            sender.send(self._inner(asdict(site), right.result(), instance))
+            answer = self._hear(sender, cloud, instance, outside)
+        finally:
+            sender.close()
+        return self._open(session, cloud, answer, instance, outside)
+
+    def _end(self) -> float | None:
+        return None if self._deadline is None else self._deadline + DEADLINE_GRACE
+
+    def _machine(self, found: Plan, server_keys: Keys, own_keys: Keys) -> Machine:
+        birth = {
+            "role": "supervisor",
+            "port": self._settings.port,
+            "public": server_keys.public.decode(),
+            "secret": server_keys.secret.decode(),
+            "client": own_keys.public.decode(),
+            "deadline": self._end(),
+            "patience": self._boot_timeout,
+        }
+        mark = f"{self._gid}.{w.SUPERVISOR_PID}.1"
+        place = {"flavor": found.supervisor_flavor} if found.supervisor_flavor != found.flavor else {}
+        return Machine(mark, w.SUPERVISOR_PID, 0, "supervisor", script(birth), place, {}, self._end())
+
+    def _wait(self, cloud: NovaCloud, instance: str) -> Seen:
+        """Wait until the supervisor's machine runs."""
+        until, status = time.monotonic() + self._boot_timeout, ""
+        while time.monotonic() < until:
+            seen = _look(cloud, instance)
+            if seen is not None and seen.status != status:
+                status = seen.status
+                self._progress(f"the supervisor's machine {instance} is {status}")
+            if seen is not None and seen.status == "ACTIVE" and seen.addresses:
+                return seen
+            _judge(seen, status, instance, "")
+            time.sleep(LOOK)
+        raise StartError(
+            f"the supervisor's machine {instance} is {status or 'not listed'} after {self._boot_timeout:g} s"
+        )
+
+    def _floating(self, session: Session, network: str, found: Plan, address: str) -> bool:
+        """Tell whether the supervisor gets a floating IP."""
+        wanted = self._settings.floating_ip
+        if wanted is False or (wanted == "auto" and routed(address)):
+            return False
+        if wanted == "auto" and (found.network or {}).get("router:external"):
+            return False
+        if found.external is not None:
+            return True
+        if wanted is True:
+            raise StartError(
+                "floating_ip=True needs an external network, and the cloud shows none: give external_network="
+            )
+        return False  # it is perhaps reached by a way that is not in our routes; if not, that is said
+
+    def _inner(self, site: dict[str, Any], credential: dict[str, Any], instance: str) -> dict[str, Any]:
+        """Return the order of the supervisor that runs on the machine."""
+        settings = {**self._order["settings"]}
+        if self._settings.boot_timeout is not None:
+            settings.setdefault("boot_timeout", self._settings.boot_timeout)
+        if self._deadline is not None:
+            settings["deadline"] = max(1.0, self._deadline - time.time())
+        provider = {"site": site, "credential": credential, "server": instance}
+        return {
+            "name": self._order.get("name"),
+            "gid": self._gid,
+            "inside": True,
+            "provider": "nova",
+            "provider_settings": {**provider, "boot_concurrency": self._settings.boot_concurrency},
+            "transport": "tcp",
+            "address": "auto",
+            "port": self._settings.port,
+            "owner": None,
+            "settings": settings,
+        }
+
+    def _hear(self, sender: Sender, cloud: NovaCloud, instance: str, address: str) -> dict[str, Any]:
+        """Wait for the supervisor's answer, and look at its machine meanwhile."""
+        until, console, accepted = time.monotonic() + self._boot_timeout, "", False
+        look_at = time.monotonic() + 3.0
+        while (left := until - time.monotonic()) > 0:
+            said = sender.hear(min(left, LOOK))
+            match said:
+                case {"answer": dict(answer)}:
+                    if "error" in answer:
+                        raise StartError(f"the supervisor did not start: {answer['error']}")
+                    return answer
+                case {"refused": words}:
+                    raise StartError(f"the supervisor's machine refused its order: {words}")
+                case {"ended": code}:
+                    raise StartError(f"the supervisor ended with code {code}, without an answer")
+                case {"accepted": _}:
+                    accepted = True
+                    self._progress("starting the supervisor")
+                case {"progress": text}:
+                    self._progress(str(text))
+            if said is None and time.monotonic() >= look_at:
+                look_at = time.monotonic() + 3.0
+                console = cloud.console(instance) or console  # a machine that has ended may have none any more
+                seen = _look(cloud, instance)
+                _judge(seen, "", instance, console)
+        tail = f"\nthe last lines of its console:\n{console.strip()[-2000:]}" if console.strip() else ""
+        if accepted or "waiting for an order" not in console:
+            raise StartError(f"the supervisor's machine has not answered within {self._boot_timeout:g} s{tail}")
+        raise StartError(
+            f"the supervisor's machine waits at {address}:{self._settings.port}, and this host does not reach it there."
+            " Use a network that is routed to this host, or floating_ip=True with an external_network, and see that"
+            f" allow_from lets this host in{tail}"
+        )
+
+    def _open(self, session: Session, cloud: NovaCloud, answer: dict[str, Any], instance: str, outside: str) -> Keeper:
+        """Write down how the group is reached, and tell who wanted it."""
+        card = answer.pop("card")
+        answer["endpoint"] = card["endpoint"] = _endpoint(outside, self._settings.port)
+        card |= {"os_pid": os.getpid(), "os_started": places.start_time(os.getpid()), "provider": "nova"}
+        card |= {"cloud": self._settings.cloud, "instance": instance}
+        places.sweep()
+        self._directory = places.group_dir(self._gid)
+        self._directory.mkdir(mode=0o700)
+        places.write_card(self._directory, card)
+        keeper = Keeper(card, cloud, instance, self._owner)
+        self._launched.set()
+        _answer(answer)
+        return keeper
+
+    # -- ending ----------------------------------------------------------------------------------------------
+
+    def _clean(self, session: Session | None, *, settle: bool = False) -> str:
+        """Remove everything of the group; return what is left, as words, "" for nothing.
+
+        With `settle` a call may have been broken off, and what it has made shows only now: it is looked for once more.
+        """
+        if self._directory is not None:
+            places.remove(self._directory)
+        if session is None or not self._began:
+            return ""
+        inventory = Inventory(session, self._gid)
+        left, words = remove(inventory.take)
+        if settle and not left:
+            time.sleep(SETTLE)
+            left, words = remove(inventory.take)
+        session.close()
+        if not left and not words:
+            return ""
+        rows = [f"{each.kind} {each.name or each.id} ({words.get(each.id, 'not gone yet')})" for each in left]
+        what = "; ".join(rows) or words.get("", "it is not known what")
+        return f"\nleft in the cloud, to be removed by `rack gc`: {what}"
+
+    def _watch_owner(self) -> None:
+        """Call the launch off when the program that wanted the group is gone."""
+        if self._owner is None:
+            return
+        while not self._launched.is_set():
+            if select.select([self._owner], [], [], 0.2)[0]:
+                if not self._launched.is_set():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def _progress(self, text: str) -> None:
+        _line({"progress": text})
+
+
+def _look(cloud: NovaCloud, instance: str) -> Seen | None:
+    """Return what the list says of a server; None also when it cannot be had just now."""
+    try:
+        return next((seen for seen in cloud.list().values() if seen.instance == instance), None)
+    except CloudFault as error:
+        _log.info("no list: %s", error)
+        return None
+
+
+def _judge(seen: Seen | None, status: str, instance: str, console: str) -> None:
+    """Refuse to wait for a machine that will not come.
+
+    Raises:
+        StartError: why.
+    """
+    tail = f"\nthe last lines of its console:\n{console.strip()[-2000:]}" if console.strip() else ""
+    if seen is None:
+        return
+    if seen.status == "ERROR":
+        raise StartError(
+            f"the supervisor's machine {instance} is in ERROR: {seen.fault or 'the cloud does not say why'}"
+        )
+    if seen.status in ("SHUTOFF", "DELETED", "SOFT_DELETED"):
+        raise StartError(f"the supervisor's machine {instance} is {seen.status}: it ended by itself{tail}")
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, _CalledOff):
+        return "the launch was called off"
+    if isinstance(error, RackError | CloudFault | OSError):
+        return str(error)
+    _log.error("the launch", exc_info=error)
+    return f"the launch failed: {type(error).__name__}: {error}"
+
+
+def _call_off(number: int, frame: object) -> None:
+    raise _CalledOff
+
+
+def _deaf() -> None:
+    """Let nothing stop the clean-up: it is bounded."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _line(fields: dict[str, Any]) -> None:
+    try:
+        os.write(1, json.dumps(fields).encode() + b"\n")
+    except BrokenPipeError:
+        pass  # nobody listens any more: the owner's end will be seen
+
+
+def _answer(fields: dict[str, Any]) -> None:
+    """Write the one line, then leave the pipe alone so that nobody waits for more."""
+    _line(fields)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

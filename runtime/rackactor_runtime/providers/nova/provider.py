@@ -1,0 +1,73 @@
+"""The provider `nova`: on the client's machine it launches, on the supervisor's machine it makes the others."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from rackactor import addresses
+from rackactor.errors import InvalidCall
+from rackactor_runtime.providers.machines import MachineProvider
+
+#: Seconds between attempts of the supervisor to delete its own machine, as its very last act.
+_LAST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0)
+
+_log = logging.getLogger(__name__)
+
+
+def launch(order: dict[str, Any], gid: str) -> int:
+    """Make a group on a cloud, and be its keeper until nothing of it is left; returns the exit status."""
+    try:
+        from rackactor_runtime.providers.nova.launch import Launcher
+    except ImportError as error:
+        raise InvalidCall(_lacks(error)) from error
+    return Launcher(order, gid).run()
+
+
+class NovaProvider(MachineProvider):
+    """Machines are Nova's servers.
+
+    Args:
+        settings: what the launcher has resolved (`site`, `credential`, `boot_concurrency`, and as `server` the
+            supervisor's own machine), and the `gid`.
+        state_dir: the group's directory.
+
+    Raises:
+        InvalidCall: these are not a launcher's settings, or openstacksdk is missing.
+    """
+
+    name = "nova"
+    launch = staticmethod(launch)
+
+    def __init__(self, settings: Mapping[str, Any], state_dir: str) -> None:
+        try:
+            from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
+            from rackactor_runtime.providers.nova.session import Session
+        except ImportError as error:
+            raise InvalidCall(_lacks(error)) from error
+        if "site" not in settings or "credential" not in settings:
+            raise InvalidCall("a supervisor of the provider 'nova' is started by its launcher only")
+        self._session = Session(credential=settings["credential"])
+        self._server = settings.get("server")
+        site = replace(Site(**settings["site"]), proxy_ip=addresses.outward())
+        own = {name: settings[name] for name in ("gid", "boot_concurrency") if name in settings}
+        super().__init__(own, state_dir, NovaCloud(self._session, site))
+
+    def last_act(self, kept: bool) -> None:
+        """Delete the supervisor's own machine, when nobody outside is there to do it."""
+        if kept or not self._server:
+            return
+        for pause in _LAST_PAUSES:
+            try:
+                self._session.delete("compute", f"/servers/{self._server}")
+                return  # the machine ends any moment now
+            except Exception as error:
+                _log.warning("this machine could not be deleted: %s", error)
+            time.sleep(pause)
+
+
+def _lacks(error: ImportError) -> str:
+    return f"the provider 'nova' needs openstacksdk ({error}): pip install 'rackactor[openstack]'"

@@ -1,0 +1,159 @@
+"""A connection to a cloud: one Keystone session with a bounded pool, every call bounded, nothing repeated unasked.
+
+The SDK's own repetition of calls is off: a POST that is repeated behind our back after a 503 makes two servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import openstack
+from keystoneauth1 import exceptions as auth
+from keystoneauth1.session import TCPKeepAliveAdapter
+from openstack import exceptions as sdk
+
+from rackactor._version import __version__
+from rackactor.errors import InvalidCall, StartError
+from rackactor_runtime.providers.nova.faults import words
+
+#: Seconds that a call may be without a byte of its answer, unless `api_timeout` of clouds.yaml says otherwise.
+API_TIMEOUT = 30.0
+#: Connections to each service at the most; whoever needs one more waits for it.
+POOL = 24
+#: Items of a list in one answer: services have a bound of their own, which may be lower.
+PAGE = 500
+
+
+class Session:
+    """The calls to a cloud's services, as plain JSON. Thread-safe.
+
+    Args:
+        cloud: a name in clouds.yaml; None: what the environment (`OS_*`) or clouds.yaml alone say.
+        credential: in the place of both: `auth_url`, `application_credential_id`, `application_credential_secret`,
+            and `region_name`, `interface`, `cacert`, `verify` where they matter.
+
+    Raises:
+        InvalidCall: there is no such cloud.
+        StartError: it does not let us in, or cannot be reached.
+    """
+
+    def __init__(self, cloud: str | None = None, credential: Mapping[str, Any] | None = None) -> None:
+        try:
+            region = _region(cloud, credential)
+            region.config["api_timeout"] = region.config.get("api_timeout") or API_TIMEOUT
+            self.connection: Any = openstack.connection.Connection(config=region)
+            adapter = TCPKeepAliveAdapter(pool_connections=8, pool_maxsize=POOL, pool_block=True)
+            self.connection.session.session.mount("http://", adapter)
+            self.connection.session.session.mount("https://", adapter)
+            self.connection.authorize()
+            # Made here, by one thread, not by several at once later.
+            self._services = {name: getattr(self.connection, name) for name in ("compute", "network", "identity")}
+            #: Where each service is.
+            self.base = {name: _endpoint(self.connection, name) for name in (*self._services, "image", "block-storage")}
+            if self.base["block-storage"]:
+                self._services["volume"] = self.connection.block_storage
+        except sdk.ConfigException as error:
+            raise InvalidCall(f"no such cloud: {error} (see clouds.yaml, or OS_CLIENT_CONFIG_FILE)") from error
+        except (sdk.SDKException, auth.ClientException) as error:
+            where = f"the cloud {cloud!r}" if cloud else "the cloud"
+            raise StartError(f"{where} does not let us in: {words(error)}") from error
+        for name in ("compute", "network", "image"):
+            if not self.base[name]:
+                raise StartError(f"the cloud has no {name} service in its catalogue")
+
+    @property
+    def project(self) -> str:
+        """Return the id of the project that all this is in."""
+        return str(self.connection.current_project_id)
+
+    @property
+    def user(self) -> str:
+        """Return the id of the user."""
+        return str(self.connection.current_user_id)
+
+    @property
+    def roles(self) -> list[str]:
+        """Return the names of the roles that we have in the project."""
+        return list(self.connection.session.auth.get_access(self.connection.session).role_names)
+
+    def has(self, service: str) -> bool:
+        """Tell whether the cloud has a service: "compute", "network", "identity" it has, "volume" it may."""
+        return service in self._services
+
+    def call(self, service: str, method: str, path: str, **more: Any) -> Any:
+        """Make one call, once; return the JSON of its answer (None when there is none).
+
+        Raises:
+            Exception: `faults.fault` says what it means.
+        """
+        adapter = self._services[service]
+        answer = adapter.request(path, method, connect_retries=0, status_code_retries=0, **more)
+        sdk.raise_from_response(answer)
+        return answer.json() if answer.content else None
+
+    def get(self, service: str, path: str, **more: Any) -> Any:
+        """Read something; None when there is no such thing."""
+        try:
+            return self.call(service, "GET", path, **more)
+        except sdk.NotFoundException:
+            return None
+
+    def delete(self, service: str, path: str) -> bool:
+        """Have something deleted; tells whether it was gone already."""
+        try:
+            self.call(service, "DELETE", path)
+        except sdk.NotFoundException:
+            return True
+        return False
+
+    def list(self, service: str, path: str, *, key: str = "", **params: Any) -> list[dict[str, Any]]:
+        """Read a whole list, page by page; `key`: what it is called in the answer, if not as in the path."""
+        key = key or path.strip("/").split("/")[0].replace("-", "_").removeprefix("os_")
+        found: list[dict[str, Any]] = []
+        marker: dict[str, str] = {}
+        while True:
+            answer = self.call(service, "GET", path, params={**params, "limit": PAGE, **marker})
+            page = answer[key]
+            found += page
+            if not page or f"{key}_links" not in answer:
+                return found
+            if not any(link["rel"] == "next" for link in answer[f"{key}_links"]):
+                return found
+            marker = {"marker": page[-1]["id"]}
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.connection.session.session.close()
+        self.connection.close()
+
+
+def _endpoint(connection: Any, service: str) -> str:
+    """Return where a service is, "" for nowhere."""
+    config = connection.config
+    try:
+        if not config.get_endpoint(service):  # a look first: the SDK warns of what is not there
+            where = {"interface": config.get_interface(service), "region_name": config.get_region_name(service)}
+            connection.session.get_endpoint(service_type=service, **where)
+        return str(config.get_session_endpoint(service) or "")
+    except auth.EndpointNotFound:
+        return ""
+
+
+def _region(cloud: str | None, credential: Mapping[str, Any] | None) -> Any:
+    app: dict[str, Any] = {"app_name": "rackactor", "app_version": __version__}
+    if credential is None:
+        return openstack.config.get_cloud_region(cloud=cloud, **app)
+    keys = ("auth_url", "application_credential_id", "application_credential_secret")
+    missing = [key for key in keys if not credential.get(key)]
+    if missing:
+        raise InvalidCall(f"the setting 'credential' lacks {', '.join(missing)}")
+    more = {key: value for key, value in credential.items() if key not in keys}
+    return openstack.config.get_cloud_region(
+        load_yaml_config=False,
+        load_envvars=False,
+        auth_type="v3applicationcredential",
+        auth={key: credential[key] for key in keys},
+        **more,
+        **app,
+    )

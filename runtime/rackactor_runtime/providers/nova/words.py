@@ -1,0 +1,108 @@
+"""How what a group has in a cloud is named and marked, so that it is found again: by us, by `gc`, and by people.
+
+Everything that can have a name is called `rack-<gid12>-...`; what is made once for a group says in its name when that
+was, because some things (key pairs, server groups) have no other place for it. Servers carry the rest in their
+metadata, by RACK's convention: `gid`, `pid`, `ppid`, `proxy_ip` and the process's arguments that are texts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+#: What `rack_mark` says in the metadata of every server.
+MARK = "rackactor"
+#: Of a supervisor, in the metadata.
+SUPERVISOR_PID = 1
+#: Longest value and key that Nova takes, and how many of them it takes unless a quota says less.
+MAX_VALUE, MAX_ITEMS = 255, 128
+#: Longest name of a server.
+MAX_NAME = 255
+
+_NAME = re.compile(r"rack-([0-9a-f]{8}-[0-9a-f]{3})-([a-z]+)-([0-9a-f]{8})")
+_SERVER = re.compile(r"rack-([0-9a-f]{8}-[0-9a-f]{3})-")
+_KEY = re.compile(r"[a-zA-Z0-9_:. -]{1,255}")
+_DESCRIPTION = re.compile(r"rackactor gid=([0-9a-f-]{36}) made=([0-9]+)(?: deadline=([0-9]+))?")
+
+
+class Claim(NamedTuple):
+    """What a name or a description says: whose, since when, until when."""
+
+    gid12: str
+    made: float | None = None
+    deadline: float | None = None
+
+
+def prefix(gid: str) -> str:
+    """Return what the names of all that a group has begin with."""
+    return f"rack-{gid[:12]}"
+
+
+def resource(gid: str, kind: str, made: float) -> str:
+    """Return the name of something that is made once for a group (`kind`: a word of small letters)."""
+    return f"{prefix(gid)}-{kind}-{int(made):08x}"
+
+
+def server(gid: str, pid: int, name: str) -> str:
+    """Return a server's name; what a process is called need not be fit for a host name, and is made so."""
+    fit = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")
+    return f"{prefix(gid)}-{pid}-{fit}"[:MAX_NAME].rstrip("-")
+
+
+def description(gid: str, made: float, deadline: float | None) -> str:
+    """Return what the description of something says of its group."""
+    until = "" if deadline is None else f" deadline={math.ceil(deadline)}"
+    return f"rackactor gid={gid} made={int(made)}{until}"
+
+
+def claim(name: str, text: str = "") -> Claim | None:
+    """Read a name and a description; None: neither is ours."""
+    found = _DESCRIPTION.fullmatch(text or "")
+    if found is not None:
+        return Claim(found[1][:12], float(found[2]), float(found[3]) if found[3] else None)
+    found = _NAME.fullmatch(name or "")
+    if found is not None:
+        return Claim(found[1], float(int(found[3], 16)))
+    found = _SERVER.match(name or "")
+    return Claim(found[1]) if found is not None else None
+
+
+def metadata(
+    gid: str,
+    pid: int,
+    ppid: int,
+    key: str,
+    *,
+    args: Mapping[str, str] | None = None,
+    proxy_ip: str = "",
+    deadline: float | None = None,
+) -> dict[str, str]:
+    """Return a server's metadata.
+
+    An argument that metadata cannot hold (too long, a name or a character that Nova refuses, one too many) is left out
+    rather than cut: half a value would be a wrong one. The process itself has all of them from its birth.
+    """
+    ours = {"gid": gid, "pid": str(pid), "rack_mark": MARK, "rack_key": key}
+    if ppid:
+        ours["ppid"] = str(ppid)
+    if proxy_ip:
+        ours["proxy_ip"] = proxy_ip
+    if deadline is not None:
+        ours["rack_deadline"] = str(math.ceil(deadline))
+    room = MAX_ITEMS - len(ours)
+    fit = [(name, value) for name, value in (args or {}).items() if name not in ours and _fits(name, value)]
+    return dict(fit[:room]) | ours
+
+
+def _fits(name: str, value: str) -> bool:
+    # Characters beyond the basic plane: a MySQL database with the usual three bytes for each answers with a failure.
+    plain = all(ord(each) <= 0xFFFF and not 0xD800 <= ord(each) <= 0xDFFF for each in value)
+    return _KEY.fullmatch(name) is not None and plain and len(value.encode("utf-8", "replace")) <= MAX_VALUE
+
+
+def deadline_of(server_metadata: Mapping[str, str]) -> float | None:
+    """Return when a server is to have ended, by its metadata."""
+    text = server_metadata.get("rack_deadline", "")
+    return float(text) if text.isdecimal() else None

@@ -1,0 +1,124 @@
+"""Groups on a real cloud, started as any program starts them, and what the cloud's lists say of one group."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from leftovers import KINDS
+
+from rackactor_runtime.providers.nova import words
+
+#: Seconds that a group has to begin, and that everything of it has to be gone.
+BEGIN, GONE = 200.0, 120.0
+
+SCRIPT = """
+import json, sys, time
+import rackactor as rack
+
+settings = json.loads(sys.argv[1])
+
+def say(word, **more):
+    print(json.dumps({"word": word, **more}), flush=True)
+
+with rack.group("trial", cloud=settings.pop("cloud"), deadline="20m", provider_settings=settings,
+                progress=lambda text: say("progress", text=text)) as group:
+    say("up", gid=group.gid, keeper=group._supervisor.pid)
+    child = group.fork(["sh", "-c", sys.argv[2]])
+    say("forked", pid=child.pid)
+    while not child.info()["started"] and child.is_alive():
+        time.sleep(0.2)
+    say("running")
+    status = child.wait(timeout=150)
+    say("status", text=str(status), cause=str(status.cause), code=status.code)
+say("ended")
+"""
+
+
+class Program:
+    """A program that makes a group and waits for the one process in it.
+
+    Attributes:
+        gid: of its group, once that is up.
+    """
+
+    def __init__(self, place: Path, settings: dict[str, Any], command: str) -> None:
+        self.gid = ""
+        self.keeper = 0
+        self.said: list[dict[str, Any]] = []
+        script = place / "program.py"
+        script.write_text(SCRIPT)
+        environment = {**os.environ, "XDG_RUNTIME_DIR": str(place)}
+        self.groups = place / "rackactor"
+        words = [sys.executable, str(script), json.dumps(settings), command]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def hear(self, word: str) -> dict[str, Any]:
+        """Return what it says with this word, or fail when it ends before."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            fields: dict[str, Any] = json.loads(line)
+            self.said.append(fields)
+            self.gid, self.keeper = fields.get("gid", self.gid), fields.get("keeper", self.keeper)
+            if fields["word"] == word:
+                return fields
+        raise AssertionError(f"it ended before {word!r}: {self.said}")
+
+
+@contextmanager
+def a_program(settings: dict[str, Any], command: str = "exit 7") -> Iterator[Program]:
+    """Run a program with a group; in the end it is not there any more, whatever the test did."""
+    with tempfile.TemporaryDirectory(prefix="rack-") as place:
+        program = Program(Path(place), settings, command)
+        try:
+            yield program
+        finally:
+            program.process.kill()
+            program.process.wait()
+            if program.process.stdout is not None:
+                program.process.stdout.close()
+            eventually(lambda: not program.keeper or not psutil.pid_exists(program.keeper), GONE)
+
+
+def of_group(cloud: Any, gid: str) -> set[str]:
+    """Return what the cloud lists of a group, by names and descriptions."""
+    found = set()
+    for kind, listing in KINDS.items():
+        for each in listing(cloud):
+            claim = words.claim(each.name or "", getattr(each, "description", None) or "")
+            if claim is not None and claim.gid12 == gid[:12]:
+                found.add(f"{kind} {each.name or each.id}")
+    return found
+
+
+def server_of(cloud: Any, gid: str, pid: int) -> Any:
+    """Return the server of a process, None before there is one."""
+    rows = [row for row in cloud.compute.servers(name=f"^rack-{gid[:12]}-{pid}-") if row.metadata.get("gid") == gid]
+    assert len(rows) <= 1, rows
+    return rows[0] if rows else None
+
+
+def active(cloud: Any, gid: str, pid: int) -> Any:
+    """Wait until the server of a process runs, and return it."""
+    found = eventually(
+        lambda: (row := server_of(cloud, gid, pid)) is not None and row.status == "ACTIVE" and row, BEGIN
+    )
+    assert found, server_of(cloud, gid, pid)
+    return found
+
+
+def eventually(condition: Callable[[], Any], timeout: float) -> Any:
+    """Wait until the cloud says so; return what it said last."""
+    until = time.monotonic() + timeout
+    while not (found := condition()) and time.monotonic() < until:
+        time.sleep(0.5)
+    return found

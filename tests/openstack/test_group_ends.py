@@ -1,0 +1,152 @@
+"""However a group on a real cloud ends, nothing of it is left there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cloudgroups import GONE, a_program, active, eventually, of_group
+
+import rackactor as rack
+from rackactor.errors import InvalidCall, StartError
+
+
+@pytest.fixture
+def settings(cloud_name: str, image_name: str) -> dict[str, Any]:
+    """Return how the tests' groups are made."""
+    flavor = os.environ.get("RACK_TEST_FLAVOR", "t256")
+    network = os.environ.get("RACK_TEST_NETWORK", "provider")
+    return {"cloud": cloud_name, "image": image_name, "flavor": flavor, "network": network}
+
+
+@pytest.fixture(autouse=True)
+def no_idle_connections(cloud: Any) -> Iterator[None]:
+    """Close what the test's own look at the cloud has opened: it is not what the test has left."""
+    yield
+    cloud.session.session.close()
+
+
+def gone(cloud: Any, gid: str, timeout: float = GONE) -> bool:
+    """Tell whether nothing of a group is left, and say what is."""
+    eventually(lambda: not of_group(cloud, gid), timeout)
+    left = of_group(cloud, gid)
+    assert not left, left
+    return True
+
+
+def sweep(cloud_name: str, gid: str) -> str:
+    """Have what is left of a group removed, as `rack gc` does it."""
+    words = [sys.executable, "-m", "rackactor_runtime.providers.nova.gc", "--cloud", cloud_name, gid]
+    return subprocess.run(words, capture_output=True, text=True, timeout=GONE, check=True).stdout
+
+
+def test_a_command_ends_and_so_does_its_group(settings: dict[str, Any], cloud: Any) -> None:
+    with a_program(settings, "echo hello; exit 7") as program:
+        program.hear("up")
+        assert {kind.split(" rack-")[0] for kind in of_group(cloud, program.gid)} >= {"server", "security group"}
+        program.hear("forked")
+        assert program.hear("status")["code"] == 7
+        program.hear("ended")
+        assert program.process.wait(30) == 0
+        assert not of_group(cloud, program.gid)  # at once: that is what the end of the block means
+
+
+def test_a_network_of_its_own(settings: dict[str, Any], cloud: Any) -> None:
+    with a_program({**settings, "network": None, "anti_affinity": False} | {"floating_ip": True}) as program:
+        del settings
+        program.hear("up")
+        kinds = {kind.split(" rack-")[0].split(" ")[0] for kind in of_group(cloud, program.gid)}
+        assert kinds >= {"network", "router", "floating", "security", "server"}
+        assert program.hear("status")["code"] == 7
+        program.hear("ended")
+        assert not of_group(cloud, program.gid)
+
+
+def test_the_program_is_killed(settings: dict[str, Any], cloud: Any) -> None:
+    with a_program(settings, "sleep 600") as program:
+        program.hear("up")
+        pid = program.hear("forked")["pid"]
+        active(cloud, program.gid, pid)
+        program.process.kill()
+        assert gone(cloud, program.gid)
+
+
+def test_the_program_is_killed_while_the_group_is_made(settings: dict[str, Any], cloud: Any) -> None:
+    with a_program(settings) as program:
+        while "machine" not in (said := program.hear("progress"))["text"] or "is" not in said["text"].split():
+            pass
+        gids = os.listdir(program.groups) if program.groups.exists() else []
+        instance = said["text"].split(" is ")[0].rpartition(" ")[2]
+        gid = cloud.compute.get_server(instance).metadata["gid"]
+        program.process.kill()
+        assert not gids
+        assert gone(cloud, gid)
+
+
+def test_the_keeper_is_killed_and_the_program_with_it(settings: dict[str, Any], cloud: Any, cloud_name: str) -> None:
+    """The supervisor is alone then: it ends its machines, and its own as the last; `rack gc` has the rest."""
+    with a_program({**settings}, "sleep 600") as program:
+        keeper = program.hear("up")["keeper"]
+        program.hear("forked")
+        os.kill(keeper, signal.SIGKILL)
+        program.process.kill()
+        assert eventually(lambda: not list(cloud.compute.servers(name=f"^rack-{program.gid[:12]}-")), 180)
+        assert of_group(cloud, program.gid)
+        assert "deleted" in sweep(cloud_name, program.gid)
+        assert gone(cloud, program.gid, 0)
+
+
+def test_a_machine_is_deleted_by_hand(settings: dict[str, Any], cloud: Any) -> None:
+    with a_program(settings, "sleep 600") as program:
+        program.hear("up")
+        pid = program.hear("forked")["pid"]
+        server = active(cloud, program.gid, pid)
+        program.hear("running")
+        cloud.compute.delete_server(server)
+        assert "deleted-outside" in program.hear("status")["cause"]
+        program.hear("ended")
+        assert not of_group(cloud, program.gid)
+
+
+def test_a_machine_is_powered_off_by_hand(settings: dict[str, Any], cloud: Any) -> None:
+    with a_program(settings, "sleep 600") as program:
+        program.hear("up")
+        pid = program.hear("forked")["pid"]
+        server = active(cloud, program.gid, pid)
+        program.hear("running")
+        cloud.compute.stop_server(server)
+        assert "deleted-outside" in program.hear("status")["cause"]
+        program.hear("ended")
+        assert not of_group(cloud, program.gid)
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"image": "no-such-image"}, "no image 'no-such-image'; it has"),
+        ({"flavor": "no-such-flavor"}, "no flavor 'no-such-flavor'; it has"),
+        ({"network": "no-such-network"}, "no network 'no-such-network'; it has"),
+        ({"keypair": "no-such-key"}, "no key pair 'no-such-key'"),
+        ({"security_groups": ["no-such-group"]}, "no security group 'no-such-group'"),
+        ({"cloud": "no-such-cloud"}, "no-such-cloud"),
+        ({"colour": "blue"}, "no setting 'colour'"),
+    ],
+)
+def test_a_wrong_setting_costs_nothing(settings: dict[str, Any], wrong: dict[str, Any], words: str) -> None:
+    given = {**settings, **wrong}
+    with pytest.raises(InvalidCall, match=words):
+        rack.group("trial", cloud=given.pop("cloud"), provider_settings=given)
+
+
+def test_an_image_without_a_guest_program(settings: dict[str, Any]) -> None:
+    bare = os.environ.get("RACK_TEST_BARE_IMAGE")
+    if not bare:
+        pytest.skip("needs RACK_TEST_BARE_IMAGE: an image that runs user-data and has no guest program")
+    given = {**settings, "image": bare, "boot_timeout": 60}
+    with pytest.raises(StartError, match="supervisor's machine"):
+        rack.group("trial", cloud=given.pop("cloud"), provider_settings=given)
