@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def left(gids: set[str]) -> list[str]:
     """Return what the cloud's lists have of groups, by name or by description."""
     import openstack
 
-    with openstack.connect(cloud=CLOUD) as cloud:
+    with openstack.connect(cloud=CLOUD) as cloud, closing(cloud.session.session):
         user = cloud.current_user_id
         lists = {
             "server": cloud.compute.servers(),

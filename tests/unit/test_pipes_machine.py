@@ -66,8 +66,10 @@ class World:
         return True
 
     def supervise(self, call: Called) -> Any:
+        caller = self.kernels.get(call.pid)
         try:
-            getattr(self.calls, f"op_{call.op}")(self.kernels.get(call.pid), call)
+            if caller is not None:  # what has ended is not listened to: see `Calls.handle`
+                getattr(self.calls, f"op_{call.op}")(caller, call)
         except errors.RackError as error:
             self.effects.append(Reply(call.pid, call.rid, False, {"type": type(error).__name__, "message": str(error)}))
         return self.spread()
