@@ -137,7 +137,8 @@ def _pack_installed(place: Path) -> Path:
         lines = []
         for file in files:
             archive.write(str(file.locate()), str(file))
-            lines.append(f"{file},{f'sha256={file.hash.value}' if file.hash else ''},{file.size or ''}\n")
+            size = "" if file.size is None else file.size
+            lines.append(f"{file},{f'sha256={file.hash.value}' if file.hash else ''},{size}\n")
         record = f"rackactor-{found.version}.dist-info/RECORD"
         archive.writestr(record, "".join([*lines, f"{record},,\n"]))
     return wheel
@@ -153,6 +154,7 @@ def lay_in(root: Path, wheel: Path) -> None:
     """Make the third layer: RackActor, its programs and the init."""
     _pip(root / SITE, "--no-deps", "--upgrade", wheel)
     _strip(root / SITE)
+    next((root / SITE).glob("rackactor-*.dist-info/direct_url.json")).unlink()  # it names a directory of the build
     home = root / HOME
     (home / "pyvenv.cfg").write_text(_VENV)
     (home / "bin").mkdir(exist_ok=True)
@@ -160,6 +162,8 @@ def lay_in(root: Path, wheel: Path) -> None:
     (home / "bin/python3").symlink_to("/usr/bin/python3")
     for name in ("rack", "rackactor-guest", "rackactor-poweroff"):
         install(RECIPE / "guest" / name, home / "bin" / name)
+    shell = root / "usr/local/bin/rack"  # who comes by ssh has the system's PATH
+    shell.symlink_to(f"/{HOME}/bin/rack")
     install(RECIPE / "guest/dhcp", home / "init/dhcp")
     install(RECIPE / "guest/guest_init.py", home / "init/guest_init.py", 0o644)
     (root / "sbin/init").unlink(missing_ok=True)
