@@ -117,10 +117,17 @@ def make_wheel(source: str | None, place: Path) -> Path:
         raise BuildError(f"{source} is not a clone of RackActor: it has no setup.py")
     else:
         # setuptools works beside the sources, where two builds would meet
-        ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "docs", "benchmarks")
-        shutil.copytree(here, place / "clone", ignore=ignored)
+        shutil.copytree(here, place / "clone", ignore=_not_packed)
         run(*words, place / "clone")
     return next(place.glob("rackactor-*.whl"))
+
+
+def _not_packed(directory: str, names: list[str]) -> set[str]:
+    """Return what a wheel is not made of."""
+    top = {"build", "docs", "tests", "benchmarks"} if "setup.py" in names else set()
+    return {
+        name for name in names if name in top or name == "__pycache__" or name[0] == "." or name.endswith(".egg-info")
+    }
 
 
 def _pack_installed(place: Path) -> Path:
