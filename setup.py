@@ -76,7 +76,10 @@ RACK_COMMANDS = [
 
 PROVIDERS = ["local = rackactor_runtime.providers.local:LocalProvider"]
 
-FILE_SYSTEMS = ["rack = rackactor.files.filesystem:RackFileSystem"]
+FILE_SYSTEMS = [
+    "rack = rackactor.files.filesystem:RackFileSystem",
+    "swift = rackactor_runtime.providers.nova.swift:SwiftFileSystem",
+]
 
 # How guest images are made: data that `rack image build` runs, not a package that anybody imports.
 RECIPE = "rackactor_runtime.recipe"

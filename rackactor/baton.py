@@ -3,9 +3,10 @@
 An application thread that has to wait (an idle mailbox, an ask, a wait) turns the crank itself: a message
 then reaches it with no hand-over between threads. While the application computes, a background thread looks in
 every few milliseconds, and moves in when the application stays away, so that heartbeats and signals go on
-whatever a handler does. A timer descriptor wakes it, armed when an application thread leaves the crank, and not
-disarmed when one comes back: it fires once more for nothing, and an idle process causes no wake-ups after that.
-(Arming and disarming it cost a busy process two system calls for each message.)
+whatever a handler does. A timer descriptor wakes it, armed when an application thread leaves the crank. One that
+comes back disarms it only where it waited for long the last time: arming and disarming it would cost a busy process
+two system calls for each message, and a look for nothing costs one that rests a thread's wake-up. When looks have
+been in vain again and again they get rarer. An idle process causes no wake-ups.
 
 (The alternative, a background thread that always owns the sockets, costs a queue and two wake-ups each way.)
 """
@@ -26,6 +27,8 @@ from rackactor.errors import RackError
 
 #: How long the application may stay away from the crank before the background thread looks in, seconds.
 VISIT = 0.005
+#: The same for one that was found at the crank again and again, seconds: each look at it costs a wake-up.
+RARELY = 0.02
 
 
 class _TimerSpec(ctypes.Structure):
@@ -43,8 +46,14 @@ class Timer:
             raise OSError(ctypes.get_errno(), "timerfd_create failed")
         self._spec = _TimerSpec()
         self._pointer = ctypes.byref(self._spec)
+        self._never = ctypes.byref(_TimerSpec())
         self._set = self._libc.timerfd_settime
         self._due = 0.0
+
+    @property
+    def armed(self) -> bool:
+        """Tell whether it is going to fire."""
+        return self._due > 0.0
 
     def arm(self, delay: float) -> None:
         """Fire in `delay` seconds, unless it fires sooner anyway."""
@@ -54,6 +63,13 @@ class Timer:
         self._due = due
         self._spec.value_s, self._spec.value_ns = int(delay), max(1, int(delay % 1 * 1e9))
         self._set(self.fd, 0, self._pointer, None)
+
+    def disarm(self) -> None:
+        """Do not fire."""
+        # With a record of its own: another thread may be about to arm it. Whoever comes first, it never counts as
+        # armed when it is not; the other way round it fires once more for nothing.
+        self._set(self.fd, 0, self._never, None)
+        self._due = 0.0
 
     def clear(self) -> None:
         """Take note that it has fired."""
@@ -93,6 +109,9 @@ class Baton:
         self._waiters = 0
         self._closed = False
         self._timer = Timer()
+        self._visit = VISIT
+        #: Whether the crank waited for long the last time, and so probably will the next.
+        self.rests = False
         self._activity = 0
         self._safe = False
         self._main = False  # the main thread owns it
@@ -117,11 +136,13 @@ class Baton:
         """
         self._activity += 1
         deadline = None if timeout is None else time.monotonic() + timeout
-        if self._owner == threading.get_ident():
+        if self._owner is not None and self._owner == threading.get_ident():
             return self._wait_nested(done, deadline)
         if not self._claim(done, deadline):
             return bool(done())
         try:
+            if self.rests and self._timer.armed and not done():
+                self._timer.disarm()
             while not done():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -225,8 +246,10 @@ class Baton:
 
     def _own(self) -> None:
         me = threading.get_ident()
-        self._main = me == self._main_ident
-        self.brace()
+        self._main = main = me == self._main_ident
+        if main:
+            interrupts.busy = True
+        self._safe = False
         self._owner = me
 
     def _leave(self) -> None:
@@ -235,7 +258,8 @@ class Baton:
             self._owner = None
             if self._waiters:
                 self._cond.notify_all()
-        self._timer.arm(VISIT)
+        if not self._timer.armed:
+            self._timer.arm(self._visit)
         if main:
             interrupts.busy = False
             interrupts.release()
@@ -255,8 +279,10 @@ class Baton:
             self._timer.clear()
             with self._cond:
                 if self._owner is not None or self._waiters or self._closed:
+                    self._visit = min(2 * self._visit, RARELY)
                     continue
                 self._owner = self._thread.ident
+            self._visit = VISIT
             stay = seen == self._activity
             seen = self._activity
             try:

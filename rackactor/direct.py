@@ -8,9 +8,10 @@ streams are numbered, so the application cannot tell.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgpack
 import zmq
 
 from rackactor import addresses, shortcut, wire
@@ -75,24 +76,29 @@ class Direct:
         self._met: dict[zmq.Socket[Any], tuple[str, bytes]] = {}
         self._door: Line | None = None
         self._lines: dict[Line, Guest | None] = {}  # None: it has not shown its ticket yet
+        self._pack = msgpack.packb
         self._tickets: dict[bytes, Guest] = {}
         self._meetings: dict[tuple[int, int], _Meeting] = {}  # by pid, and the number of the introduction
         self._numbers: dict[zmq.Socket[Any] | bytes, int] = {}  # of a socket, or of a ticket
 
     def ask_for(self, pid: int) -> None:
         """Ask the supervisor for an introduction; without one, nothing changes."""
+        if self._full:
+            return
         self._exchange.request("introduce", {"pid": pid})
         if self._exchange.keys is not None:
             self._exchange.paths.asked(pid, time.monotonic())
 
+    @property
+    def _full(self) -> bool:
+        return len(self._paths) + len(self._expected) + len(self._met) >= _link.room()
+
     def event(self, name: str, fields: dict[str, Any]) -> None:
         """Do what the supervisor says: listen for a peer, or meet one."""
-        if name == "listen":
-            self._listen(fields)
-        elif name == "meet":
-            self._meet(fields)
-        else:
+        if name == "part":
             self._part(fields["pid"], fields["numbers"])
+        elif not self._full:  # else the supervisor goes on relaying
+            (self._listen if name == "listen" else self._meet)(fields)
 
     def forget(self, pid: int) -> None:
         """Close the connection to a peer that is gone."""
@@ -178,22 +184,18 @@ class Direct:
             return False
         return True
 
-    def transmit(self, sending: Sending, header: Callable[[], bytes]) -> bool:
-        """Send a message of a stream on its direct path; False when that is broken.
-
-        Args:
-            sending: the message.
-            header: makes its header, which the short way does not need.
-        """
-        path: Path = sending.path
-        if path.line is not None and sending.entries:
+    def transmit(self, sending: Sending) -> bool:
+        """Send a message of a stream on its direct path; False when that is broken."""
+        pid, path, kind, numbers, entries = sending
+        line = path.line
+        if line is not None and entries:
             try:
-                if shortcut.send_data(path.line, sending.extra, sending.entries):
+                if shortcut.send_data(line, numbers, entries, self._pack):
                     return True
             except OSError:
-                self._hang_up(path.line)
+                self._hang_up(line)
                 return True  # it goes again with everything else that was on it
-        return self.send(path, [wire.pack_route(sending.pid), header(), *sending.bodies])
+        return self.send(path, [wire.pack_route(pid), self._exchange.header(kind, numbers), *sending.bodies])
 
     def beat(self, pid: int, path: Path) -> None:
         """Ask a direct peer to acknowledge what it has."""
@@ -208,11 +210,8 @@ class Direct:
         if self._zap is not None:
             self._zap.socket.close(0)
 
-    def read(self, socket: zmq.Socket[Any] | Line) -> None:
+    def read(self, socket: zmq.Socket[Any]) -> None:
         """Take what waits on a direct socket."""
-        if isinstance(socket, Line):
-            self._read_line(socket)
-            return
         if self._zap is not None and socket is self._zap.socket:
             self._zap.answer()
             return
@@ -238,6 +237,8 @@ class Direct:
                 return  # no way leads to the supervisor at this moment: there is nowhere to listen
         if fields.get("key"):
             self._keys.add(fields["key"])
+        if self._exchange.keys is None:  # over a network it may be that only one of the two can reach the other
+            self._exchange.peers.introduced(fields["pid"])
         guest = Guest(fields["pid"], fields["incarnation"])
         self._expected[fields["ticket"]] = guest
         self._meetings[guest.pid, fields["number"]] = _Meeting(fields["ticket"])
@@ -338,7 +339,8 @@ class Direct:
         except OSError:
             self._hang_up(line)
 
-    def _read_line(self, line: Line) -> None:
+    def read_line(self, line: Line) -> None:
+        """Take what waits on a short way."""
         if line is self._door:
             while (caller := shortcut.accept(line)) is not None:
                 self._lines[caller] = None
@@ -349,8 +351,7 @@ class Direct:
     def _from_line(self, line: Line, fields: list[Any]) -> None:
         peer = self._lines.get(line)
         if peer is not None and shortcut.is_data(fields):
-            numbers, entries = shortcut.parse_data(fields)
-            self._exchange.took(peer.pid, peer.incarnation, numbers, entries)
+            self._exchange.took(*peer, *shortcut.parse_data(fields))
             return
         header, bodies = shortcut.parse_frames(fields)
         if peer is None:
@@ -378,6 +379,9 @@ class Direct:
     def _shorten(self, pid: int, line: Line) -> None:
         path = self._paths.get(pid)
         if path is not None:
+            if self._pack is msgpack.packb:
+                # One packer for all packets, where packb makes one each time: whoever holds the baton packs alone.
+                self._pack = msgpack.Packer().pack
             self._take_path(pid, path._replace(line=line))
 
     def _hang_up(self, line: Line) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,15 +16,17 @@ from typing import Any
 
 import zmq
 
+from rackactor import forked, wire
 from rackactor import link as _link
-from rackactor import wire
 from rackactor.address import unpack_boxes
-from rackactor.baton import Baton
+from rackactor.baton import VISIT, Baton
 from rackactor.direct import Direct
 from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
 from rackactor.lifeline import Lifeline
 from rackactor.paths import Paths
 from rackactor.peers import Delivery, Peers, Sending
+from rackactor.pending import Pending
+from rackactor.shortcut import Line
 from rackactor.stream import Entry, EntryKind, parse_entries
 from rackactor.wire import Header, Kind, parse_header, parse_map
 
@@ -40,26 +41,6 @@ ANSWERED = 10_000
 _log = logging.getLogger("rackactor")
 
 EventHandler = Callable[[dict[str, Any], Sequence[Any]], None]
-
-
-class Pending:
-    """An answer that is awaited."""
-
-    __slots__ = ("blobs", "callback", "done", "error", "pid", "value")
-
-    def __init__(self, pid: int = 0, callback: Callable[[Pending], None] | None = None) -> None:
-        self.done = False
-        self.value: Any = None
-        self.blobs: Sequence[Any] = ()
-        self.error: BaseException | None = None
-        self.pid = pid
-        self.callback = callback
-
-    def get(self) -> Any:
-        """Return the value or raise the error."""
-        if self.error is not None:
-            raise self.error
-        return self.value
 
 
 class Exchange:
@@ -77,7 +58,7 @@ class Exchange:
     _last_tick: float
 
     def __init__(self, link: _link.Link | None = None) -> None:
-        self._os_pid = os.getpid()
+        self._generation = forked.generation
         self._link = _link.Link() if link is None else link
         self._seq = itertools.count(1)
         self._rids = itertools.count(1)
@@ -114,7 +95,8 @@ class Exchange:
     def _crank(self, timeout: float | None) -> None:
         baton = self._baton
         self._push()
-        wait = 0.0 if self._later else self._due(self._last_turn)
+        due = self._due(self._last_turn)
+        wait = 0.0 if self._later else max(0.0, due - self._last_turn)
         if timeout is not None and timeout < wait:
             wait = timeout
         baton.relax()
@@ -123,9 +105,18 @@ class Exchange:
         finally:
             baton.brace()
         for socket in ready:
-            self._read(socket)
-        self._tick()
-        self._push()
+            if isinstance(socket, Line):
+                self._direct.read_line(socket)
+            else:
+                self._read(socket)
+        before, self._last_turn = self._last_turn, time.monotonic()
+        now = self._last_turn
+        baton.rests = now - before > VISIT
+        if now >= due or self._link.broken:
+            self._tick(now)
+        self._last_tick = now
+        if self._outbox or self._peers.waiting:
+            self._push()
         if self._later:
             self._run_later()
 
@@ -163,8 +154,8 @@ class Exchange:
             self._direct.ask_for(pid)
 
     def _due(self, now: float) -> float:
-        """Return how long nothing has to be done, seconds."""
-        due = self._last_sent + self._beat
+        """Return until when nothing has to be done."""
+        due = self._beat + min(self._last_sent, max(self._last_heard, self._last_beat))
         if self._timers and self._timers[0][0] < due:
             due = self._timers[0][0]
         if self.paths.due < due:
@@ -173,10 +164,9 @@ class Exchange:
             if self._ack_at is None:
                 self._ack_at = now + LAZY_ACK
             due = min(due, self._ack_at)
-        return max(0.0, due - now)
+        return due
 
-    def _tick(self) -> None:
-        now = time.monotonic()
+    def _tick(self, now: float) -> None:
         if self._ack_at is not None and now >= self._ack_at:
             self._ack_at = None
             for sending in self._peers.send(everything=True):
@@ -187,7 +177,6 @@ class Exchange:
             for action in self.paths.tick(now, self._peers.standing):
                 self._direct.act(action)
         gap = now - self._last_tick
-        self._last_tick = now
         if gap > 2 * self._beat:
             self._last_heard += gap  # it was we who were away: judge nobody by that
         if now - self._last_sent >= self._beat or now - max(self._last_heard, self._last_beat) >= self._beat:
@@ -231,10 +220,11 @@ class Exchange:
 
     def say(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any] = (), pid: int = wire.SUPERVISOR) -> None:
         """Send to the supervisor, or through it, on the connection there is."""
-        self._link.send(self._link.supervisor, [wire.pack_route(pid), self._header(kind, extra), *bodies])
+        self._link.send(self._link.supervisor, [wire.pack_route(pid), self.header(kind, extra), *bodies])
         self._last_sent = time.monotonic()
 
-    def _header(self, kind: Kind, extra: tuple[Any, ...]) -> bytes:
+    def header(self, kind: Kind, extra: tuple[Any, ...]) -> bytes:
+        """Return the header of the next message."""
         return Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra).pack()
 
     def transmit(self, sending: Sending) -> None:
@@ -242,7 +232,7 @@ class Exchange:
         if sending.path is None:
             self._raw_send(sending.kind, sending.extra, sending.bodies, sending.pid)
             return
-        if not self._direct.transmit(sending, lambda: self._header(sending.kind, sending.extra)):
+        if not self._direct.transmit(sending):
             self._direct.give_up(sending.pid)
         elif self.keys is not None and sending.kind is Kind.DATA:  # what goes over a network may vanish
             self.paths.sent(sending.pid, self._last_turn)
@@ -300,16 +290,17 @@ class Exchange:
 
     def _deliver(self, delivery: Delivery) -> None:
         entry = delivery.entry
-        if entry.kind is EntryKind.TELL or entry.kind is EntryKind.ASK:
-            if entry.rid and entry.kind is EntryKind.TELL:
+        kind = entry.kind
+        if kind is EntryKind.ASK or kind is EntryKind.TELL:
+            if kind is EntryKind.TELL and entry.rid:
                 self._deliver_to_box(delivery)
             else:
                 self.mailbox.append(delivery)
             return
-        if entry.kind is EntryKind.STDIN:
+        if kind is EntryKind.STDIN:
             self._event("stdin", {"pid": delivery.pid, "cost": entry.cost}, [entry.payload])
             return
-        if entry.kind is EntryKind.PIPE or entry.kind is EntryKind.CREDIT:
+        if kind is EntryKind.PIPE or kind is EntryKind.CREDIT:
             self._peers.consumed(delivery.pid, entry.cost)  # a pipe has a credit of its own
             if self.pipe_desk is not None:
                 self.pipe_desk.arrived(delivery)
@@ -325,7 +316,7 @@ class Exchange:
         self._answered[entry.rid] = None
         if len(self._answered) > ANSWERED:
             del self._answered[next(iter(self._answered))]
-        if entry.kind is EntryKind.FAILED:
+        if kind is EntryKind.FAILED:
             text = bytes(entry.payload).decode("utf-8", "replace")
             self._settle(pending, error=HandlerFailed(f"the handler of process {delivery.pid} failed twice:\n{text}"))
         else:

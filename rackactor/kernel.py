@@ -17,7 +17,7 @@ from typing import Any
 
 import zmq
 
-from rackactor import interrupts, wire
+from rackactor import forked, interrupts, wire
 from rackactor import link as _link
 from rackactor.errors import (
     AuthenticationError,
@@ -27,9 +27,10 @@ from rackactor.errors import (
     NoSuchProcess,
     RackTimeout,
 )
-from rackactor.exchange import EventHandler, Exchange, Pending, error_from
+from rackactor.exchange import EventHandler, Exchange, error_from
 from rackactor.lifeline import Lifeline
-from rackactor.peers import Delivery
+from rackactor.peers import DIRECT_NEARBY, Delivery
+from rackactor.pending import Pending
 from rackactor.stream import WINDOW, Entry, EntryKind
 from rackactor.wire import Kind, parse_header, parse_map
 
@@ -59,6 +60,10 @@ class Kernel(Exchange):
 
     # -- joining -------------------------------------------------------------------------------
 
+    def connect(self, endpoint: str) -> None:
+        """Connect to the supervisor, without a key, for a `join` there to come."""
+        self._link.dial(endpoint, None, None)
+
     def join(self, birth: dict[str, Any]) -> None:
         """Join the group.
 
@@ -73,7 +78,8 @@ class Kernel(Exchange):
         server_key = birth.get("server_key")
         self.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
         try:
-            self._link.dial(birth["endpoint"], server_key, self.keys)
+            if server_key or birth["endpoint"] != self._link.endpoint:
+                self._link.dial(birth["endpoint"], server_key, self.keys)
             self.welcome, self.welcome_blobs = self._join(birth)
         except BaseException:
             self._baton.close()
@@ -83,6 +89,8 @@ class Kernel(Exchange):
         self._beat = self.welcome["heartbeat"]
         self._lease = self.welcome["lease"]
         self.allow_pickle: bool = self.welcome.get("pickle", True)
+        if not server_key:
+            self._peers.direct_after = DIRECT_NEARBY
         now = time.monotonic()
         self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
         if server_key:  # on one host a connection ends with one of its ends, and not before
@@ -209,7 +217,9 @@ class Kernel(Exchange):
         self._outbox.append(lambda: self._offer(pid, entry))
         if waits:
             return
-        if self._outbox_cost >= COLLECT_BYTES or time.monotonic() - self._last_turn > COLLECT:
+        if kind is EntryKind.REPLY and not self.mailbox:
+            self._baton.turn()  # somebody waits for it, and nothing that could join it is about to be handled
+        elif self._outbox_cost >= COLLECT_BYTES or time.monotonic() - self._last_turn > COLLECT:
             self._baton.turn()
         else:
             self._baton.soon(0.001)
@@ -344,7 +354,7 @@ class Kernel(Exchange):
 
     def close(self, linger: float = 1.0) -> None:
         """Leave the group's wire; idempotent. What was sent has `linger` seconds to leave."""
-        if self._closing or os.getpid() != self._os_pid:
+        if self._closing or self.inherited:
             return
         self._closing = True
         while self.at_close:
@@ -360,12 +370,12 @@ class Kernel(Exchange):
     @property
     def closed(self) -> bool:
         """Tell whether this kernel can be used no more (closed, or in a child made by os.fork)."""
-        return self._closing or os.getpid() != self._os_pid
+        return self._closing or self.inherited
 
     @property
     def inherited(self) -> bool:
         """Tell whether this is a child made by os.fork, which has no membership of its own."""
-        return os.getpid() != self._os_pid
+        return forked.generation != self._generation
 
     def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
         if self._baton.wait(lambda: done() or self.ended, timeout):
@@ -375,7 +385,7 @@ class Kernel(Exchange):
         return False
 
     def _check(self) -> None:
-        if os.getpid() != self._os_pid:
+        if forked.generation != self._generation:
             raise GroupEnded("a child made by os.fork is no process of the group: use rack.fork")
         if self.ended or self._closing:
             raise GroupEnded(self.ended or "this process has left the group")

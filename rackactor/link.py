@@ -9,6 +9,7 @@ handshake is an event that becomes an `AuthenticationError`, not a silence.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ ZERO_COPY = 32 << 10
 TORN = b"\xc1torn"
 #: Broken messages thrown away at one go; the poll brings us back for the rest.
 _PATIENCE = 64
+#: Descriptors that a direct connection takes at the most: a ZeroMQ socket, its connection, the short way.
+_OF_A_PEER = 3
 #: Descriptors that one poll tells of at the most; the next tells of the rest.
 _AT_ONCE = 64
 
@@ -124,6 +127,15 @@ def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
         raise
 
 
+def room() -> int:
+    """Return how many peers may be connected to directly: they take half of the descriptors at the most.
+
+    ZeroMQ ends the program when it can get none.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft // (2 * _OF_A_PEER)
+
+
 class Link:
     """The sockets of an agent, and the poll over them.
 
@@ -151,7 +163,8 @@ class Link:
         self._monitor: zmq.Socket[Any] | None = None
 
     def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
-        """Connect to the supervisor."""
+        """Connect to the supervisor, or anew to the same one: a socket knows one supervisor only."""
+        assert self.endpoint in ("", endpoint)
         self.keys, self.endpoint, self._server_key = keys, endpoint, server_key
         self._connect(self.supervisor, endpoint, server_key)
         if server_key is not None:

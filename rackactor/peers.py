@@ -16,6 +16,8 @@ from rackactor.wire import Kind
 
 #: Messages to one peer after which a direct connection is worth its price; 16 KiB count as one more.
 DIRECT_AFTER = 24
+#: The same between processes of one host, where it costs no handshake and no round trip over a network.
+DIRECT_NEARBY = 8
 
 
 class Delivery(NamedTuple):
@@ -61,6 +63,8 @@ class Peers:
     """Every process an agent talks to."""
 
     def __init__(self) -> None:
+        #: See `DIRECT_AFTER`.
+        self.direct_after = DIRECT_AFTER
         self._peers: dict[int, Peer] = {}
         self._dirty: dict[int, Peer] = {}  # peers with something to send
         self._owed: dict[int, Peer] = {}  # peers that do not know yet how far we are
@@ -80,8 +84,7 @@ class Peers:
     def offer(self, pid: int, entry: Entry) -> Peer:
         """Take a message for a process."""
         peer = self.get(pid)
-        peer.outgoing.offer(entry)
-        peer.offered += 1 + (entry.cost >> 14)
+        peer.offered += 1 + (peer.outgoing.offer(entry) >> 14)
         self._dirty[pid] = peer
         return peer
 
@@ -95,7 +98,7 @@ class Peers:
     ) -> list[Delivery]:
         """Take a packet of a peer; return what the application may have now."""
         first, _, ack, limit = extra
-        peer = self.get(pid)
+        peer = self._peers.get(pid) or self.get(pid)
         peer.incarnation = incarnation
         self._acknowledge(peer, ack, limit)
         ready = peer.incoming.accept(Packet(first, entries))
@@ -110,7 +113,7 @@ class Peers:
 
     def _acknowledge(self, peer: Peer, ack: int, limit: int) -> None:
         peer.outgoing.acknowledge(ack, limit)
-        if peer.outgoing.sendable:
+        if peer.outgoing.waiting_cost and peer.outgoing.sendable:
             self._dirty[peer.pid] = peer
 
     def consumed(self, pid: int, cost: int) -> None:
@@ -140,8 +143,9 @@ class Peers:
         """
         while self._dirty:
             pid, peer = self._dirty.popitem()
-            for first, entries in peer.outgoing.packets():
+            while (packet := peer.outgoing.packet()) is not None:
                 self._settled(pid)
+                first, entries = packet
                 ack, limit = peer.incoming.state()
                 yield Sending(pid, peer.path, Kind.DATA, (first, len(entries), ack, limit), entries)
         late = self._owed if everything else self._starved
@@ -206,10 +210,14 @@ class Peers:
     def wants_direct(self, pid: int) -> bool:
         """Tell once whether a direct connection to this peer is worth asking for."""
         peer = self._peers[pid]
-        if peer.direct or peer.offered < DIRECT_AFTER:
+        if peer.direct or peer.offered < self.direct_after:
             return False
         peer.direct = True
         return True
+
+    def introduced(self, pid: int) -> None:
+        """Take note that this peer has asked for a direct connection itself: one is enough."""
+        self.get(pid).direct = True
 
     def reconsider(self, pid: int) -> None:
         """Let `wants_direct` say yes once more: what failed before may work by now."""

@@ -21,8 +21,8 @@ from rackactor.errors import (
     RackTimeout,
     RemoteTraceback,
 )
-from rackactor.exchange import Pending
 from rackactor.kernel import CALL_TIMEOUT, Kernel
+from rackactor.pending import Pending
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
 

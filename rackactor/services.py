@@ -15,8 +15,8 @@ import msgpack
 
 from rackactor.codec import unpack as _unpack
 from rackactor.errors import BY_NAME, NoSuchProcess, ProtocolError, RackError, RackTimeout, ServiceFailed
-from rackactor.exchange import Pending
 from rackactor.kernel import Kernel
+from rackactor.pending import Pending
 
 #: Bound of one question, seconds: behind a service may be a store on the other side of the world.
 TIMEOUT = 300.0

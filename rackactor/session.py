@@ -11,10 +11,11 @@ from rackactor import arguments, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.codec import decode, encode
 from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
-from rackactor.exchange import EventHandler, Pending
+from rackactor.exchange import EventHandler
 from rackactor.handlers import Handlers
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.peers import Delivery
+from rackactor.pending import Pending
 from rackactor.pipes.calls import PipeMethods
 from rackactor.pipes.inheriting import collected, streams
 from rackactor.processes import Process

@@ -24,7 +24,7 @@ import msgpack
 from rackactor import wire
 from rackactor.codec import unpack
 from rackactor.errors import ProtocolError
-from rackactor.stream import Entry, flatten, unflatten
+from rackactor.stream import Entry, flatten, message, unflatten
 from rackactor.wire import Header, parse_header
 
 #: Packets up to this size take the short way, bytes.
@@ -32,6 +32,8 @@ SMALL = 16 << 10
 _ROOM = 64 << 10
 #: A packet up to this size is taken for the only one: its sender is not busy, and the next poll tells of others.
 _SINGLE = 4 << 10
+#: The types of the fields of a packet of one message.
+_ONE = [int, int, int, int, int, int, bytes]
 #: Connections that have not shown a ticket yet, at the most.
 _STRANGERS = 64
 
@@ -58,7 +60,10 @@ def open_door(path: str) -> Line:
 
 def dial(path: str) -> Line | None:
     """Connect, or return None if that cannot be done at once: there is the longer way."""
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    except OSError:
+        return None
     try:
         line.connect(path)
     except OSError:
@@ -88,20 +93,23 @@ def send(line: Line, frames: Sequence[Any]) -> bool:
     return _put(line, msgpack.packb([bytes(frame) for frame in frames]))
 
 
-def send_data(line: Line, numbers: tuple[int, ...], entries: Sequence[Entry]) -> bool:
+def send_data(
+    line: Line, numbers: tuple[int, ...], entries: Sequence[Entry], pack: Callable[[Any], bytes] = msgpack.packb
+) -> bool:
     """Send messages of a stream: see `send`.
 
     Args:
         line: where to.
         numbers: first, count, ack, limit.
         entries: the messages.
+        pack: packs an array.
     """
     if len(entries) == 1:  # as most are that somebody waits for
-        (entry,) = entries
-        return len(entry.payload) <= SMALL and not entry.more and _put(line, msgpack.packb([*numbers, *entry[:3]]))
+        kind, rid, payload, more = entries[0]
+        return not more and len(payload) <= SMALL and _put(line, pack((*numbers, kind, rid, payload)))
     if sum(len(entry.payload) for entry in entries) > SMALL:
         return False
-    return _put(line, msgpack.packb([*numbers, *flatten(entries)]))
+    return _put(line, pack([*numbers, *flatten(entries)]))
 
 
 def _put(line: Line, packet: bytes) -> bool:
@@ -145,6 +153,12 @@ def parse_data(fields: list[Any]) -> tuple[tuple[int, int, int, int], list[Entry
     Raises:
         ProtocolError: anything that `send_data` does not write.
     """
+    if [*map(type, fields)] == _ONE and fields[1] == 1:  # one message, as most are that somebody waits for
+        try:
+            entries = [message(*fields[4:])]
+        except KeyError:
+            raise ProtocolError(f"no message of a stream is of the kind {fields[4]}") from None
+        return wire.within(fields[0], 1, fields[2], fields[3]), entries
     first, count, ack, limit = wire.parse_numbers(fields[:4])
     entries = unflatten(fields[4:])
     if len(entries) != count:

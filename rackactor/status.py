@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -87,7 +87,7 @@ class ExitStatus:
 
     def to_wire(self) -> dict[str, Any]:
         """Return plain msgpack values."""
-        return {**asdict(self), "cause": str(self.cause)}
+        return {**vars(self), "cause": str(self.cause)}
 
     @classmethod
     def from_wire(cls, fields: dict[str, Any]) -> ExitStatus:

@@ -114,6 +114,15 @@ def flatten(entries: Sequence[Entry]) -> list[Any]:
     return [field for entry in entries for field in entry[:3]]
 
 
+def message(kind: int, rid: int, payload: bytes) -> Entry:
+    """Return a message of fields whose types have been looked at.
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    return Entry(_KINDS[kind], rid, payload)
+
+
 def unflatten(fields: Sequence[Any]) -> list[Entry]:
     """Return the messages of `flatten`.
 
@@ -121,8 +130,6 @@ def unflatten(fields: Sequence[Any]) -> list[Entry]:
         ProtocolError: these are no fields of messages.
     """
     try:
-        if len(fields) == 3:  # one message, as most are that somebody waits for
-            return [_entry(*fields)]
         return [_entry(*message) for message in zip(*[iter(fields)] * 3, strict=True)]
     except (TypeError, ValueError, KeyError) as error:
         raise ProtocolError(f"not the messages of a packet: {error}") from None
@@ -144,7 +151,6 @@ class Outgoing:
     """The sender's end of a stream."""
 
     def __init__(self, window: int = WINDOW) -> None:
-        self._next = 1  # number of the next message offered
         self._waiting: deque[Entry] = deque()  # offered, not yet sent on the present path
         self._unacked: deque[Entry] = deque()  # sent, not yet acknowledged
         self._first_unacked = 1
@@ -155,13 +161,13 @@ class Outgoing:
         #: Cost of what the receiver has not acknowledged, and of what waits here, bytes.
         self.pending = 0
 
-    def offer(self, entry: Entry) -> None:
-        """Take a message to be sent; always succeeds (ask `over_limit` first)."""
+    def offer(self, entry: Entry) -> int:
+        """Take a message to be sent; always succeeds (ask `over_limit` first). Returns its cost."""
         self._waiting.append(entry)
         cost = entry.cost
         self._waiting_cost += cost
         self.pending += cost
-        self._next += 1
+        return cost
 
     @property
     def over_limit(self) -> bool:
@@ -180,9 +186,22 @@ class Outgoing:
 
     def packets(self) -> Iterator[Packet]:
         """Yield what may be sent now, in order; counts as sent."""
-        while self._waiting and self._sent_cost < self._limit:
-            first = self._first_unacked + len(self._unacked)
-            yield Packet(first, self._take())
+        while (packet := self.packet()) is not None:
+            yield packet
+
+    def packet(self) -> Packet | None:
+        """Return the next of `packets`, or None when nothing may be sent now."""
+        waiting = self._waiting
+        if not waiting or self._sent_cost >= self._limit:
+            return None
+        first = self._first_unacked + len(self._unacked)
+        if len(waiting) > 1:
+            return Packet(first, self._take())
+        entry = waiting.popleft()
+        self._sent_cost += self._waiting_cost  # it is all that waits, as nearly always where somebody waits for it
+        self._waiting_cost = 0
+        self._unacked.append(entry)
+        return Packet(first, [entry])
 
     def _take(self) -> list[Entry]:
         taken: list[Entry] = []
@@ -205,10 +224,12 @@ class Outgoing:
     def acknowledge(self, ack: int, limit: int) -> None:
         """Learn that everything up to number `ack` has arrived, and the new credit limit."""
         self._told += 1
-        while self._unacked and self._first_unacked <= ack:
-            self.pending -= self._unacked.popleft().cost
+        unacked = self._unacked
+        while self._first_unacked <= ack and unacked:
+            self.pending -= unacked.popleft().cost
             self._first_unacked += 1
-        self._limit = max(self._limit, limit)
+        if limit > self._limit:
+            self._limit = limit
 
     @property
     def standing(self) -> Standing:
@@ -244,13 +265,14 @@ class Incoming:
         self._told_limit = window
         self._told_ack = 0
 
-    def accept(self, packet: Packet) -> list[Entry]:
+    def accept(self, packet: Packet) -> Sequence[Entry]:
         """Take a packet; return the messages that are now in order. Doubles are dropped."""
-        if packet.first == self._expected and not self._early:  # as nearly always
-            self._expected += len(packet.entries)
-            return list(packet.entries)
+        first, entries = packet
+        if first == self._expected and not self._early:  # as nearly always
+            self._expected += len(entries)
+            return entries
         ready: list[Entry] = []
-        for number, entry in enumerate(packet.entries, packet.first):
+        for number, entry in enumerate(entries, first):
             if number == self._expected:
                 ready.append(entry)
                 self._expected += 1
@@ -282,8 +304,8 @@ class Incoming:
 
     def state(self) -> tuple[int, int]:
         """Return (ack, limit) to tell the sender; counts as told."""
-        self._told_ack, self._told_limit = self._expected - 1, self._consumed + self._window
-        return self._told_ack, self._told_limit
+        told = self._told_ack, self._told_limit = self._expected - 1, self._consumed + self._window
+        return told
 
     def forget_told(self) -> None:
         """Take note that what was told last may never have arrived."""

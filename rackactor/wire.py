@@ -148,9 +148,18 @@ def parse_numbers(fields: list[Any]) -> list[int]:
     """
     if [*map(type, fields)] != _DATA_NUMBERS:
         raise ProtocolError("messages of a stream are led by four integers")
-    if min(fields) < 0 or max(fields) >= _MAX_INT:
-        raise ProtocolError("a number of a stream is out of range")
-    return fields
+    return [*within(*fields)]
+
+
+def within(first: int, count: int, ack: int, limit: int) -> tuple[int, int, int, int]:
+    """Return the numbers of a stream.
+
+    Raises:
+        ProtocolError: one is out of range.
+    """
+    if 0 <= first < _MAX_INT and 0 <= count < _MAX_INT and 0 <= ack < _MAX_INT and 0 <= limit < _MAX_INT:
+        return first, count, ack, limit
+    raise ProtocolError("a number of a stream is out of range")
 
 
 def pack_body(value: Any) -> bytes:

@@ -13,9 +13,9 @@ from rackactor.cli.plan import Plan
 from rackactor.cli.progress import Progress
 from rackactor.cli.tap import FEED, Tap
 from rackactor.errors import GroupEnded, NoChild, NoSuchProcess, RackTimeout
-from rackactor.exchange import Pending
 from rackactor.grouping import Group
 from rackactor.lines import PATIENCE, Lines
+from rackactor.pending import Pending
 from rackactor.processes import Process
 from rackactor.status import ExitStatus
 

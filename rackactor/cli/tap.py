@@ -17,9 +17,9 @@ from typing import Any
 import msgpack
 
 from rackactor.errors import RackError
-from rackactor.exchange import Pending
 from rackactor.kernel import Kernel
 from rackactor.lines import Lines
+from rackactor.pending import Pending
 
 #: The pid under which everything that actors and functions print is read.
 FEED = 0

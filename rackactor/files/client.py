@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from rackactor.exchange import Pending
 from rackactor.files.paths import normalize
 from rackactor.kernel import Kernel
+from rackactor.pending import Pending
 from rackactor.services import Data, Service
 
 #: Seconds that fetching a descriptor may take: the service only has to hand it out.

@@ -12,8 +12,8 @@ import warnings
 from collections import deque
 from typing import Any
 
-from rackactor.exchange import Pending
 from rackactor.files.client import Opened
+from rackactor.pending import Pending
 
 #: Bytes of one chunk that travels.
 CHUNK = 512 << 10

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rackactor.address import RackAddress
 from rackactor.errors import ConflictError, InvalidCall, RackTimeout
-from rackactor.exchange import Pending
 from rackactor.kernel import CALL_TIMEOUT
 from rackactor.memory import values
 from rackactor.memory.backing import Backing, Lag
@@ -19,6 +18,7 @@ from rackactor.memory.layout import HEADER, LIST, pack_key
 from rackactor.memory.locks import Lock
 from rackactor.memory.operations import ABSENT, Absent, Batch, Pipeline, Transaction, fault
 from rackactor.memory.watching import Delivered, Watch
+from rackactor.pending import Pending
 
 if TYPE_CHECKING:
     from rackactor.memory.reader import Entry, Reading

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rackactor.errors import GroupEnded, InvalidCall, LockError, RackTimeout
-from rackactor.exchange import Pending
 from rackactor.kernel import CALL_TIMEOUT
+from rackactor.pending import Pending
 
 if TYPE_CHECKING:
     from rackactor.kernel import Kernel

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rackactor.errors import BY_NAME, InvalidCall, RackError
-from rackactor.exchange import Pending
 from rackactor.memory import values
 from rackactor.memory.layout import pack_key
+from rackactor.pending import Pending
 
 if TYPE_CHECKING:
     from rackactor.memory.face import Memory

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import json
 import os
+import selectors
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +21,8 @@ import test_local_provider as t
 
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.base import Created, Key
-from rackactor_runtime.providers.local import LocalProvider, linux, newborn, tree
-from rackactor_runtime.providers.local.pool import AT_ONCE
+from rackactor_runtime.providers.local import LocalProvider, linux, newborn, protocol, tree
+from rackactor_runtime.providers.local.pool import AT_ONCE, COMING_UP, FIRST_WORDS, Pool
 
 SIZE = 3
 #: Set by `prepare`: so a process knows that it was warm.
@@ -185,6 +187,20 @@ def test_a_warm_process_that_dies_is_replaced_and_nobody_hears_of_it(driver: t.D
     assert not driver.provider.notes
 
 
+def test_a_warm_process_that_dies_without_having_listened(driver: t.Driver) -> None:
+    warm = filled(driver)
+    os.kill(warm[-1], signal.SIGSTOP)
+    driver.provider.expect({"endpoint": "", "server_key": None})
+    key = driver.create("exit", 5)
+    assert driver.ended(key).code == 5
+    assert driver.os_pid(key) == warm[0], "the oldest goes first"
+    os.kill(warm[-1], signal.SIGKILL)
+    assert warm[-1] not in filled(driver)
+    key = driver.create("exit", 6)
+    assert driver.ended(key).code == 6
+    assert not driver.provider.notes
+
+
 def test_an_order_whose_warm_process_has_just_died_is_not_lost(driver: t.Driver) -> None:
     warm = filled(driver)
     os.kill(server(driver), signal.SIGSTOP)  # so that it cannot see them die before the orders come
@@ -248,6 +264,62 @@ def test_a_birth_that_comes_first_is_not_kept_waiting() -> None:
     finally:
         gc.unfreeze()
         ours.close()
+
+
+def awaited(program: newborn.Program, ours: socket.socket, theirs: socket.socket) -> newborn.Birth:
+    """Wait for a birth as a warm process does."""
+    try:
+        return newborn._await(newborn.Origin(program, os.getpid(), (), 1024), theirs.detach())
+    finally:
+        gc.unfreeze()
+        ours.close()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["known before the fork", "known when it is ready"])
+def test_what_births_have_in_common_is_told_before_them(late: bool) -> None:
+    ours, theirs = socket.socketpair()
+    birth = newborn.Birth("a", b"b", {"c": "d"}, None, None, None)
+    expectation = newborn.expectation(protocol.pack({"endpoint": "here"}))
+    done: list[Any] = []
+
+    def expect(common: dict[str, Any]) -> None:
+        done.append(common)
+        ours.send(birth.pack())
+
+    program = newborn.Program(lambda birth: 0, (lambda: done.append("prepared"),), expect=expect)
+    if late:
+        threading.Thread(target=lambda: (ours.recv(1), ours.send(expectation))).start()
+    else:
+        ours.send(expectation)
+    assert awaited(program, ours, theirs) == birth
+    assert done == ["prepared", {"endpoint": "here"}]
+
+
+def test_a_process_that_nobody_needs_rehearses_when_it_is_told_to() -> None:
+    ours, theirs = socket.socketpair()
+    threading.Thread(target=lambda: (ours.recv(1), ours.send(newborn.rehearsal()))).start()
+    birth = newborn.Birth("", b"", {}, None, None, None)
+    done: list[str] = []
+
+    def rehearse() -> None:
+        done.append("rehearsed")
+        threading.Thread(target=lambda: (ours.recv(1), ours.send(birth.pack()))).start()
+
+    assert awaited(newborn.Program(lambda birth: 0, rehearse=rehearse), ours, theirs) == birth
+    assert done == ["rehearsed"]
+
+
+def test_the_next_are_made_when_those_before_are_up() -> None:
+    origin = newborn.Origin(newborn.Program(lambda birth: 0), os.getpid(), (), 1024)
+    with selectors.DefaultSelector() as selector:
+        pool = Pool(origin, 1, selector, print)
+        pool.settled()
+        assert pool.patience() == 0.0
+        for _ in range(40):
+            assert pool.hand_over(newborn.Birth("", b"", {}, None, None, None)) is None, "there is none"
+        assert (pool.patience() or 0.0) > 10 * COMING_UP
+        pool.settled()
+        assert (pool.patience() or 0.0) <= FIRST_WORDS
 
 
 def test_none_when_none_are_wanted() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 
 from support import eventually
 
 import rackactor as rack
 from rackactor import membership, places, shortcut
+from rackactor.link import room
+from rackactor.peers import DIRECT_NEARBY
 
 
 class Keeper(rack.Actor):
@@ -85,3 +88,21 @@ def test_a_stranger_is_shown_the_door() -> None:
                 except ConnectionError:
                     pass  # hung up on before we had done
         assert len(keeper.ask("kept", timeout=30)) == 3000
+
+
+def _ask_all(pids: list[int], limit: int) -> tuple[int, int]:
+    """Ask each process often enough to be introduced, with few descriptors; return how many were, and may be."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    others = [rack.process(pid) for pid in pids]
+    for _ in range(2 * DIRECT_NEARBY):
+        for answer in [other.submit("kept") for other in others]:
+            assert answer.result(30) == []
+    return len(membership.current().kernel._direct._paths), room()
+
+
+def test_descriptors_are_left_for_everything_else() -> None:
+    with rack.group() as group:
+        keepers = group.fork(Keeper, n=40)
+        direct, bound = group.fork(_ask_all, [keeper.pid for keeper in keepers], 96).result(60)
+    assert 0 < direct <= bound < 40

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import psutil
 import pytest
 import zmq
 from support import eventually
@@ -729,3 +730,25 @@ def test_an_endpoint_that_is_none_harms_nobody(house: House) -> None:
         assert member.call("group")[0]
         house.check()
     house.check()
+
+
+def connections(endpoint: str) -> int:
+    """Return how many are connected to an ipc endpoint."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return sum(line.endswith(endpoint.removeprefix("ipc://")) for line in lines) - 1  # less the one that listens
+
+
+def test_whoever_is_connected_ahead_of_time_is_nobody() -> None:
+    with rack.group(transport="ipc", provider_settings={"warm": 3}) as group:
+        endpoint = group.kernel.link.endpoint
+        assert eventually(lambda: connections(endpoint) == 4), "the script and three that wait"
+        assert len(group.ps()) == 1
+        (server,) = [p for p in psutil.Process().children(recursive=True) if len(p.children()) == 3]
+        waiting = server.children()[:2]  # three deaths would end the making of more
+        for process in waiting:
+            process.kill()
+        assert eventually(lambda: connections(endpoint) == 4 and not set(waiting) & set(server.children()))
+        first = group.fork(answer)
+        assert first.ask(1, timeout=BOUND) == 1
+        assert int(group.ps()[-1]["instance"]) not in {process.pid for process in waiting}
+        assert eventually(lambda: connections(endpoint) == 5), "its connection is one of those that waited"

@@ -189,12 +189,12 @@ def test_snapshots_are_checked(make: Callable[..., Memory], tmp_path: Path) -> N
     with path.open("rb+") as file:
         file.truncate(transfer.check_snapshot(file, "it"))
     other("put", b"b", values.encode(1))
-    other.store.replace(str(path), lambda pid: True)
+    list(other.store.replace(str(path), lambda pid: True))
     assert other.content() == {"a": [1, 2], "l": [3]}  # without what went with a process of another group
     assert other.store.revision == 4
     other("append", b"l", [values.encode(4)])
     assert other.reader.log(4, b"")[0][0].revision == 5
-    memory.store.replace(str(path), lambda pid: pid == 7)
+    list(memory.store.replace(str(path), lambda pid: pid == 7))
     assert memory.content() == {"a": [1, 2], "l": [3], "mine": 1}
 
 
@@ -207,7 +207,7 @@ def test_a_snapshot_that_does_not_fit_changes_nothing(make: Callable[..., Memory
         file.truncate(transfer.check_snapshot(file, "it"))
     small("put", b"b", values.encode(1))
     with pytest.raises(MemoryFull):
-        small.store.replace(str(path), lambda pid: True)
+        list(small.store.replace(str(path), lambda pid: True))
     assert small.content() == {"b": 1}
     assert small.reader.log(0, b"")[0][0].key == "b"
 

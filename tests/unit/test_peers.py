@@ -286,3 +286,14 @@ def test_two_agents_lose_nothing_whatever_becomes_of_their_connection(schedule: 
         for pid in (A, B):
             assert world.got[pid] == list(range(1, len(world.got[pid]) + 1))
     world.settle()
+
+
+def test_one_introduction_is_enough_where_both_reach_each_other() -> None:
+    peers = Peers()
+    peers.direct_after = 2
+    peers.introduced(B)
+    for number in range(3):
+        peers.offer(B, tell(number))
+        peers.offer(A, tell(number))
+    assert not peers.wants_direct(B)
+    assert peers.wants_direct(A)

@@ -36,3 +36,39 @@ def test_it_can_be_armed_after_another_thread_armed_it_while_it_was_cleared(monk
         assert fires(timer)
     finally:
         os.close(timer.fd)
+
+
+def test_what_was_disarmed_does_not_fire_and_can_be_armed_again() -> None:
+    timer = Timer()
+    try:
+        timer.arm(0.01)
+        assert timer.armed
+        timer.disarm()
+        assert not timer.armed
+        poller = select.poll()
+        poller.register(timer.fd, select.POLLIN)
+        assert not poller.poll(50)
+        timer.arm(0.001)
+        assert timer.armed
+        assert fires(timer)
+    finally:
+        os.close(timer.fd)
+
+
+@pytest.mark.parametrize("rests", [True, False])
+def test_nobody_is_woken_to_look_at_a_process_that_rests_at_the_crank(rests: bool) -> None:
+    armed: list[bool] = []
+
+    def crank(timeout: float | None) -> None:
+        armed.append(turner._timer.armed)
+
+    turner = baton.Baton(crank, lambda: None, lambda: None, lambda error: None)
+    try:
+        turner.turn()
+        assert turner._timer.armed
+        turner.rests = rests
+        assert turner.wait(lambda: armed, 1)
+        assert armed == [not rests]
+        assert turner._timer.armed
+    finally:
+        turner.close()

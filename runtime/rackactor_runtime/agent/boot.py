@@ -26,6 +26,8 @@ from rackactor_runtime.agent.stdin import StdinPump
 DRAIN = 10.0
 
 
+#: What the environment says of a process, and what the supervisor calls it.
+VARIABLES = {"RACK_GID": "gid", "RACK_PID": "pid", "RACK_PPID": "ppid"}
 #: The frames of a target that failed: pipes that it had open are not closed by their going, for it did not.
 _kept: list[Any] = []
 #: What `prepare` has made.
@@ -36,6 +38,15 @@ def prepare() -> None:
     """Do ahead of time, in a process that waits for its birth, all that needs no birth."""
     global _ready
     _ready = Kernel()
+
+
+def expect(common: dict[str, Any]) -> None:
+    """Connect to the supervisor ahead of time, where that needs no key: on one host.
+
+    Nobody is heard on a connection before a token, which comes with the birth, was presented on it.
+    """
+    if _ready is not None and not common["server_key"]:
+        _ready.connect(common["endpoint"])
 
 
 def main(birth: dict[str, Any]) -> int:
@@ -55,13 +66,18 @@ def main(birth: dict[str, Any]) -> int:
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
     kernel.on("ended", lambda *_: os._exit(1))
     welcome = kernel.welcome
-    for name in ("gid", "pid", "ppid"):
-        os.environ[f"RACK_{name.upper()}"] = str(welcome[name])
+    announce(welcome)
     open_if_needed(session, birth)
     pump = StdinPump(session) if welcome.get("stdin") else None
     piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
     report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)
     return _leave(session, report, piping)
+
+
+def announce(welcome: dict[str, Any]) -> None:
+    """Tell programs that this process starts which one it is."""
+    for variable, field in VARIABLES.items():
+        os.environ[variable] = str(welcome[field])
 
 
 def _run(

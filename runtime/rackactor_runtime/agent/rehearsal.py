@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import pickle
 import signal
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 
 from thespian.actors import ActorExitRequest
 
-from rackactor import stream, wire
+from rackactor import interrupts, membership, stream, wire
 from rackactor.actor import Actor
 from rackactor.codec import encode
 from rackactor.exchange import Exchange
@@ -31,6 +32,7 @@ from rackactor.session import Session
 from rackactor.stream import Entry, EntryKind
 from rackactor.target import Creation, pack_arguments, pack_target, unpack_target
 from rackactor.wire import Header, Kind, parse_header, parse_map
+from rackactor_runtime.agent import boot
 from rackactor_runtime.agent.actors import ActorHost
 from rackactor_runtime.agent.report import Report
 
@@ -122,9 +124,13 @@ def rehearse() -> Report:
     """Go through the loading of an actor, its messages, and its end, of which it returns the report."""
     blob, arguments, welcome, messages = _play()
     path, handler = list(sys.path), signal.getsignal(signal.SIGTERM)
+    variables = {name: os.environ.get(name) for name in boot.VARIABLES}
     stage = _Stage(welcome, messages)
+    session = Session(stage)
+    interrupts.install()
     try:
-        session = Session(stage)
+        membership.enter(session)
+        boot.announce(stage.welcome)
         target = unpack_target(blob)
         args, kwargs = pickle.loads(arguments)
         logging.StreamHandler(sys.stderr).setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
@@ -137,4 +143,15 @@ def rehearse() -> Report:
     finally:
         sys.path[:] = path
         signal.signal(signal.SIGTERM, handler)
+        membership.leave(session)
+        interrupts.uninstall()
+        _restore(variables)
         stage.leave()
+
+
+def _restore(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Key(NamedTuple):
@@ -122,3 +122,14 @@ class Provider(Protocol):
 
     def close(self, timeout: float) -> None:
         """Destroy whatever is left and give everything back, within `timeout` seconds."""
+
+
+@runtime_checkable
+class Foresighted(Protocol):
+    """A provider that does some of its work before it is asked to. All this is advice: nothing depends on it."""
+
+    def expect(self, common: dict[str, Any]) -> None:
+        """Learn what the birth data of all orders will have in common."""
+
+    def settled(self) -> None:
+        """Learn that whatever was ordered is up: nobody waits for anything."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from rackactor.memory.transfer import contents
 
 #: Part of the map that the log may take at the most: 1 / this.
 LOG_SHARE = 4
+#: Bytes, and records, of a snapshot that are taken over at once.
+PIECE, PIECE_RECORDS = 1 << 20, 1000
 
 
 class Store:
@@ -161,8 +163,10 @@ class Store:
 
     # -- the whole -----------------------------------------------------------------------------------------
 
-    def replace(self, path: str, alive: Callable[[int], bool]) -> None:
-        """Replace everything by what a snapshot holds, in one transaction of its own.
+    def replace(self, path: str, alive: Callable[[int], bool]) -> Generator[None, None, None]:
+        """Replace everything by what a snapshot holds, in one transaction of its own, piece by piece.
+
+        Until the iteration is over no other transaction can be begun; one that is given up undoes it.
 
         Args:
             path: an LMDB file that has been checked.
@@ -180,17 +184,16 @@ class Store:
             txn.drop(self._dbs.log, delete=False)
             with contents(path) as held:
                 ours = held.token == self.token
-                with txn.cursor(self._dbs.entries) as cursor:
-                    cursor.putmulti(
-                        (
-                            (key, entry)
-                            for key, entry in held.entries
-                            if not (lease := layout.head(entry).lease) or (ours and alive(lease))
-                        ),
-                        append=True,
-                    )
-                with txn.cursor(self._dbs.items) as cursor:
-                    cursor.putmulti(held.items, append=True)
+                kept = (
+                    (key, entry)
+                    for key, entry in held.entries
+                    if not (lease := layout.head(entry).lease) or (ours and alive(lease))
+                )
+                for database, records in ((self._dbs.entries, kept), (self._dbs.items, held.items)):
+                    for piece in _pieces(records):
+                        with txn.cursor(database) as cursor:
+                            cursor.putmulti(piece, append=True)
+                        yield
                 self.revision = max(self.revision, held.revision) + 1
             # The log begins anew after it: no watcher could be told all that has changed.
             self._log = LogBounds(self._log.limit, self.revision + 1, 0)
@@ -216,3 +219,17 @@ class Store:
     def close(self) -> None:
         """Close it; its file stays."""
         self._env.close()
+
+
+def _pieces(records: Iterator[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
+    """Yield records in pieces of some size; a large record is one by itself."""
+    piece: list[tuple[Any, Any]] = []
+    size = 0
+    for key, value in records:
+        piece.append((key, value))
+        size += len(value)
+        if size >= PIECE or len(piece) >= PIECE_RECORDS:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece

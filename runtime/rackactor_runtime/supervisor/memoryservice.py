@@ -22,7 +22,7 @@ from rackactor_runtime.supervisor.decisions.locks import Asker, Grant, Locks
 from rackactor_runtime.supervisor.decisions.memory import Operations
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.subscribers import Replicas, Watchers
-from rackactor_runtime.supervisor.restoring import Restoring
+from rackactor_runtime.supervisor.restoring import Replacement, Restoring
 
 #: Seconds of a turn that the operations of others may take before everything else gets its turn.
 TURN = 0.02
@@ -62,7 +62,7 @@ class MemoryService:
         self._alive = alive
         self._opened: Any = None
         self._operations = Operations(alive)
-        self._queue: deque[_Asked] = deque()
+        self._queue: deque[_Asked | Replacement] = deque()
         self._watchers = Watchers()
         self._replicas = Replicas(BEHIND)
         self._locks = Locks()
@@ -135,6 +135,9 @@ class MemoryService:
         if self._readers_died:
             self._readers_died = False
             self._store.sweep()
+        if isinstance(first := self._queue[0], Replacement):
+            self._go_on(first)
+            return bool(self._queue)
         batch: list[_Asked] = []
         try:
             answers = self._together(batch)
@@ -148,6 +151,9 @@ class MemoryService:
 
     def close(self) -> None:
         """Give everything back."""
+        for asked in self._queue:
+            if isinstance(asked, Replacement):
+                asked.work.close()
         self._restoring.close()
         if self._opened is not None:
             self._opened.close()
@@ -172,7 +178,10 @@ class MemoryService:
         store.begin()
         try:
             while self._queue and (not batch or time.monotonic() < until):
-                batch.append(asked := self._queue.popleft())
+                if isinstance(asked := self._queue[0], Replacement):
+                    break
+                self._queue.popleft()
+                batch.append(asked)
                 answers.append((asked, [self._do(op, asked) for op in asked.ops]))
         except BaseException:
             self._undo()
@@ -346,15 +355,26 @@ class MemoryService:
             self._restoring.take(pid, int(args["offset"]), blobs[0])
             self._answer(pid, rid, {})
             return
-        with self._restoring.whole(pid) as path:
-            self._store.replace(path, self._alive)
+        self._queue.append(Replacement(pid, rid, self._restoring.replace(pid, self._store, self._alive)))
+
+    def _go_on(self, restore: Replacement) -> None:
+        """Take over a piece of a snapshot; when it was the last one, tell everybody."""
+        try:
+            if not restore.go_on(TURN):
+                return
+            self._replaced(restore)
+        except RackError as error:
+            self._answer(restore.pid, restore.rid, _fault(error), ok=False)
+        self._queue.popleft()
+
+    def _replaced(self, restore: Replacement) -> None:
         self._leased.clear()
         for owner, key in self._store.leases():
             self._leased.setdefault(owner, set()).add(key)
         for replica in self._replicas.forget_all():
             self._event(replica, {"gap": True})
         self._tell_watchers(self._watchers.everybody())
-        self._answer(pid, rid, {"revision": self._store.revision})
+        self._answer(restore.pid, restore.rid, {"revision": self._store.revision})
 
     # -- the wire ------------------------------------------------------------------------------------------------
 

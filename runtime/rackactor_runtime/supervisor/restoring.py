@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from rackactor.errors import InvalidCall
+from rackactor.errors import InvalidCall, MemoryFull
+
+
+class Replacement(NamedTuple):
+    """A snapshot that takes the place of everything, when its turn has come."""
+
+    pid: int
+    rid: int
+    work: Generator[None, None, None]
+
+    def go_on(self, seconds: float) -> bool:
+        """Do the next pieces of it; returns whether they were the last.
+
+        Raises:
+            RackError: it cannot be; nothing has changed.
+        """
+        until = time.monotonic() + seconds
+        try:
+            for _ in self.work:
+                if time.monotonic() >= until:
+                    return False
+        except OSError as error:
+            raise _no_room(error) from error
+        return True
 
 
 class Restoring:
@@ -22,6 +45,7 @@ class Restoring:
 
         Raises:
             InvalidCall: it does not follow the last one.
+            MemoryFull: the disk has no room for it.
         """
         if offset == 0:
             self.gone(pid)
@@ -29,26 +53,35 @@ class Restoring:
         file = self._files.get(pid)
         if file is None or file.tell() != offset:
             raise InvalidCall(f"a part of a snapshot for offset {offset}, which is not where the last one ended")
-        file.write(data)
+        try:
+            file.write(data)
+        except OSError as error:
+            self.gone(pid)
+            raise _no_room(error) from error
 
-    @contextmanager
-    def whole(self, pid: int) -> Iterator[str]:
-        """Give the path of a snapshot that is whole, its digest checked; it is removed afterwards.
+    def replace(self, pid: int, store: Any, alive: Callable[[int], bool]) -> Generator[None, None, None]:
+        """Check a member's snapshot, then put it in the place of all there is; it is removed afterwards.
+
+        Iterating does it, piece by piece: the supervisor has others to hear between two of them.
 
         Raises:
             InvalidCall: it is no snapshot, or damaged.
+            MemoryFull: it does not fit; everything is as it was.
         """
-        from rackactor.memory.transfer import check_snapshot
+        from rackactor.memory.transfer import checking
 
-        file = self._files.get(pid)
+        file, path = self._files.pop(pid, None), self._path(pid)
         if file is None:
             raise InvalidCall("no part of a snapshot has come")
         try:
-            file.truncate(check_snapshot(file, "this"))
+            # Its member may go, or send another one, meanwhile: from here on it is nobody's but ours.
+            path = path.rename(path.with_suffix(".whole"))
+            file.truncate((yield from checking(file, "this")))
             file.flush()
-            yield str(self._path(pid))
+            yield from store.replace(str(path), alive)
         finally:
-            self.gone(pid)
+            file.close()
+            path.unlink(missing_ok=True)
 
     def gone(self, pid: int) -> None:
         """Remove what a member has sent."""
@@ -64,3 +97,7 @@ class Restoring:
 
     def _path(self, pid: int) -> Path:
         return self._directory / f"restore-{pid}"
+
+
+def _no_room(error: OSError) -> MemoryFull:
+    return MemoryFull(f"a snapshot that was to be restored cannot be kept in the group's directory: {error.strerror}")

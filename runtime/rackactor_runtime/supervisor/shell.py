@@ -76,6 +76,11 @@ class Shell:
         self._door = Door(core, config.operator_token, operator.public if operator else None)
         self._zap = Authenticator(self._context, self._door.admit) if self.keys else None
         self._router, self.endpoint = self._bind()
+        #: What each birth has in common.
+        self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
+        self._foresighted = provider if isinstance(provider, base.Foresighted) else None
+        if self._foresighted is not None:
+            self._foresighted.expect(self._common)
         self._poller = zmq.Poller()
         self._watch_all()
         self._held: dict[int, list[list[Any]]] = {}
@@ -228,6 +233,8 @@ class Shell:
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
         os_pid = fields.get("os_pid")
         self._hear(m.Joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key))
+        if self._foresighted is not None and not self.core.tokens:
+            self._foresighted.settled()
 
     def _resume(self, connection: bytes, header: Header, key: bytes | None) -> None:
         """Go on with a member whose connection broke, where it broke."""
@@ -384,7 +391,7 @@ class Shell:
                     fields = {**fields, "bind": self._bind_for(pid), "ticket": os.urandom(16)}
                 self._send(pid, Kind.EVENT, (name,), [wire.pack_body(fields), *blobs])
             case m.Create(order):
-                birth = {**order.birth, "endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
+                birth = order.birth | self._common
                 self._provider.create(base.Order(order.key, birth, order.env, order.cwd, order.memory))
             case m.Delete(key):
                 self._provider.delete(key)

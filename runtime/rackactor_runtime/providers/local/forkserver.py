@@ -88,7 +88,7 @@ def load_agent() -> newborn.Program | str:
     try:
         boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
         rehearsal: Any = importlib.import_module("rackactor_runtime.agent.rehearsal")
-        return newborn.Program(boot.main, (boot.prepare, rehearsal.rehearse), rehearsal.practise)
+        return newborn.Program(boot.main, (boot.prepare,), rehearsal.practise, boot.expect, rehearsal.rehearse)
     except Exception as error:
         return f"cannot import the agent: {error!r}"
 
@@ -108,6 +108,7 @@ class ForkServer:
         self._preload()
         self._practise()
         newborn.flush()  # what a module printed while it was imported is not for each child to repeat
+        gc.collect()
         gc.freeze()  # a collection in a child would otherwise copy every page of what is shared
         self._nursery = self._make_nursery()
         sock.setblocking(False)
@@ -124,7 +125,7 @@ class ForkServer:
                 key.data()
             self._nursery.reap()
             if self._nursery.hungry:
-                self._nursery.step()  # one a turn, so that ends and output are not held up by many
+                self._nursery.step()  # not all in one turn, so that ends and output are not held up by many
             else:
                 self._nursery.rest()
             self._flush()
@@ -201,6 +202,10 @@ class ForkServer:
 
     def _obey(self, message: list[Any]) -> None:
         match message:
+            case [protocol.EXPECT, common]:
+                self._nursery.expect(common)
+            case [protocol.SETTLED]:
+                self._nursery.settled()
             case [protocol.CREATE, pid, incarnation, birth, env, cwd, memory]:
                 self._nursery.add(Request(Key(pid, incarnation), birth, env, cwd, memory))
             case [protocol.DELETE, pid, incarnation]:

@@ -18,8 +18,10 @@ import signal
 import struct
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,8 +33,12 @@ from .protocol import pack, unpack
 Entry = Callable[[dict[str, Any]], int]
 #: Does ahead of time what a program can do before its birth.
 Prepare = Callable[[], object]
-#: What a child that waits for its birth sends when it is ready.
+#: Does what can be done when it is known what all births have in common.
+Expect = Callable[[dict[str, Any]], object]
+#: What a child that waits for its birth sends when it is ready, and when it has rehearsed.
 READY = b"r"
+#: What it is sent.
+_BIRTH, _EXPECT, _REHEARSE = "birth", "expect", "rehearse"
 _LENGTH = struct.Struct("!I")
 
 #: The exit code of a program that an exception ended (EX_SOFTWARE of sysexits.h).
@@ -54,6 +60,10 @@ class Program:
     prepare: Sequence[Prepare] = ()
     #: Done once, in the fork server, for all its children; starts no thread.
     practise: Prepare | None = None
+    #: Done after all of `prepare`, when a child that waits is told what its birth will have in common with others.
+    expect: Expect | None = None
+    #: Done in a child that waits and is told to: worth its time only where nobody waits for that.
+    rehearse: Prepare | None = None
 
 
 @dataclass(frozen=True)
@@ -85,18 +95,35 @@ class Birth:
     def pack(self) -> bytes:
         """Return it as it goes to a child that waits for it."""
         group = None if self.group is None else (str(self.group.path), self.group.version)
-        body = pack((self.name, self.data, self.env, self.cwd, self.memory, group, self.network))
-        return _LENGTH.pack(len(body)) + body
+        return _frame(_BIRTH, self.name, self.data, self.env, self.cwd, self.memory, group, self.network)
 
     @classmethod
-    def receive(cls, fd: int) -> Birth | None:
-        """Wait for one; None: nobody is left to send it."""
-        head = _receive(fd, _LENGTH.size)
-        body = head and _receive(fd, *_LENGTH.unpack(head))
-        if not body:
-            return None
-        name, data, env, cwd, memory, group, network = unpack(body)
+    def of(cls, words: Sequence[Any]) -> Birth:
+        """Return what was packed."""
+        name, data, env, cwd, memory, group, network = words
         return cls(name, data, env, cwd, memory, group and MemoryGroup(Path(group[0]), group[1]), network)
+
+
+def expectation(common: bytes) -> bytes:
+    """Return what all births have in common, packed, as it goes to a child that waits for its own."""
+    return _frame(_EXPECT, common)
+
+
+def rehearsal() -> bytes:
+    """Return what has a child that waits for its birth rehearse."""
+    return _frame(_REHEARSE)
+
+
+def _frame(*words: Any) -> bytes:
+    body = pack(words)
+    return _LENGTH.pack(len(body)) + body
+
+
+def _receive_words(fd: int) -> list[Any] | None:
+    """Wait for words to a child that waits for its birth; None: nobody is left to say them."""
+    head = _receive(fd, _LENGTH.size)
+    body = head and _receive(fd, *_LENGTH.unpack(head))
+    return unpack(body) if body else None
 
 
 def _receive(fd: int, count: int) -> bytes:
@@ -139,21 +166,34 @@ def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoRetu
 
 def _await(origin: Origin, fd: int) -> Birth:
     """Make ready, and wait for the birth."""
+    linux.set_name("rack:warm")
     poller = select.poll()
     poller.register(fd, select.POLLIN)
-    for prepare in origin.program.prepare:
+    steps = deque(origin.program.prepare)
+    while True:
         if not poller.poll(0):
-            prepare()
-    gc.freeze()
+            if steps:
+                steps.popleft()()
+                continue
+            gc.freeze()
+            _tell_ready(fd)
+        words = _receive_words(fd)
+        if words is None:
+            os._exit(0)
+        if words[0] == _BIRTH:
+            os.close(fd)
+            return Birth.of(words[1:])
+        if words[0] == _REHEARSE:
+            steps.append(origin.program.rehearse or (lambda: None))
+        elif origin.program.expect is not None:
+            steps.append(partial(origin.program.expect, unpack(words[1])))
+
+
+def _tell_ready(fd: int) -> None:
     try:
         os.write(fd, READY)
     except OSError:
         pass  # the birth came before we were ready, and all of it waits here
-    birth = Birth.receive(fd)
-    if birth is None:
-        os._exit(0)
-    os.close(fd)
-    return birth
 
 
 def run(entry: Entry, data: dict[str, Any]) -> int:

@@ -27,6 +27,8 @@ from .pool import Born, Pool
 PATIENCE = 5.0
 #: Seconds between two looks while something that was killed is not gone.
 _LOOK_AGAIN = 0.1
+#: Births handed to warm children in one step.
+_TOGETHER = 32
 #: Looks at new orphans in one go, before other work is let in: ends the race with a chain of forks.
 _CHASES = 64
 
@@ -111,17 +113,33 @@ class Nursery:
             return _LOOK_AGAIN
         return None if self._warm is None else self._warm.patience()
 
+    def expect(self, common: bytes) -> None:
+        """Tell those who wait for their birth what it will have in common with all others, packed."""
+        if self._warm is not None:
+            self._warm.expect(common)
+
+    def settled(self) -> None:
+        """Learn that no child that was asked for is still coming up."""
+        if self._warm is not None:
+            self._warm.settled()
+
     def add(self, request: Request) -> None:
         """Queue a child to be made."""
         self._queue.append(request)
 
     def step(self) -> None:
-        """Make the next child of the queue."""
-        request = self._queue.popleft()
+        """Make the next children of the queue: one that must be forked, or some that need not."""
+        for _ in range(_TOGETHER):
+            if not self._queue or not self._make(self._queue.popleft()):
+                return
+
+    def _make(self, request: Request) -> bool:
+        """Make a child; tell whether it was a warm one."""
         try:
-            self._start(request)
+            return self._start(request)
         except (OSError, ValueError, TypeError) as error:
             self._emit(CreateFailed(request.key, str(error)))
+            return False
 
     def rest(self) -> None:
         """Do what is for times when nothing else is to be done."""
@@ -227,8 +245,8 @@ class Nursery:
             return True, "the memory limit was reached"
         return not child.deleted, f"the memory limit ended {kills} of the processes that it had started"
 
-    def _start(self, request: Request) -> None:
-        """Start one child: a warm one if there is one.
+    def _start(self, request: Request) -> bool:
+        """Start one child: a warm one if there is one, which is what it returns.
 
         Raises:
             OSError, ValueError, TypeError: nothing was started; the text says why.
@@ -245,6 +263,7 @@ class Nursery:
         try:
             born = self._warm and self._warm.hand_over(birth)
             self._adopt(request.key, born or pool.fork(self._origin, birth), group)
+            return born is not None
         except BaseException:
             if group is not None:
                 self._groups.discard(group)

@@ -19,9 +19,12 @@ from . import newborn, tree
 
 #: The longest birth that is handed over, bytes: less than any socket holds, so that nobody waits for its reader.
 LONGEST = 64 << 10
-#: Seconds for which a newborn is thought to need the processors: nothing is forked ahead meanwhile.
+#: Seconds for which a newborn is thought to need the processors, unless the supervisor says that all are up: nothing
+#: is forked ahead meanwhile.
 COMING_UP = 0.002
-#: Warm children that come up at the same time: enough that no processor waits for the next fork.
+#: Seconds that newborns have for their first words when they are up.
+FIRST_WORDS = 0.005
+#: Warm children that come up, or rehearse, at the same time: enough that no processor waits for the next.
 AT_ONCE = 2 * (os.cpu_count() or 1)
 #: The most that many newborns put that off, seconds.
 MOST_PATIENCE = 0.1
@@ -80,6 +83,8 @@ class _Warm:
     #: Our end of the socket on which it waits.
     fd: int
     ready: bool = False
+    #: It has rehearsed, or does so now.
+    rehearsed: bool = False
     #: It could not be given a birth, and is dying.
     spent: bool = False
 
@@ -124,6 +129,8 @@ class Pool:
         self._selector = selector
         self._note = note
         self._children: dict[int, _Warm] = {}  # by OS pid, the oldest first; exactly those that are not reaped
+        #: What each child is told before its birth.
+        self._expectation = b""
         self._deaths = 0
         self._not_before = 0.0
 
@@ -134,28 +141,55 @@ class Pool:
 
     def patience(self) -> float | None:
         """Return the seconds after which `refill` has work, or None."""
-        if len(self._children) >= self._size or self._count_unready() >= AT_ONCE:
+        if self._count_unready() >= AT_ONCE:
+            return None
+        if len(self._children) >= self._size and (self._size == 0 or self._find_raw() is None):
             return None
         return max(0.0, self._not_before - time.monotonic())
 
     def refill(self) -> None:
-        """Fork one more if it is wanted."""
+        """Fork one more if it is wanted; otherwise have one rehearse that has not yet."""
         if self.patience() != 0.0:
+            return
+        if len(self._children) >= self._size:
+            self._rehearse()
             return
         try:
             self._add()
         except OSError as error:
             self._fail(str(error))
 
+    def _rehearse(self) -> None:
+        child = self._find_raw()
+        if child is not None:
+            child.rehearsed, child.ready = True, not _send(child.fd, newborn.rehearsal())
+
+    def _find_raw(self) -> _Warm | None:
+        if self._origin.program.rehearse is None:
+            return None
+        return next((child for child in self._children.values() if child.ready and not child.rehearsed), None)
+
     def _count_unready(self) -> int:
         return sum(not child.ready for child in self._children.values())
+
+    def expect(self, common: bytes) -> None:
+        """Tell all children, those to come included, what their births will have in common, packed."""
+        self._expectation = newborn.expectation(common)
+        for child in self._children.values():
+            _send(child.fd, self._expectation)
+
+    def settled(self) -> None:
+        """Learn that no newborn is still coming up."""
+        if not self._deaths:
+            self._not_before = min(self._not_before, time.monotonic() + FIRST_WORDS)
 
     def hand_over(self, birth: newborn.Birth) -> Born | None:
         """Give a birth to a warm child; None: there is none, or the birth is too long."""
         now = time.monotonic()
         self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
-        waiting = [child for child in self._children.values() if not child.spent]
-        waiting.sort(key=lambda child: not child.ready)
+        # Where the last ones died by themselves, those that are not ready yet may do the same.
+        waiting = [child for child in self._children.values() if not child.spent and (child.ready or not self._deaths)]
+        waiting.sort(key=lambda child: (not child.ready, not child.rehearsed))
         data = birth.pack() if waiting else b""
         for child in waiting if len(data) <= LONGEST else ():
             if _send(child.fd, data):
@@ -190,6 +224,8 @@ class Pool:
         except OSError:
             streams.close()
             raise
+        os.set_blocking(ours, False)
+        _send(ours, self._expectation)
         try:
             ospid = _fork(self._origin, streams, theirs)
         except OSError:
@@ -197,14 +233,18 @@ class Pool:
             raise
         finally:
             os.close(theirs)
-        os.set_blocking(ours, False)
         child = self._children[ospid] = _Warm(ospid, streams, ours)
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
 
     def _hear(self, child: _Warm) -> None:
         """A warm child says that it is ready; or it has died, which is told when it is reaped."""
-        self._selector.unregister(child.fd)
-        child.ready = os.read(child.fd, 1) == newborn.READY
+        try:
+            said = os.read(child.fd, 64)
+        except OSError:
+            said = b""  # it died, and had not read all that it was told
+        child.ready = bool(said)
+        if not said:
+            self._selector.unregister(child.fd)
 
     def _leave(self, child: _Warm) -> None:
         if child.fd in self._selector.get_map():

@@ -16,7 +16,7 @@ import msgpack
 from ..base import Created, CreateFailed, Ended, Event, Key, Order, Output
 
 #: To the fork server.
-CREATE, DELETE, GRANT, CLOSE = "create", "delete", "grant", "close"
+EXPECT, SETTLED, CREATE, DELETE, GRANT, CLOSE = "expect", "settled", "create", "delete", "grant", "close"
 #: From it: one word per event, and a note for the log.
 CREATED, FAILED, OUTPUT, ENDED, NOTE = "created", "failed", "output", "ended", "note"
 

@@ -22,7 +22,7 @@ from .newborn import Entry, Prepare, Program
 _log = logging.getLogger(__name__)
 
 #: Processes kept ready by default.
-WARM = 10
+WARM = 16
 #: Reads of the fork server's socket in one call of `events`.
 _READS = 16
 #: Seconds that the processes of a dead fork server may take to die before their end is told anyway.
@@ -112,6 +112,14 @@ class LocalProvider:
         """Return the descriptors whose readability means that `events()` has something."""
         return () if self._closed else (self._epoll.fileno(),)
 
+    def expect(self, common: dict[str, Any]) -> None:
+        """Learn what each birth will have in common: processes that wait for theirs prepare for it."""
+        self._send(protocol.frame(protocol.EXPECT, protocol.pack(common)))
+
+    def settled(self) -> None:
+        """Learn that whatever was ordered is up: the next can be made ready."""
+        self._send(protocol.frame(protocol.SETTLED))
+
     def create(self, order: Order) -> None:
         """Begin to make a process.
 
@@ -125,9 +133,13 @@ class LocalProvider:
             self._tell(CreateFailed(order.key, "the provider is closed" if self._closed else _DIED))
             return
         try:
-            self._send(protocol.create_frame(order))
+            self._outbox.put(protocol.create_frame(order))
         except (TypeError, ValueError, OverflowError) as error:
             self._tell(CreateFailed(order.key, f"cannot pass on the order: {error}"))
+            return
+        # It leaves with the next call, or when `events` is called: many orders travel together, and whoever gave
+        # them has the processor until it waits.
+        self._ring()
 
     def delete(self, key: Key) -> None:
         """Begin to destroy a process and all it started. Idempotent."""
@@ -194,7 +206,10 @@ class LocalProvider:
         self._live.pop(event.key, None)
         self._ready.append(event)
         if not self._closed:
-            os.eventfd_write(self._bell, 1)
+            self._ring()
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._bell, 1)
 
     def _send(self, data: bytes) -> None:
         if self._overdue is None and not self._closed:
@@ -271,7 +286,7 @@ class LocalProvider:
         if not self._server:
             orphans = self._find_orphans()
         if time.monotonic() < self._overdue and (self._server or orphans or self._groups.close()):
-            os.eventfd_write(self._bell, 1)
+            self._ring()
             return
         self._over = True
         note = "the provider was closed" if self._closing else _DIED

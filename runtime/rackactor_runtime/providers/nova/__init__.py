@@ -1,1 +1,1 @@
-"""Processes that are virtual machines of an OpenStack cloud."""
+"""Processes as virtual machines of an OpenStack: the only package that imports openstacksdk."""
