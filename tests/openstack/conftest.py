@@ -65,9 +65,9 @@ def cloud(cloud_name: str) -> Iterator[Any]:
     connection.close()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def nothing_left(cloud: Any) -> Iterator[None]:
-    """Compare what is on the project before and after each test."""
+    """Compare what is on the project before and after the tests of a file: asking for all of it takes a second or two."""
     from leftovers import everything
 
     if os.environ.get(SHARED):
