@@ -67,7 +67,7 @@ def cloud(cloud_name: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left(cloud: Any) -> Iterator[None]:
-    """Compare what is on the project before and after the tests of a file: asking for all of it takes a second or two."""
+    """Compare what is on the project before and after the tests of a file: asking for all takes a second or two."""
     from leftovers import everything
 
     if os.environ.get(SHARED):
