@@ -30,7 +30,7 @@ check: $(VENV)/.all ## run the import contracts, ruff and mypy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --strict -p rackactor -p rackactor_runtime -p benchmarks
-	cd images && ../$(VENV)/bin/mypy --strict --config-file ../pyproject.toml build guest/guest_init.py
+	cd images && ../$(VENV)/bin/mypy --strict --cache-dir ../.mypy_cache --config-file ../pyproject.toml build guest/guest_init.py
 
 conformance: $(VENV)/.all ## run Thespian's own tests on RackActor and print the table
 	$(VENV)/bin/python tests/conformance/run.py $(ARGS)

@@ -117,10 +117,17 @@ def make_wheel(source: str | None, place: Path) -> Path:
         raise BuildError(f"{source} is not a clone of RackActor: it has no setup.py")
     else:
         # setuptools works beside the sources, where two builds would meet
-        ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "docs", "benchmarks")
-        shutil.copytree(here, place / "clone", ignore=ignored)
+        shutil.copytree(here, place / "clone", ignore=_not_packed)
         run(*words, place / "clone")
     return next(place.glob("rackactor-*.whl"))
+
+
+def _not_packed(directory: str, names: list[str]) -> set[str]:
+    """Return what a wheel is not made of."""
+    top = {"build", "docs", "tests", "benchmarks"} if "setup.py" in names else set()
+    return {
+        name for name in names if name in top or name == "__pycache__" or name[0] == "." or name.endswith(".egg-info")
+    }
 
 
 def _pack_installed(place: Path) -> Path:
@@ -137,7 +144,8 @@ def _pack_installed(place: Path) -> Path:
         lines = []
         for file in files:
             archive.write(str(file.locate()), str(file))
-            lines.append(f"{file},{f'sha256={file.hash.value}' if file.hash else ''},{file.size or ''}\n")
+            size = "" if file.size is None else file.size
+            lines.append(f"{file},{f'sha256={file.hash.value}' if file.hash else ''},{size}\n")
         record = f"rackactor-{found.version}.dist-info/RECORD"
         archive.writestr(record, "".join([*lines, f"{record},,\n"]))
     return wheel
@@ -153,6 +161,7 @@ def lay_in(root: Path, wheel: Path) -> None:
     """Make the third layer: RackActor, its programs and the init."""
     _pip(root / SITE, "--no-deps", "--upgrade", wheel)
     _strip(root / SITE)
+    next((root / SITE).glob("rackactor-*.dist-info/direct_url.json")).unlink()  # it names a directory of the build
     home = root / HOME
     (home / "pyvenv.cfg").write_text(_VENV)
     (home / "bin").mkdir(exist_ok=True)
@@ -160,6 +169,8 @@ def lay_in(root: Path, wheel: Path) -> None:
     (home / "bin/python3").symlink_to("/usr/bin/python3")
     for name in ("rack", "rackactor-guest", "rackactor-poweroff"):
         install(RECIPE / "guest" / name, home / "bin" / name)
+    shell = root / "usr/local/bin/rack"  # who comes by ssh has the system's PATH
+    shell.symlink_to(f"/{HOME}/bin/rack")
     install(RECIPE / "guest/dhcp", home / "init/dhcp")
     install(RECIPE / "guest/guest_init.py", home / "init/guest_init.py", 0o644)
     (root / "sbin/init").unlink(missing_ok=True)

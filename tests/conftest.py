@@ -52,6 +52,7 @@ def leaves_nothing() -> Iterator[None]:
     processes, directories, networks = started_here(), group_dirs() | file_dirs(), netlab.networks()
     threads, files = set(threading.enumerate()), open_files()
     yield
+    machines.bury()
     left = wait_gone(started_here() - processes)
     assert not left, f"left running: {[describe(os_pid) for os_pid in left]}"
     assert eventually(lambda: group_dirs() | file_dirs() <= directories), f"left: {group_dirs(), file_dirs()}"

@@ -53,6 +53,7 @@ def wait_gone(os_pids: set[int], timeout: float = PATIENCE) -> set[int]:
                 left.add(os_pid)
         finally:
             os.close(handle)
+    machines.bury()
     ours = {child.pid for child in psutil.Process().children()}
     return left | {os_pid for os_pid in os_pids & ours if psutil.pid_exists(os_pid)}
 

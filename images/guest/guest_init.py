@@ -139,8 +139,8 @@ def metadata() -> tuple[bytes, bytes, str]:
     """
     clients = begin_network()
     drive = config_drive()
-    for client in clients:
-        os.waitpid(client, 0)
+    leases = [os.waitstatus_to_exitcode(os.waitpid(client, 0)[1]) for client in clients]
+    say(f"{leases.count(0)} of {len(leases)} interfaces have an address")
     if drive is not None:
         return _read(f"{drive}/meta_data.json"), _read(f"{drive}/user_data"), "config drive"
     end = time.monotonic() + PATIENCE

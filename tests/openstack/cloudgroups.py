@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from leftovers import KINDS
 
 from rackactor_runtime.providers.nova import words
@@ -34,6 +35,9 @@ with rack.group("trial", cloud=settings.pop("cloud"), deadline="20m", provider_s
     say("up", gid=group.gid, keeper=group._supervisor.pid)
     child = group.fork(["sh", "-c", sys.argv[2]])
     say("forked", pid=child.pid)
+    while not child.info()["started"] and child.is_alive():
+        time.sleep(0.2)
+    say("running")
     status = child.wait(timeout=150)
     say("status", text=str(status), cause=str(status.cause), code=status.code)
 say("ended")
@@ -49,6 +53,7 @@ class Program:
 
     def __init__(self, place: Path, settings: dict[str, Any], command: str) -> None:
         self.gid = ""
+        self.keeper = 0
         self.said: list[dict[str, Any]] = []
         script = place / "program.py"
         script.write_text(SCRIPT)
@@ -63,7 +68,7 @@ class Program:
         for line in self.process.stdout:
             fields: dict[str, Any] = json.loads(line)
             self.said.append(fields)
-            self.gid = fields.get("gid", self.gid)
+            self.gid, self.keeper = fields.get("gid", self.gid), fields.get("keeper", self.keeper)
             if fields["word"] == word:
                 return fields
         raise AssertionError(f"it ended before {word!r}: {self.said}")
@@ -81,6 +86,7 @@ def a_program(settings: dict[str, Any], command: str = "exit 7") -> Iterator[Pro
             program.process.wait()
             if program.process.stdout is not None:
                 program.process.stdout.close()
+            eventually(lambda: not program.keeper or not psutil.pid_exists(program.keeper), GONE)
 
 
 def of_group(cloud: Any, gid: str) -> set[str]:
@@ -95,10 +101,19 @@ def of_group(cloud: Any, gid: str) -> set[str]:
 
 
 def server_of(cloud: Any, gid: str, pid: int) -> Any:
-    """Return the server of a process."""
+    """Return the server of a process, None before there is one."""
     rows = [row for row in cloud.compute.servers(name=f"^rack-{gid[:12]}-{pid}-") if row.metadata.get("gid") == gid]
-    assert len(rows) == 1, rows
-    return rows[0]
+    assert len(rows) <= 1, rows
+    return rows[0] if rows else None
+
+
+def active(cloud: Any, gid: str, pid: int) -> Any:
+    """Wait until the server of a process runs, and return it."""
+    found = eventually(
+        lambda: (row := server_of(cloud, gid, pid)) is not None and row.status == "ACTIVE" and row, BEGIN
+    )
+    assert found, server_of(cloud, gid, pid)
+    return found
 
 
 def eventually(condition: Callable[[], Any], timeout: float) -> Any:

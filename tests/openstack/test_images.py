@@ -17,7 +17,7 @@ import pytest
 RACK = Path(sys.executable).with_name("rack")
 #: What the task prints of itself before it ends. It waits, because a container's console ends with the container.
 TASK = """#!/bin/sh
-echo "contents $(tr -d ' \\n' </opt/rackactor/contents.json | head -c 40)"
+echo "contents $(head -c 60 /opt/rackactor/contents.json | tr -d ' \\n')"
 echo "metadata $(grep -c '"gid": "images"' /run/rackactor/meta_data.json)"
 /opt/rackactor/bin/python3 -c 'import rackactor, rackactor_runtime; print("imported", rackactor.__version__)'
 echo "free MiB $(df -m / | awk 'END {print $4}')"

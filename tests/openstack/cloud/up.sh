@@ -22,7 +22,8 @@ packages "$OSM_LOG/apt.log" keystone glance-api placement-api nova-api nova-cond
     neutron-server neutron-linuxbridge-agent neutron-dhcp-agent neutron-metadata-agent neutron-l3-agent \
     rabbitmq-server mariadb-server memcached libvirt-daemon-system libvirt-clients libvirt-daemon-driver-lxc \
     qemu-system-x86 qemu-utils genisoimage python3-openstackclient uwsgi-core uwsgi-plugin-python3 ebtables ipset \
-    dnsmasq-base haproxy conntrack iproute2 curl procps sudo
+    dnsmasq-base haproxy conntrack iproute2 curl procps sudo \
+    mmdebstrap cpio kmod fdisk mtools dosfstools syslinux syslinux-common # what `rack image build` needs
 secrets
 
 # ---- the host's side of the provider network
