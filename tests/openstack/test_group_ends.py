@@ -67,8 +67,8 @@ def test_a_network_of_its_own(settings: dict[str, Any], cloud: Any) -> None:
         assert not of_group(cloud, program.gid)
 
 
-def test_the_program_is_killed(settings: dict[str, Any], cloud: Any) -> None:
-    with a_program(settings, "sleep 600") as program:
+def test_the_program_is_killed_and_its_process_does_not_care(settings: dict[str, Any], cloud: Any) -> None:
+    with a_program(settings, "trap '' TERM HUP INT; while :; do sleep 1; done") as program:
         program.hear("up")
         pid = program.hear("forked")["pid"]
         active(cloud, program.gid, pid)

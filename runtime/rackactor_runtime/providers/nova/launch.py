@@ -89,6 +89,7 @@ class Launcher:
                 "type": type(error).__name__ if isinstance(error, RackError) else "StartError",
             }
             _answer(told)
+            _say_left(words)  # nobody may have listened to the answer
             return LEFT if words else FAILED
         try:
             keeper.keep()
@@ -96,8 +97,7 @@ class Launcher:
             _log.exception("the keeper of %s", self._gid)
         _deaf()
         words = self._clean(session)
-        if words:
-            print(f"rackactor: {words.strip()}", file=sys.stderr, flush=True)  # noqa: T201
+        _say_left(words)
         return LEFT if words else 0
 
     # -- making ----------------------------------------------------------------------------------------------
@@ -330,6 +330,11 @@ def _judge(seen: Seen | None, status: str, instance: str, console: str) -> None:
 
 def _endpoint(address: str, port: int) -> str:
     return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
+def _say_left(words: str) -> None:
+    if words:
+        print(f"rackactor: {words.strip()}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _said(error: BaseException) -> str:
