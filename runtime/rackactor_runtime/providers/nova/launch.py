@@ -43,6 +43,8 @@ LOOK = 0.7
 DEADLINE_GRACE = 60.0
 #: Seconds that the cloud has to show what a call that was broken off has made.
 SETTLE = 2.0
+#: What user-data say on the console of an image that cannot be used.
+NO_GUEST = "this image has no rackactor-guest"
 #: Exit statuses: there is no group; something of it is left.
 FAILED, LEFT = 1, 3
 
@@ -241,6 +243,10 @@ class Launcher:
                 console = cloud.console(instance) or console  # a machine that has ended may have none any more
                 seen = _look(cloud, instance)
                 _judge(seen, "", instance, console)
+                if NO_GUEST in console:
+                    raise StartError(
+                        f"the image {self._settings.image!r} has no guest program:\n{console.strip()[-2000:]}"
+                    )
         tail = f"\nthe last lines of its console:\n{console.strip()[-2000:]}" if console.strip() else ""
         if accepted or "waiting for an order" not in console:
             raise StartError(f"the supervisor's machine has not answered within {self._boot_timeout:g} s{tail}")
