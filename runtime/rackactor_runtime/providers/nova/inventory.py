@@ -116,18 +116,13 @@ class Inventory:
         for row in rows:
             claim = w.claim(row["name"], row.get("description") or "")
             if claim is not None:
-                yield Found("application credential", row["id"], row["name"], claim, remove=self._uncredit(base, row))
-
-    def _uncredit(self, base: str, row: dict[str, Any]) -> Callable[[], object]:
-        def remove() -> None:
-            self._session.delete("identity", f"{base}/application_credentials/{row['id']}")
-            for rule in row.get("access_rules") or []:
-                try:  # a rule outlives its credential; another group's may be using the same
-                    self._session.delete("identity", f"{base}/access_rules/{rule['id']}")
-                except Exception as error:
-                    _log.debug("access rule %s: %s", rule.get("id"), error)
-
-        return remove
+                yield Found(
+                    "application credential",
+                    row["id"],
+                    row["name"],
+                    claim,
+                    remove=partial(forget_credential, self._session, row),
+                )
 
     def _keypairs(self) -> Iterable[Found]:
         for item in self._list("compute", "/os-keypairs"):
@@ -204,6 +199,21 @@ class Inventory:
         if what not in self._skipped:
             self._skipped.add(what)
             _log.info("no list of %s: %s", what, found)
+
+
+def forget_credential(session: Session, row: dict[str, Any]) -> None:
+    """Delete an application credential, and the access rules that it alone has used: they outlive it otherwise."""
+    base = f"/users/{session.user}"
+    session.delete("identity", f"{base}/application_credentials/{row['id']}")
+
+    def drop(rule: dict[str, Any]) -> None:
+        try:
+            session.delete("identity", f"{base}/access_rules/{rule['id']}")
+        except Exception as error:
+            _log.debug("access rule %s: %s", rule.get("id"), error)  # another group's uses it, too
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(drop, row.get("access_rules") or []))
 
 
 def remove(

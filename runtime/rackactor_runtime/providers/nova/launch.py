@@ -43,6 +43,8 @@ LOOK = 0.7
 DEADLINE_GRACE = 60.0
 #: Seconds that the cloud has to show what a call that was broken off has made.
 SETTLE = 2.0
+#: What user-data say on the console of an image that cannot be used.
+NO_GUEST = "this image has no rackactor-guest"
 #: Exit statuses: there is no group; something of it is left.
 FAILED, LEFT = 1, 3
 
@@ -89,6 +91,7 @@ class Launcher:
                 "type": type(error).__name__ if isinstance(error, RackError) else "StartError",
             }
             _answer(told)
+            _say_left(words)  # nobody may have listened to the answer
             return LEFT if words else FAILED
         try:
             keeper.keep()
@@ -96,8 +99,7 @@ class Launcher:
             _log.exception("the keeper of %s", self._gid)
         _deaf()
         words = self._clean(session)
-        if words:
-            print(f"rackactor: {words.strip()}", file=sys.stderr, flush=True)  # noqa: T201
+        _say_left(words)
         return LEFT if words else 0
 
     # -- making ----------------------------------------------------------------------------------------------
@@ -241,6 +243,10 @@ class Launcher:
                 console = cloud.console(instance) or console  # a machine that has ended may have none any more
                 seen = _look(cloud, instance)
                 _judge(seen, "", instance, console)
+                if NO_GUEST in console:
+                    raise StartError(
+                        f"the image {self._settings.image!r} has no guest program:\n{console.strip()[-2000:]}"
+                    )
         tail = f"\nthe last lines of its console:\n{console.strip()[-2000:]}" if console.strip() else ""
         if accepted or "waiting for an order" not in console:
             raise StartError(f"the supervisor's machine has not answered within {self._boot_timeout:g} s{tail}")
@@ -330,6 +336,11 @@ def _judge(seen: Seen | None, status: str, instance: str, console: str) -> None:
 
 def _endpoint(address: str, port: int) -> str:
     return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
+def _say_left(words: str) -> None:
+    if words:
+        print(f"rackactor: {words.strip()}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _said(error: BaseException) -> str:

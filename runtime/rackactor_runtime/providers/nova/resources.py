@@ -19,6 +19,7 @@ from rackactor_runtime.providers.machines import CloudFault
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.finding import Finder
+from rackactor_runtime.providers.nova.inventory import forget_credential
 from rackactor_runtime.providers.nova.rules import access_rules
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings
@@ -261,7 +262,7 @@ class Resources:
         rules = access_rules(self._session.base, {"network": "/v2.0", "image": "/v2"})
         made = self._make_credential(rules)
         if not self._works(made):
-            self._session.delete("identity", f"/users/{self._session.user}/application_credentials/{made['id']}")
+            forget_credential(self._session, made)
             progress(
                 "the cloud's services do not know access rules: the supervisor's credential is limited by role only"
             )
