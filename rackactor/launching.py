@@ -27,8 +27,6 @@ START_TIMEOUT, SETTLE_TIMEOUT = 20.0, 10.0
 LAUNCH_TIMEOUT, KEEPER_TIMEOUT = 600.0, 300.0
 #: Seconds that a launcher whose start was given up has to remove what it has made; then it goes on alone.
 ABORT_TIMEOUT = 60.0
-#: -P: a module of the current directory must not stand in for one of the standard library.
-PROGRAM = [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"]
 #: Characters of what a program said on its way out that are shown.
 _MAX_SAID = 4000
 
@@ -36,6 +34,12 @@ _log = logging.getLogger("rackactor")
 
 #: Takes what is going on, for people.
 Progress = Callable[[str], None]
+
+
+def program() -> list[str]:
+    """Return the words that start it."""
+    # -P: a module of the current directory must not stand in for one of the standard library.
+    return [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"]
 
 
 class Supervisor:
@@ -79,7 +83,7 @@ class Supervisor:
     def _start(self, order: dict[str, Any]) -> subprocess.Popen[bytes]:
         try:
             process = subprocess.Popen(
-                PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
+                program(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
             )
         except OSError as error:
             raise StartError(f"the supervisor did not start: {error}") from error

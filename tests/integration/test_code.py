@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import machines
 import pytest
 from rackcommand import a_rack
 from targets import add
@@ -34,8 +35,8 @@ def options():
 def elsewhere(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What a group is told whose processes do not see /tmp."""
     if request.param == "machines":
-        machines: dict[str, Any] = request.getfixturevalue("on_machines")
-        return machines
+        yard: dict[str, Any] = request.getfixturevalue("on_machines")
+        return yard
     options: dict[str, Any] = request.getfixturevalue("shared_lab").options
     return options
 
@@ -57,7 +58,7 @@ def write(place: Path, **files: str) -> None:
 def run(elsewhere: dict[str, Any], place: Path, text: str, cwd: str = "/") -> str:
     """Run a program that lies in `place`; return what it printed."""
     (place / "job.py").write_text(PREAMBLE + textwrap.dedent(text))
-    env = {**os.environ, "OPTIONS": json.dumps(elsewhere)}
+    env = {**os.environ, "OPTIONS": json.dumps(elsewhere), "PYTHONPATH": machines.HERE}  # where the provider is
     done = subprocess.run(
         [sys.executable, place / "job.py"], env=env, cwd=cwd, text=True, capture_output=True, timeout=50, check=False
     )
@@ -284,7 +285,7 @@ raise SystemExit(main(["run", {str(place / "job.py")!r}, "--n", "4"]))
     with a_rack() as rack:
         done = subprocess.run(
             [sys.executable, "-c", driver],
-            env=rack.env,
+            env={**rack.env, "PYTHONPATH": machines.HERE},
             cwd="/",
             text=True,
             capture_output=True,

@@ -40,7 +40,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(launching, "PROGRAM", LAUNCHER)
+    monkeypatch.setattr(launching, "program", lambda: LAUNCHER)
     return House(tmp_path / "notes")
 
 
@@ -127,7 +127,7 @@ def test_ctrl_c_during_the_start(tmp_path: Path, by_cli: bool) -> None:
     program = f"""
 import sys
 from rackactor import launching
-launching.PROGRAM = {LAUNCHER!r}
+launching.program = lambda: {LAUNCHER!r}
 if {by_cli}:
     import rackactor.cli.run as run
     from rackactor.cli.main import main
