@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import resource
 import select
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -161,6 +163,8 @@ class Link:
         self.broken = self.revoked = False
         self.supervisor = self._open()
         self._monitor: zmq.Socket[Any] | None = None
+        #: Both ends of the pipe of `heed_signals`.
+        self._signals: tuple[int, ...] = ()
 
     def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
         """Connect to the supervisor, or anew to the same one: a socket knows one supervisor only."""
@@ -257,6 +261,8 @@ class Link:
             if found is None:
                 if number == self._wake:
                     self._clear_wake()
+                elif number in self._signals:
+                    os.read(number, 4096)
             elif isinstance(found, Line):
                 ready.append(found)
             elif found not in self._unsure:
@@ -276,6 +282,16 @@ class Link:
     def wake(self) -> None:
         """End a poll that runs in another thread."""
         os.eventfd_write(self._wake, 1)
+
+    def heed_signals(self) -> None:
+        """Have signals end a poll, also one that begins between a signal and Python's look at it (main thread only).
+
+        Without that their handlers would run when something else ends the poll, up to a heartbeat later.
+        """
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._signals = (reading, writing)
+        self._poll.register(reading, select.EPOLLIN)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def _clear_wake(self) -> None:
         try:
@@ -304,4 +320,7 @@ class Link:
         self.supervisor.close(int(linger * 1000))
         self.context.destroy(linger=0) if linger == 0 else self.context.term()
         self._poll.close()
-        os.close(self._wake)
+        if self._signals and threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(-1)
+        for descriptor in (self._wake, *self._signals):
+            os.close(descriptor)

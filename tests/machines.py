@@ -238,11 +238,16 @@ def _kill(instance: str) -> None:
 
 
 def bury() -> None:
-    """Reap what is left of machines whose supervisor has ended: it is ours where a test has made us a subreaper."""
+    """Reap what is left of machines and services whose supervisor has ended: ours, where a test made us a subreaper.
+
+    Programs that a test has started itself are its own to wait for: they are of our session, or Python with one of its
+    own (a supervisor).
+    """
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error, OSError):
-            dead = child.status() == psutil.STATUS_ZOMBIE and not child.name().startswith("python")
-            if dead and os.getsid(child.pid) != os.getsid(0):
+            session = os.getsid(child.pid)
+            started = session == os.getsid(0) or (session == child.pid and child.name().startswith("python"))
+            if child.status() == psutil.STATUS_ZOMBIE and not started:
                 os.waitpid(child.pid, os.WNOHANG)
 
 

@@ -247,8 +247,13 @@ def test_large_messages_without_copies(group: rack.Group) -> None:
 
 
 def test_a_slow_reader_slows_its_writer(group: rack.Group) -> None:
+    def read(r: rack.PipeReader) -> int:
+        r.recv()
+        time.sleep(1.0)  # five times as long as the writer waits
+        return 1 + count(r, 0)
+
     r, w = group.pipe()
-    reader = group.fork(count, r, 0.01)
+    reader = group.fork(read, r)
     r.close()
     with pytest.raises(rack.RackTimeout, match="was not sent"):
         for _ in range(200):

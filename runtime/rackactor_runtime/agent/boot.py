@@ -59,6 +59,7 @@ def main(birth: dict[str, Any]) -> int:
     Returns: the exit code of the OS process.
     """
     kernel = Kernel() if _ready is None else _ready
+    kernel.link.heed_signals()
     kernel.join(birth)
     # A command has its signals, and not its agent, from the first one on.
     relay = Relay() if kernel.welcome["kind"] == "command" else None

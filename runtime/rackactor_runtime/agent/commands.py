@@ -107,16 +107,21 @@ def _die_with_the_agent() -> None:
 
 
 def _await(session: Session, child: subprocess.Popen[bytes]) -> int:
-    ended: list[int] = []
+    changed = True
 
-    def check(*_: Any) -> None:
-        if not ended:
-            code = child.poll()
-            if code is not None:
-                ended.append(code)
-                session.kernel.poke()
+    def note(*_: Any) -> None:
+        # It only takes note: a look that interrupted a look would find the child locked, and nobody would look again.
+        nonlocal changed
+        changed = True
+        session.kernel.poke()
 
-    signal.signal(signal.SIGCHLD, check)
-    check()
-    session.kernel.wait(lambda: ended, None)
-    return ended[0]
+    def ended() -> bool:
+        nonlocal changed
+        if changed:
+            changed = False
+            child.poll()
+        return child.returncode is not None
+
+    signal.signal(signal.SIGCHLD, note)
+    session.kernel.wait(ended, None)
+    return int(child.returncode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ class StdinPump:
         self._queue.put((fields["pid"], fields["cost"], bytes(blobs[0])))
 
     def _write(self) -> None:
+        # Signals are the main thread's: one that came to this thread would not end what that waits in.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         broken = False
         while True:
             pid, cost, data = self._queue.get()
