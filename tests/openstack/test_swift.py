@@ -132,6 +132,20 @@ def test_many_files_are_listed_page_by_page(
     swift.rm(f"{container}/many", recursive=True)
 
 
+def test_a_group_of_machines_keeps_its_files_there(container: str) -> None:
+    """The supervisor's credential is good for it; the processes have none."""
+    settings = {"image": os.environ.get("RACK_TEST_IMAGE", "rackactor"), "flavor": "t256", "network": "provider"}
+    files = f"swift://{container}/machines"
+    with rack.group("swift", cloud=CLOUD, deadline="20m", provider_settings=settings, files=files) as g:
+        writer = ["sh", "-c", "echo from a machine | rack fs cp - rack:/x.txt; env | grep -c OS_ || true"]
+        child = g.fork(writer)
+        assert child.stdout.read() == b"0\n"
+        assert child.wait().ok
+        assert g.fs.cat("/x.txt") == b"from a machine\n"
+    swift = SwiftFileSystem(cloud=CLOUD)
+    assert swift.cat_file(f"{container}/machines/x.txt") == b"from a machine\n"
+
+
 def test_a_group_keeps_its_files_there(container: str) -> None:
     """What holds on a disk holds there; that the processes have no credential is the same as for any backend."""
     with rack.group("swift", files={"url": f"swift://{container}/group", "cloud": CLOUD}) as g:

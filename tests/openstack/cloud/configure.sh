@@ -4,8 +4,10 @@ AUTH="http://$OSM_HOST_IP:5000/v3"
 RABBIT="rabbit://openstack:$OSM_PW_RABBIT@127.0.0.1:5672/"
 # utf8, and not utf8mb3: Debian's pymysql does not know the longer name.
 db() { echo "mysql+pymysql://openstack:$OSM_PW_DB@127.0.0.1:3306/$1?charset=utf8"; }
+# TYPE: of the service; by it the access rules of application credentials are read.
 authtoken() { cat <<X
 [keystone_authtoken]
+service_type = $1
 www_authenticate_uri = $AUTH
 $(creds)
 memcached_servers = 127.0.0.1:11211
@@ -53,7 +55,7 @@ log_file = $OSM_LOG/placement.log
 auth_strategy = keystone
 [placement_database]
 connection = $(db placement)
-$(authtoken)
+$(authtoken placement)
 X
 
 put glance/glance-api.conf <<X
@@ -79,7 +81,7 @@ flavor = keystone
 config_file = /etc/glance/glance-api-paste.ini
 [oslo_concurrency]
 lock_path = $OSM_STATE/lock
-$(authtoken)
+$(authtoken image)
 X
 
 put nova/nova.conf <<X
@@ -152,7 +154,7 @@ $(creds)
 [service_user]
 send_service_user_token = true
 $(creds)
-$(authtoken)
+$(authtoken compute)
 X
 
 # Apart, because nova-compute does not start when its configuration names a database.
@@ -205,7 +207,7 @@ quota_security_group = -1
 quota_security_group_rule = -1
 quota_router = -1
 quota_floatingip = -1
-$(authtoken)
+$(authtoken network)
 X
 put neutron/ml2_conf.ini <<X
 [ml2]

@@ -95,6 +95,7 @@ operator_roles = admin, member
 [filter:authtoken]
 paste.filter_factory = keystonemiddleware.auth_token:filter_factory
 delay_auth_decision = true
+service_type = object-store
 www_authenticate_uri = http://$OSM_HOST_IP:5000/v3
 auth_url = http://$OSM_HOST_IP:5000/v3
 auth_type = password

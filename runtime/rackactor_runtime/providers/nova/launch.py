@@ -33,7 +33,7 @@ from rackactor_runtime.providers.nova.keeper import Keeper
 from rackactor_runtime.providers.nova.reach import routed
 from rackactor_runtime.providers.nova.resources import Plan, Resources, plan
 from rackactor_runtime.providers.nova.session import Session
-from rackactor_runtime.providers.nova.settings import NovaSettings
+from rackactor_runtime.providers.nova.settings import NovaSettings, own_swift, swift_access
 
 #: Seconds that the supervisor's machine may take to be ACTIVE, and its supervisor to answer, unless told otherwise.
 BOOT_TIMEOUT = 300.0
@@ -112,7 +112,8 @@ class Launcher:
         with ThreadPoolExecutor(5) as pool:
             network, group = pool.submit(resources.network), pool.submit(resources.security_group)
             keypair, apart = pool.submit(resources.keypair), pool.submit(resources.server_group)
-            right = pool.submit(resources.credential, self._progress)
+            files = own_swift(self._order["settings"].get("files"))
+            right = pool.submit(resources.credential, self._progress, files=files is not None)
             site = Site(
                 gid=self._gid,
                 network=network.result(),
@@ -204,6 +205,9 @@ class Launcher:
             settings.setdefault("boot_timeout", self._settings.boot_timeout)
         if self._deadline is not None:
             settings["deadline"] = max(1.0, self._deadline - time.time())
+        files = own_swift(settings.get("files"))
+        if files is not None:
+            settings["files"] = files | swift_access(credential)
         provider = {"site": site, "credential": credential, "server": instance}
         return {
             "name": self._order.get("name"),

@@ -250,8 +250,12 @@ class Resources:
 
     # -- the supervisor's right -----------------------------------------------------------------------------
 
-    def credential(self, progress: Progress) -> dict[str, Any]:
+    def credential(self, progress: Progress, *, files: bool = False) -> dict[str, Any]:
         """Return what the supervisor gets into the cloud with.
+
+        Args:
+            progress: takes what is to be said of it.
+            files: it is for Swift, too.
 
         Raises:
             StartError: none may be made, and none was given.
@@ -259,7 +263,8 @@ class Resources:
         given = self._settings.credential
         if given is not None:
             return {**self._where(), **given}
-        rules = access_rules(self._session.base, {"network": "/v2.0", "image": "/v2"})
+        bases = {name: url for name, url in self._session.base.items() if files or name != "object-store"}
+        rules = access_rules(bases, {"network": "/v2.0", "image": "/v2"})
         made = self._make_credential(rules)
         if not self._works(made):
             forget_credential(self._session, made)

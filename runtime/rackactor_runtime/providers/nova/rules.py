@@ -30,6 +30,8 @@ NEEDED: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("DELETE", "/ports/*"),
     ),
     "image": (("GET", "/**"),),
+    # only where the group's files lie there
+    "object-store": tuple((method, "/**") for method in ("GET", "HEAD", "PUT", "DELETE")),
 }
 
 

@@ -50,7 +50,8 @@ class Session:
             # Made here, by one thread, not by several at once later.
             self._services = {name: getattr(self.connection, name) for name in ("compute", "network", "identity")}
             #: Where each service is.
-            self.base = {name: _endpoint(self.connection, name) for name in (*self._services, "image", "block-storage")}
+            others = ("image", "block-storage", "object-store")
+            self.base = {name: _endpoint(self.connection, name) for name in (*self._services, *others)}
             if self.base["block-storage"]:
                 self._services["volume"] = self.connection.block_storage
         except sdk.ConfigException as error:

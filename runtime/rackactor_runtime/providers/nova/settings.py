@@ -176,3 +176,25 @@ _CHECKS: dict[str, Any] = {
     "port": _whole(1, 65535),
     "credential": _credential,
 }
+
+
+def own_swift(files: Any) -> dict[str, Any] | None:
+    """Return a group's setting `files` as a map, if it is the cloud's own Swift; None: it is something else.
+
+    With `cloud` or `auth` of its own it is whatever those say.
+    """
+    found = {"url": files} if isinstance(files, str) else dict(files or {})
+    url = found.get("url")
+    own = isinstance(url, str) and url.startswith("swift://") and not {"cloud", "auth"} & set(found)
+    return found if own else None
+
+
+def swift_access(credential: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the file service signs in to Swift by the supervisor's credential."""
+    auth = ("auth_url", "application_credential_id", "application_credential_secret")
+    more = {"region": credential.get("region_name"), "interface": credential.get("interface")}
+    return {
+        "auth_type": "v3applicationcredential",
+        "auth": {name: credential[name] for name in auth},
+        **{name: value for name, value in more.items() if value is not None},
+    }
