@@ -32,6 +32,8 @@ from rackactor.wire import Header, Kind, parse_header, parse_map
 
 #: Acknowledgements that are in no hurry leave after this, seconds: they only free the sender's memory.
 LAZY_ACK = 1.0
+#: Seconds that a turn takes at the most in the middle of a conversation.
+BRISK = 0.0003
 #: Dead processes remembered at the most; the supervisor knows of older ones.
 DEAD = 10_000
 
@@ -115,6 +117,7 @@ class Exchange:
         before, self._last_turn = self._last_turn, time.monotonic()
         now = self._last_turn
         baton.rests = now - before > VISIT
+        self._link.brisk = now - before < BRISK
         if now >= due or self._link.broken:
             self._tick(now)
         self._last_tick = now

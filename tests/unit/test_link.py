@@ -46,9 +46,10 @@ class Two:
         self.link.close()
 
 
-@pytest.fixture(name="two")
-def two_ends(tmp_path: Path) -> Iterator[Two]:
+@pytest.fixture(name="two", params=[False, True], ids=["at rest", "in conversation"])
+def two_ends(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Two]:
     two = Two(tmp_path)
+    two.link.brisk = request.param
     yield two
     two.close()
 
