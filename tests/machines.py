@@ -9,6 +9,7 @@ at it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import secrets
@@ -238,16 +239,11 @@ def _kill(instance: str) -> None:
 
 
 def bury() -> None:
-    """Reap what is left of machines and services whose supervisor has ended: ours, where a test made us a subreaper.
-
-    Programs that a test has started itself are its own to wait for: they are of our session, or Python with one of its
-    own (a supervisor).
-    """
+    """Reap what others have left, and is ours to reap because a test has made us a subreaper."""
+    started = {each.pid for each in gc.get_objects() if isinstance(each, subprocess.Popen) and each.returncode is None}
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error, OSError):
-            session = os.getsid(child.pid)
-            started = session == os.getsid(0) or (session == child.pid and child.name().startswith("python"))
-            if child.status() == psutil.STATUS_ZOMBIE and not started:
+            if child.status() == psutil.STATUS_ZOMBIE and child.pid not in started:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
