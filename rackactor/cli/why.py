@@ -28,12 +28,15 @@ _MEANING = {
     Cause.OOM: "it used more memory than its limit",
     Cause.LOAD_FAILED: "what it was to run could not be loaded",
     Cause.BOOT_FAILED: "its instance did not come up",
+    Cause.QUOTA: "the project's quota on the cloud has no room for it",
     Cause.LOST: "its agent stopped answering, and it was deleted",
     Cause.DELETED_OUTSIDE: "something outside the group ended it",
     Cause.DEADLINE: "its deadline passed",
     Cause.PARENT_DIED: "its parent ended, and it was forked to end with it",
     Cause.GROUP_ENDED: "the group ended while it lived",
 }
+#: Whose output goes to the group.
+_LOGGED = ("actor", "function", "command")
 
 
 class Why(InGroup):
@@ -74,7 +77,8 @@ def story(group: Group, pid: int) -> Iterator[str]:
     if fault and (status is None or fault not in status.evidence):
         yield from _section("the provider's words", fault)
     yield from _signals(group, fields["signals"])
-    yield from _section("last output", _last_output(group, pid, status))
+    if row["kind"] in _LOGGED:
+        yield from _section("last output", _last_output(group, pid, status))
     yield from _section("console", "\n".join((fields.get("console") or "").splitlines()[-CONSOLE_LINES:]))
 
 

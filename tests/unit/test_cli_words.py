@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rackactor.cli import clouds, run
+from rackactor.cli import clouds, run, why
 from rackactor.cli.files import inside
 from rackactor.cli.pipes import lines, pieces
 from rackactor.cli.processes import Ps
@@ -19,6 +19,7 @@ from rackactor.cli.run import Run
 from rackactor.cli.stages import Stage, StageParser, check
 from rackactor.cli.values import from_word, to_bytes, to_json, to_word
 from rackactor.errors import InvalidCall
+from rackactor.status import Cause
 
 
 def parse(*words: str) -> Any:
@@ -189,3 +190,7 @@ def test_addresses_are_shown_where_there_are_any(monkeypatch: pytest.MonkeyPatch
         names, (values,) = ps.take_action(ps.get_parser("rack ps").parse_args([]))
         assert len(names) == len(values) == columns
         assert ("Address" in names) is bool(more)
+
+
+def test_every_cause_of_an_end_is_explained() -> None:
+    assert set(why._MEANING) == set(Cause)
