@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import fsspec.tests.abstract as abstract
 import pytest
+from fsspecs import Words
 from support import acquainted
 
 import rackactor as rack
@@ -24,8 +24,8 @@ def group_of_files() -> Iterator[rack.Group]:
         yield acquainted(made)
 
 
-class Fixtures(abstract.AbstractFixtures):
-    """What fsspec's tests want to know of an implementation."""
+class Fixtures(Words):
+    """Where the files are."""
 
     @pytest.fixture
     def fs(self, group_of_files: rack.Group) -> Any:
@@ -36,14 +36,6 @@ class Fixtures(abstract.AbstractFixtures):
         group_of_files.fs.makedirs("/tests")
         yield "/tests"
         group_of_files.fs.rm("/tests", recursive=True)
-
-    @pytest.fixture
-    def fs_join(self) -> Callable[..., str]:
-        return posixpath.join
-
-    @pytest.fixture
-    def fs_sanitize_path(self) -> Callable[[str], str]:
-        return str
 
 
 class TestCopy(abstract.AbstractCopyTests, Fixtures):

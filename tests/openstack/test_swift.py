@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec.tests.abstract as abstract
 import pytest
+from fsspecs import Words
 
 import rackactor as rack
 from rackactor_runtime.providers.nova.swift import SwiftFileSystem
@@ -36,8 +36,8 @@ def swift(container: str) -> SwiftFileSystem:
     return SwiftFileSystem(cloud=CLOUD, segment=5 << 20)
 
 
-class Fixtures(abstract.AbstractFixtures):
-    """What fsspec's tests want to know of an implementation."""
+class Fixtures(Words):
+    """Where the files are."""
 
     @pytest.fixture
     def fs(self, swift: SwiftFileSystem) -> Any:
@@ -48,14 +48,6 @@ class Fixtures(abstract.AbstractFixtures):
         swift.makedirs(f"{container}/tests")
         yield f"{container}/tests"
         swift.rm(f"{container}/tests", recursive=True)
-
-    @pytest.fixture
-    def fs_join(self) -> Callable[..., str]:
-        return posixpath.join
-
-    @pytest.fixture
-    def fs_sanitize_path(self) -> Callable[[str], str]:
-        return str
 
 
 class TestCopy(abstract.AbstractCopyTests, Fixtures):
