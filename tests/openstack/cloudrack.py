@@ -18,8 +18,12 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 #: The cloud's name in clouds.yaml; nothing runs without it.
 CLOUD = os.environ.get("RACK_TEST_CLOUD", "")
-#: What `rack run` is told beside: `--image rackactor --flavor t256 --network provider`.
-OPTIONS = shlex.split(os.environ.get("RACK_TEST_OPTIONS", ""))
+#: What `rack run` is told beside: `--flavor t256 --network provider`.
+OPTIONS = [
+    *shlex.split(os.environ.get("RACK_TEST_OPTIONS", "")),
+    "--image",
+    os.environ.get("RACK_TEST_IMAGE", "rackactor"),
+]
 #: Seconds that one command may take, and that the cloud's lists may be behind.
 BOUND, BEHIND = 480.0, 60.0
 

@@ -34,6 +34,7 @@ def run(rack: CloudRack, *words: str, text: str = "") -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.qemu
 def test_pi(rack: CloudRack) -> None:
     (estimate,) = run(rack, "samples/pi.py", "--workers", "4")
     assert 3.1 < float(estimate) < 3.18
