@@ -66,6 +66,12 @@ def spawn(peer: Peer, effort: Effort) -> Figures:
     return found
 
 
+def spawn_on(peer: Peer, effort: Effort) -> Figures:
+    """Do the same, without a pause, until nothing is left of what was prepared: milliseconds for each."""
+    spawn(peer, effort)
+    return spawn(peer, effort)
+
+
 def repeat(action: Callable[[int], float], effort: Effort, most: int) -> Iterator[tuple[int, float]]:
     """Yield (count, seconds) of three runs, after a warm-up that finds how many fit into the time."""
     warm = min(10, most)
@@ -144,6 +150,7 @@ def median(figures: Figures) -> float:
 
 MEASURES: tuple[Measure, ...] = (
     Measure("spawn", "spawn until answered, each", "ms", spawn, 120),
+    Measure("spawn_on", "the same, going on without a pause", "ms", spawn_on, 120),
     Measure("round_trip", "round trip of 1 KB between two processes", "µs", round_trip, 60),
     Measure("round_trip_driver", "round trip of 1 KB, program to process", "µs", round_trip_driver, 60),
     Measure("tells", "100-byte tells, one way", "msg/s", tells, 60, larger_is_better=True),

@@ -20,7 +20,9 @@ lasts is the ratios. Raw figures: `benchmarks.json` beside this page.
 METHOD = """## What is measured
 
 - **start**: what must run before the first worker can (a group, a cluster, an admin).
-- **spawn**: 10 workers are asked for at once; the time until each has answered a message, divided by 10.
+- **spawn**: 10 workers are asked for at once; the time until each has answered a message, divided by 10. Three times,
+  right after the start: RackActor has processes ready for them. *Going on*: the seventh to ninth time without a
+  pause, when each must be made while the last ones end.
 - **round trip**: a worker asks another one 1 KB and waits for the answer, again and again. *Program to process* is the
   same from the program that made the worker.
 - **one way**: a worker sends to another one; the clock stops when the sender knows that the last was seen.

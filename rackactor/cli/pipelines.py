@@ -68,7 +68,8 @@ class Pipeline(InGroup):
             progress.show("rack: starting ...")
             made: Group | None = None
             try:
-                made = make_group(options, options.deadline, AFTER, progress)
+                count = sum(stage.count for stage in options.stages)
+                made = make_group(options, options.deadline, AFTER, progress, count)
                 return _Joined(made, progress, interrupts).pour(options.stages, options)
             finally:
                 if options.cloud is not None:

@@ -60,7 +60,7 @@ def _run(plan: Plan, options: argparse.Namespace) -> int:
         progress.show("rack: starting ...")
         made: Group | None = None
         try:
-            made = make_group(options, options.deadline, AFTER, progress)
+            made = make_group(options, options.deadline, AFTER, progress, _count_commands(plan, options))
             return Foreground(made, progress, interrupts).run(plan, options.count, options.deadline)
         finally:
             if options.cloud is not None:
@@ -75,7 +75,7 @@ def _detach(plan: Plan, options: argparse.Namespace) -> int:
     deadline = options.deadline or DETACHED_DEADLINE
     progress = Progress()
     try:
-        made = make_group(options, deadline, _AFTER_DETACHED, progress)
+        made = make_group(options, deadline, _AFTER_DETACHED, progress, _count_commands(plan, options))
     finally:
         progress.clear()
     try:
@@ -109,8 +109,18 @@ def obey_debug(command: Command, options: argparse.Namespace) -> None:
         command.app_args.debug = True
 
 
-def make_group(options: argparse.Namespace, deadline: str | None, after: float, progress: Progress) -> Group:
-    """Make the group that a command runs its processes in; it outlives their deadline by so many seconds."""
+def make_group(
+    options: argparse.Namespace, deadline: str | None, after: float, progress: Progress, commands: int | None
+) -> Group:
+    """Make the group that a command runs its processes in.
+
+    Args:
+        options: of the command line.
+        deadline: of the processes.
+        after: seconds by which the group outlives it.
+        progress: told how it goes.
+        commands: how many processes there will be, if they are commands; None: who knows.
+    """
     from rackactor import units
 
     bound = units.seconds(deadline, "--deadline")
@@ -120,8 +130,12 @@ def make_group(options: argparse.Namespace, deadline: str | None, after: float, 
         deadline=None if bound is None else bound + after,
         echo=False,
         progress=lambda text: progress.show(f"rack: {text} ..."),
-        **place(options),
+        **place(options, commands),
     )
+
+
+def _count_commands(plan: Plan, options: argparse.Namespace) -> int | None:
+    return None if plan.script else int(options.count)
 
 
 def find_rack() -> None:

@@ -21,7 +21,7 @@ import test_local_provider as t
 
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.base import Created, Key
-from rackactor_runtime.providers.local import LocalProvider, linux, newborn, protocol, tree
+from rackactor_runtime.providers.local import LocalProvider, linux, newborn, pool, protocol, tree
 from rackactor_runtime.providers.local.pool import AT_ONCE, COMING_UP, FIRST_WORDS, Pool
 
 SIZE = 3
@@ -109,6 +109,42 @@ def test_an_order_gets_a_warm_process_and_the_pool_is_filled_again(driver: t.Dri
         assert driver.heard(key) == [True, ""]
         assert driver.ended(key).code == 0
     assert len(filled(driver)) == SIZE
+
+
+def test_the_pool_is_full_once_it_is_warmed_up(driver: t.Driver) -> None:
+    driver.provider.warm_up(t.TIMEOUT)
+    warm = children(server(driver))
+    assert len(warm) == SIZE
+    assert all(map(is_waiting, warm))
+
+
+def test_nobody_waits_for_longer_than_asked_or_for_what_will_not_be() -> None:
+    def hang() -> None:
+        time.sleep(t.TIMEOUT)
+
+    for prepare, most in (hang, 0.2), (fail, t.TIMEOUT):
+        driver = make(prepare=prepare)
+        began = time.monotonic()
+        driver.provider.warm_up(most)
+        assert time.monotonic() - began < t.TIMEOUT / 2
+        driver.provider.close(5)
+
+
+def test_most_of_the_pool_is_given_back_where_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the fork server is a copy of this process
+    monkeypatch.setattr(pool, "REST_AFTER", 0.3)
+    monkeypatch.setattr(pool, "RESTING", 2)
+    driver = make(warm=5)
+    driver.provider.warm_up(t.TIMEOUT)
+    filled(driver, 2)
+    key = driver.create("wait")
+    assert driver.heard(key)
+    filled(driver, 5)
+    filled(driver, 2)
+    driver.provider.delete(key)
+    assert driver.ended(key).signal == signal.SIGKILL
+    assert driver.provider.notes == [], "none of them died by itself"
+    driver.provider.close(5)
 
 
 def test_more_orders_than_warm_processes(driver: t.Driver) -> None:

@@ -203,3 +203,6 @@ class Foresighted(Protocol):
 
     def settled(self) -> None:
         """Learn that whatever was ordered is up: nobody waits for anything."""
+
+    def warm_up(self, timeout: float) -> None:
+        """Wait until what is made ahead of time is there, or for `timeout` seconds: the group is about to open."""

@@ -23,11 +23,13 @@ from typing import Any
 from rackactor import addresses, places
 from rackactor.errors import InvalidCall, RackError
 from rackactor.link import Keys
-from rackactor_runtime.providers.base import Provider
+from rackactor_runtime.providers.base import Foresighted, Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
 
 #: Seconds that it may take to find out whether fsspec can use a URL: its backends are slow to import.
 URL_PATIENCE = 20.0
+#: The most seconds that a group's start waits for what its provider makes ahead of time.
+WARM_UP = 0.2
 
 
 def main() -> int:
@@ -82,6 +84,8 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
         provider.close(2.0)
         raise
     try:
+        if isinstance(provider, Foresighted):
+            provider.warm_up(WARM_UP)
         _open_door(shell, core, config, order)
         shell.run()
     finally:

@@ -104,6 +104,7 @@ class ForkServer:
         self._outbox = protocol.Outbox()
         self._overdue: float | None = None  # when it goes whatever is left; None: not ending
         self._lost = False  # the supervisor is gone
+        self._warmed = False  # the supervisor was told that the processes which are kept ready are
         self._bell = self._hang_bell()
         self._preload()
         self._practise()
@@ -128,6 +129,9 @@ class ForkServer:
                 self._nursery.step()  # not all in one turn, so that ends and output are not held up by many
             else:
                 self._nursery.rest()
+            if not self._warmed and self._nursery.warmed:
+                self._warmed = True
+                self._outbox.put(protocol.frame(protocol.WARMED))
             self._flush()
         self._leave()
 

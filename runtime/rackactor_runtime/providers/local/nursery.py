@@ -107,6 +107,11 @@ class Nursery:
         warm = self._warm is not None and self._warm.ospids
         return not (self._queue or self._alive or self._dead or self._orphans or warm)
 
+    @property
+    def warmed(self) -> bool:
+        """Whether nothing is left to be done ahead of time."""
+        return self._warm is None or self._warm.complete
+
     def patience(self) -> float | None:
         """Return the seconds after which `reap` or `rest` should be called unasked, or None."""
         if self._dead or self._orphans or self._groups.tidy():

@@ -3,7 +3,7 @@
 Forking a child and bringing up what every child needs (ZeroMQ's threads, an I/O thread of its own) is most
 of what a process costs. A *warm* child has done that, and waits on a socket of its own for its birth. The pool
 is filled only when nothing else is to be done, a few children at a time; an order that finds it empty has a
-child forked for itself.
+child forked for itself. Where nothing was asked for in a while, most of it is given back.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ FIRST_WORDS = 0.005
 AT_ONCE = 2 * (os.cpu_count() or 1)
 #: The most that many newborns put that off, seconds.
 MOST_PATIENCE = 0.1
+#: Warm children that are kept when nothing was asked for in this many seconds.
+RESTING, REST_AFTER = 8, 30.0
 #: Warm children that may die in a row, with no birth in between, before no more are made.
 DEATHS = 3
 #: Seconds from such a death until the next one is made.
@@ -85,8 +87,9 @@ class _Warm:
     ready: bool = False
     #: It has rehearsed, or does so now.
     rehearsed: bool = False
-    #: It could not be given a birth, and is dying.
+    #: It could not be given a birth, or is not wanted any more, and is dying.
     spent: bool = False
+    dismissed: bool = False
 
 
 def fork(origin: newborn.Origin, birth: newborn.Birth) -> Born:
@@ -116,7 +119,7 @@ class Pool:
 
     Args:
         origin: what children have in common.
-        size: how many to have; 0: none.
+        size: how many to have while there is work; 0: none.
         selector: where their sockets are registered, with a function to call as the data of each key.
         note: takes what a person should know.
     """
@@ -133,6 +136,12 @@ class Pool:
         self._expectation = b""
         self._deaths = 0
         self._not_before = 0.0
+        self._rest_at = time.monotonic() + REST_AFTER
+
+    @property
+    def complete(self) -> bool:
+        """Return whether all that is wanted while there is work is there."""
+        return len(self._list_kept()) >= self._size and not self._count_unready() and self._find_raw() is None
 
     @property
     def ospids(self) -> frozenset[int]:
@@ -141,23 +150,36 @@ class Pool:
 
     def patience(self) -> float | None:
         """Return the seconds after which `refill` has work, or None."""
-        if self._count_unready() >= AT_ONCE:
-            return None
-        if len(self._children) >= self._size and (self._size == 0 or self._find_raw() is None):
-            return None
-        return max(0.0, self._not_before - time.monotonic())
+        step = self._plan()
+        return None if step is None else step[0]
 
     def refill(self) -> None:
-        """Fork one more if it is wanted; otherwise have one rehearse that has not yet."""
-        if self.patience() != 0.0:
-            return
-        if len(self._children) >= self._size:
-            self._rehearse()
+        """Make one more, have one rehearse, or give one back, if it is time for that."""
+        wait, act = self._plan() or (1.0, self._add)
+        if wait > 0.0:
             return
         try:
-            self._add()
+            act()
         except OSError as error:
             self._fail(str(error))
+
+    def _plan(self) -> tuple[float, Callable[[], None]] | None:
+        """Return what is to be done next, and the seconds until then; None: nothing."""
+        now = time.monotonic()
+        kept = len(self._list_kept())
+        wanted = self._size if now < self._rest_at else min(self._size, RESTING)
+        if kept > wanted:
+            return 0.0, self._dismiss
+        if self._count_unready() >= AT_ONCE:
+            return None
+        if kept < wanted or self._find_raw() is not None:
+            return max(0.0, self._not_before - now), self._add if kept < wanted else self._rehearse
+        return (self._rest_at - now, self._dismiss) if kept > RESTING else None
+
+    def _dismiss(self) -> None:
+        child = self._list_kept()[-1]
+        child.spent = child.dismissed = True
+        tree.kill_all([child.ospid])
 
     def _rehearse(self) -> None:
         child = self._find_raw()
@@ -167,10 +189,13 @@ class Pool:
     def _find_raw(self) -> _Warm | None:
         if self._origin.program.rehearse is None:
             return None
-        return next((child for child in self._children.values() if child.ready and not child.rehearsed), None)
+        return next((child for child in self._list_kept() if child.ready and not child.rehearsed), None)
 
     def _count_unready(self) -> int:
         return sum(not child.ready for child in self._children.values())
+
+    def _list_kept(self) -> list[_Warm]:
+        return [child for child in self._children.values() if not child.spent]
 
     def expect(self, common: bytes) -> None:
         """Tell all children, those to come included, what their births will have in common, packed."""
@@ -186,9 +211,10 @@ class Pool:
     def hand_over(self, birth: newborn.Birth) -> Born | None:
         """Give a birth to a warm child; None: there is none, or the birth is too long."""
         now = time.monotonic()
+        self._rest_at = now + REST_AFTER
         self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
         # Where the last ones died by themselves, those that are not ready yet may do the same.
-        waiting = [child for child in self._children.values() if not child.spent and (child.ready or not self._deaths)]
+        waiting = [child for child in self._list_kept() if child.ready or not self._deaths]
         waiting.sort(key=lambda child: (not child.ready, not child.rehearsed))
         data = birth.pack() if waiting else b""
         for child in waiting if len(data) <= LONGEST else ():
@@ -209,6 +235,8 @@ class Pool:
         self._leave(child)
         words = _last_line(child.streams)
         child.streams.close()
+        if child.dismissed:
+            return True
         self._fail(f"it died before it had anything to do{words and f' ({words})'}")
         return True
 

@@ -17,8 +17,8 @@ from ..base import Created, CreateFailed, Ended, Event, Key, Order, Output
 
 #: To the fork server.
 EXPECT, SETTLED, CREATE, DELETE, GRANT, CLOSE = "expect", "settled", "create", "delete", "grant", "close"
-#: From it: one word per event, and a note for the log.
-CREATED, FAILED, OUTPUT, ENDED, NOTE = "created", "failed", "output", "ended", "note"
+#: From it: one word per event, a note for the log, and that the processes that are kept ready are.
+CREATED, FAILED, OUTPUT, ENDED, NOTE, WARMED = "created", "failed", "output", "ended", "note", "warmed"
 
 #: The longest frame taken; a birth that carries more belongs into a file.
 MAX_FRAME = 256 * 1024 * 1024

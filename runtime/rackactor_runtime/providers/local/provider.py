@@ -22,7 +22,7 @@ from .newborn import Entry, Prepare, Program
 _log = logging.getLogger(__name__)
 
 #: Processes kept ready by default.
-WARM = 16
+WARM = 32
 #: Reads of the fork server's socket in one call of `events`.
 _READS = 16
 #: Seconds that the processes of a dead fork server may take to die before their end is told anyway.
@@ -42,7 +42,8 @@ class LocalProvider:
     Args:
         settings: `preload`: names of modules that the fork server imports before it serves.
             `warm`: how many processes it has ready before anybody asks for them; each holds a few megabytes, and
-            saves most of the time that a process takes to come up. 0: none.
+            saves most of the time that a process takes to come up. 0: none. When nothing was asked for in half a
+            minute, only 8 of them are kept until something is.
             `namespaces`: network namespaces (names as `ip netns` knows them, or paths) that processes are put into,
             the first into the first and so on in turns; see `seclusion`. Nothing is kept ready then.
         state_dir: directory that is removed should this process die without `close`; "" for none.
@@ -83,6 +84,7 @@ class LocalProvider:
         self._groups = MemoryGroups(make_name())
         self._overdue: float | None = None  # the fork server is gone: when to wait no longer for its orphans
         self._over = False  # and nothing of it is left
+        self._warmed = False  # whatever is kept ready is
         self._closing = False
         self._closed = False
         linux.become_subreaper()
@@ -119,6 +121,13 @@ class LocalProvider:
     def settled(self) -> None:
         """Learn that whatever was ordered is up: the next can be made ready."""
         self._send(protocol.frame(protocol.SETTLED))
+
+    def warm_up(self, timeout: float) -> None:
+        """Wait until the processes that are kept ready are, or for `timeout` seconds."""
+        until = time.monotonic() + timeout
+        while not (self._warmed or self._overdue is not None) and (left := until - time.monotonic()) > 0:
+            self._epoll.poll(left)
+            self._turn()
 
     def create(self, order: Order) -> None:
         """Begin to make a process.
@@ -248,6 +257,8 @@ class LocalProvider:
                 if message[0] == protocol.NOTE:
                     self.notes.append(message[1])
                     _log.warning("fork server: %s", message[1])
+                elif message[0] == protocol.WARMED:
+                    self._warmed = True
                 else:
                     self._accept(protocol.read_event(message))
 
