@@ -33,13 +33,52 @@ def say(word, **more):
 with rack.group("trial", cloud=settings.pop("cloud"), deadline="20m", provider_settings=settings,
                 progress=lambda text: say("progress", text=text)) as group:
     say("up", gid=group.gid, keeper=group._supervisor.pid)
-    child = group.fork(["sh", "-c", sys.argv[2]])
+    child = group.fork(["sh", "-c", sys.argv[2]], **json.loads(sys.argv[3]))
     say("forked", pid=child.pid)
     while not child.info()["started"] and child.is_alive():
         time.sleep(0.2)
     say("running")
     status = child.wait(timeout=150)
-    say("status", text=str(status), cause=str(status.cause), code=status.code)
+    say("status", text=str(status), cause=str(status.cause), code=status.code, evidence=status.evidence)
+say("ended")
+"""
+
+#: One process serves a port, another one tries it, and then the first writes into a pipe what the second reads.
+PIPE_SCRIPT = """
+import json, socket, sys
+import rackactor as rack
+
+settings = json.loads(sys.argv[1])
+
+def say(word, **more):
+    print(json.dumps({"word": word, **more}), flush=True)
+
+def write(feed, count):
+    served = socket.create_server(("", 5001))
+    rack.receive().reply("served")
+    for number in range(count):
+        feed.send(number)
+
+def read(numbers, address):
+    try:
+        socket.create_connection((address, 5001), 5).close()
+        way = True
+    except OSError:
+        way = False
+    return way, sum(numbers)
+
+with rack.group("trial", cloud=settings.pop("cloud"), deadline="20m", provider_settings=settings) as group:
+    say("up", gid=group.gid, keeper=group._supervisor.pid)
+    sys.stdin.readline()
+    numbers, feed = group.pipe()
+    writer = group.fork(write, feed, int(sys.argv[2]))
+    reached = writer.submit("go")
+    feed.close()
+    reached.result(150)
+    reader = group.fork(read, numbers, writer.info()["address"])
+    numbers.close()
+    way, total = reader.result(timeout=150)
+    say("read", way=way, total=total)
 say("ended")
 """
 
@@ -51,16 +90,23 @@ class Program:
         gid: of its group, once that is up.
     """
 
-    def __init__(self, place: Path, settings: dict[str, Any], command: str) -> None:
+    def __init__(self, place: Path, settings: dict[str, Any], command: str, text: str, fork: dict[str, Any]) -> None:
         self.gid = ""
         self.keeper = 0
         self.said: list[dict[str, Any]] = []
         script = place / "program.py"
-        script.write_text(SCRIPT)
+        script.write_text(text)
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(place)}
         self.groups = place / "rackactor"
-        words = [sys.executable, str(script), json.dumps(settings), command]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+        words = [sys.executable, str(script), json.dumps(settings), command, json.dumps(fork)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=environment)
+
+    def go_on(self) -> None:
+        """Have it do what it waits with."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
 
     def hear(self, word: str) -> dict[str, Any]:
         """Return what it says with this word, or fail when it ends before."""
@@ -75,17 +121,25 @@ class Program:
 
 
 @contextmanager
-def a_program(settings: dict[str, Any], command: str = "exit 7") -> Iterator[Program]:
-    """Run a program with a group; in the end it is not there any more, whatever the test did."""
+def a_program(settings: dict[str, Any], command: str = "exit 7", text: str = SCRIPT, **fork: Any) -> Iterator[Program]:
+    """Run a program with a group; in the end it is not there any more, whatever the test did.
+
+    Args:
+        settings: of the group: `cloud`, and those of the provider.
+        command: for the shell that is its process; or what another `text` takes.
+        text: of the program.
+        fork: what the fork is told.
+    """
     with tempfile.TemporaryDirectory(prefix="rack-") as place:
-        program = Program(Path(place), settings, command)
+        program = Program(Path(place), settings, command, text, fork)
         try:
             yield program
         finally:
             program.process.kill()
             program.process.wait()
-            if program.process.stdout is not None:
-                program.process.stdout.close()
+            for stream in (program.process.stdin, program.process.stdout):
+                if stream is not None:
+                    stream.close()
             eventually(lambda: not program.keeper or not psutil.pid_exists(program.keeper), GONE)
 
 
@@ -122,3 +176,11 @@ def eventually(condition: Callable[[], Any], timeout: float) -> Any:
     while not (found := condition()) and time.monotonic() < until:
         time.sleep(0.5)
     return found
+
+
+def gone(cloud: Any, gid: str, timeout: float = GONE) -> bool:
+    """Tell whether nothing of a group is left, and say what is."""
+    eventually(lambda: not of_group(cloud, gid), timeout)
+    left = of_group(cloud, gid)
+    assert not left, left
+    return True

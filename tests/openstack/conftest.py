@@ -65,6 +65,20 @@ def cloud(cloud_name: str) -> Iterator[Any]:
     connection.close()
 
 
+@pytest.fixture
+def admin(cloud_name: str) -> Iterator[Any]:
+    """Return a connection of an administrator of the cloud."""
+    openstack = pytest.importorskip("openstack")
+    name = os.environ.get("RACK_TEST_ADMIN_CLOUD", f"{cloud_name}-admin")
+    try:
+        connection = openstack.connect(cloud=name)
+        connection.authorize()
+    except Exception as error:
+        pytest.skip(f"needs an administrator's cloud {name!r}: {error}")
+    yield connection
+    connection.close()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left(cloud: Any) -> Iterator[None]:
     """Compare what is on the project before and after the tests of a file: asking for all takes a second or two."""
@@ -79,3 +93,18 @@ def nothing_left(cloud: Any) -> Iterator[None]:
     while left := everything(cloud) - before:
         assert time.monotonic() < end, f"left on the cloud: {', '.join(sorted(left))}"
         time.sleep(1)
+
+
+@pytest.fixture
+def settings(cloud_name: str, image_name: str) -> dict[str, Any]:
+    """Return how the tests' groups are made."""
+    flavor = os.environ.get("RACK_TEST_FLAVOR", "t256")
+    network = os.environ.get("RACK_TEST_NETWORK", "provider")
+    return {"cloud": cloud_name, "image": image_name, "flavor": flavor, "network": network}
+
+
+@pytest.fixture
+def no_idle_connections(cloud: Any) -> Iterator[None]:
+    """Close what the test's own look at the cloud has opened: it is not what the test has left."""
+    yield
+    cloud.session.session.close()

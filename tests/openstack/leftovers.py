@@ -59,6 +59,11 @@ def application_credentials(cloud: Any) -> Iterator[Any]:
     yield from cloud.identity.application_credentials(cloud.current_user_id)
 
 
+def access_rules(cloud: Any) -> Iterator[Any]:
+    """Yield the access rules of application credentials, which outlive these."""
+    yield from cloud.identity.access_rules(cloud.current_user_id)
+
+
 def containers(cloud: Any) -> Iterator[Any]:
     """Yield Swift's containers, if there is a Swift."""
     if cloud.has_service("object-store"):
@@ -81,6 +86,7 @@ KINDS: dict[str, Callable[[Any], Iterator[Any]]] = {
     "keypair": keypairs,
     "server group": server_groups,
     "application credential": application_credentials,
+    "access rule": access_rules,
     "container": containers,
     "volume": volumes,
 }

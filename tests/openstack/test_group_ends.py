@@ -6,37 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cloudgroups import GONE, a_program, active, eventually, of_group
+from cloudgroups import GONE, a_program, active, eventually, gone, of_group
 
 import rackactor as rack
 from rackactor.errors import InvalidCall, StartError
 
-
-@pytest.fixture
-def settings(cloud_name: str, image_name: str) -> dict[str, Any]:
-    """Return how the tests' groups are made."""
-    flavor = os.environ.get("RACK_TEST_FLAVOR", "t256")
-    network = os.environ.get("RACK_TEST_NETWORK", "provider")
-    return {"cloud": cloud_name, "image": image_name, "flavor": flavor, "network": network}
-
-
-@pytest.fixture(autouse=True)
-def no_idle_connections(cloud: Any) -> Iterator[None]:
-    """Close what the test's own look at the cloud has opened: it is not what the test has left."""
-    yield
-    cloud.session.session.close()
-
-
-def gone(cloud: Any, gid: str, timeout: float = GONE) -> bool:
-    """Tell whether nothing of a group is left, and say what is."""
-    eventually(lambda: not of_group(cloud, gid), timeout)
-    left = of_group(cloud, gid)
-    assert not left, left
-    return True
+pytestmark = pytest.mark.usefixtures("no_idle_connections")
 
 
 def sweep(cloud_name: str, gid: str) -> str:
@@ -100,28 +78,13 @@ def test_the_keeper_is_killed_and_the_program_with_it(settings: dict[str, Any], 
         assert gone(cloud, program.gid, 0)
 
 
-def test_a_machine_is_deleted_by_hand(settings: dict[str, Any], cloud: Any) -> None:
+def test_the_keeper_is_told_to_end(settings: dict[str, Any], cloud: Any) -> None:
+    """A group does not go on without one: it is ended, and all of it is gone."""
     with a_program(settings, "sleep 600") as program:
-        program.hear("up")
-        pid = program.hear("forked")["pid"]
-        server = active(cloud, program.gid, pid)
+        keeper = program.hear("up")["keeper"]
         program.hear("running")
-        cloud.compute.delete_server(server)
-        assert "deleted-outside" in program.hear("status")["cause"]
-        program.hear("ended")
-        assert not of_group(cloud, program.gid)
-
-
-def test_a_machine_is_powered_off_by_hand(settings: dict[str, Any], cloud: Any) -> None:
-    with a_program(settings, "sleep 600") as program:
-        program.hear("up")
-        pid = program.hear("forked")["pid"]
-        server = active(cloud, program.gid, pid)
-        program.hear("running")
-        cloud.compute.stop_server(server)
-        assert "deleted-outside" in program.hear("status")["cause"]
-        program.hear("ended")
-        assert not of_group(cloud, program.gid)
+        os.kill(keeper, signal.SIGTERM)
+        assert gone(cloud, program.gid)
 
 
 @pytest.mark.parametrize(

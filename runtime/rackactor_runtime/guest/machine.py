@@ -23,6 +23,7 @@ from rackactor_runtime.guest import ending
 from rackactor_runtime.guest.birth import MachineBirth
 from rackactor_runtime.guest.program import arm_for_life
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Output
+from rackactor_runtime.providers.local import linux
 from rackactor_runtime.providers.local.provider import LocalProvider
 
 #: Seconds that the last words may take to be heard.
@@ -64,6 +65,7 @@ class _Guest:
             ending.say(self._why or f"no supervisor at {self._birth.endpoint} within {self._birth.boot_timeout:g} s")
             return ending.OVERDUE
         self._kernel = kernel
+        ending.say(f"joined {_age_of_init():.2f} s after this machine's first process began")
         arm_for_life(self._birth.deadline)
         self._begin(kernel.welcome["order"])
         while not self._done:
@@ -178,3 +180,10 @@ class _Guest:
             return addresses.toward(self._birth.endpoint)
         except OSError:
             return ""
+
+
+def _age_of_init() -> float:
+    """Return the seconds since the first process of this machine was started."""
+    init = linux.read_stat(1)
+    assert init is not None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - init.started / os.sysconf("SC_CLK_TCK")

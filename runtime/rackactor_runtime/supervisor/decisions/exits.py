@@ -85,7 +85,7 @@ def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | 
     if how in _SAID:
         return _SAID[how], ""
     if sig is not None:
-        return _signalled(process, sig)
+        return _signalled(process, ending, sig)
     if process.started is None and not ending.outside:
         how = "the instance ended" if ending.code is None else f"its agent ended with code {ending.code}"
         return Cause.BOOT_FAILED, f"{how} before it had joined"
@@ -99,10 +99,12 @@ def _surprising(process: Process, sig: int | None) -> bool:
     return (sig in _FAULTS or sig == signal.SIGKILL) and not _sent(process, sig)
 
 
-def _signalled(process: Process, sig: int) -> tuple[Cause, str]:
+def _signalled(process: Process, ending: Ending, sig: int) -> tuple[Cause, str]:
     """Judge a death by signal: sent by whom?"""
     if _sent(process, sig):
         return Cause.SIGNALLED, _signals(process)
+    if ending.outside and sig not in _FAULTS:  # a machine that goes down takes its processes along
+        return Cause.DELETED_OUTSIDE, f"{signal_name(sig)} that nobody in the group sent, as its machine went down"
     if sig == signal.SIGKILL:
         return (
             Cause.DELETED_OUTSIDE,
