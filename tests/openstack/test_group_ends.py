@@ -87,6 +87,17 @@ def test_the_keeper_is_told_to_end(settings: dict[str, Any], cloud: Any) -> None
         assert gone(cloud, program.gid)
 
 
+def test_the_supervisor_is_deleted_by_hand(settings: dict[str, Any], cloud: Any) -> None:
+    """The program learns that its group is gone, and of the group nothing stays."""
+    with a_program(settings, "sleep 600") as program:
+        program.hear("up")
+        program.hear("running")
+        (server,) = cloud.compute.servers(name=f"^rack-{program.gid[:12]}-1-")
+        cloud.compute.delete_server(server)
+        assert program.process.wait(120) != 0
+        assert gone(cloud, program.gid)
+
+
 @pytest.mark.parametrize(
     "wrong, words",
     [

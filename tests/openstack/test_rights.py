@@ -77,6 +77,23 @@ def test_no_machine_carries_a_right(settings: dict[str, Any], cloud: Any) -> Non
                 assert "application_credential" not in text
 
 
+def test_a_credential_that_was_made_beforehand(settings: dict[str, Any], cloud: Any) -> None:
+    """Who logs in by an application credential may make no other: the one that is given is used, and stays."""
+    name = f"trial-{uuid.uuid4().hex[:8]}"
+    given = cloud.identity.create_application_credential(cloud.current_user_id, name, roles=[{"name": "member"}])
+    pair = {"application_credential_id": given.id, "application_credential_secret": given.secret}
+    try:
+        with a_program({**settings, "credential": pair}) as program:
+            program.hear("up")
+            assert not any(kind.startswith("application credential") for kind in of_group(cloud, program.gid))
+            assert program.hear("status")["code"] == 7
+            program.hear("ended")
+            assert not of_group(cloud, program.gid)
+        assert cloud.identity.get_application_credential(cloud.current_user_id, given.id).name == name
+    finally:
+        cloud.identity.delete_application_credential(cloud.current_user_id, given)
+
+
 @pytest.mark.parametrize("open_way", [True, False])
 def test_a_pipe_finds_its_way(settings: dict[str, Any], cloud: Any, open_way: bool) -> None:
     """Directly, or, where a security group forbids that, through the supervisor."""
