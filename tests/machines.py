@@ -117,7 +117,7 @@ class Yard:
             "#!/bin/sh\necho booting...\nsleep 600\n" if fault == "hang" else machine.user_data
         )
         if not (path / "fault").exists():
-            self._boot(path)
+            self._boot(path, machine)
         (path / "mark").write_text(machine.mark)
         if fault == "unclear-made":
             raise CloudFault("unclear", "503 Service Unavailable")
@@ -154,7 +154,7 @@ class Yard:
 
     def console(self, instance: str) -> str:
         """See `Cloud.console`."""
-        return (self.path / instance / "console").read_text()[-4000:]
+        return (self.path / instance / "console").read_text(errors="replace")
 
     def close(self) -> None:
         """See `Cloud.close`."""
@@ -166,20 +166,24 @@ class Yard:
             return fault
         return ""
 
-    def _boot(self, path: Path) -> None:
+    def _boot(self, path: Path, machine: Machine) -> None:
         words = ["sh", str(path / "user-data")]
         if self.namespaces:
             network = self.namespaces[next(self._numbers) % len(self.namespaces)]
             hidden = os.environ["XDG_RUNTIME_DIR"]
             words = ["ip", "netns", "exec", network, "sh", "-c", _SECLUDED, hidden, words[1]]
+        self._start(path, words, path / "console")
+
+    def _start(self, path: Path, words: list[str], output: Path) -> None:
+        """Start the process that a machine is."""
         kept = {name: os.environ[name] for name in ("RACK_TEST_SESSION",) if name in os.environ}
         path_of_python = f"{os.path.dirname(sys.executable)}:/usr/sbin:/usr/bin:/sbin:/bin"
-        with (path / "console").open("wb") as console:
+        with output.open("wb") as file:
             process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
+                stdout=file,
+                stderr=file,
                 env={"PATH": path_of_python, MARK: path.name, **kept},
                 cwd="/",
                 start_new_session=True,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Key, Located, Unkillable, Vital
+from rackactor_runtime.providers.consoles import tail
 from rackactor_runtime.providers.machinewords import (
     FINAL,
     STILL,
@@ -227,9 +228,8 @@ class Machines:
         assert machine.ending is not None
         machine.removing, machine.since = False, now
         machine.words = words or machine.words
-        if console.strip():
-            text = f"the last lines of its console:\n{console.strip()}"
-            machine.ending = replace(machine.ending, note=f"{machine.ending.note}\n{text}".strip())
+        if text := tail(console):
+            machine.ending = replace(machine.ending, note=f"{machine.ending.note}{text}".strip())
         if gone:
             self._tell_end(machine)
         else:

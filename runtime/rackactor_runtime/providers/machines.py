@@ -96,7 +96,7 @@ class Cloud(Protocol):
         """
 
     def console(self, instance: str) -> str:
-        """Return the tail of a machine's console, "" where there is none."""
+        """Return the last `consoles.LINES` lines of a machine's console, "" where there is none."""
 
     def close(self) -> None:
         """Give everything back; nothing is called any more."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rackactor_runtime.providers import consoles
 from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.faults import fault
@@ -32,8 +33,6 @@ BUSY_PAUSES = (1.0, 3.0, 8.0, 20.0)
 FAULT_PAUSES = (0.3, 0.5, 1.0, 2.0)
 #: Bytes of user-data that Nova takes, in base64.
 MAX_USER_DATA = 65535
-#: Lines of a console that are worth showing.
-CONSOLE_LINES = 30
 
 Rows = list[dict[str, Any]]
 
@@ -284,8 +283,8 @@ class NovaCloud:
     # -- the rest --------------------------------------------------------------------------------------------
 
     def console(self, instance: str) -> str:
-        """Return the tail of a server's console, "" where there is none."""
-        body = {"os-getConsoleOutput": {"length": CONSOLE_LINES}}
+        """See `Cloud.console`."""
+        body = {"os-getConsoleOutput": {"length": consoles.LINES}}
         try:
             answer = self._session.call("compute", "POST", f"/servers/{instance}/action", json=body)
         except Exception as error:

@@ -25,6 +25,7 @@ from rackactor.errors import RackError, StartError
 from rackactor.link import Keys
 from rackactor_runtime.guest.bootstrap import Sender
 from rackactor_runtime.guest.userdata import script
+from rackactor_runtime.providers.consoles import tail
 from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
@@ -177,7 +178,7 @@ class Launcher:
                 self._progress(f"the supervisor's machine {instance} is {status}")
             if seen is not None and seen.status == "ACTIVE" and seen.addresses:
                 return seen
-            _judge(seen, status, instance, "")
+            _judge(seen, instance, "")
             time.sleep(LOOK)
         raise StartError(
             f"the supervisor's machine {instance} is {status or 'not listed'} after {self._boot_timeout:g} s"
@@ -246,18 +247,16 @@ class Launcher:
                 look_at = time.monotonic() + 3.0
                 console = cloud.console(instance) or console  # a machine that has ended may have none any more
                 seen = _look(cloud, instance)
-                _judge(seen, "", instance, console)
-                if NO_GUEST in console:
-                    raise StartError(
-                        f"the image {self._settings.image!r} has no guest program:\n{console.strip()[-2000:]}"
-                    )
-        tail = f"\nthe last lines of its console:\n{console.strip()[-2000:]}" if console.strip() else ""
+                if NO_GUEST in console:  # before its end is judged: this is why it ended
+                    raise StartError(f"the image {self._settings.image!r} has no guest program{tail(console)}")
+                _judge(seen, instance, console)
         if accepted or "waiting for an order" not in console:
-            raise StartError(f"the supervisor's machine has not answered within {self._boot_timeout:g} s{tail}")
+            words = f"the supervisor's machine has not answered within {self._boot_timeout:g} s"
+            raise StartError(f"{words}{tail(console)}")
         raise StartError(
             f"the supervisor's machine waits at {address}:{self._settings.port}, and this host does not reach it there."
             " Use a network that is routed to this host, or floating_ip=True with an external_network, and see that"
-            f" allow_from lets this host in{tail}"
+            f" allow_from lets this host in{tail(console)}"
         )
 
     def _open(self, session: Session, cloud: NovaCloud, answer: dict[str, Any], instance: str, outside: str) -> Keeper:
@@ -321,13 +320,12 @@ def _look(cloud: NovaCloud, instance: str) -> Seen | None:
         return None
 
 
-def _judge(seen: Seen | None, status: str, instance: str, console: str) -> None:
+def _judge(seen: Seen | None, instance: str, console: str) -> None:
     """Refuse to wait for a machine that will not come.
 
     Raises:
         StartError: why.
     """
-    tail = f"\nthe last lines of its console:\n{console.strip()[-2000:]}" if console.strip() else ""
     if seen is None:
         return
     if seen.status == "ERROR":
@@ -335,7 +333,8 @@ def _judge(seen: Seen | None, status: str, instance: str, console: str) -> None:
             f"the supervisor's machine {instance} is in ERROR: {seen.fault or 'the cloud does not say why'}"
         )
     if seen.status in ("SHUTOFF", "DELETED", "SOFT_DELETED"):
-        raise StartError(f"the supervisor's machine {instance} is {seen.status}: it ended by itself{tail}")
+        words = f"the supervisor's machine {instance} is {seen.status}: it ended by itself"
+        raise StartError(f"{words}{tail(console)}")
 
 
 def _endpoint(address: str, port: int) -> str:
