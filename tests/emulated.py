@@ -108,18 +108,19 @@ def config_drive(path: Path, machine: Machine, address: str) -> None:
     subprocess.run([*make, "-V", "config-2", "-o", path / "config.iso", path / "config"], check=True)
 
 
-def options(yard: EmulatedYard, address: str) -> dict[str, Any]:
+def options(yard: EmulatedYard, address: str, install: str = "") -> dict[str, Any]:
     """Return the arguments of a group whose processes are machines of a yard."""
-    settings = {"yard": str(yard.path), "namespaces": yard.namespaces, "image": asdict(yard.image)}
+    settings = {"yard": str(yard.path), "namespaces": yard.namespaces, "image": asdict(yard.image), "install": install}
     return {"provider": NAME, "transport": "tcp", "address": address, "provider_settings": settings}
 
 
 class Provider(MachineProvider):
-    """Machines of an emulated yard: `provider_settings={"yard": path, "namespaces": [...], "image": {...}}`."""
+    """Machines of an emulated yard; its settings are what `options` makes."""
 
     closing = 10.0
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str) -> None:
         rest = dict(settings)
         place, namespaces = Path(rest.pop("yard")), tuple(rest.pop("namespaces", ()))
+        self.install = rest.pop("install", "")
         super().__init__(rest, state_dir, EmulatedYard(place, namespaces, Image(**rest.pop("image"))))

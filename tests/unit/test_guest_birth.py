@@ -122,6 +122,32 @@ def test_it_says_what_an_image_lacks(tmp_path: Path) -> None:
     assert "off" not in run(script({**MACHINE, "poweroff": False}), tmp_path / "bin").splitlines()
 
 
+def test_it_installs_what_an_image_lacks(tmp_path: Path) -> None:
+    place = tmp_path / "bin"
+    programs = {"timeout": '#!/bin/sh\nshift 3\nexec "$@"', "sh": '#!/bin/sh\nexec /bin/sh "$@"'}
+    make = f"it='s'; echo \"installing $it\"; printf '#!/bin/sh\\necho lives' >{place}/rackactor-guest"
+    said = run(script(MACHINE, f"{make}; /bin/chmod +x {place}/rackactor-guest"), place, **programs)
+    assert said.splitlines()[:4] == [
+        "rackactor: installing what this image lacks",
+        "installing s",
+        "lives",
+        "rackactor: the guest program ended with code 0",
+    ]
+    assert "installing" not in run(script(MACHINE, "echo installing"), place)  # it has one now
+
+
+def test_an_installation_that_fails_or_hangs_is_told_and_the_machine_ends(tmp_path: Path) -> None:
+    programs = {"timeout": '#!/bin/sh\nexec /usr/bin/timeout "$@"', "sh": '#!/bin/sh\nexec /bin/sh "$@"'}
+    programs |= {"poweroff": "#!/bin/sh\necho off"}
+    said = run(script(MACHINE, "echo no network >&2; exit 4"), tmp_path / "bin", **programs).splitlines()
+    assert "rackactor: the installation ended with code 4" in said
+    assert any("this image has no rackactor-guest" in line for line in said)
+    assert "off" in said
+    said = run(script({**MACHINE, "boot_timeout": 0.9}, "/bin/sleep 60"), tmp_path / "bin", **programs).splitlines()
+    assert "rackactor: the installation ended with code 137" in said
+    assert "off" in said
+
+
 def test_it_is_small_enough_for_every_cloud() -> None:
     assert script(MACHINE).startswith("#!/bin/sh\n")
     assert len(script(SUPERVISOR)) < 4096  # user-data may have 64 KiB in Nova, 16 KiB elsewhere

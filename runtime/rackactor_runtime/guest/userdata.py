@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 #: Where an image has the programs, unless they are found by PATH.
@@ -21,23 +22,34 @@ off() {{
     done
     say "nothing here can power this machine off"
 }}
-if command -v rackactor-guest >/dev/null; then
+{install}if command -v rackactor-guest >/dev/null; then
     rackactor-guest <<'RACKACTOR_BIRTH'
 {birth}
 RACKACTOR_BIRTH
     say "the guest program ended with code $?"
 else
-    say "this image has no rackactor-guest, neither in {place} nor in PATH=$PATH: see the images' README"
+    say "this image has no rackactor-guest, neither in {place} nor in PATH: see the images' README"
 fi
 {end}
 """
 
+# Bounded as the guest program's own beginning is: until that runs, nothing else ends this machine.
+_INSTALL = """\
+if ! command -v rackactor-guest >/dev/null; then
+    say "installing what this image lacks"
+    timeout -s KILL {seconds} sh -c {commands} </dev/null || say "the installation ended with code $?"
+fi
+"""
+#: Seconds that an installation may take when the birth data have no bound.
+_LONG = 300.0
 
-def script(birth: dict[str, Any]) -> str:
+
+def script(birth: dict[str, Any], install: str = "") -> str:
     """Return the script that starts the guest program with its birth data, and powers the machine off after it.
 
     Args:
         birth: plain JSON; with `"poweroff": false` the machine is left as it is in the end.
+        install: shell commands that install the guest program where an image has none.
 
     Raises:
         ValueError: the birth data are no JSON.
@@ -46,4 +58,12 @@ def script(birth: dict[str, Any]) -> str:
         text = json.dumps(birth, ensure_ascii=True, allow_nan=False)  # no line of it can end the here-document
     except TypeError as error:
         raise ValueError(f"birth data are plain JSON: {error}") from None
-    return _SCRIPT.format(place=PLACE, birth=text, end="off" if birth.get("poweroff", True) else "")
+    end = "off" if birth.get("poweroff", True) else ""
+    return _SCRIPT.format(place=PLACE, birth=text, install=_installation(birth, install), end=end)
+
+
+def _installation(birth: dict[str, Any], commands: str) -> str:
+    if not commands.strip():
+        return ""
+    seconds = birth.get("boot_timeout") or birth.get("patience") or _LONG
+    return _INSTALL.format(seconds=max(1, round(seconds)), commands=shlex.quote(commands))

@@ -123,6 +123,8 @@ class MachineProvider:
     closing = 60.0
     #: What every guest program's birth says beside what the supervisor says.
     birth: Mapping[str, Any] = MappingProxyType({})
+    #: Shell commands that install the guest program where an image has none.
+    install = ""
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str, cloud: Cloud) -> None:
         concurrency = _check(settings)
@@ -155,7 +157,7 @@ class MachineProvider:
     def machine(self, order: Order) -> Machine:
         """Return what an order asks of the cloud."""
         mark, birth = self._lives.mark(order.key), {**order.birth, **self.birth}
-        text = script(birth)
+        text = script(birth, self.install)
         return Machine(mark, order.key.pid, order.ppid, order.name, text, order.placement, order.args, order.deadline)
 
     def delete(self, key: Key) -> None:

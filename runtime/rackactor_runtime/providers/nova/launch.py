@@ -164,9 +164,9 @@ class Launcher:
             "deadline": self._end(),
             "patience": self._boot_timeout,
         }
-        mark = f"{self._gid}.{w.SUPERVISOR_PID}.1"
+        mark, text = f"{self._gid}.{w.SUPERVISOR_PID}.1", script(birth, self._settings.install or "")
         place = {"flavor": found.supervisor_flavor} if found.supervisor_flavor != found.flavor else {}
-        return Machine(mark, w.SUPERVISOR_PID, 0, "supervisor", script(birth), place, {}, self._end())
+        return Machine(mark, w.SUPERVISOR_PID, 0, "supervisor", text, place, {}, self._end())
 
     def _wait(self, cloud: NovaCloud, instance: str) -> Seen:
         """Wait until the supervisor's machine runs."""
@@ -209,13 +209,19 @@ class Launcher:
         files = own_swift(settings.get("files"))
         if files is not None:
             settings["files"] = files | swift_access(credential)
-        provider = {"site": site, "credential": credential, "server": instance}
+        settings_of_provider = {
+            "site": site,
+            "credential": credential,
+            "server": instance,
+            "boot_concurrency": self._settings.boot_concurrency,
+            "install": self._settings.install,
+        }
         return {
             "name": self._order.get("name"),
             "gid": self._gid,
             "inside": True,
             "provider": "nova",
-            "provider_settings": {**provider, "boot_concurrency": self._settings.boot_concurrency},
+            "provider_settings": settings_of_provider,
             "transport": "tcp",
             "address": "auto",
             "port": self._settings.port,

@@ -31,8 +31,8 @@ class NovaProvider(MachineProvider):
     """Machines are Nova's servers.
 
     Args:
-        settings: what the launcher has resolved (`site`, `credential`, `boot_concurrency`, and as `server` the
-            supervisor's own machine), and the `gid`.
+        settings: what the launcher has resolved (`site`, `credential`, `boot_concurrency`, `install`, and as `server`
+            the supervisor's own machine), and the `gid`.
         state_dir: the group's directory.
 
     Raises:
@@ -52,6 +52,7 @@ class NovaProvider(MachineProvider):
             raise InvalidCall("a supervisor of the provider 'nova' is started by its launcher only")
         self._session = Session(credential=settings["credential"])
         self._server = settings.get("server")
+        self.install = str(settings.get("install") or "")
         site = replace(Site(**settings["site"]), proxy_ip=addresses.outward())
         own = {name: settings[name] for name in ("gid", "boot_concurrency") if name in settings}
         super().__init__(own, state_dir, NovaCloud(self._session, site))
