@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rackactor.link import Keys
+from rackactor_runtime.guest import ending
 from rackactor_runtime.guest.birth import BirthError, MachineBirth, SupervisorBirth, parse
 from rackactor_runtime.guest.userdata import script
 
@@ -86,6 +89,15 @@ def test_a_secret_that_is_no_key_is_not_shown() -> None:
     with pytest.raises(BirthError) as caught:
         parse(json.dumps({**SUPERVISOR, "secret": "too short, but secret"}))
     assert "too short" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_a_machine_without_a_network_says_so() -> None:
+    birth = json.dumps({**MACHINE, "endpoint": "tcp://192.0.2.1:7710", "boot_timeout": 0.5, "poweroff": False})
+    words = ["unshare", "--net", sys.executable, "-m", "rackactor_runtime.guest"]
+    done = subprocess.run(words, input=birth, capture_output=True, text=True, timeout=60)
+    assert "not joined yet: this machine has no way to tcp://192.0.2.1:7710 (Network is unreachable)" in done.stderr
+    assert done.returncode == ending.OVERDUE
 
 
 # -- the script ------------------------------------------------------------------------------------------

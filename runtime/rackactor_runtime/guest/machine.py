@@ -93,13 +93,22 @@ class _Guest:
                 kernel.join(fields)
                 return kernel
             except RackError as error:
-                if str(error) != said:
-                    said = str(error)
+                why = self._no_way() or str(error)
+                if why != said:
+                    said = why
                     ending.say(f"not joined yet: {said}")
             if time.monotonic() >= give_up:
                 break
             select.select([self._bell], [], [], _PAUSE)
         return None
+
+    def _no_way(self) -> str:
+        """Return why the supervisor cannot even be called: an image may not bring its network up."""
+        try:
+            addresses.toward(self._birth.endpoint)
+        except OSError as error:
+            return f"this machine has no way to {self._birth.endpoint} ({error.strerror}): is its network up?"
+        return ""
 
     def _begin(self, order: dict[str, Any]) -> None:
         self._key = Key(order["pid"], order["incarnation"])
