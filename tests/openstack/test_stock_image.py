@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudgroups import of_group
+from cloudgroups import of_group, server_of
 
 import rackactor as rack
 from rackactor.errors import StartError
@@ -65,7 +66,14 @@ def test_a_supervisor_s_image_without_a_guest_program(settings: dict[str, Any], 
 
 def test_a_process_s_image_without_a_guest_program(settings: dict[str, Any], bare: str, cloud: Any) -> None:
     with rack.group("trial", cloud=settings.pop("cloud"), provider_settings=settings) as group:
-        status = group.fork(["true"], image=bare).wait(200)
+        child = group.fork(["true"], image=bare)
+        # Nova keeps of a container's console what somebody has asked for while it ran
+        while child.is_alive():
+            server = server_of(cloud, group.gid, child.pid)
+            if server is not None and server.status == "ACTIVE":
+                cloud.compute.get_server_console_output(server)
+            time.sleep(1)
+        status = child.wait(10)
         assert (status.cause, status.started) == (rack.Cause.BOOT_FAILED, None)
         assert "this image has no rackactor-guest" in status.evidence
     assert not of_group(cloud, group.gid)

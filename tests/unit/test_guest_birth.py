@@ -106,7 +106,7 @@ def test_a_machine_without_a_network_says_so() -> None:
 def run(text: str, place: Path, **programs: str) -> str:
     """Run a script with nothing but these programs, and the shell's own; return what it said."""
     place.mkdir(exist_ok=True)
-    for name, body in {"cat": '#!/bin/sh\nexec /bin/cat "$@"', **programs}.items():
+    for name, body in {"cat": '#!/bin/sh\nexec /bin/cat "$@"', "sleep": "#!/bin/sh\n", **programs}.items():
         (place / name.replace("_", "-")).write_text(body)
         (place / name.replace("_", "-")).chmod(0o755)
     text = text.replace(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "")

@@ -29,6 +29,7 @@ RACKACTOR_BIRTH
     say "the guest program ended with code $?"
 else
     say "this image has no rackactor-guest, neither in {place} nor in PATH: see the images' README"
+    sleep 5 # the console of a container ends with it, and somebody is to read this
 fi
 {end}
 """

@@ -23,9 +23,9 @@ rm -f "$root/sbin/init"
 cat >"$root/sbin/init" <<'X'
 #!/bin/sh
 trap 'exit 0' TERM INT PWR
-mount -t proc proc /proc 2>/dev/null
-mount -t tmpfs -o mode=755 tmpfs /run
-mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+for place in /run /dev/shm; do
+    mountpoint -q $place || { mkdir -p $place && mount -t tmpfs tmpfs $place; }
+done
 ip link set lo up
 dhclient -1 -q "$(ls /sys/class/net | grep -m 1 '^e')"
 for stage in 'init --local' init 'modules --mode config' 'modules --mode final'; do
