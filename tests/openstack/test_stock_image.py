@@ -26,7 +26,7 @@ BARE = "RACK_TEST_BARE_IMAGE"
 #: The machines' address of this host, where they find the packages.
 HOST = "RACK_TEST_HOST"
 #: As the guest's Python wants them, whichever Python runs the tests.
-WHEELS = ["--python-version=3.11", "--implementation=cp", "--only-binary=:all:", "--no-deps"]
+WHEELS = ["--python-version=3.11", "--implementation=cp", "--no-deps"]
 PLATFORMS = [f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
 
 
