@@ -180,9 +180,11 @@ def lay_in(root: Path, wheel: Path) -> None:
 
 def contents(root: Path) -> dict[str, object]:
     """Return what is in a root file system, version by version."""
+    # a package may be there twice, Debian's and ours: the one that comes first is imported, and listed
     asked = (
         "import importlib.metadata as m, json, platform\n"
-        "print(json.dumps([platform.python_version(), {d.name: d.version for d in m.distributions()}]))"
+        "found = {d.name: d.version for d in reversed(list(m.distributions()))}\n"
+        "print(json.dumps([platform.python_version(), found]))"
     )
     python, packages = json.loads(run("chroot", root, f"/{HOME}/bin/python3", "-c", asked))
     debian = run("chroot", root, "dpkg-query", "-W", "-f", "${Package} ${Version}\\n")
