@@ -158,10 +158,16 @@ def test_machines_without_a_cloud() -> None:
         clouds.place(parse_run("--image", "x", "--security-group", "a", "script.py"))
 
 
+def test_no_more_is_made_ready_than_commands_need() -> None:
+    words = parse_run("--", "true")
+    assert clouds.place(words, 3) == {"provider_settings": {"warm": 3}}
+    assert clouds.place(words, 100) == clouds.place(words, None) == {}
+
+
 def test_how_a_group_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, Any] = {}
     monkeypatch.setattr(run, "group", lambda name, **options: made.update(options, name=name))
-    run.make_group(parse_run("--cloud", "mini", "--name", "x", "--", "true"), "10", 5.0, Progress())
+    run.make_group(parse_run("--cloud", "mini", "--name", "x", "--", "true"), "10", 5.0, Progress(), 1)
     made.pop("progress")("making a network")
     known = {"name": "x", "cloud": "mini", "provider_settings": {}, "transport": None, "deadline": 15.0, "echo": False}
     assert made == known

@@ -24,6 +24,8 @@ LONGEST = 64 << 10
 COMING_UP = 0.002
 #: Seconds that newborns have for their first words when they are up.
 FIRST_WORDS = 0.005
+#: Seconds after a birth without another one until the next is forked ahead while a quarter of the pool is left.
+NO_HURRY = 0.05
 #: Warm children that come up, or rehearse, at the same time: enough that no processor waits for the next.
 AT_ONCE = 2 * (os.cpu_count() or 1)
 #: The most that many newborns put that off, seconds.
@@ -194,6 +196,9 @@ class Pool:
     def _count_unready(self) -> int:
         return sum(not child.ready for child in self._children.values())
 
+    def _is_well_stocked(self) -> bool:
+        return 4 * len(self._list_kept()) > self._size
+
     def _list_kept(self) -> list[_Warm]:
         return [child for child in self._children.values() if not child.spent]
 
@@ -205,7 +210,7 @@ class Pool:
 
     def settled(self) -> None:
         """Learn that no newborn is still coming up."""
-        if not self._deaths:
+        if not self._deaths and not self._is_well_stocked():
             self._not_before = min(self._not_before, time.monotonic() + FIRST_WORDS)
 
     def hand_over(self, birth: newborn.Birth) -> Born | None:
@@ -213,6 +218,8 @@ class Pool:
         now = time.monotonic()
         self._rest_at = now + REST_AFTER
         self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
+        if self._is_well_stocked():
+            self._not_before = max(self._not_before, now + NO_HURRY)
         # Where the last ones died by themselves, those that are not ready yet may do the same.
         waiting = [child for child in self._list_kept() if child.ready or not self._deaths]
         waiting.sort(key=lambda child: (not child.ready, not child.rehearsed))
