@@ -299,8 +299,9 @@ class Link:
             ready.append(socket)
 
     def wake(self) -> None:
-        """End a poll that runs in another thread."""
-        os.eventfd_write(self._wake, 1)
+        """End a poll that runs in another thread; once the link is closed, there is none."""
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     def heed_signals(self) -> None:
         """Have signals end a poll, also one that begins between a signal and Python's look at it (main thread only).
@@ -341,5 +342,6 @@ class Link:
         self._poll.close()
         if self._signals and threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(-1)
-        for descriptor in (self._wake, *self._signals):
+        bell, self._wake = self._wake, -1
+        for descriptor in (bell, *self._signals):
             os.close(descriptor)

@@ -102,24 +102,25 @@ class Tap:
                 continue
             if log.done or asked != log.offset:
                 continue  # `finish` has asked once more for what had just come
-            if pending.error is None:
+            over = pending.error is not None
+            if not over:
                 for pid, stream, _, data in msgpack.unpackb(pending.blobs[0]):
                     self._show(pid, stream, data)
-                self._go_on(log, pending.value)
-            else:
-                log.done = True
-            if log.done or self.broken:
+                over = not self._go_on(log, pending.value)
+            if over or log.done or self.broken:
                 self._flush(log.pid)
+                log.done |= over  # not before the last line is shown: whoever sees it may go
                 self._kernel.poke()
 
-    def _go_on(self, log: _Log, fields: dict[str, Any]) -> None:
+    def _go_on(self, log: _Log, fields: dict[str, Any]) -> bool:
+        """Ask for what comes next; False: nothing does."""
         with self._lock:
             empty = not log.follow and fields["next"] == log.offset
             log.offset = fields["next"]
             if fields["eof"] or empty:
-                log.done = True
-            else:
-                self._ask(log)
+                return False
+            self._ask(log)
+            return True
 
     def _show(self, pid: int, stream: int, data: bytes) -> None:
         if self._on_output is not None:
