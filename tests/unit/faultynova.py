@@ -37,7 +37,7 @@ class FaultyNova:
         self._thread.start()
 
     def plan(self, kind: str, *faults: Fault) -> None:
-        """Have the next calls of a kind ("create", "list", "delete", "get", "ports") go wrong, in this order."""
+        """Have the next calls of a kind ("login", "create", "list", "delete", "get", "ports") go wrong, in this order."""
         self.plans.setdefault(kind, []).extend(faults)
 
     def add(self, body: dict[str, Any]) -> str:
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, _fault("not found")
         return 204, None
 
-    def _do(self, kind: str, action: Callable[[], tuple[int, Any]]) -> None:
+    def _do(self, kind: str, action: Callable[[], tuple[int, Any]], token: str | None = None) -> None:
         nova = self.nova
         nova.calls.append(kind)
         done, how = nova.plans[kind].pop(0) if nova.plans.get(kind) else (True, "")
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(how, int):
             self._answer(how, _fault(f"planned {how}"))
         else:
-            self._answer(status, body)
+            self._answer(status, body, token)
 
     def _token(self) -> None:
         url = self.nova.url
@@ -135,7 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
         token |= {"issued_at": "2020-01-01T00:00:00.000000Z", "roles": [{"id": "m", "name": "member"}]}
         domain = {"id": "default", "name": "Default"}
         token |= {"user": {"id": "u", "name": "u", "domain": domain}}
-        self._answer(201, {"token": {**token, "project": {"id": "p", "name": "p", "domain": domain}}}, token="t")
+        body = {"token": {**token, "project": {"id": "p", "name": "p", "domain": domain}}}
+        self._do("login", lambda: (201, body), token="t")
 
     def _version(self, name: str, path: str) -> dict[str, Any]:
         return {"id": name, "status": "CURRENT", "links": [{"rel": "self", "href": self.nova.url + path}]}

@@ -10,6 +10,7 @@ from faultynova import FaultyNova
 
 pytest.importorskip("openstack")
 
+from rackactor.errors import StartError
 from rackactor_runtime.providers.machines import CloudFault, Machine
 from rackactor_runtime.providers.nova import cloud as module
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
@@ -27,10 +28,15 @@ def nova() -> Iterator[FaultyNova]:
 
 
 @pytest.fixture
-def cloud(nova: FaultyNova, monkeypatch: pytest.MonkeyPatch) -> Iterator[NovaCloud]:
+def credential(nova: FaultyNova, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr("rackactor_runtime.providers.nova.session.API_TIMEOUT", 0.5)
-    credential = {"auth_url": f"{nova.url}/v3", "application_credential_id": "i", "application_credential_secret": "s"}
-    session = Session(credential={**credential, "region_name": "R"})
+    pair = {"application_credential_id": "i", "application_credential_secret": "s"}
+    return {"auth_url": f"{nova.url}/v3", **pair, "region_name": "R"}
+
+
+@pytest.fixture
+def cloud(nova: FaultyNova, credential: dict[str, str]) -> Iterator[NovaCloud]:
+    session = Session(credential=credential)
     site = Site(GID, "net", "img", "flv", ("group",), known={"big": "flv-big"})
     made = NovaCloud(session, site, sleep=lambda seconds: None)
     yield made
@@ -51,6 +57,19 @@ def test_a_server_carries_who_it_is(cloud: NovaCloud, nova: FaultyNova) -> None:
     assert asked["networks"] == [{"uuid": "net"}]
     assert asked["security_groups"] == [{"name": "group"}]
     assert cloud.list()[MACHINE.mark].instance == instance
+
+
+def test_a_busy_keystone_is_asked_once_more(nova: FaultyNova, credential: dict[str, str]) -> None:
+    nova.plan("login", (True, "hang"))
+    Session(credential=credential).close()
+    assert nova.calls.count("login") == 2
+
+
+def test_and_not_again_and_again(nova: FaultyNova, credential: dict[str, str]) -> None:
+    nova.plan("login", *[(True, "hang")] * 9)
+    with pytest.raises(StartError, match="does not let us in.*timed out"):
+        Session(credential=credential)
+    assert nova.calls.count("login") == 2
 
 
 @pytest.mark.parametrize("how", [503, 500, 504, "drop", "hang"])
@@ -144,7 +163,7 @@ def test_a_server_that_nobody_knows_by_id_is_found_by_its_mark(cloud: NovaCloud,
 def test_user_data_that_nova_would_not_take(cloud: NovaCloud, nova: FaultyNova) -> None:
     with pytest.raises(CloudFault, match="65535"):
         cloud.create(Machine(MACHINE.mark, 7, 2, "x", "x" * 70000))
-    assert not nova.calls
+    assert "create" not in nova.calls
 
 
 def test_placement_wins_over_the_site(cloud: NovaCloud, nova: FaultyNova) -> None:

@@ -19,6 +19,9 @@ from rackactor_runtime.providers.nova.faults import words
 
 #: Seconds that a call may be without a byte of its answer, unless `api_timeout` of clouds.yaml says otherwise.
 API_TIMEOUT = 30.0
+#: Times that a supervisor's login is tried when Keystone gives no answer in that time: the cloud is there, or there
+#: would be no such machine, and may be busy. Nothing is made by a login.
+LOGINS = 2
 #: Connections to each service at the most; whoever needs one more waits for it.
 POOL = 24
 #: Items of a list in one answer: services have a bound of their own, which may be lower.
@@ -46,7 +49,7 @@ class Session:
             adapter = TCPKeepAliveAdapter(pool_connections=8, pool_maxsize=POOL, pool_block=True)
             self.connection.session.session.mount("http://", adapter)
             self.connection.session.session.mount("https://", adapter)
-            self.connection.authorize()
+            _log_in(self.connection, 1 if credential is None else LOGINS)
             # Made here, by one thread, not by several at once later.
             self._services = {name: getattr(self.connection, name) for name in ("compute", "network", "identity")}
             #: Where each service is.
@@ -139,6 +142,16 @@ def _endpoint(connection: Any, service: str) -> str:
         return str(config.get_session_endpoint(service) or "")
     except auth.EndpointNotFound:
         return ""
+
+
+def _log_in(connection: Any, times: int) -> None:
+    for left in reversed(range(times)):
+        try:
+            connection.session.get_token()
+            return
+        except auth.ConnectTimeout:
+            if not left:
+                raise
 
 
 def _region(cloud: str | None, credential: Mapping[str, Any] | None) -> Any:
