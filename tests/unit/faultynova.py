@@ -37,7 +37,7 @@ class FaultyNova:
         self._thread.start()
 
     def plan(self, kind: str, *faults: Fault) -> None:
-        """Have the next calls of a kind ("login", "create", "list", "delete", "get", "ports") go wrong, in this order."""
+        """Have the next calls of a kind ("login", "create", "list", "delete", "get", "ports") go wrong, in turn."""
         self.plans.setdefault(kind, []).extend(faults)
 
     def add(self, body: dict[str, Any]) -> str:

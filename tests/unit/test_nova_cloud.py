@@ -67,7 +67,7 @@ def test_a_busy_keystone_is_asked_once_more(nova: FaultyNova, credential: dict[s
 
 def test_and_not_again_and_again(nova: FaultyNova, credential: dict[str, str]) -> None:
     nova.plan("login", *[(True, "hang")] * 9)
-    with pytest.raises(StartError, match="does not let us in.*timed out"):
+    with pytest.raises(StartError, match=r"does not let us in.*timed out"):
         Session(credential=credential)
     assert nova.calls.count("login") == 2
 
