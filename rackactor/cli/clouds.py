@@ -23,8 +23,6 @@ _SETTINGS = (
     "security_groups",
     "anti_affinity",
 )
-#: Fewer commands than these need not all be made ready that a group has by default.
-_FEW = 8
 
 
 def add_cloud_options(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +50,8 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     add("--anti-affinity", action="store_true", default=None, help="each machine on a host of its own")
 
 
-def place(options: argparse.Namespace, commands: int | None = None) -> dict[str, Any]:
+def place(options: argparse.Namespace) -> dict[str, Any]:
     """Return what `rack.group` is to be told of where processes come from.
-
-    Args:
-        options: of the command line.
-        commands: how many processes there will be, if they are commands, which fork none; None: who knows.
 
     Raises:
         InvalidCall: it is said how machines are to be, and not where.
@@ -68,8 +62,7 @@ def place(options: argparse.Namespace, commands: int | None = None) -> dict[str,
     if given:
         words = ", ".join("--" + name.rstrip("s").replace("_", "-") for name in given)
         raise InvalidCall(f"{words}: on which cloud? Name it with --cloud")
-    # Nobody is to wait until more are ready than will be needed.
-    return {} if commands is None or commands >= _FEW else {"provider_settings": {"warm": commands}}
+    return {}
 
 
 class Gc(Plain):

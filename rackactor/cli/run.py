@@ -24,6 +24,8 @@ from rackactor.grouping import Group, group
 DETACHED_DEADLINE = "24h"
 #: Seconds that a group outlives its processes' deadline: what they need to end, and to be asked how they did.
 AFTER, _AFTER_DETACHED = 15.0, 600.0
+#: Fewer commands than these need not all be made ready that a group has by default.
+_FEW = 8
 
 
 class Run(Plain):
@@ -130,8 +132,13 @@ def make_group(
         deadline=None if bound is None else bound + after,
         echo=False,
         progress=lambda text: progress.show(f"rack: {text} ..."),
-        **place(options, commands),
+        **(place(options) or _make_ready(commands)),
     )
+
+
+def _make_ready(commands: int | None) -> dict[str, Any]:
+    """Return what a group on this host is told, so that nobody waits until more is ready than will be needed."""
+    return {} if commands is None or commands >= _FEW else {"provider_settings": {"warm": commands}}
 
 
 def _count_commands(plan: Plan, options: argparse.Namespace) -> int | None:

@@ -131,7 +131,7 @@ launching.program = lambda: {LAUNCHER!r}
 if {by_cli}:
     import rackactor.cli.run as run
     from rackactor.cli.main import main
-    run.place = lambda *_: dict(cloud="none", provider_settings={settings!r})
+    run.place = lambda options: dict(cloud="none", provider_settings={settings!r})
     sys.exit(main(["run", "--cloud", "none", "--", "true"]))
 import rackactor as rack
 rack.group(cloud="none", provider_settings={settings!r})

@@ -59,9 +59,8 @@ def test_from_outside(
         program.hear("running")
         happens(cloud, server)
         told = program.hear("status")
-        print(told)
-        assert told["cause"] == cause
-        assert re.search(words, told["evidence"])
+        assert told["cause"] == cause, told
+        assert re.search(words, told["evidence"]), told
         program.hear("ended")
         assert not of_group(cloud, program.gid)
 
@@ -131,7 +130,6 @@ def test_a_machine_joins_as_soon_as_it_is_up(settings: dict[str, Any], cloud: An
     """Within a second of its first process, which is what the agent needs; Nova's part is not in it."""
     if hypervisor != "lxc":
         pytest.skip("an emulated processor takes ten times as long")
-    took = []
     with a_program(settings, "sleep 600") as program:
         program.hear("up")
         server = active(cloud, program.gid, program.hear("forked")["pid"])

@@ -57,8 +57,8 @@ def test_a_supervisor_s_credential_does_what_it_needs_and_no_more(limited: Sessi
             limited.call(service, method, path, **({"json": {}} if method == "POST" else {}))
 
 
-def test_no_machine_carries_a_right(settings: dict[str, Any], cloud: Any) -> None:
-    """Neither metadata nor user-data of a server hold what somebody could come into the cloud with."""
+def test_no_machine_carries_a_right(settings: dict[str, Any], cloud: Any, admin: Any) -> None:
+    """Neither metadata nor user-data of a server, which only an administrator sees, hold what lets into the cloud."""
     with a_program(settings, "sleep 600") as program:
         program.hear("up")
         active(cloud, program.gid, program.hear("forked")["pid"])
@@ -71,7 +71,8 @@ def test_no_machine_carries_a_right(settings: dict[str, Any], cloud: Any) -> Non
         rows = [row for row in cloud.compute.servers() if row.metadata.get("gid") == program.gid]
         assert len(rows) == 2
         for row in rows:
-            data = base64.b64decode(cloud.compute.get_server(row).user_data or "").decode()
+            data = base64.b64decode(admin.compute.get_server(row.id).user_data).decode()
+            assert "RACKACTOR_BIRTH" in data
             for text in (data, str(row.metadata)):
                 assert made.id not in text
                 assert "application_credential" not in text

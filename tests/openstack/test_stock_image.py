@@ -38,13 +38,6 @@ def bare() -> str:
 
 
 @pytest.fixture
-def settings(cloud_name: str, image_name: str) -> dict[str, Any]:
-    flavor = os.environ.get("RACK_TEST_FLAVOR", "t256")
-    network = os.environ.get("RACK_TEST_NETWORK", "provider")
-    return {"cloud": cloud_name, "image": image_name, "flavor": flavor, "network": network}
-
-
-@pytest.fixture
 def index(tmp_path: Path) -> Iterator[str]:
     """Serve RackActor and what it needs to the machines; they reach no other index."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]

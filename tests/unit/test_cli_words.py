@@ -158,10 +158,16 @@ def test_machines_without_a_cloud() -> None:
         clouds.place(parse_run("--image", "x", "--security-group", "a", "script.py"))
 
 
-def test_no_more_is_made_ready_than_commands_need() -> None:
-    words = parse_run("--", "true")
-    assert clouds.place(words, 3) == {"provider_settings": {"warm": 3}}
-    assert clouds.place(words, 100) == clouds.place(words, None) == {}
+@pytest.mark.parametrize(
+    "commands, told", [(3, {"provider_settings": {"warm": 3}}), (100, {}), (None, {})], ids=["few", "many", "a script"]
+)
+def test_no_more_is_made_ready_than_commands_need(
+    monkeypatch: pytest.MonkeyPatch, commands: int | None, told: dict[str, Any]
+) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(run, "group", lambda name, **options: made.update(options))
+    run.make_group(parse_run("--", "true"), None, 5.0, Progress(), commands)
+    assert {name: made[name] for name in made if name == "provider_settings"} == told
 
 
 def test_how_a_group_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

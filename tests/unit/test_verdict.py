@@ -39,6 +39,7 @@ def said(how: str, code: int = 0, sig: int | None = None, evidence: str = "") ->
 
 
 EXITED, DIED, UNKNOWN = Ending(0, None), Ending(None, KILL), Ending(None, None)
+WENT_DOWN = Ending(None, None, note="the machine is being shut down", outside=True)
 
 #: ending, report, signals sent, intent, has joined -> code, signal, cause
 TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[int, int | None, Cause]]] = {
@@ -119,7 +120,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
     ),
     "TERM from outside": (Ending(None, TERM), None, (), None, True, (143, TERM, Cause.SIGNALLED)),
     "its machine went down, and TERM was quicker": (
-        Ending(None, None, note="being shut down", outside=True),
+        WENT_DOWN,
         said("signalled", 143, sig=TERM),
         (),
         None,
@@ -127,7 +128,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (143, TERM, Cause.DELETED_OUTSIDE),
     ),
     "its machine went down, when it had exited": (
-        Ending(None, None, note="being shut down", outside=True),
+        WENT_DOWN,
         said("exited", 3),
         (),
         None,
@@ -135,7 +136,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (3, None, Cause.EXITED),
     ),
     "its machine went down, when it had crashed": (
-        Ending(None, None, note="being shut down", outside=True),
+        WENT_DOWN,
         said("signalled", 139, sig=SEGV),
         (),
         None,

@@ -65,7 +65,7 @@ class _Guest:
             ending.say(self._why or f"no supervisor at {self._birth.endpoint} within {self._birth.boot_timeout:g} s")
             return ending.OVERDUE
         self._kernel = kernel
-        ending.say(f"joined {_age_of_init():.2f} s after this machine's first process began")
+        ending.say(f"joined {_after_init()}")
         arm_for_life(self._birth.deadline)
         self._begin(kernel.welcome["order"])
         while not self._done:
@@ -191,8 +191,10 @@ class _Guest:
             return ""
 
 
-def _age_of_init() -> float:
-    """Return the seconds since the first process of this machine was started."""
+def _after_init() -> str:
+    """Return how long after this machine's first process this is, where that can be known."""
     init = linux.read_stat(1)
-    assert init is not None
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - init.started / os.sysconf("SC_CLK_TCK")
+    if init is None:
+        return ""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - init.started / os.sysconf("SC_CLK_TCK")
+    return f"{age:.2f} s after this machine's first process began"

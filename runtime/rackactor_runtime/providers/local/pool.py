@@ -89,8 +89,9 @@ class _Warm:
     ready: bool = False
     #: It has rehearsed, or does so now.
     rehearsed: bool = False
-    #: It could not be given a birth, or is not wanted any more, and is dying.
+    #: It is dying: it could not be given a birth, or
     spent: bool = False
+    #: it was not needed any more, so that its death is no failure.
     dismissed: bool = False
 
 
@@ -157,25 +158,26 @@ class Pool:
 
     def refill(self) -> None:
         """Make one more, have one rehearse, or give one back, if it is time for that."""
-        wait, act = self._plan() or (1.0, self._add)
-        if wait > 0.0:
+        step = self._plan()
+        if step is None or step[0] > 0.0:
             return
         try:
-            act()
+            step[1]()
         except OSError as error:
             self._fail(str(error))
 
     def _plan(self) -> tuple[float, Callable[[], None]] | None:
         """Return what is to be done next, and the seconds until then; None: nothing."""
         now = time.monotonic()
-        kept = len(self._list_kept())
-        wanted = self._size if now < self._rest_at else min(self._size, RESTING)
-        if kept > wanted:
+        kept, resting = len(self._list_kept()), now >= self._rest_at
+        if resting and kept > RESTING:
             return 0.0, self._dismiss
         if self._count_unready() >= AT_ONCE:
             return None
-        if kept < wanted or self._find_raw() is not None:
-            return max(0.0, self._not_before - now), self._add if kept < wanted else self._rehearse
+        if kept < (min(self._size, RESTING) if resting else self._size):
+            return max(0.0, self._not_before - now), self._add
+        if self._find_raw() is not None:
+            return max(0.0, self._not_before - now), self._rehearse
         return (self._rest_at - now, self._dismiss) if kept > RESTING else None
 
     def _dismiss(self) -> None:
@@ -189,7 +191,7 @@ class Pool:
             child.rehearsed, child.ready = True, not _send(child.fd, newborn.rehearsal())
 
     def _find_raw(self) -> _Warm | None:
-        if self._origin.program.rehearse is None:
+        if self._origin.program.rehearse is None or not self._size:
             return None
         return next((child for child in self._list_kept() if child.ready and not child.rehearsed), None)
 
