@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from driving import House
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +17,15 @@ def leaves_nothing() -> Iterator[None]:
     yield
     assert threading.active_count() <= threads
     assert len(os.listdir("/proc/self/fd")) <= files
+
+
+@pytest.fixture
+def house() -> House:
+    """Return a supervisor without a socket."""
+    return House()
+
+
+@pytest.fixture
+def script(house: House) -> int:
+    """Return the pid of the program that made its group."""
+    return house.script()

@@ -154,3 +154,9 @@ class House:
 
     def state(self, pid: int) -> str:
         return str(self.record(pid).state)
+
+
+def refusal(answer: m.Reply) -> tuple[str, str]:
+    """Return the type and the words of an error that a call was answered with."""
+    assert not answer.ok
+    return answer.fields["type"], answer.fields["message"]

@@ -11,11 +11,6 @@ from rackactor_runtime.supervisor.decisions.guests import COME_BY, MAX_EXPECTED
 from rackactor_runtime.supervisor.door import Door
 
 
-@pytest.fixture
-def house() -> House:
-    return House()
-
-
 def test_a_token_lets_one_guest_in_once(house: House) -> None:
     process = house.spawn(house.script())
     answer = house.call(process, "guest")

@@ -17,11 +17,6 @@ def house() -> House:
     return House(machines=True, lost_after=2.5, silence_limit=20.0, grace=5.0, boot_timeout=30.0)
 
 
-@pytest.fixture
-def script(house: House) -> int:
-    return house.script()
-
-
 def order_of(house: House) -> Order:
     [create] = [effect for effect in house.effects if isinstance(effect, m.Create)]
     return create.order

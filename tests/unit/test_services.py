@@ -16,16 +16,6 @@ from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.services import BOOT, PERIOD, STARTS
 
 
-@pytest.fixture
-def house() -> House:
-    return House()
-
-
-@pytest.fixture
-def script(house: House) -> int:
-    return house.script()
-
-
 def begin(house: House, caller: int, name: str = "files") -> tuple[int, m.StartService]:
     """Ask for a service that does not run yet."""
     rid = house.cast(caller, "service", name=name)

@@ -68,7 +68,8 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     provider = _provider(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
     _check_reach(provider, order)
     from rackactor_runtime.supervisor.decisions.core import Core
-    from rackactor_runtime.supervisor.shell import Config, Shell
+    from rackactor_runtime.supervisor.members import Config
+    from rackactor_runtime.supervisor.shell import Shell
 
     machines = getattr(provider, "machines", False)
     core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings, machines=machines)
