@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import localdriver as t
 import pytest
-import test_local_provider as t
 
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.base import Created, Key
-from rackactor_runtime.providers.local import LocalProvider, linux, newborn, pool, protocol, tree
+from rackactor_runtime.providers.local import LocalProvider, linux, newborn, pool, protocol
 from rackactor_runtime.providers.local.pool import AT_ONCE, COMING_UP, FIRST_WORDS, Pool
 
 SIZE = 3
@@ -50,10 +50,8 @@ def make(warm: int = SIZE, prepare: Callable[[], None] = prepare) -> t.Driver:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    files, children = t.open_files(), set(tree.list_children())
-    yield
-    assert set(tree.list_children()) <= children
-    assert len(t.open_files()) == len(files)
+    with t.nothing_is_left():
+        yield
 
 
 @pytest.fixture
