@@ -207,7 +207,7 @@ def _runs(path: Path) -> bool:
 
 
 def processes(instance: str) -> list[int]:
-    """Return the OS pids of a machine's processes."""
+    """Return the OS pids of a machine's processes; one that is just being executed may be missing."""
     mark, found = f"{MARK}={instance}".encode(), []
     for name in os.listdir("/proc"):
         if name.isdecimal():
