@@ -60,7 +60,7 @@ def test_an_ending_group_starts_nothing(house: House, script: int) -> None:
 def test_only_those_outside_may_end_the_group(house: House, script: int) -> None:
     pid = house.spawn(script)
     assert refusal(house.call(pid, "end"))[0] == "NotAllowed"
-    assert not house.core.ending
+    assert not house.core.shutdown.reason
 
 
 def test_it_ends_with_the_program_that_made_it(house: House, script: int) -> None:
@@ -76,9 +76,9 @@ def test_it_ends_at_its_deadline(house: House, script: int) -> None:
     house.core.deadline_at = house.now + 10
     pid = house.spawn(script)
     house.keep_hearing(9)
-    assert not house.core.ending
+    assert not house.core.shutdown.reason
     house.keep_hearing(1)
-    assert house.core.ending == "the group's deadline passed"
+    assert house.core.shutdown.reason == "the group's deadline passed"
     assert house.told(pid, "signal")
 
 
@@ -99,12 +99,12 @@ def test_a_detached_group_outlives_its_script_and_ends_with_its_last_process(hou
     house.call(script, "detach")
     assert house.state(script) == "gone"
     assert not [e for e in house.effects if isinstance(e, m.Notify) and e.pid == pid]
-    assert not house.core.ending
+    assert not house.core.shutdown.reason
     assert house.record(pid).ppid == 1
     house.exit(pid, 4)
     house.keep_hearing(5)
     assert house.state(pid) == "zombie"  # somebody may ask how it ended
-    assert not house.core.ending
+    assert not house.core.shutdown.reason
     operator = house.operator()
     assert house.call(operator, "wait", pids=[pid]).fields["status"]["code"] == 4
     house.call(operator, "exit", code=0)
@@ -120,6 +120,6 @@ def test_a_detached_group_does_not_wait_for_ever_to_be_asked() -> None:
     assert house.state(script) == "gone"
     house.exit(pid, 4)
     house.keep_hearing(29)
-    assert not house.core.ending
+    assert not house.core.shutdown.reason
     house.keep_hearing(2)
-    assert house.core.ending
+    assert house.core.shutdown.reason

@@ -192,8 +192,8 @@ def test_a_keeper_is_not_given_up_for_a_short_silence(house: House, script: int)
     for _ in range(5):
         house.pass_time(10.0, heard=[keeper])
     assert house.record(script).alive, "the keeper knows whether the script lives"
-    assert house.core.ending == ""
+    assert house.core.shutdown.reason == ""
     house.pass_time(25.0)
     house.pass_time(0.1)
     assert not house.record(keeper).alive
-    assert house.core.ending, "neither is heard any more"
+    assert house.core.shutdown.reason, "neither is heard any more"

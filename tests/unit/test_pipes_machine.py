@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ class World:
 
     def __init__(self, seed: int = 0, limit: int = 1 << 30) -> None:
         self.random = random.Random(seed)
-        self.ending = ""
+        self.shutdown = SimpleNamespace(reason="")
         self.pipes = Pipes(limit)
         self.effects: list[Any] = []
         self.calls = PipeCalls()

@@ -132,13 +132,13 @@ def test_a_detached_group_does_not_live_for_its_services(house: House) -> None:
     house.exit(child)
     house.pass_time(house.core.settings.linger + 1, heard=[start.pid])
     house.pass_time(house.core.settings.linger + 1, heard=[start.pid])
-    assert house.core.ending
-    assert house.pick(m.Finish) or house.core.finished
+    assert house.core.shutdown.reason
+    assert house.pick(m.Finish) or house.core.shutdown.finished
 
 
 def test_an_ended_group_starts_none(house: House, script: int) -> None:
     house.cast(script, "end")
-    assert house.core.finished
+    assert house.core.shutdown.finished
     assert house.call(script, "service", name="files").fields["type"] == "ServiceFailed"
 
 

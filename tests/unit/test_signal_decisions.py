@@ -231,5 +231,5 @@ def test_a_silent_command_line_is_forgotten_at_once_and_a_silent_script_later(ho
     assert house.state(operator) == "gone"
     assert house.record(script).alive
     house.pass_time(60.0)
-    assert house.core.ending
+    assert house.core.shutdown.reason
     assert not house.record(script).alive

@@ -183,7 +183,7 @@ class Group(RuleBasedStateMachine):
     def every_zombie_has_somebody_to_wait_for_it(self) -> None:
         core = self.house.core
         for record in core.table:
-            if record.state == "zombie" and not core.ending:
+            if record.state == "zombie" and not core.shutdown.reason:
                 parent = core.table.get(record.ppid)
                 assert parent is not None
                 assert parent.alive
@@ -211,7 +211,7 @@ class Group(RuleBasedStateMachine):
     def whoever_lives_is_wanted_or_about_to_end(self) -> None:
         core = self.house.core
         for record in core.table:
-            if record.external or not record.alive or core.ending:
+            if record.external or not record.alive or core.shutdown.reason:
                 continue
             parent = core.table.get(record.ppid)
             orphaned = record.ppid != 1 and (parent is None or not parent.alive)

@@ -60,7 +60,7 @@ class ActorSystemCalls:
     def op_shutdown(self, caller: Process, call: Called) -> None:
         """End the group because an actor asks for it (Thespian's actorSystemShutdown)."""
         self._reply(call)
-        self._core.end(f"process {caller.pid} asked for the shutdown of the actor system")
+        self._core.shutdown.begin(f"process {caller.pid} asked for the shutdown of the actor system")
 
     def op_source_authority(self, caller: Process, call: Called) -> None:
         """Make the caller the one who says which sources may be used."""

@@ -63,8 +63,8 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
     def op_fork(self, caller: Process, call: Called) -> None:
         """Write down the intents of n processes; they begin at once."""
         core, args = self._core, call.args
-        if core.ending:
-            raise NotAllowed(f"the group is ending: {core.ending}")
+        if core.shutdown.reason:
+            raise NotAllowed(f"the group is ending: {core.shutdown.reason}")
         n = _integer(args["n"], "n", 1, MAX_FORK)
         kind, on_orphan = args["kind"], args.get("on_orphan", "kill")
         _one_of(kind, "kind", _KINDS)
@@ -254,13 +254,9 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
         """
         if caller.kind not in ("script", "operator"):
             raise NotAllowed("only the program that made the group, or its command line, may end it")
-        self._core.end_callers.append((call.pid, call.rid))
         if caller.kind == "script":
-            self._core.held_by = caller.pid if call.args.get("hold") else 0
-        if self._core.ending:
-            self._core.finish_if_alone()
-            return
-        self._core.end(str(call.args.get("reason") or f"ended by process {call.pid}"))
+            self._core.shutdown.hold(caller.pid if call.args.get("hold") else 0)
+        self._core.shutdown.ask(call.pid, call.rid, str(call.args.get("reason") or f"ended by process {call.pid}"))
 
     # -- looking ------------------------------------------------------------------------------------------
 
@@ -285,8 +281,8 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
         """Tell about the group itself."""
         core = self._core
         living = sum(1 for record in core.table if record.alive and not record.external)
-        fields = {"gid": core.gid, "name": core.name, "epoch": core.epoch, "processes": living, "ending": core.ending}
-        self._reply(call, {**fields, "detached": core.detached})
+        fields = {"gid": core.gid, "name": core.name, "epoch": core.epoch, "processes": living}
+        self._reply(call, {**fields, "ending": core.shutdown.reason, "detached": core.shutdown.detached})
 
     def op_lookup(self, caller: Process, call: Called) -> None:
         """Find the process that has a global name."""
@@ -298,7 +294,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
             raise NotAllowed("only the program that made the group may detach it")
         if self._core.deadline_at is None:
             raise InvalidCall("a detached group needs a deadline: nothing else would ever end it")
-        self._core.detached = True
+        self._core.shutdown.detached = True
         for child in self._core.table.children(caller.pid):
             child.on_orphan = "adopt"
         self._reply(call)

@@ -20,7 +20,6 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Dismiss,
     Effect,
     Examine,
-    Finish,
     InstanceEnded,
     Notify,
     Reply,
@@ -29,13 +28,11 @@ from rackactor_runtime.supervisor.decisions.messages import (
 from rackactor_runtime.supervisor.decisions.pipes import Pipes
 from rackactor_runtime.supervisor.decisions.services import Services
 from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.decisions.shutdown import Shutdown
 from rackactor_runtime.supervisor.decisions.sources import Sources
 from rackactor_runtime.supervisor.decisions.spawning import Intensity
-from rackactor_runtime.supervisor.decisions.table import Process, Sent, Table
+from rackactor_runtime.supervisor.decisions.table import INIT, Process, Sent, Table
 from rackactor_runtime.supervisor.decisions.waits import Waits
-
-#: The supervisor's own pid.
-INIT = 1
 
 
 class Core:
@@ -66,17 +63,7 @@ class Core:
         self.services = Services(self, SERVICES)
         self.pipes = Pipes(settings.pipe_held)
         self.machinery = Machinery(self, made=machines)
-        self.ending = ""
-        self.end_callers: list[tuple[int, int]] = []
-        self.farewell: list[dict[str, Any]] = []
-        #: Pid of the program that still reads what was printed: the supervisor stays until it lets go, or ends.
-        self.held_by = 0
-        self._end_kill_at: float | None = None
-        self._leave_at: float | None = None
-        self._empty_since: float | None = None
-        self.detached = False
-        #: Everything has ended, and everybody has been told.
-        self.finished = False
+        self.shutdown = Shutdown(self)
         #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
         self.owner_watched = False
         self.deadline_at: float | None = None
@@ -246,8 +233,8 @@ class Core:
         self._tell_end(record)
         self._orphans(record)
         self._answer_waits(record)
-        if record.kind == "script" and not self.detached:
-            self.end("the program that made the group has ended")
+        if record.kind == "script" and not self.shutdown.detached:
+            self.shutdown.begin("the program that made the group has ended")
 
     def _tell_end(self, record: Process) -> None:
         why = str(record.status)
@@ -266,7 +253,7 @@ class Core:
         for child in self.table.children(dead.pid):
             if child.state is State.ZOMBIE or child.on_orphan != "kill":
                 self.table.adopt(child, INIT)
-            elif not self.ending:
+            elif not self.shutdown.reason:
                 words = f"its parent, process {dead.pid}, has ended ({dead.status})"
                 self.signal(child, int(signal.SIGTERM), INIT, Cause.PARENT_DIED, words)
             if child.state is State.ZOMBIE:
@@ -279,7 +266,7 @@ class Core:
             self.answer_wait(waiter.pid, waiter.rid, record, reap=False)
             reaped = reaped or waiter.pid == record.ppid
         nobody = parent is None or not parent.alive
-        if reaped or (nobody and not self.detached and not self.ending) or record.hidden:
+        if reaped or (nobody and not self.shutdown.detached and not self.shutdown.reason) or record.hidden:
             self.table.reap(record)
         for waiter, error in self.waits.hopeless():
             fields = {"type": type(error).__name__, "message": str(error)}
@@ -295,8 +282,8 @@ class Core:
 
     def owner_gone(self, reason: str) -> None:
         """Learn from the operating system that the program that made the group is no more."""
-        if not self.detached:
-            self.end(reason)
+        if not self.shutdown.detached:
+            self.shutdown.begin(reason)
         for record in self.table:
             if record.kind == "script" and record.alive:
                 self.gone(record, Ending(None, None))
@@ -337,16 +324,13 @@ class Core:
 
     def tick(self) -> None:
         """Do what is due."""
-        if self.deadline_at is not None and self.now >= self.deadline_at and not self.ending:
-            self.end("the group's deadline passed")
+        if self.deadline_at is not None and self.now >= self.deadline_at:
+            self.shutdown.begin("the group's deadline passed")
         for record in self.table:
             if record.alive:
                 self._tick(record)
         self.effects.extend(self.services.tick())
-        if self.ending:
-            self._tick_ending()
-        elif self.detached:
-            self._tick_detached()
+        self.shutdown.tick()
 
     def _tick(self, record: Process) -> None:
         if record.kill_at is not None and self.now >= record.kill_at:
@@ -384,60 +368,7 @@ class Core:
         """Tell whether somebody watches over the group who knows whether the script lives."""
         return any(record.keeper and record.alive for record in self.table)
 
-    # -- the group's end -------------------------------------------------------------------------------
-
-    def end(self, reason: str) -> None:
-        """End every process, then the group."""
-        if self.ending:
-            return
-        self.ending = reason
-        self._end_kill_at = self.now + self.settings.end_grace
-        for record in self.table:
-            if record.alive and not record.external:
-                self.signal(record, int(signal.SIGTERM), INIT, Cause.GROUP_ENDED, f"the group ended: {reason}")
-        self._tick_ending()
-
-    def _tick_ending(self) -> None:
-        living = [record for record in self.table if record.alive and not record.external]
-        if living and self._end_kill_at is not None and self.now >= self._end_kill_at:
-            self._end_kill_at = None
-            self._leave_at = self.now + self.settings.delete_timeout
-            for record in living:
-                self.signal(record, int(signal.SIGKILL), INIT)
-        if not living or (self._leave_at is not None and self.now >= self._leave_at):
-            self._finish(tuple(f"process {r.pid}: {r.instance or 'no instance yet'}: {r.note}" for r in living))
-
-    def finish_if_alone(self) -> None:
-        """Finish an ending group if nothing runs any more: whoever held it has let go."""
-        if self.ending:
-            self._tick_ending()
-
-    def _finish(self, left: Sequence[str] = ()) -> None:
-        statuses = [[r.pid, r.status.to_wire()] for r in self.table if r.status is not None]
-        for pid, rid in self.end_callers:
-            self.effects.append(Reply(pid, rid, True, {"statuses": statuses, "left": list(left)}))
-        self.end_callers = []
-        holder = self.table.get(self.held_by)
-        if self.finished or (holder is not None and holder.alive):
-            return
-        self.finished = True
-        for record in self.table:
-            if record.external and record.alive and record.started is not None:
-                self.effects.append(Notify(record.pid, "end", {"reason": self.ending}))
-        self.effects.append(Finish(self.ending, left))
-
-    def _tick_detached(self) -> None:
-        """End a detached group when nothing runs, and nobody has asked for what ended."""
-        if any(
-            record.alive and record.kind not in ("service", "machine") and not record.keeper for record in self.table
-        ):
-            self._empty_since = None
-            return
-        if self._empty_since is None:
-            self._empty_since = self.now
-        waiting = any(record.state is State.ZOMBIE for record in self.table)
-        if not waiting or self.now - self._empty_since >= self.settings.linger:
-            self.end("its last process has ended")
+    # -- looking ---------------------------------------------------------------------------------------
 
     def lives(self, pid: int) -> bool:
         """Tell whether a pid is that of a living process."""

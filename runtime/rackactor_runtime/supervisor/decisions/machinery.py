@@ -15,7 +15,7 @@ from rackactor.status import Cause, State
 from rackactor_runtime.providers.base import Key, Order
 from rackactor_runtime.supervisor.decisions.exits import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called, Effect, Examine, Reply
-from rackactor_runtime.supervisor.decisions.table import Process
+from rackactor_runtime.supervisor.decisions.table import INIT, Process
 
 if TYPE_CHECKING:
     from rackactor_runtime.supervisor.decisions.core import Core
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MARGIN = 30.0
 #: What a placement may say. The provider knows what of it it can do.
 PLACEMENT = ("availability_zone", "flavor", "image", "keypair", "network", "security_groups")
-_INIT = 1
 
 
 class Machinery:
@@ -121,7 +120,7 @@ class Machinery:
         """Give up a process whose machine is none that could be relied on."""
         record = self._core.table.get(member.machine)
         if record is not None and record.alive:
-            self._core.signal(record, int(signal.SIGKILL), _INIT, Cause.LOST, words)
+            self._core.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
 
     def _of(self, key: Key) -> Process | None:
         record = self._core.table.get(key.pid)

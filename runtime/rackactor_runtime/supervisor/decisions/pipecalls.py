@@ -27,8 +27,8 @@ class PipeCalls:
     def op_pipe_open(self, caller: Process, call: Called) -> None:
         """Open one end of a pipe, by its number or name; or make one without a name, and open both."""
         core, mode = self._core, call.args["mode"]
-        if core.ending:
-            raise NotAllowed(f"the group is ending: {core.ending}")
+        if core.shutdown.reason:
+            raise NotAllowed(f"the group is ending: {core.shutdown.reason}")
         if mode not in (READ, WRITE, READ + WRITE):
             raise InvalidCall(f"a pipe is opened to read ('r') or to write ('w'), not {mode!r}")
         number, name = call.args.get("id"), call.args.get("name")

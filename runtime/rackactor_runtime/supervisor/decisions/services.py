@@ -69,7 +69,7 @@ class Services:
 
     def _start(self, service: Service) -> Effect:
         core, starts = self._core, service.starts
-        if core.finished:
+        if core.shutdown.finished:
             raise ServiceFailed(f"the group has ended: its service {service.name!r} is not started any more")
         if len(starts) == STARTS and core.now - starts[0] < PERIOD:
             raise ServiceFailed(

@@ -10,6 +10,8 @@ from rackactor.signals import Signal, signal_name
 from rackactor.status import Cause, ExitStatus, State
 from rackactor_runtime.providers.base import Key
 
+#: The supervisor's own pid.
+INIT = 1
 #: States in which a process lives.
 ALIVE = frozenset({State.NEW, State.BOOTING, State.RUNNING, State.STOPPING, State.UNKILLABLE})
 
