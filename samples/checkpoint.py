@@ -1,6 +1,6 @@
 """A long job that is killed half-way and goes on where it was: its checkpoints are files of the group.
 
-rack run samples/checkpoint.py --upto 20000
+rack run samples/checkpoint.py --upto 100000
 python samples/checkpoint.py
 """
 
@@ -44,7 +44,7 @@ def reached() -> int:
         return 0
 
 
-def main(upto: int = 20_000, every: int = 1_000) -> None:
+def main(upto: int = 100_000, every: int = 1_000) -> None:
     """Count primes; kill whoever does it after its second checkpoint; have another one finish.
 
     Args:

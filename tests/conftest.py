@@ -16,6 +16,7 @@ import netlab
 import pytest
 import zmq.utils.garbage as garbage
 from support import (
+    FEW_WARM,
     MARK,
     PATIENCE,
     Script,
@@ -93,7 +94,7 @@ def where(transport: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     elif transport == "netns":
         options = request.getfixturevalue("shared_lab").options
     else:
-        options = {"transport": transport}
+        options = {"transport": transport, "provider_settings": FEW_WARM}
     return options
 
 

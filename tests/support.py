@@ -23,6 +23,9 @@ MARK = "RACK_TEST_SESSION", f"{os.getpid()}-{os.urandom(6).hex()}"
 #: Seconds that what a test has ended may take to be gone.
 PATIENCE = 8.0
 
+#: A group of one test has little use for all the processes that are otherwise made ready for its program.
+FEW_WARM = {"warm": 4}
+
 
 def started_here() -> set[int]:
     """Return the OS pids of this run's processes: its descendants, and what has left its tree."""

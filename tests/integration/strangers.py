@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 import pytest
 import zmq
+from support import FEW_WARM
 
 import rackactor as rack
 from rackactor import grouping, places, wire
@@ -182,7 +183,8 @@ def open_house(transport: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hous
         return Kernel(birth)
 
     monkeypatch.setattr(grouping, "Kernel", join)
-    with rack.group("secure", transport=transport, grace=2.0, end_grace=0.5, max_spawns=10_000) as group:
+    options: dict[str, Any] = {"transport": transport, "provider_settings": FEW_WARM, "max_spawns": 10_000}
+    with rack.group("secure", grace=2.0, end_grace=0.5, **options) as group:
         (card,) = [card for card in places.cards() if card["gid"] == group.gid]
         bystander = group.fork(answer)
         assert bystander.ask("up?") == "up?"

@@ -113,12 +113,12 @@ def test_life(rack: Rack, how: str) -> None:
 
 @both
 def test_checkpoint(rack: Rack, how: str) -> None:
-    shown = run(rack, how, "checkpoint.py", "--upto", "20000", "--every", "500").splitlines()
+    shown = run(rack, how, "checkpoint.py", "--upto", "100000", "--every", "500").splitlines()
     assert "the first one: signalled by SIGKILL (code 137)" in shown
     (resumed,) = [re.fullmatch(r"process \d+ goes on at (\d+)", line) for line in shown if "goes on" in line]
     assert resumed is not None
     assert int(resumed[1]) >= 1000
-    assert shown[-1] == "2262 primes below 20000"
+    assert shown[-1] == "9592 primes below 100000"
 
 
 def test_words_of_the_shell(rack: Rack, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import eventually
+from support import FEW_WARM, eventually
 from thespian.actors import (
     Actor,
     ActorAddress,
@@ -119,7 +119,9 @@ class Foreman(ActorTypeDispatcher):  # type: ignore[misc]
 
 @pytest.fixture
 def system(transport: str) -> Iterator[ActorSystem]:
-    made = ActorSystem(rack.SystemBase(transport=transport, end_grace=0.5), transientUnique=True)
+    made = ActorSystem(
+        rack.SystemBase(transport=transport, end_grace=0.5, provider_settings=FEW_WARM), transientUnique=True
+    )
     yield made
     made.shutdown()
 

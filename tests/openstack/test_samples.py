@@ -70,10 +70,10 @@ def test_life(rack: CloudRack) -> None:
 
 
 def test_checkpoint(rack: CloudRack) -> None:
-    shown = run(rack, "samples/checkpoint.py", "--upto", "20000", "--every", "500")
+    shown = run(rack, "samples/checkpoint.py", "--upto", "100000", "--every", "500")
     assert "the first one: signalled by SIGKILL (code 137)" in shown
     assert any(re.fullmatch(r"process \d+ goes on at \d+", line) for line in shown)
-    assert shown[-1] == "2262 primes below 20000"
+    assert shown[-1] == "9592 primes below 100000"
 
 
 def test_thespian(rack: CloudRack) -> None:
