@@ -10,7 +10,7 @@ from rackactor.errors import InvalidCall
 
 OnOrphan = Literal["kill", "adopt", "detach"]
 #: What may be said of the machine that a process is.
-PLACEMENT = ("image", "flavor", "availability_zone")
+PLACEMENT = ("image", "flavor", "availability_zone", "keypair", "security_groups")
 
 
 class ForkOptions(TypedDict, total=False):
@@ -26,6 +26,8 @@ class ForkOptions(TypedDict, total=False):
     image: str | None
     flavor: str | None
     availability_zone: str | None
+    keypair: str | None
+    security_groups: str | Sequence[str] | None
     stdin: Any
     stdout: Any
     stderr: Any
@@ -67,12 +69,23 @@ def text(value: str | None, name: str) -> str | None:
     return value
 
 
-def placement(**given: str | None) -> dict[str, str]:
+def placement(security_groups: str | Sequence[str] | None = None, **given: str | None) -> dict[str, Any]:
     """Return what is said of the machine that a process is to be."""
-    return {name: value for name, value in given.items() if text(value, name)}  # type: ignore[misc]
+    said: dict[str, Any] = {name: value for name, value in given.items() if text(value, name)}
+    if security_groups is not None:
+        said["security_groups"] = _names(security_groups, "security_groups")
+    return said
 
 
-def wanted_placement(requirements: Any) -> dict[str, str]:
+def _names(value: str | Sequence[str], name: str) -> list[str]:
+    """Return names, which may be given as one text with commas."""
+    found = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or not all(isinstance(each, str) and each for each in found):
+        raise InvalidCall(f"{name} is a name, or a list of names, not {value!r}")
+    return [each for each in found if text(each, name)]
+
+
+def wanted_placement(requirements: Any) -> dict[str, Any]:
     """Return what Thespian's `targetActorRequirements` say of the machine that the actor is to be."""
     if not isinstance(requirements, Mapping):
         return {}

@@ -132,6 +132,8 @@ class Session(PipeMethods, Handlers):
         image: str | None = None,
         flavor: str | None = None,
         availability_zone: str | None = None,
+        keypair: str | None = None,
+        security_groups: str | Sequence[str] | None = None,
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
@@ -156,8 +158,9 @@ class Session(PipeMethods, Handlers):
             on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
                 becomes its parent) or "detach" (the same; needs a deadline).
             memory: its limit in bytes, or text ("256M").
-            image, flavor, availability_zone: of the machine that it is, by name or id; by default its parent's.
-                Without effect where processes are no machines (`local`).
+            image, flavor, availability_zone, keypair: of the machine that it is, by name or id; by default its
+                parent's. Without effect where processes are no machines (`local`).
+            security_groups: the same; in place of its parent's, beside the group's own and those of its settings.
             stdin: True: give it a standard input to write to (`Process.stdin`), as commands have by default; or the
                 reading end of a pipe, which becomes its standard input.
             stdout, stderr: writing ends of pipes that become its standard output and error; whole lines go to one
@@ -181,7 +184,9 @@ class Session(PipeMethods, Handlers):
             "deadline": units.seconds(deadline, "deadline"),
             "on_orphan": on_orphan,
             "memory": units.size(memory, "memory"),
-            "placement": arguments.placement(image=image, flavor=flavor, availability_zone=availability_zone),
+            "placement": arguments.placement(
+                security_groups, image=image, flavor=flavor, availability_zone=availability_zone, keypair=keypair
+            ),
             "stdin": stdin is True or (stdin is None and packed.kind == "command"),
         }
         options["streams"], standard = streams(stdin, stdout, stderr)

@@ -166,12 +166,17 @@ def test_a_machine_ends_itself_at_its_deadline(yard: machines.Yard) -> None:
 
 
 def test_placement_is_inherited(group: rack.Group) -> None:
-    args = {"n": 1, "kind": "command", "words": ["sleep", "60"], "placement": {"image": "ubuntu", "flavor": "small"}}
-    fields, _ = group.kernel.call("fork", args, b"", _no_arguments())
-    [pid] = fields["pids"]
-    assert group.process(pid).info()["placement"] == {"image": "ubuntu", "flavor": "small"}
+    def parent() -> list[Any]:
+        children = [rack.fork(["true"]), rack.fork(["true"], flavor="large", security_groups=[])]
+        return [child.info()["placement"] for child in children]
+
+    told = {"image": "ubuntu", "flavor": "small", "keypair": "mine", "security_groups": ["web", "db"]}
+    child = group.fork(parent, **told)
+    assert child.info()["placement"] == told
+    assert child.result(20) == [told, {**told, "flavor": "large", "security_groups": []}]
+    args = {"n": 1, "kind": "command", "words": ["sleep", "60"], "placement": {"colour": "red"}}
     with pytest.raises(rack.InvalidCall, match="a placement has no 'colour'"):
-        group.kernel.call("fork", {**args, "placement": {"colour": "red"}}, b"", _no_arguments())
+        group.kernel.call("fork", args, b"", _no_arguments())
 
 
 def _no_arguments() -> bytes:

@@ -82,6 +82,30 @@ with rack.group("trial", cloud=settings.pop("cloud"), deadline="20m", provider_s
 say("ended")
 """
 
+#: A process that forks another one, and waits to be told to end.
+PARENT_SCRIPT = """
+import json, sys
+import rackactor as rack
+
+settings = json.loads(sys.argv[1])
+
+def say(word, **more):
+    print(json.dumps({"word": word, **more}), flush=True)
+
+def parent():
+    message = rack.receive(None)
+    child = rack.fork(["sleep", "600"])
+    message.reply(child.pid)
+    rack.receive(None)
+
+with rack.group("trial", cloud=settings.pop("cloud"), deadline="20m", provider_settings=settings) as group:
+    say("up", gid=group.gid, keeper=group._supervisor.pid)
+    child = group.fork(parent, **json.loads(sys.argv[3]))
+    say("forked", pid=child.pid, child=child.ask("fork", timeout=150))
+    sys.stdin.readline()
+say("ended")
+"""
+
 
 class Program:
     """A program that makes a group and waits for the one process in it.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudgroups import a_program, active, eventually, of_group
+from cloudgroups import PARENT_SCRIPT, a_program, active, eventually, of_group
 
 pytestmark = pytest.mark.usefixtures("no_idle_connections")
 
@@ -124,6 +124,28 @@ def test_what_the_settings_say_is_what_the_cloud_has(settings: dict[str, Any], c
             program.hear("running")
     finally:
         cloud.compute.delete_keypair(key)
+
+
+def test_what_a_fork_says_is_what_its_children_have_too(settings: dict[str, Any], cloud: Any) -> None:
+    name = f"trial-{uuid.uuid4().hex[:8]}"
+    key, made = cloud.compute.create_keypair(name=name), cloud.network.create_security_group(name=name)
+    told = {"keypair": name, "security_groups": [name], "flavor": "t512"}
+    try:
+        with a_program(settings, text=PARENT_SCRIPT, **told) as program:
+            program.hear("up")
+            forked = program.hear("forked")
+            for pid in (forked["pid"], forked["child"]):
+                server = active(cloud, program.gid, pid)
+                groups = {group["name"] for group in server.security_groups}
+                assert name in groups
+                assert any(group.startswith(f"rack-{program.gid[:12]}-sg-") for group in groups)
+                assert (server.key_name, server.flavor["original_name"]) == (name, "t512")
+            program.go_on()
+            program.hear("ended")
+            assert not of_group(cloud, program.gid)
+    finally:
+        cloud.compute.delete_keypair(key)
+        cloud.network.delete_security_group(made)
 
 
 def test_a_machine_joins_as_soon_as_it_is_up(settings: dict[str, Any], cloud: Any, hypervisor: str) -> None:

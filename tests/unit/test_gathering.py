@@ -149,12 +149,20 @@ def test_what_was_unpacked_is_where_a_script_lies(tmp_path: Path, monkeypatch: p
 
 
 def test_what_requirements_say_of_the_machine() -> None:
-    wanted = {"image": "debian", "flavor": "m1.small", "gpu": True}
-    assert wanted_placement(wanted) == {"image": "debian", "flavor": "m1.small"}
+    wanted = {"image": "debian", "flavor": "m1.small", "keypair": "mine", "security_groups": "web, db", "gpu": True}
+    assert wanted_placement(wanted) == {
+        "image": "debian",
+        "flavor": "m1.small",
+        "keypair": "mine",
+        "security_groups": ["web", "db"],
+    }
     assert other_requirements(wanted) == {"gpu": True}
     assert (wanted_placement(None), other_requirements(None), wanted_placement("x")) == ({}, {}, {})
     with pytest.raises(InvalidCall, match="image is a text"):
         wanted_placement({"image": 7})
+    for wrong in (7, "web,,db", ["web", ""], [None], ["nul\0"]):
+        with pytest.raises(InvalidCall, match="security_groups is a"):
+            wanted_placement({"security_groups": wrong})
 
 
 def test_what_the_group_keeps_for_itself() -> None:
