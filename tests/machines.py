@@ -244,11 +244,18 @@ def _kill(instance: str) -> None:
 
 def bury() -> None:
     """Reap what others have left, and is ours to reap because a test has made us a subreaper."""
-    started = {each.pid for each in gc.get_objects() if isinstance(each, subprocess.Popen) and each.returncode is None}
+    zombies = set()
     for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error, OSError):
-            if child.status() == psutil.STATUS_ZOMBIE and child.pid not in started:
-                os.waitpid(child.pid, os.WNOHANG)
+        with contextlib.suppress(psutil.Error):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                zombies.add(child.pid)
+    if zombies:
+        zombies -= {
+            each.pid for each in gc.get_objects() if isinstance(each, subprocess.Popen) and each.returncode is None
+        }
+    for os_pid in zombies:
+        with contextlib.suppress(OSError):
+            os.waitpid(os_pid, os.WNOHANG)
 
 
 def _reap() -> None:
