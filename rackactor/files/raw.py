@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any
 
@@ -55,12 +56,12 @@ class Unfinished:
         self.opened.abandon()
 
 
-class Leaving:
+class Leaving(ABC):
     """How a file that is written is left: after an exception, or the loss of its last reference, nothing stays."""
 
+    @abstractmethod
     def _end(self) -> Unfinished:
         """Return what decides over the file, wherever the class that this is mixed into has it."""
-        raise NotImplementedError
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None:

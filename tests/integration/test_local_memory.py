@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from localdriver import MB, Driver, act, closing_provider, drive, nothing_is_left, server_of
+from localdriver import MB, Driver, act, closing_provider, nothing_is_left, server_of
 
 from rackactor_runtime.providers.base import Ended
 from rackactor_runtime.providers.local import LocalProvider
@@ -19,12 +19,6 @@ from rackactor_runtime.providers.local.cgroup import MemoryGroups, make_name
 def nothing_left() -> Iterator[None]:
     with nothing_is_left():
         yield
-
-
-@pytest.fixture
-def driver() -> Iterator[Driver]:
-    with drive() as made:
-        yield made
 
 
 def test_memory_limit_of_one_process(driver: Driver) -> None:

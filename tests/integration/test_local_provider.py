@@ -22,7 +22,6 @@ from localdriver import (
     act,
     await_ends,
     closing_provider,
-    drive,
     is_alive,
     nothing_is_left,
     reap_if_ours,
@@ -37,12 +36,6 @@ from rackactor_runtime.providers.local import LocalProvider
 def nothing_left() -> Iterator[None]:
     with nothing_is_left():
         yield
-
-
-@pytest.fixture
-def driver() -> Iterator[Driver]:
-    with drive() as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from strangers import House, answer, open_house
+from strangers import House, answer
 
 import rackactor as rack
 import rackactor_runtime.supervisor
@@ -18,12 +17,6 @@ from rackactor.codec import encode
 from rackactor.errors import ProtocolError
 from rackactor.stream import Entry, EntryKind, pack_entries
 from rackactor.wire import Header, Kind, pack_body, pack_route
-
-
-@pytest.fixture
-def house(transport: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    with open_house(transport, monkeypatch) as made:
-        yield made
 
 
 class Trap:

@@ -7,21 +7,14 @@ import random
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from strangers import BOUND, SEED, House, garbage, open_house
+from strangers import BOUND, SEED, House, garbage
 
 from rackactor.link import TORN
 from rackactor.wire import Header, Kind, pack_body, pack_route
-
-
-@pytest.fixture
-def house(transport: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    with open_house(transport, monkeypatch) as made:
-        yield made
 
 
 def test_random_bytes(house: House) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import zmq
-from strangers import BOUND, SEED, House, Stranger, answer, connect_raw, garbage, open_house
+from strangers import BOUND, SEED, House, Stranger, answer, connect_raw, garbage
 from support import eventually
 
 import rackactor as rack
@@ -42,12 +41,6 @@ def talk(pid: int, count: int) -> int:
     """Ask a process so often that a direct connection is worth its price."""
     peer = rack.process(pid)
     return sum(int(peer.ask(number)) for number in range(count))
-
-
-@pytest.fixture
-def house(transport: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    with open_house(transport, monkeypatch) as made:
-        yield made
 
 
 # -- keys and tokens ---------------------------------------------------------------------------------------

@@ -21,14 +21,19 @@ from rackactor_runtime.providers.nova import words
 #: Seconds that a group has to begin, and that everything of it has to be gone.
 BEGIN, GONE = 200.0, 120.0
 
-SCRIPT = """
-import json, sys, time
+#: What each of the programs begins with.
+_HEAD = """
+import json, sys
 import rackactor as rack
 
 settings = json.loads(sys.argv[1])
 
 def say(word, **more):
     print(json.dumps({"word": word, **more}), flush=True)
+"""
+
+SCRIPT = """
+import time
 
 with rack.group("trial", cloud=settings.pop("cloud"), deadline="20m", provider_settings=settings,
                 progress=lambda text: say("progress", text=text)) as group:
@@ -45,13 +50,7 @@ say("ended")
 
 #: One process serves a port, another one tries it, and then the first writes into a pipe what the second reads.
 PIPE_SCRIPT = """
-import json, socket, sys
-import rackactor as rack
-
-settings = json.loads(sys.argv[1])
-
-def say(word, **more):
-    print(json.dumps({"word": word, **more}), flush=True)
+import socket
 
 def write(feed, count):
     served = socket.create_server(("", 5001))
@@ -84,13 +83,6 @@ say("ended")
 
 #: A process that forks another one, and waits to be told to end.
 PARENT_SCRIPT = """
-import json, sys
-import rackactor as rack
-
-settings = json.loads(sys.argv[1])
-
-def say(word, **more):
-    print(json.dumps({"word": word, **more}), flush=True)
 
 def parent():
     message = rack.receive(None)
@@ -119,7 +111,7 @@ class Program:
         self.keeper = 0
         self.said: list[dict[str, Any]] = []
         script = place / "program.py"
-        script.write_text(text)
+        script.write_text(_HEAD + text)
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(place)}
         self.groups = place / "rackactor"
         words = [sys.executable, str(script), json.dumps(settings), command, json.dumps(fork)]
@@ -151,7 +143,7 @@ def a_program(settings: dict[str, Any], command: str = "exit 7", text: str = SCR
     Args:
         settings: of the group: `cloud`, and those of the provider.
         command: for the shell that is its process; or what another `text` takes.
-        text: of the program.
+        text: of the program, behind what all of them begin with.
         fork: what the fork is told.
     """
     with tempfile.TemporaryDirectory(prefix="rack-") as place:
