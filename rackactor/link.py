@@ -23,6 +23,7 @@ import zmq
 from zmq.backend import Socket as _Raw
 
 from rackactor.addresses import is_ipv6
+from rackactor.bell import Bell
 from rackactor.shortcut import Line
 from rackactor.wire import MAX_FRAME
 
@@ -156,9 +157,9 @@ class Link:
 
     def __init__(self) -> None:
         self.context = zmq.Context(io_threads=1)
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._bell: Bell | None = Bell()
         self._poll = select.epoll()  # not select.poll: a signal handler may poll while we do
-        self._poll.register(self._wake, select.EPOLLIN)
+        self._poll.register(self._bell, select.EPOLLIN)
         self._watched: dict[int, zmq.Socket[Any] | Line] = {}  # by descriptor
         self._unsure: set[zmq.Socket[Any]] = set()
         self.keys: Keys | None = None
@@ -266,10 +267,10 @@ class Link:
         for number, _ in self._await(0 if ready else timeout):
             found = self._watched.get(number)
             if found is None:
-                if number == self._wake:
-                    self._clear_wake()
-                elif number in self._signals:
+                if number in self._signals:
                     os.read(number, 4096)
+                elif self._bell is not None:
+                    self._bell.hear()
             elif isinstance(found, Line):
                 ready.append(found)
             elif found not in self._unsure:
@@ -300,8 +301,9 @@ class Link:
 
     def wake(self) -> None:
         """End a poll that runs in another thread; once the link is closed, there is none."""
-        if self._wake >= 0:
-            os.eventfd_write(self._wake, 1)
+        bell = self._bell
+        if bell is not None:
+            bell.ring()
 
     def heed_signals(self) -> None:
         """Have signals end a poll, also one that begins between a signal and Python's look at it (main thread only).
@@ -312,12 +314,6 @@ class Link:
         self._signals = (reading, writing)
         self._poll.register(reading, select.EPOLLIN)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-    def _clear_wake(self) -> None:
-        try:
-            os.eventfd_read(self._wake)
-        except BlockingIOError:
-            pass
 
     def _read_monitor(self) -> None:
         assert self._monitor is not None
@@ -342,6 +338,6 @@ class Link:
         self._poll.close()
         if self._signals and threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(-1)
-        bell, self._wake = self._wake, -1
-        for descriptor in (bell, *self._signals):
+        self._bell = None
+        for descriptor in self._signals:
             os.close(descriptor)

@@ -6,11 +6,12 @@ of its own looks at the files, from the first watch on.
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import threading
 from collections.abc import Callable, Iterable
+
+from rackactor.bell import Bell
 
 _INTEREST = select.POLLIN | select.POLLPRI
 
@@ -26,7 +27,7 @@ class Watcher:
         self._ready = ready
         self._lock = threading.Lock()
         self._filenos: tuple[int, ...] = ()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell = Bell()
         self._thread: threading.Thread | None = None
         #: Number of the present watch: what an earlier one has found is stale.
         self.number = 0
@@ -39,7 +40,7 @@ class Watcher:
                 return
             self._filenos = wanted
             self.number += 1
-        os.eventfd_write(self._wake, 1)
+        self._bell.ring()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="rackactor-watch", daemon=True)
             self._thread.start()
@@ -58,11 +59,12 @@ class Watcher:
 
     def _poll(self, filenos: tuple[int, ...]) -> list[int]:
         poller = select.poll()
-        poller.register(self._wake, select.POLLIN)
+        bell = self._bell.fileno()
+        poller.register(bell, select.POLLIN)
         for fileno in filenos:
             poller.register(fileno, _INTEREST)
         found = [fileno for fileno, _ in poller.poll()]
-        if self._wake in found:
-            os.eventfd_read(self._wake)
-            found.remove(self._wake)
+        if bell in found:
+            self._bell.hear()
+            found.remove(bell)
         return found

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rackactor import addresses
+from rackactor.bell import Bell
 from rackactor.errors import RackError
 from rackactor.kernel import Kernel
 from rackactor_runtime.agent import boot
@@ -49,7 +50,7 @@ class _Guest:
     def __init__(self, birth: MachineBirth, provider: LocalProvider) -> None:
         self._birth = birth
         self._provider = provider
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell = Bell()
         self._heard: deque[dict[str, Any]] = deque()
         self._why = ""  # this machine itself ends the process
         self._key = Key(0, 0)
@@ -119,13 +120,10 @@ class _Guest:
 
     def _turn(self) -> None:
         left = ending.until(self._birth.deadline, 60.0)
-        select.select([self._bell, *self._provider.fds()], [], [], max(0.0, left))
+        select.select([self._bell.fileno(), *self._provider.fds()], [], [], max(0.0, left))
         if left <= 0 and not self._why:
             self._why = "this machine's deadline passed"
-        try:
-            os.eventfd_read(self._bell)
-        except BlockingIOError:
-            pass
+        self._bell.hear()
         while self._heard:
             self._obey(self._heard.popleft())
         if self._why and not self._done:
@@ -143,11 +141,11 @@ class _Guest:
 
     def _ring(self, fields: dict[str, Any]) -> None:
         self._heard.append(fields)
-        os.eventfd_write(self._bell, 1)
+        self._bell.ring()
 
     def _signalled(self, number: int, frame: object) -> None:
         self._why = f"the machine is being shut down ({signal.Signals(number).name})"
-        os.eventfd_write(self._bell, 1)
+        self._bell.ring()
 
     def _obey(self, fields: dict[str, Any]) -> None:
         match fields.get("do"):

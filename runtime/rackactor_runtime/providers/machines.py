@@ -138,7 +138,7 @@ class MachineProvider:
 
     def fds(self) -> Sequence[int]:
         """Return the descriptors whose readability means that `events()` has something."""
-        return () if self._closed else (self._workshop.bell,)
+        return () if self._closed else (self._workshop.bell.fileno(),)
 
     def create(self, order: Order) -> None:
         """Begin to make a machine.
@@ -245,7 +245,7 @@ class MachineProvider:
                 fault = str(fields.get("fault") or "it could not be started")
                 self._do(self._lives.said_ended(key, {"fault": fault}, self._now()))
         if self._told:
-            self._workshop.ring()
+            self._workshop.bell.ring()
 
     def last_act(self, kept: bool) -> None:
         """Do what has to come after everything else; nothing here."""
@@ -262,7 +262,7 @@ class MachineProvider:
                     if isinstance(event, (Ended, CreateFailed)):
                         self._orders.pop(event.key, None)
                     self._told.append(event)
-                    self._workshop.ring()
+                    self._workshop.bell.ring()
                 case SayTo(key, fields):
                     self._say(key, fields)
                 case Ask(key):

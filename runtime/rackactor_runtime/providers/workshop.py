@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from rackactor.bell import Bell
 
 #: What a job comes to: called with the time, in the thread that owns the workshop.
 Answer = Callable[[float], Any]
@@ -26,11 +27,11 @@ class Workshop:
         workers: threads at the most.
 
     Attributes:
-        bell: the descriptor that is readable when there are answers, when it was rung, and when it is time.
+        bell: it rings when there are answers, and when it is time.
     """
 
     def __init__(self, workers: int) -> None:
-        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.bell = Bell()
         self._workers = workers
         self._threads: list[threading.Thread] = []
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -50,19 +51,10 @@ class Workshop:
 
     def answers(self) -> Iterator[Answer]:
         """Yield what the jobs have come to, and take the bell for heard."""
-        try:
-            os.eventfd_read(self.bell)
-        except BlockingIOError:
-            pass
+        self.bell.hear()
         while self._answers:
             self._open -= 1
             yield self._answers.popleft()
-
-    def ring(self) -> None:
-        """Make the bell readable."""
-        with self._lock:
-            if not self._closed:
-                os.eventfd_write(self.bell, 1)
 
     def wake_at(self, when: float) -> None:
         """Have the bell rung at a time (monotonic); the last call counts."""
@@ -79,7 +71,6 @@ class Workshop:
         """End; a job that is under way goes on for as long as its bounds say, and nobody hears of it."""
         with self._alarm:
             self._closed = True
-            os.close(self.bell)
             self._alarm.notify()
         for _ in self._threads:
             self._jobs.put(None)
@@ -97,7 +88,7 @@ class Workshop:
                 _log.exception("a job failed, which must not happen")
                 continue
             self._answers.append(answer)
-            self.ring()
+            self.bell.ring()
 
     def _keep_time(self) -> None:
         while True:
@@ -109,4 +100,4 @@ class Workshop:
                     self._alarm.wait(None if left == math.inf else left)
                     continue
                 self._ring_at = math.inf
-                os.eventfd_write(self.bell, 1)
+                self.bell.ring()

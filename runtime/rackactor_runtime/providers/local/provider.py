@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rackactor.bell import Bell
 from rackactor.errors import InvalidCall
 
 from ..base import Created, CreateFailed, Ended, Event, Key, Order, Vital
@@ -104,7 +105,7 @@ class LocalProvider:
         self._servers.add(self._server)
         # One descriptor stands for all: the socket's readability, its writability while something waits
         # for it, and the bell, which is rung for events that do not come over the socket.
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell = Bell()
         self._epoll = select.epoll()
         self._epoll.register(self._bell, select.EPOLLIN)
         self._epoll.register(self._sock, select.EPOLLIN)
@@ -148,7 +149,7 @@ class LocalProvider:
             return
         # It leaves with the next call, or when `events` is called: many orders travel together, and whoever gave
         # them has the processor until it waits.
-        self._ring()
+        self._bell.ring()
 
     def delete(self, key: Key) -> None:
         """Begin to destroy a process and all it started. Idempotent."""
@@ -208,17 +209,13 @@ class LocalProvider:
         self._closed = True
         self._epoll.close()
         self._sock.close()
-        os.close(self._bell)
 
     def _tell(self, event: Event) -> None:
         """Add an event that does not come over the socket."""
         self._live.pop(event.key, None)
         self._ready.append(event)
         if not self._closed:
-            self._ring()
-
-    def _ring(self) -> None:
-        os.eventfd_write(self._bell, 1)
+            self._bell.ring()
 
     def _send(self, data: bytes) -> None:
         if self._overdue is None and not self._closed:
@@ -236,10 +233,7 @@ class LocalProvider:
             self._epoll.modify(self._sock, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
 
     def _turn(self) -> None:
-        try:
-            os.eventfd_read(self._bell)
-        except BlockingIOError:
-            pass
+        self._bell.hear()
         if self._overdue is None:
             self._flush()
             self._hear()
@@ -297,7 +291,7 @@ class LocalProvider:
         if not self._server:
             orphans = self._find_orphans()
         if time.monotonic() < self._overdue and (self._server or orphans or self._groups.close()):
-            self._ring()
+            self._bell.ring()
             return
         self._over = True
         note = "the provider was closed" if self._closing else _DIED

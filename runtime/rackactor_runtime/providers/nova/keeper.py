@@ -14,6 +14,7 @@ import signal
 import time
 from typing import Any
 
+from rackactor.bell import Bell
 from rackactor.errors import RackError
 from rackactor.kernel import Kernel
 from rackactor.link import Keys
@@ -46,7 +47,7 @@ class Keeper:
         self._cloud = cloud
         self._instance = instance
         self._owner = owner
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell = Bell()
         self._told_to_end = self._over = False
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # meant for the program that made the group
@@ -72,7 +73,7 @@ class Keeper:
         card = self._card
         kernel = Kernel()
         kernel.on("end", lambda fields, _: self._group_ended())
-        kernel.on("ended", lambda fields, _: self._ring())
+        kernel.on("ended", lambda fields, _: self._bell.ring())
         birth = {"endpoint": card["endpoint"], "server_key": card["server_key"].encode(), "pid": 0, "incarnation": 1}
         public, secret = card["keys"]
         keys = Keys(public.encode(), secret.encode())
@@ -84,10 +85,9 @@ class Keeper:
         """Watch until something happens; tell whether the group is over."""
         kernel = self._kernel
         assert kernel is not None
-        waits = [self._bell, *([self._owner] if self._owner is not None else [])]
+        waits = [self._bell.fileno(), *([self._owner] if self._owner is not None else [])]
         ready, _, _ = select.select(waits, [], [], 5.0)
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
+        self._bell.hear()
         try:
             if self._told_to_end:
                 kernel.call("end", {"reason": "its keeper was told to end it"}, timeout=END_TIMEOUT)
@@ -138,11 +138,8 @@ class Keeper:
 
     def _group_ended(self) -> None:
         self._over = True
-        self._ring()
+        self._bell.ring()
 
     def _terminated(self, number: int, frame: object) -> None:
         self._told_to_end = True
-        self._ring()
-
-    def _ring(self) -> None:
-        os.eventfd_write(self._bell, 1)
+        self._bell.ring()

@@ -1,0 +1,80 @@
+"""What wakes a poll: it may be rung from anywhere at any time, also while its owner lets go of it."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+
+import pytest
+
+from rackactor.bell import Bell
+from rackactor.link import Link
+
+
+def readable(descriptor: int) -> bool:
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+def test_it_is_readable_from_a_ring_until_it_is_heard() -> None:
+    bell = Bell()
+    assert not readable(bell.fileno())
+    bell.ring()
+    bell.ring()
+    assert readable(bell.fileno())
+    bell.hear()
+    assert not readable(bell.fileno())
+    bell.hear()  # nobody rang: no wait, and no error
+
+
+def test_its_descriptor_goes_with_the_last_who_holds_it() -> None:
+    bell = Bell()
+    number, ring = bell.fileno(), bell.ring
+    del bell
+    ring()
+    assert readable(number)
+    del ring
+    with pytest.raises(OSError):
+        os.fstat(number)
+
+
+def test_a_child_that_has_another_file_under_its_number_keeps_that() -> None:
+    bell = Bell()
+    number = bell.fileno()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.dup2(0, number)
+            del bell
+            os.fstat(number)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_link_may_be_woken_while_it_is_closed_and_afterwards() -> None:
+    """Many threads wake, so that some are between the look for the bell and the ring when it is let go."""
+    for _ in range(20):
+        link = Link()
+        failures: list[BaseException] = []
+        over = threading.Event()
+
+        def wake(link: Link = link, failures: list[BaseException] = failures, over: threading.Event = over) -> None:
+            try:
+                while not over.is_set():
+                    link.wake()
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=wake) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        link.close()
+        link.wake()
+        over.set()
+        for thread in threads:
+            thread.join(5.0)
+        assert not failures
