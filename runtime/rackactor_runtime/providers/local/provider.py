@@ -209,6 +209,7 @@ class LocalProvider:
         self._closed = True
         self._epoll.close()
         self._sock.close()
+        del self._bell
 
     def _tell(self, event: Event) -> None:
         """Add an event that does not come over the socket."""
