@@ -29,6 +29,8 @@ from rackactor.errors import RackError
 VISIT = 0.005
 #: The same for one that was found at the crank again and again, seconds: each look at it costs a wake-up.
 RARELY = 0.02
+#: How long whoever closes waits for the thread at the crank to leave it, seconds.
+LEAVING = 5.0
 
 
 class _TimerSpec(ctypes.Structure):
@@ -80,6 +82,11 @@ class Timer:
         # Last of all: whoever arms it before finds it armed still. The other way round, what fires between the two
         # would be read here, and the timer be taken for armed for ever.
         self._due = 0.0
+
+    def close(self) -> None:
+        """Give the descriptor back; whoever arms it from now on has no effect."""
+        descriptor, self.fd = self.fd, -1
+        os.close(descriptor)
 
 
 class Baton:
@@ -147,7 +154,9 @@ class Baton:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                self._crank(left)
+                if self._closed:
+                    return bool(done())
+                self._turn_once(left)
                 if self._waiters:
                     self._notify()
             return True
@@ -197,15 +206,29 @@ class Baton:
         self._safe = False
 
     def close(self) -> None:
-        """Stop the background thread; nobody turns the crank any more."""
+        """Have everybody else leave the crank, and stop the background thread; nobody turns it any more."""
+        until = time.monotonic() + LEAVING
         with self._cond:
             self._closed = True
             self._cond.notify_all()
-        self._wake()
+            self._waiters += 1
+            try:
+                while self._owner not in (None, threading.get_ident()) and (left := until - time.monotonic()) > 0:
+                    self._wake()
+                    self._cond.wait(left)
+            finally:
+                self._waiters -= 1
         self._timer.arm(0)
         if self._thread.ident is not None and threading.current_thread() is not self._thread:
-            self._thread.join(5)
-        os.close(self._timer.fd)
+            self._thread.join(LEAVING)
+        self._timer.close()
+
+    def _turn_once(self, timeout: float | None) -> None:
+        try:
+            self._crank(timeout)
+        except Exception:
+            if not self._closed:  # if it is, a signal handler has closed it in the midst of this turn
+                raise
 
     def _wait_nested(self, done: Callable[[], object], deadline: float | None) -> bool:
         """Wait in a signal handler that interrupted this very thread at the crank."""
@@ -215,7 +238,9 @@ class Baton:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 break
-            self._crank(left)
+            if self._closed:
+                break
+            self._turn_once(left)
             self.relax()
         self._wake()  # the poll that was interrupted goes on, and does not know what has been sent since
         return bool(done())
@@ -286,9 +311,9 @@ class Baton:
             stay = seen == self._activity
             seen = self._activity
             try:
-                self._crank(0)
+                self._turn_once(0)
                 while stay and not self._waiters and seen == self._activity and not self._closed:
-                    self._crank(None)
+                    self._turn_once(None)
             except Exception as error:
                 self._crashed(error)
             finally:

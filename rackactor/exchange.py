@@ -87,7 +87,7 @@ class Exchange:
         self._later: deque[Callable[[], None]] = deque()
         self._ack_at: float | None = None
         self._closing = False
-        #: Run when this process leaves the group's wire.
+        #: Run when this process leaves the group's wire, and nobody is at the crank any more.
         self.at_close: list[Callable[[], None]] = []
         self.paths = Paths()
         self._lifeline: Lifeline | None = None

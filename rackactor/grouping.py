@@ -123,7 +123,7 @@ class _Feed:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may end the group in the midst of its end
         self._lines = Lines()
         self._offset = 0
         self._follow = True
@@ -141,7 +141,10 @@ class _Feed:
             self._follow = False
             self._kernel.cast("logs", {"pid": 0, "offset": 0, "leave": True})
             self._ask()
-        self._eof.wait(self.patience)
+        try:
+            self._kernel.wait(self._eof.is_set, self.patience)
+        except GroupEnded:
+            self._eof.wait(self.patience)  # what has come is still to be shown
 
     def stop(self) -> None:
         """Stop showing."""
@@ -151,10 +154,14 @@ class _Feed:
 
     def _ask(self) -> None:
         if self._stopped or self._kernel.closed or self._kernel.ended:
-            self._eof.set()
+            self._end()
             return
         offset, args = self._offset, {"pid": 0, "offset": self._offset, "follow": self._follow}
         self._kernel.begin_call("logs", args, callback=lambda pending: self._queue.put((offset, pending)))
+
+    def _end(self) -> None:
+        self._eof.set()
+        self._kernel.poke()
 
     def _write(self) -> None:
         while (item := self._next()) is not None:
@@ -168,7 +175,7 @@ class _Feed:
             if not self._go_on(pending.value):
                 break
         self._show_rest()
-        self._eof.set()
+        self._end()
 
     def _next(self) -> Any:
         """Return what comes next; a line that has begun does not wait for its end for long."""

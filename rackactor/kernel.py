@@ -42,6 +42,8 @@ JOIN_TIMEOUT = 4.5
 COLLECT = 0.0003
 #: Bytes collected at the most before they are sent.
 COLLECT_BYTES = 32 << 10
+#: Why there is no group any more for a process that has closed its membership.
+LEFT = "this process has left the group"
 
 
 class Kernel(Exchange):
@@ -180,6 +182,7 @@ class Kernel(Exchange):
         bodies = [wire.pack_body(args or {}), *blobs]
         self._outbox.append(lambda: self._raw_send(Kind.CALL, (rid, op), bodies))
         self._baton.turn()
+        self._check_still(self._calls, rid)
         return pending, rid
 
     def cast(self, op: str, args: dict[str, Any] | None = None, *blobs: Any) -> None:
@@ -231,6 +234,7 @@ class Kernel(Exchange):
         pending = self._asks[rid] = Pending(pid, callback)
         try:
             self.post(pid, EntryKind.ASK, payload, rid, waits=callback is None)
+            self._check_still(self._asks, rid)
         except BaseException:
             self._asks.pop(rid, None)
             raise
@@ -371,10 +375,11 @@ class Kernel(Exchange):
         if self._closing or self.inherited:
             return
         self._closing = True
+        self.ended = self.ended or LEFT  # whoever waits in another thread waits no more
+        self._baton.close()
         while self.at_close:
             self.at_close.pop()()
-        self._fail_all(GroupEnded(self.ended or "this process has left the group"))
-        self._baton.close()
+        self._fail_all(GroupEnded(self.ended))
         self._push()  # nobody turns the crank any more: what is left in the outbox leaves here
         self._run_later()
         self._direct.close()
@@ -402,7 +407,12 @@ class Kernel(Exchange):
         if forked.generation != self._generation:
             raise GroupEnded("a child made by os.fork is no process of the group: use rack.fork")
         if self.ended or self._closing:
-            raise GroupEnded(self.ended or "this process has left the group")
+            raise GroupEnded(self.ended or LEFT)
+
+    def _check_still(self, table: dict[int, Pending], rid: int) -> None:
+        """Raise for what was begun at the very end, too late to be failed with the others."""
+        if self.ended and table.pop(rid, None) is not None:
+            self._check()
 
     def _crowded(self, pid: int) -> bool:
         return pid not in self._dead and (self._peers.over_limit(pid) or self._outbox_cost > 4 * WINDOW)

@@ -11,7 +11,7 @@ from rackactor import arguments, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
 from rackactor.codec import decode, encode
-from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
+from rackactor.errors import ForkFailed, InvalidCall, NoChild, RackTimeout
 from rackactor.exchange import EventHandler
 from rackactor.handlers import Handlers
 from rackactor.kernel import CALL_TIMEOUT, Kernel
@@ -72,6 +72,7 @@ class Session(PipeMethods, Handlers):
         self.statuses: dict[int, ExitStatus] = {}
         self.results: dict[int, Any] = {}
         self._late: list[int] = []
+        self._waits: list[Pending] = []  # that are under way, in whichever threads
         self._files: Files | None = None
         self._exit_hooks: list[Callable[[], Any]] = []
         self._shm: Memory | None = None
@@ -277,17 +278,20 @@ class Session(PipeMethods, Handlers):
         if (known := self._take_late(pids)) is not None:
             return known
         pending, rid = self.kernel.begin_call("wait", {"pids": pids})
+        self._waits.append(pending)
         try:
             if not self.kernel.wait(lambda: pending.done or self._is_late(pids), timeout):
                 raise RackTimeout(f"no end of {pid if pids else 'a child'} within {timeout:g} s")
+            # What an earlier wait that had been given up was told may come first, and be why this one is refused.
+            if (not pending.done or pending.error is not None) and (known := self._take_late(pids)) is not None:
+                self.kernel.withdraw(pending, rid, self._ended_late)
+                return known
+            return self._ended(pending.get(), pending.blobs)
         except BaseException:
             self.kernel.withdraw(pending, rid, self._ended_late)
             raise
-        # What an earlier wait that had been given up was told may come first, and be why this one is refused.
-        if (not pending.done or pending.error is not None) and (known := self._take_late(pids)) is not None:
-            self.kernel.withdraw(pending, rid, self._ended_late)
-            return known
-        return self._ended(pending.get(), pending.blobs)
+        finally:
+            self._waits.remove(pending)
 
     def _ended_late(self, pending: Pending) -> None:
         """Keep a status that came when its wait had been given up: the child is reaped, and told only once."""
@@ -308,8 +312,14 @@ class Session(PipeMethods, Handlers):
 
     def wait_for(self, pid: int, timeout: float | None) -> ExitStatus:
         """Wait for one process; asked again, answer the same."""
-        if pid not in self.statuses:
-            self.wait(pid, timeout)
+        try:
+            if pid not in self.statuses:
+                self.wait(pid, timeout)
+        except NoChild:
+            for reaped in [each for each in self._waits if each.done and each.error is None]:
+                self._ended(reaped.value, reaped.blobs)  # by another thread, which has it in its hands
+            if pid not in self.statuses:
+                raise
         return self.statuses[pid]
 
     def poll(self, pid: int) -> ExitStatus | None:
@@ -352,10 +362,12 @@ class Session(PipeMethods, Handlers):
 
         Raises:
             RackTimeout: none within `timeout` seconds.
+            GroupEnded: nor will there be any.
         """
         timeout = self.kernel.bound(timeout)
         item = self.kernel.take(timeout)
         if item is None:
+            self.kernel.check()
             raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)
         return Message(self, item, decode(item.entry.payload, allow_pickle=self.kernel.allow_pickle))
 

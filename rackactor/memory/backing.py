@@ -291,7 +291,7 @@ def _open_here(fields: dict[str, Any], allow_pickle: bool) -> Reader | None:
 
     try:
         env = open_environment(fields["path"], fields["size"])
-        reader = Reader(env, allow_pickle=allow_pickle, shared=True)
+        reader = Reader(env, allow_pickle=allow_pickle)
         with env.begin() as txn:
             if txn.get(b"token", db=reader.dbs.meta) == fields["token"]:
                 return reader

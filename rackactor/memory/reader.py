@@ -11,7 +11,8 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import lmdb
@@ -23,7 +24,7 @@ from rackactor.memory.layout import HEADER, LIST, Databases
 #: Keys, or records of the log, that are read in one transaction.
 BATCH = 512
 
-_open: dict[tuple[int, int], tuple[Any, int]] = {}
+_open: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
 
@@ -49,16 +50,16 @@ class Logged(NamedTuple):
 
 
 def open_environment(path: str, size: int) -> Any:
-    """Open an environment to read it; one that this process has already is shared.
+    """Open an environment to read it; one that this process has already is shared. It closes with its last user.
 
     LMDB must not open a file twice in one process: closing one would take the locks of the other.
     """
     with _opening:
         found = os.stat(os.path.join(path, "data.mdb"))
         name = found.st_dev, found.st_ino
-        env, count = _open.get(name) or (None, 0)
+        env = _open.get(name)
         if env is None:
-            env = lmdb.open(
+            env = _open[name] = lmdb.open(
                 path,
                 map_size=size,
                 readonly=True,
@@ -68,20 +69,7 @@ def open_environment(path: str, size: int) -> Any:
                 readahead=False,
                 max_spare_txns=4,
             )
-        _open[name] = env, count + 1
         return env
-
-
-def close_environment(env: Any) -> None:
-    """Give an environment of `open_environment` back."""
-    with _opening:
-        for name, (known, count) in list(_open.items()):
-            if known is env:
-                if count > 1:
-                    _open[name] = env, count - 1
-                    return
-                del _open[name]
-                env.close()
 
 
 def databases(env: Any, *, create: bool = False) -> Databases:
@@ -117,9 +105,9 @@ class _Root:
 class Reading:
     """Several reads at one revision: a context, whose values read in place end with it."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, txn: Any) -> None:
         self._reader = reader
-        self._txn = reader.env.begin(buffers=True)
+        self._txn = txn
         self._dbs = reader.dbs
         self._roots: list[_Root] = []
         self._views: list[tuple[_Root, memoryview]] = []
@@ -285,17 +273,18 @@ class Reading:
 
 
 class Reader:
-    """Read an environment, from any thread."""
+    """Read an environment, from any thread.
 
-    def __init__(self, env: Any, *, allow_pickle: bool = True, shared: bool = False) -> None:
+    It is closed with the last who reads in it, and not before: another thread may be in the midst of that.
+    """
+
+    def __init__(self, env: Any, *, allow_pickle: bool = True) -> None:
         self.env = env
         self.dbs = databases(env)
         self.allow_pickle = allow_pickle
-        self._shared = shared
-        self._begin = env.begin
+        self._begin: Callable[..., Any] = env.begin
         self._entries = self.dbs.entries
         self._kept: list[Reading] = []
-        self.closed = False
 
     def get(self, key: bytes) -> bytes | None:
         """Return an entry's bytes, or None."""
@@ -306,15 +295,13 @@ class Reader:
 
     def reading(self) -> Reading:
         """Begin several reads at one revision."""
-        if self.closed:
-            raise GroupEnded()
         if self._kept:
             self._kept = [kept for kept in self._kept if not kept.try_close()]
-        return Reading(self)
+        return Reading(self, self._begin(buffers=True))
 
     def keep(self, reading: Reading) -> None:
         """Keep a transaction whose values the application still uses."""
-        self._kept.append(reading)
+        (self._kept if self.env is not None else _stranded).append(reading)
 
     def count(self) -> int:
         """Return how many keys there are."""
@@ -354,21 +341,18 @@ class Reader:
         return found, reached, bounds.first
 
     def close(self) -> None:
-        """Give the environment back. What the application still reads in place keeps it open."""
-        if self.closed:
-            return
-        self.closed = True
-        self._kept = [kept for kept in self._kept if not kept.try_close()]
-        if self._kept:
-            _stranded.append((self.env, self._kept))  # unmapping it would turn a mistake into a crash
-        elif self._shared:
-            close_environment(self.env)
-        else:
-            self.env.close()
+        """Give the environment back; idempotent. What the application still reads in place keeps it open."""
+        self.env, self._begin = None, _refuse
+        _stranded.extend(kept for kept in self._kept if not kept.try_close())
+        self._kept = []
 
 
-#: Environments that cannot be closed: the application still reads in them.
-_stranded: list[Any] = []
+#: What the application still reads in: unmapping it would turn a mistake into a crash.
+_stranded: list[Reading] = []
+
+
+def _refuse(**options: object) -> None:
+    raise GroupEnded()
 
 
 def _logged(revision: int, record: bytes, prefix: bytes) -> list[Logged]:
