@@ -110,10 +110,12 @@ class Baton:
         self._crank = crank
         self._flush = flush
         self._wake = wake
-        self._lock = threading.Lock()
-        self._cond = threading.Condition(self._lock)  # taken by the lock itself where nobody waits: it is cheaper
-        self._owner: int | None = None
-        self._waiters = 0
+        # Whoever is at the crank holds the lock; it is only ever tried, never waited for: a signal handler may come at
+        # any moment, wait itself, and raise. (With a threading.Condition it would hang, or break its lock.)
+        self._lock = threading.RLock()
+        self._held: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # as threading.Condition asks
+        self._owner: int | None = None  # its thread, from a moment after it was taken to a moment before it is given up
+        self._waiting: list[threading.Lock] = []  # one for each thread that waits
         self._closed = False
         self._timer = Timer()
         self._visit = VISIT
@@ -145,9 +147,9 @@ class Baton:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._owner is not None and self._owner == threading.get_ident():
             return self._wait_nested(done, deadline)
-        if not self._claim(done, deadline):
-            return bool(done())
         try:
+            if not self._claim(done, deadline):
+                return bool(done())
             if self.rests and self._timer.armed and not done():
                 self._timer.disarm()
             while not done():
@@ -157,11 +159,11 @@ class Baton:
                 if self._closed:
                     return bool(done())
                 self._turn_once(left)
-                if self._waiters:
+                if self._waiting:
                     self._notify()
             return True
         finally:
-            self._leave()
+            self._give_up()
 
     def turn(self) -> None:
         """Send what waits to be sent; if somebody else is at the crank, have them do it."""
@@ -170,14 +172,11 @@ class Baton:
             if self._owner != threading.get_ident():
                 self._wake()
             return
-        with self._lock:
-            if self._owner is not None or self._closed:
-                return
-            self._own()
         try:
-            self._flush()
+            if self._take():
+                self._flush()
         finally:
-            self._leave()
+            self._give_up()
 
     @property
     def taken(self) -> bool:
@@ -208,16 +207,13 @@ class Baton:
     def close(self) -> None:
         """Have everybody else leave the crank, and stop the background thread; nobody turns it any more."""
         until = time.monotonic() + LEAVING
-        with self._cond:
-            self._closed = True
-            self._cond.notify_all()
-            self._waiters += 1
-            try:
-                while self._owner not in (None, threading.get_ident()) and (left := until - time.monotonic()) > 0:
-                    self._wake()
-                    self._cond.wait(left)
-            finally:
-                self._waiters -= 1
+        self._closed = True
+        self._notify()
+        while not (free := self._lock.acquire(blocking=False)):
+            if not self._pause(lambda: False, until - time.monotonic()):
+                break
+        if free:
+            self._lock.release()
         self._timer.arm(0)
         if self._thread.ident is not None and threading.current_thread() is not self._thread:
             self._thread.join(LEAVING)
@@ -247,51 +243,82 @@ class Baton:
 
     def _claim(self, done: Callable[[], object], deadline: float | None) -> bool:
         """Become the owner; False when `done()` or the deadline came first."""
-        with self._lock:
-            if self._owner is None and not self._closed:
-                self._own()
-                return True
-            self._waiters += 1
-            try:
-                while self._owner is not None:
-                    if done() or self._closed:
-                        return False
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if left is not None and left <= 0:
-                        return False
-                    if self._owner == self._thread.ident:
-                        self._wake()
-                    self._cond.wait(left)
-                if self._closed:
-                    return False
-                self._own()
-                return True
-            finally:
-                self._waiters -= 1
+        while not self._take():
+            left = None if deadline is None else deadline - time.monotonic()
+            if self._closed or not self._pause(done, left):
+                return False
+        return True
 
-    def _own(self) -> None:
+    def _pause(self, done: Callable[[], object], timeout: float | None) -> bool:
+        """Wait until the thread at the crank leaves it, or has done a turn; False: it is done, or the time is over."""
+        turn = threading.Lock()
+        turn.acquire()
+        try:
+            self._waiting.append(turn)  # what happens from now on is told
+            if done() or (timeout is not None and timeout <= 0):
+                return False
+            owner = self._owner
+            if owner is None:
+                time.sleep(0)  # somebody has just taken it, or is about to give it up
+                return True
+            if self._closed or owner == self._thread.ident:
+                self._wake()
+            turn.acquire(timeout=-1 if timeout is None else timeout)
+            return True
+        finally:
+            try:
+                self._waiting.remove(turn)
+            except ValueError:
+                pass
+
+    def _take(self) -> bool:
+        """Become the owner, if nobody is."""
         me = threading.get_ident()
-        self._main = main = me == self._main_ident
+        main = me == self._main_ident
+        if not self._lock.acquire(blocking=False):
+            return False
+        if self._closed:
+            self._lock.release()
+            return False
         if main:
             interrupts.busy = True
-        self._safe = False
         self._owner = me
+        self._main = main
+        if main:
+            interrupts.busy = True  # a signal handler in between may have owned it, and given it up
+        self._safe = False
+        return True
+
+    def _give_up(self) -> None:
+        """Leave the crank if this thread has it, also if a signal handler raises on the way."""
+        if self._held():
+            try:
+                self._leave()
+            except BaseException:
+                if self._held():
+                    self._leave()
+                raise
 
     def _leave(self) -> None:
         main, self._main = self._main, False
-        with self._lock:
-            self._owner = None
-            if self._waiters:
-                self._cond.notify_all()
+        self._release()
         if not self._timer.armed:
             self._timer.arm(self._visit)
         if main:
             interrupts.busy = False
             interrupts.release()
 
+    def _release(self) -> None:
+        self._owner = None
+        self._lock.release()
+        self._notify()
+
     def _notify(self) -> None:
-        with self._cond:
-            self._cond.notify_all()
+        try:
+            while self._waiting:
+                self._waiting.pop().release()
+        except IndexError:
+            pass  # another thread was quicker
 
     def _background(self) -> None:
         # Signals belong to the main thread: it must be the one whose system call they interrupt.
@@ -302,23 +329,21 @@ class Baton:
         while not self._closed:
             poller.poll()
             self._timer.clear()
-            with self._cond:
-                if self._owner is not None or self._waiters or self._closed:
-                    self._visit = min(2 * self._visit, RARELY)
-                    continue
-                self._owner = self._thread.ident
+            if self._waiting or not self._take():
+                self._notify()
+                self._visit = min(2 * self._visit, RARELY)
+                continue
             self._visit = VISIT
             stay = seen == self._activity
             seen = self._activity
             try:
                 self._turn_once(0)
-                while stay and not self._waiters and seen == self._activity and not self._closed:
+                while stay and not self._waiting and seen == self._activity and not self._closed:
                     self._turn_once(None)
             except Exception as error:
                 self._crashed(error)
             finally:
-                with self._cond:
-                    self._owner = None
-                    self._cond.notify_all()
-                if not self._waiters and not self._closed:
+                wanted = bool(self._waiting)
+                self._release()
+                if not wanted and not self._closed:
                     self._timer.arm(VISIT)

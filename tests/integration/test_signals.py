@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,54 @@ def test_handlers_run_in_a_busy_loop_and_calls_resume(group: rack.Group) -> None
     got, slept = sleeping.result(ENOUGH)
     assert got == [signal.SIGUSR1, ("wake", group.getpid())]
     assert slept, "a blocking call resumes after the handler (PEP 475)"
+
+
+def test_handlers_send_and_wait_while_other_threads_do(group: rack.Group) -> None:
+    """A timer interrupts this program again and again, at whatever point; nothing hangs, and every reply is right."""
+    echo = group.fork(targets.answer)
+    echo.ask(0)
+    count = waits = 0
+    inside = False
+    refusals: list[str] = []
+
+    def handle(number: int, _: Any) -> None:
+        nonlocal count, waits, inside
+        count += 1
+        echo.tell(count)
+        if count % 5 == 0 and not inside:  # its own wait is interrupted, too
+            inside = True
+            question = "handler", count
+            try:
+                assert echo.ask(question, ENOUGH) == question
+                waits += 1
+            except rack.RackError as error:
+                refusals.append(str(error))
+            finally:
+                inside = False
+
+    def ask_on() -> None:
+        for number in range(2000):
+            assert echo.ask(("thread", number), ENOUGH) == ("thread", number)
+        asked.set()
+
+    asked = threading.Event()
+    before = signal.signal(signal.SIGALRM, handle)
+    thread = threading.Thread(target=ask_on)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+        thread.start()
+        number = 0
+        while thread.is_alive():
+            number += 1
+            assert echo.ask(("main", number), ENOUGH) == ("main", number)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        thread.join(ENOUGH)
+    assert asked.is_set()
+    assert count > 20
+    assert waits > 0
+    assert all("interrupted a send" in words for words in refusals), refusals
 
 
 def test_handlers_make_calls_themselves(group: rack.Group) -> None:
