@@ -86,7 +86,7 @@ class Process:
         self._files: dict[int, Any] = {}
 
     def __repr__(self) -> str:
-        status = self._session.statuses.get(self.pid)
+        status = self._session.reaping.statuses.get(self.pid)
         return f"<Process {self.pid} {self.name!r}{'' if status is None else f': {status}'}>"
 
     def __eq__(self, other: object) -> bool:
@@ -186,11 +186,11 @@ class Process:
         Raises:
             RackTimeout: it still lives.
         """
-        return self._session.wait_for(self.pid, timeout)
+        return self._session.reaping.wait_for(self.pid, timeout)
 
     def poll(self) -> ExitStatus | None:
         """Return how it ended, or None while it lives."""
-        return self._session.poll(self.pid)
+        return self._session.reaping.poll(self.pid)
 
     def is_alive(self) -> bool:
         """Tell whether it lives (booting counts)."""
@@ -208,7 +208,7 @@ class Process:
             Exception: what the function raised, with the remote traceback as its cause.
         """
         status = self.wait(timeout)
-        blob = self._session.results.get(self.pid)
+        blob = self._session.reaping.results.get(self.pid)
         if blob is None:
             if status.ok and self._kind != "function":
                 return None

@@ -11,15 +11,15 @@ from rackactor import arguments, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
 from rackactor.codec import decode, encode
-from rackactor.errors import ForkFailed, InvalidCall, NoChild, RackTimeout
+from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
 from rackactor.exchange import EventHandler
 from rackactor.handlers import Handlers
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.peers import Delivery
-from rackactor.pending import Pending
 from rackactor.pipes.calls import PipeMethods
 from rackactor.pipes.inheriting import collected, streams
 from rackactor.processes import Process
+from rackactor.reaping import Reaping
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
@@ -68,11 +68,7 @@ class Session(PipeMethods, Handlers):
         """Begin; `on_signal` takes the signals in the place of this very process."""
         super().__init__(kernel, on_signal)
         self.gid = kernel.gid
-        #: What is known of processes that this one has waited for.
-        self.statuses: dict[int, ExitStatus] = {}
-        self.results: dict[int, Any] = {}
-        self._late: list[int] = []
-        self._waits: list[Pending] = []  # that are under way, in whichever threads
+        self.reaping = Reaping(kernel)
         self._files: Files | None = None
         self._exit_hooks: list[Callable[[], Any]] = []
         self._shm: Memory | None = None
@@ -274,68 +270,7 @@ class Session(PipeMethods, Handlers):
 
         Source: POSIX waitpid.
         """
-        pids = arguments.targets(pid)
-        if (known := self._take_late(pids)) is not None:
-            return known
-        pending, rid = self.kernel.begin_call("wait", {"pids": pids})
-        self._waits.append(pending)
-        try:
-            if not self.kernel.wait(lambda: pending.done or self._is_late(pids), timeout):
-                raise RackTimeout(f"no end of {pid if pids else 'a child'} within {timeout:g} s")
-            # What an earlier wait that had been given up was told may come first, and be why this one is refused.
-            if (not pending.done or pending.error is not None) and (known := self._take_late(pids)) is not None:
-                self.kernel.withdraw(pending, rid, self._ended_late)
-                return known
-            return self._ended(pending.get(), pending.blobs)
-        except BaseException:
-            self.kernel.withdraw(pending, rid, self._ended_late)
-            raise
-        finally:
-            self._waits.remove(pending)
-
-    def _ended_late(self, pending: Pending) -> None:
-        """Keep a status that came when its wait had been given up: the child is reaped, and told only once."""
-        if pending.error is None:
-            self._late.append(self._ended(pending.value, pending.blobs)[0])
-
-    def _is_late(self, pids: Sequence[int]) -> bool:
-        return any(not pids or pid in pids for pid in self._late)
-
-    def _take_late(self, pids: Sequence[int]) -> tuple[int, ExitStatus] | None:
-        for known in [pid for pid in self._late if not pids or pid in pids]:
-            try:
-                self._late.remove(known)
-            except ValueError:
-                continue  # another thread was quicker
-            return known, self.statuses[known]
-        return None
-
-    def wait_for(self, pid: int, timeout: float | None) -> ExitStatus:
-        """Wait for one process; asked again, answer the same."""
-        try:
-            if pid not in self.statuses:
-                self.wait(pid, timeout)
-        except NoChild:
-            for reaped in [each for each in self._waits if each.done and each.error is None]:
-                self._ended(reaped.value, reaped.blobs)  # by another thread, which has it in its hands
-            if pid not in self.statuses:
-                raise
-        return self.statuses[pid]
-
-    def poll(self, pid: int) -> ExitStatus | None:
-        """Return how a process ended, or None while it lives."""
-        if pid not in self.statuses:
-            fields, blobs = self.kernel.call("wait", {"pids": [pid], "hang": False})
-            if fields["pid"]:
-                self._ended(fields, blobs)
-        return self.statuses.get(pid)
-
-    def _ended(self, fields: dict[str, Any], blobs: Sequence[Any]) -> tuple[int, ExitStatus]:
-        pid, status = fields["pid"], ExitStatus.from_wire(fields["status"])
-        self.statuses[pid] = status
-        if blobs:
-            self.results[pid] = blobs[0]
-        return pid, status
+        return self.reaping.wait(pid, timeout)
 
     # -- signals -----------------------------------------------------------------------------------------
 
