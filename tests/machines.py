@@ -243,7 +243,8 @@ def _kill(instance: str) -> None:
 
 
 def bury() -> None:
-    """Reap what others have left, and is ours to reap because a test has made us a subreaper."""
+    """Reap what we have booted, and what others have left to us because a test has made us a subreaper."""
+    _reap()
     zombies = set()
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
