@@ -27,6 +27,8 @@ END_TIMEOUT = 30.0
 #: Where processes come from when a cloud is named.
 CLOUD_PROVIDER = "nova"
 _making = threading.Lock()
+#: In the queue of a feed: ask for what there is.
+_ASK = object()
 
 
 class Group(Session):
@@ -123,7 +125,6 @@ class _Feed:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._lock = threading.RLock()  # a signal handler may end the group in the midst of its end
         self._lines = Lines()
         self._offset = 0
         self._follow = True
@@ -137,10 +138,10 @@ class _Feed:
 
     def finish(self) -> None:
         """Wait until everything that was printed has been shown; nobody prints any more."""
-        with self._lock:
-            self._follow = False
-            self._kernel.cast("logs", {"pid": 0, "offset": 0, "leave": True})
-            self._ask()
+        self._follow = False
+        self._kernel.cast("logs", {"pid": 0, "offset": 0, "leave": True})
+        # The feed's own thread asks, without a lock: a signal handler may come here in the midst of this, and wait.
+        self._queue.put(_ASK)
         try:
             self._kernel.wait(self._eof.is_set, self.patience)
         except GroupEnded:
@@ -165,6 +166,10 @@ class _Feed:
 
     def _write(self) -> None:
         while (item := self._next()) is not None:
+            if item is _ASK:
+                if not self._ask_on():
+                    break
+                continue
             asked, pending = item
             if asked != self._offset:
                 continue  # `finish` has asked once more for what had just come
@@ -190,16 +195,16 @@ class _Feed:
             self._show(stream, data)
 
     def _go_on(self, fields: dict[str, Any]) -> bool:
-        with self._lock:
-            empty = not self._follow and fields["next"] == self._offset
-            self._offset = fields["next"]
-            if fields["eof"] or empty:
-                return False
-            try:
-                self._ask()
-            except RackError:
-                return False
-            return True
+        empty = not self._follow and fields["next"] == self._offset
+        self._offset = fields["next"]
+        return not fields["eof"] and not empty and self._ask_on()
+
+    def _ask_on(self) -> bool:
+        try:
+            self._ask()
+        except RackError:
+            return False
+        return True
 
     @staticmethod
     def _show(stream: int, data: bytes) -> None:
