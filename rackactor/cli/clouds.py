@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from typing import Any
@@ -25,10 +26,49 @@ _SETTINGS = (
 )
 
 
+def add_cloud_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the option of a command that is about a cloud; `cloud_words` understands it."""
+    parser.add_argument(
+        "--cloud",
+        "--os-cloud",
+        dest="cloud",
+        metavar="NAME",
+        help="a cloud of clouds.yaml (default: OS_CLOUD, or the other OS_* variables)",
+    )
+
+
+def cloud_words(options: argparse.Namespace) -> list[str]:
+    """Return what a program that knows clouds is told of the one that is meant.
+
+    Raises:
+        InvalidCall: nothing says which one.
+    """
+    name = options.cloud or default_cloud()
+    if name:
+        return ["--cloud", name]
+    if os.environ.get("OS_AUTH_URL"):
+        return []
+    raise InvalidCall("which cloud? Name one of clouds.yaml with --cloud or OS_CLOUD, or set the OS_* variables")
+
+
+def default_cloud() -> str | None:
+    """Return the cloud that the environment names, as for every OpenStack tool."""
+    return os.environ.get("OS_CLOUD") or None
+
+
 def add_cloud_options(parser: argparse.ArgumentParser) -> None:
     """Add what a group on a cloud may be told."""
-    add = parser.add_argument_group("on a cloud").add_argument
-    add("--cloud", metavar="NAME", help="each process is a machine of this cloud, as clouds.yaml names it")
+    add = parser.add_argument_group(
+        "on a cloud", "Without any of these, processes are those of this host, whatever OS_CLOUD says."
+    ).add_argument
+    add(
+        "--cloud",
+        "--os-cloud",
+        dest="cloud",
+        metavar="NAME",
+        help="each process is a machine of this cloud, as clouds.yaml names it"
+        " (default, if another of these options is given: OS_CLOUD)",
+    )
     add("--image", metavar="IMAGE", help="of the machines, by name or id (default: rackactor)")
     add("--flavor", metavar="FLAVOR", help="of the machines (default: the smallest that the image fits into)")
     add("--network", metavar="NET", help="that they are in (default: one that is made for the group)")
@@ -51,17 +91,20 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
 
 
 def place(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what `rack.group` is to be told of where processes come from.
+    """Return what `rack.group` is to be told of where processes come from; nothing: from this host.
+
+    OS_CLOUD alone makes no machines: they take minutes and cost money, and it is often set for other tools.
 
     Raises:
         InvalidCall: it is said how machines are to be, and not where.
     """
     given = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
-    if options.cloud is not None:
-        return {"cloud": options.cloud, "provider_settings": given}
+    cloud = options.cloud if options.cloud is not None or not given else default_cloud()
+    if cloud is not None:
+        return {"cloud": cloud, "provider_settings": given}
     if given:
         words = ", ".join("--" + name.rstrip("s").replace("_", "-") for name in given)
-        raise InvalidCall(f"{words}: on which cloud? Name it with --cloud")
+        raise InvalidCall(f"{words}: on which cloud? Name it with --cloud or OS_CLOUD")
     return {}
 
 
@@ -71,14 +114,14 @@ class Gc(Plain):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
-        parser.add_argument("--cloud", metavar="NAME", required=True, help="which one, as clouds.yaml names it")
+        add_cloud_choice(parser)
         parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
         parser.add_argument("gid", metavar="GID", nargs="?", help="only what is left of this group, even if it lives")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Have it done by a program that knows clouds; returns its exit code."""
-        words = ["--cloud", parsed_args.cloud]
+        words = cloud_words(parsed_args)
         words += ["--dry-run"] if parsed_args.dry_run else []
         words += [parsed_args.gid] if parsed_args.gid else []
         program = [sys.executable, "-P", "-m", "rackactor_runtime.providers.nova.gc"]

@@ -15,6 +15,7 @@ from typing import Any
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
+from rackactor.cli.clouds import add_cloud_choice, cloud_words
 from rackactor.cli.common import Plain
 from rackactor.errors import RackError
 
@@ -61,14 +62,15 @@ class ImageUpload(Plain, ShowOne):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
-        parser = _with_cloud(super().get_parser(prog_name))
+        parser = super().get_parser(prog_name)
+        add_cloud_choice(parser)
         parser.add_argument("--name", default="rackactor", help="its name there (default: %(default)s)")
         parser.add_argument("file", metavar="FILE", help="what `rack image build` made: NAME.ext4 or NAME.qcow2")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         """Return names and values."""
-        (image,) = _ask("upload", *_cloud_words(parsed_args), "--name", parsed_args.name, "--", parsed_args.file)
+        (image,) = _ask("upload", *cloud_words(parsed_args), "--name", parsed_args.name, "--", parsed_args.file)
         return tuple(image), tuple(image.values())
 
 
@@ -77,12 +79,14 @@ class ImageList(Plain, Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
-        return _with_cloud(super().get_parser(prog_name))
+        parser = super().get_parser(prog_name)
+        add_cloud_choice(parser)
+        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         """Return the columns and the rows."""
         shown = ("id", "name", "status", "size", "version", "contents", "created")
-        rows = [tuple(image[key] for key in shown) for image in _ask("list", *_cloud_words(parsed_args))]
+        rows = [tuple(image[key] for key in shown) for image in _ask("list", *cloud_words(parsed_args))]
         return ("ID", "Name", "Status", "Size", "Version", "Contents", "Created"), rows
 
 
@@ -94,17 +98,6 @@ def build_words(options: argparse.Namespace) -> list[str]:
         values = given if isinstance(given, list) else [given]
         words += [f"{option}={value}" for value in values if value is not None]
     return words
-
-
-def _with_cloud(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument(
-        "--cloud", metavar="NAME", help="a cloud of clouds.yaml (default: OS_CLOUD, or the other OS_* variables)"
-    )
-    return parser
-
-
-def _cloud_words(options: argparse.Namespace) -> list[str]:
-    return [] if options.cloud is None else ["--cloud", options.cloud]
 
 
 def _command(*words: str) -> list[str]:

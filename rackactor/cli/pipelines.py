@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from rackactor.cli.clouds import place
 from rackactor.cli.common import InGroup, explain, visit
 from rackactor.cli.feeder import Feeder
 from rackactor.cli.foreground import Foreground
@@ -60,6 +61,7 @@ class Pipeline(InGroup):
         obey_debug(self, options)
         check(options.stages)
         find_rack()
+        far = bool(place(options))
         progress = Progress()
         with Interrupts() as interrupts:
             if options.group is not None:
@@ -72,7 +74,7 @@ class Pipeline(InGroup):
                 made = make_group(options, options.deadline, AFTER, progress, count)
                 return _Joined(made, progress, interrupts).pour(options.stages, options)
             finally:
-                if options.cloud is not None:
+                if far:
                     interrupts.release()
                 progress.clear()
                 if made is not None:

@@ -57,6 +57,7 @@ class Run(Plain):
 
 
 def _run(plan: Plan, options: argparse.Namespace) -> int:
+    far = bool(place(options))
     progress = Progress()
     with Interrupts() as interrupts:
         progress.show("rack: starting ...")
@@ -65,7 +66,7 @@ def _run(plan: Plan, options: argparse.Namespace) -> int:
             made = make_group(options, options.deadline, AFTER, progress, _count_commands(plan, options))
             return Foreground(made, progress, interrupts).run(plan, options.count, options.deadline)
         finally:
-            if options.cloud is not None:
+            if far:
                 interrupts.release()  # the end of such a group takes its time: Ctrl-C leaves it to the keeper
             progress.clear()
             if made is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rackactor.cli import clouds, run, why
+from rackactor.cli import clouds, images, run, why
 from rackactor.cli.files import inside
 from rackactor.cli.pipes import lines, pieces
 from rackactor.cli.processes import Ps
@@ -153,9 +153,46 @@ def test_a_group_on_this_host() -> None:
     assert clouds.place(parse_run("script.py")) == {}
 
 
-def test_machines_without_a_cloud() -> None:
+def test_machines_without_a_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OS_CLOUD", raising=False)
     with pytest.raises(InvalidCall, match=r"^--image, --security-group: on which cloud"):
         clouds.place(parse_run("--image", "x", "--security-group", "a", "script.py"))
+
+
+def test_a_cloud_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OS_CLOUD", "mini")
+    assert clouds.place(parse_run("--flavor", "x", "script.py"))["cloud"] == "mini"
+    assert clouds.place(parse_run("--flavor", "x", "--os-cloud", "other", "script.py"))["cloud"] == "other"
+    assert clouds.place(parse_run("script.py")) == {}  # machines cost money: they are asked for
+
+
+@pytest.mark.parametrize(
+    "environment, given, words",
+    [
+        ({"OS_CLOUD": "mini"}, [], ["--cloud", "mini"]),
+        ({"OS_CLOUD": "mini"}, ["--os-cloud", "other"], ["--cloud", "other"]),
+        ({"OS_AUTH_URL": "https://keystone"}, [], []),
+        ({"OS_CLOUD": "", "OS_AUTH_URL": "https://keystone"}, ["--cloud=mini"], ["--cloud", "mini"]),
+    ],
+)
+@pytest.mark.parametrize("command", [clouds.Gc, images.ImageList, images.ImageUpload])
+def test_which_cloud_is_meant(
+    monkeypatch: pytest.MonkeyPatch, command: Any, environment: dict[str, str], given: list[str], words: list[str]
+) -> None:
+    for name in ("OS_CLOUD", "OS_AUTH_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    file = ["a-file"] if command is images.ImageUpload else []
+    options = command(None, None).get_parser("rack").parse_args([*given, *file])
+    assert clouds.cloud_words(options) == words
+
+
+def test_no_cloud_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OS_CLOUD", "OS_AUTH_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InvalidCall, match="--cloud or OS_CLOUD"):
+        clouds.cloud_words(clouds.Gc(None, None).get_parser("rack gc").parse_args([]))
 
 
 @pytest.mark.parametrize(
