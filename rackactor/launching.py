@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rackactor.errors import BY_NAME, StartError
+from rackactor.readiness import readable
 
 #: Seconds that a supervisor on this host may take to start, and to go when its group has ended.
 START_TIMEOUT, SETTLE_TIMEOUT = 20.0, 10.0
@@ -245,7 +245,7 @@ class _Lines:
         """Return the next line, or None: see `ended`."""
         while b"\n" not in self._buffer:
             left = self.until - time.monotonic()
-            if left <= 0 or not select.select([self._descriptor], [], [], left)[0]:
+            if left <= 0 or not readable([self._descriptor], left):
                 return None
             data = os.read(self._descriptor, 1 << 16)
             if not data:

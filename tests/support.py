@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import textwrap
@@ -17,6 +16,7 @@ import psutil
 import pytest
 
 import rackactor as rack
+from rackactor.readiness import readable
 
 #: Every process that a test starts carries this in its environment, wherever it is in the tree.
 MARK = "RACK_TEST_SESSION", f"{os.getpid()}-{os.urandom(6).hex()}"
@@ -52,7 +52,7 @@ def wait_gone(os_pids: set[int], timeout: float = PATIENCE) -> set[int]:
         except ProcessLookupError:
             continue
         try:
-            if not select.select([handle], [], [], max(0.0, until - time.monotonic()))[0]:
+            if not readable([handle], until - time.monotonic()):
                 left.add(os_pid)
         finally:
             os.close(handle)
@@ -131,7 +131,7 @@ class Script:
     def line(self, timeout: float = 20.0) -> str:
         """Return the next line that it prints."""
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], timeout)
+        ready = readable([self.process.stdout], timeout)
         text = self.process.stdout.readline().strip() if ready else ""
         if not text:
             self.process.kill()

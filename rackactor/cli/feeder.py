@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import threading
+import time
 from collections.abc import Sequence
 
 from rackactor.errors import RackError
 from rackactor.processes import Process
+from rackactor.readiness import readable
 
 _CHUNK = 64 << 10
 #: How often a command in the background of a terminal looks whether it is in the foreground again, seconds.
@@ -51,9 +52,9 @@ def _read() -> bytes:
     while True:
         try:
             if os.isatty(0):
-                select.select([0], [], [])
+                readable([0])
                 if os.tcgetpgrp(0) != os.getpgrp():
-                    select.select([], [], [], _BACKGROUND)
+                    time.sleep(_BACKGROUND)
                     continue
             return os.read(0, _CHUNK)
         except (OSError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import select
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from rackactor import places
 from rackactor.cli.common import Plain, choose, clock, span, visit
 from rackactor.errors import GroupEnded, RackTimeout
 from rackactor.grouping import attach
+from rackactor.readiness import readable
 
 #: Seconds that a supervisor may take to go when its group has ended; and the keeper of a group on a cloud.
 _GONE, _GONE_AFAR = 10.0, 300.0
@@ -82,7 +82,7 @@ def _delete(card: dict[str, Any]) -> None:
         return  # it has just ended
     try:
         attach(card).end("`rack group delete`")
-        if not select.select([supervisor], [], [], _GONE if card["provider"] == "local" else _GONE_AFAR)[0]:
+        if not readable([supervisor], _GONE if card["provider"] == "local" else _GONE_AFAR):
             who = "supervisor" if card["provider"] == "local" else "keeper"
             raise RackTimeout(f"group {card['name']} has ended, but its {who} (pid {card['os_pid']}) is still there")
     except GroupEnded:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import queue
-import select
 import signal
 import threading
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from rackactor.errors import RackError
 from rackactor.kernel import Kernel
 from rackactor.lines import Lines
 from rackactor.pending import Pending
+from rackactor.readiness import writable
 
 #: The pid under which everything that actors and functions print is read.
 FEED = 0
@@ -154,4 +154,4 @@ def write_all(fd: int, data: bytes) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            select.select([], [fd], [])
+            writable([fd])

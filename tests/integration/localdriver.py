@@ -7,7 +7,6 @@ import json
 import os
 import random
 import resource
-import select
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from rackactor.readiness import readable
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Output
 from rackactor_runtime.providers.local import LocalProvider, tree
 
@@ -206,7 +206,7 @@ class Driver:
         while not until():
             left = end - time.monotonic()
             assert left > 0, f"not told in time; last: {self.events[-5:]}"
-            select.select(self.provider.fds(), [], [], left)
+            readable(self.provider.fds(), left)
             self.events += self.provider.events()
 
     def quiet(self) -> None:
@@ -296,7 +296,7 @@ def await_ends(lives: list[int], timeout: float) -> None:
     while waiting:
         left = until - time.monotonic()
         assert left > 0, "something outlived its supervisor"
-        waiting -= set(select.select(list(waiting), [], [], left)[0])
+        waiting -= set(readable(waiting, left))
 
 
 def reap_if_ours(ospid: int) -> None:

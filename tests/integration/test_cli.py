@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import select
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from typing import Any
 
 import pytest
 from rackcommand import RACK, Rack, a_rack
+
+from rackactor.readiness import readable
 
 
 @pytest.fixture
@@ -260,7 +261,7 @@ def _read_until(terminal: int, wanted: bytes) -> bytes:
     seen = b""
     until = time.monotonic() + 20
     while wanted not in seen:
-        assert select.select([terminal], [], [], until - time.monotonic())[0], seen
+        assert readable([terminal], until - time.monotonic()), seen
         seen += os.read(terminal, 4096)
     return seen
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import select
 import threading
 
 import pytest
 
+from rackactor import readiness
 from rackactor.bell import Bell
 from rackactor.link import Link
 
 
 def readable(descriptor: int) -> bool:
-    return bool(select.select([descriptor], [], [], 0)[0])
+    return bool(readiness.readable([descriptor], 0))
 
 
 def test_it_is_readable_from_a_ring_until_it_is_heard() -> None:

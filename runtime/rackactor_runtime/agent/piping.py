@@ -7,12 +7,12 @@ writer's. When the last reader is gone, the process's own pipe is closed: its ne
 from __future__ import annotations
 
 import os
-import select
 import sys
 import threading
 from typing import Any
 
 from rackactor.errors import NoReader, PipeClosed, RackError
+from rackactor.readiness import readable
 from rackactor.session import Session
 
 #: A line may be this long before it is torn, bytes.
@@ -113,7 +113,7 @@ class Piping:
             os.close(descriptor)
 
     def _read(self, descriptor: int) -> bytes:
-        while not select.select([descriptor], [], [], _PAUSE)[0]:
+        while not readable([descriptor], _PAUSE):
             if self._ended.is_set():
                 return b""
         return os.read(descriptor, _CHUNK)

@@ -7,7 +7,6 @@ has started, exit codes are the same code. This program stands between that prov
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from rackactor import addresses
 from rackactor.bell import Bell
 from rackactor.errors import RackError
 from rackactor.kernel import Kernel
+from rackactor.readiness import readable
 from rackactor_runtime.agent import boot
 from rackactor_runtime.guest import ending
 from rackactor_runtime.guest.birth import MachineBirth
@@ -100,7 +100,7 @@ class _Guest:
                     ending.say(f"not joined yet: {said}")
             if time.monotonic() >= give_up:
                 break
-            select.select([self._bell], [], [], _PAUSE)
+            readable([self._bell], _PAUSE)
         return None
 
     def _no_way(self) -> str:
@@ -120,7 +120,7 @@ class _Guest:
 
     def _turn(self) -> None:
         left = ending.until(self._birth.deadline, 60.0)
-        select.select([self._bell.fileno(), *self._provider.fds()], [], [], max(0.0, left))
+        readable([self._bell.fileno(), *self._provider.fds()], max(0.0, left))
         if left <= 0 and not self._why:
             self._why = "this machine's deadline passed"
         self._bell.hear()

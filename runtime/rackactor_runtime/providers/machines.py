@@ -8,7 +8,6 @@ through one descriptor.
 from __future__ import annotations
 
 import logging
-import select
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from rackactor.errors import InvalidCall
+from rackactor.readiness import readable
 from rackactor_runtime.guest.userdata import script
 from rackactor_runtime.providers.base import CreateFailed, Ended, Event, Key, Order, Output, Say, Vital
 from rackactor_runtime.providers.machinelife import Machines
@@ -205,7 +205,7 @@ class MachineProvider:
             told += self.events()
             if not len(self._lives):
                 break
-            select.select([self._workshop.bell], [], [], min(left, 1.0))
+            readable([self._workshop.bell], min(left, 1.0))
         self._closed = True
         self._workshop.close()
         self._told = told + self._told

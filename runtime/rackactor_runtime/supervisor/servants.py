@@ -7,7 +7,6 @@ end open: that it closes, by a group's end or by the supervisor's death, is the 
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgpack
 
+from rackactor.readiness import readable
 from rackactor_runtime.supervisor.decisions.messages import ServiceEnded, StartService
 
 #: Seconds that a service has to clean up at the group's end; then it is killed.
@@ -97,7 +97,7 @@ class Servants:
         until = time.monotonic() + patience
         for servant in self._servants.values():
             left = max(0.0, until - time.monotonic())
-            if not select.select([servant.pidfd], [], [], left)[0]:
+            if not readable([servant.pidfd], left):
                 servant.process.kill()
             _bury(servant)
             os.close(servant.pidfd)

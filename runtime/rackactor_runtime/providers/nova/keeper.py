@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import time
 from typing import Any
@@ -18,6 +17,7 @@ from rackactor.bell import Bell
 from rackactor.errors import RackError
 from rackactor.kernel import Kernel
 from rackactor.link import Keys
+from rackactor.readiness import readable
 from rackactor_runtime.providers.machines import CloudFault
 from rackactor_runtime.providers.nova.cloud import NovaCloud
 
@@ -86,7 +86,7 @@ class Keeper:
         kernel = self._kernel
         assert kernel is not None
         waits = [self._bell.fileno(), *([self._owner] if self._owner is not None else [])]
-        ready, _, _ = select.select(waits, [], [], 5.0)
+        ready = readable(waits, 5.0)
         self._bell.hear()
         try:
             if self._told_to_end:
@@ -122,10 +122,10 @@ class Keeper:
                 return True
             except RackError as error:
                 _log.info("not back yet: %s", error)
-            over = self._told_to_end or (self._owner is not None and bool(select.select([self._owner], [], [], 0)[0]))
+            over = self._told_to_end or (self._owner is not None and bool(readable([self._owner], 0)))
             if over and time.monotonic() - since > PATIENCE:
                 return False
-            select.select([self._bell], [], [], LOOK)
+            readable([self._bell], LOOK)
         return False
 
     def _alive(self) -> bool:

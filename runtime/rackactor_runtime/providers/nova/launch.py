@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 from rackactor import places
 from rackactor.errors import RackError, StartError
 from rackactor.link import Keys
+from rackactor.readiness import readable
 from rackactor_runtime.guest.bootstrap import Sender
 from rackactor_runtime.guest.userdata import script
 from rackactor_runtime.providers.consoles import tail
@@ -308,7 +308,7 @@ class Launcher:
         if self._owner is None:
             return
         while not self._launched.is_set():
-            if select.select([self._owner], [], [], 0.2)[0]:
+            if readable([self._owner], 0.2):
                 if not self._launched.is_set():
                     os.kill(os.getpid(), signal.SIGTERM)
                 return
