@@ -12,7 +12,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Located, Unkillable, Vital
 from rackactor_runtime.providers.machinelife import ATTEMPTS, MISSING, SETTLE, UNKILLABLE, Machines
-from rackactor_runtime.providers.machinewords import Ask, Effect, List, Remove, Say, Seen, Tell, classify
+from rackactor_runtime.providers.machinewords import (
+    CONDITIONS,
+    Ask,
+    Condition,
+    Effect,
+    List,
+    Remove,
+    Say,
+    Seen,
+    Tell,
+    classify,
+    condition,
+)
 
 A, B = Key(3, 1), Key(4, 1)
 
@@ -257,6 +269,32 @@ def test_kinds_of_faults() -> None:
     assert classify("Quota exceeded for instances") == "quota"
     assert classify("Image 4711 could not be found") == "image"
     assert classify("Build of instance aborted") == ""
+
+
+def test_one_table_says_what_a_status_means() -> None:
+    nova = (
+        "ACTIVE BUILD DELETED ERROR HARD_REBOOT MIGRATING PASSWORD PAUSED REBOOT REBUILD RESCUE RESIZE REVERT_RESIZE"
+        " SHELVED SHELVED_OFFLOADED SHUTOFF SOFT_DELETED SUSPENDED UNKNOWN VERIFY_RESIZE"
+    )
+    assert set(nova.split()) <= set(CONDITIONS)
+    assert {each for each in nova.split() if condition(each) is Condition.UNKNOWN} == {"UNKNOWN"}
+    assert condition("shutoff") is Condition.OFF
+    assert condition("a word of a release to come") is Condition.UNKNOWN
+
+
+@pytest.mark.parametrize("status", ["UNKNOWN", "MIGRATING", "VERIFY_RESIZE", "RESIZE", "HARD_REBOOT", "QUIESCED"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_status_that_says_nothing_of_an_end_ends_nobody(status: str, joined: bool) -> None:
+    drive = Driver()
+    drive.order()
+    drive.take(Ask)
+    drive.do(drive.lives.asked(A, "i3", drive.now))
+    if joined:
+        drive.do(drive.lives.joined(A, drive.now))
+    for _ in range(4):
+        drive.listed(seen(status=status))
+    assert drive.take(Remove) == []
+    assert drive.told == [Created(A, "i3")]
 
 
 class Clouds(RuleBasedStateMachine):

@@ -16,9 +16,8 @@ from typing import Any
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Key, Located, Unkillable, Vital
 from rackactor_runtime.providers.consoles import tail
 from rackactor_runtime.providers.machinewords import (
-    FINAL,
-    STILL,
     Ask,
+    Condition,
     Effect,
     List,
     Remove,
@@ -26,6 +25,7 @@ from rackactor_runtime.providers.machinewords import (
     Seen,
     Tell,
     classify,
+    condition,
 )
 
 #: Seconds between lists: while something is being deleted, while something comes up, and while nothing happens.
@@ -143,8 +143,8 @@ class Machines:
         if machine is None:
             return Vital.GONE, []
         self._look = True
-        vital = Vital.STOPPED if machine.status in STILL and machine.ending is None else Vital.RUNNING
-        return vital, self.tick(now)
+        still = machine.ending is None and condition(machine.status) is Condition.STILL
+        return Vital.STOPPED if still else Vital.RUNNING, self.tick(now)
 
     # -- what the machines say ---------------------------------------------------------------------------
 
@@ -323,15 +323,16 @@ class Machines:
                 self._end(machine, _Ending(note=words, outside=True), now)
 
     def _judge_status(self, machine: _Machine, seen: Seen, now: float) -> None:
-        if seen.status == "ERROR":
+        means = condition(seen.status)
+        if means is Condition.FAILED:
             words = seen.fault or f"{seen.instance} went into ERROR, and the cloud does not say why"
             if machine.joined:
                 self._end(machine, _Ending(note=f"{seen.instance} is in ERROR: {words}", outside=True), now)
             else:
                 self._end(machine, _Ending(fault=words, kind=classify(words)), now)
-        elif seen.status in FINAL:
+        elif means in (Condition.OFF, Condition.GONE):
             # What goes off before anybody has heard of it has failed to boot: its image may have no guest program.
-            outside = machine.joined or "DELETED" in seen.status
+            outside = machine.joined or means is Condition.GONE
             why = "and nobody in the group had asked for that" if outside else "before it had joined"
             self._end(machine, _Ending(note=f"{seen.instance} is {seen.status}, {why}", outside=outside), now)
 
