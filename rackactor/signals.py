@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal as _signal
 
 from rackactor.errors import InvalidCall
@@ -11,14 +12,15 @@ Signal = int | str
 
 #: Longest free string, in characters: a signal is a word, not a message.
 MAX_NAME = 255
+_REAL_TIME = re.compile(r"SIGRT(?:MIN\+(\d{1,2})|MAX-(\d{1,2}))")
 
 
 def parse_signal(sig: int | str) -> Signal:
     """Return a POSIX signal's number, or a free string as it is.
 
     Args:
-        sig: a number (0 tests for life), a POSIX name with or without SIG in capitals ("TERM",
-            "SIGTERM"), or any other string: a free signal, as RACK had them.
+        sig: a number (0 tests for life); a POSIX name in any case, with or without SIG ("TERM", "sigterm",
+            "RTMIN+1"), as the shells' own `kill` takes them; or any other string: a free signal, as RACK had them.
 
     Raises:
         InvalidCall: a number that is no signal, an empty or overlong string.
@@ -36,9 +38,23 @@ def parse_signal(sig: int | str) -> Signal:
         raise InvalidCall(f"a signal is a number, a POSIX name or a string of 1-{MAX_NAME} characters, not {sig!r}")
     if sig.isascii() and sig.isdigit():
         return parse_signal(int(sig))
-    name = sig if sig.startswith("SIG") else "SIG" + sig
+    known = _named(sig)
+    return sig if known is None else known
+
+
+def _named(word: str) -> int | None:
+    """Return the POSIX signal of this name, or None."""
+    if not word.isascii():  # a letter that is only alike in capitals
+        return None
+    name = "SIG" + word.upper().removeprefix("SIG")
     known = _signal.Signals.__members__.get(name)
-    return sig if known is None else int(known)
+    if known is not None:
+        return int(known)
+    found = _REAL_TIME.fullmatch(name)
+    if found is None:
+        return None
+    number = _signal.SIGRTMIN + int(found[1]) if found[1] else _signal.SIGRTMAX - int(found[2])
+    return int(number) if _signal.SIGRTMIN <= number <= _signal.SIGRTMAX else None
 
 
 def signal_name(sig: Signal) -> str:

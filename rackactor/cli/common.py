@@ -41,14 +41,19 @@ class InGroup(Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser, with the option that chooses the group."""
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "-g",
-            "--group",
-            metavar="GROUP",
-            help="a group by its name, its gid or the beginning of it"
-            " (default: the group this runs in, or the only one of this host)",
-        )
+        add_group_choice(parser)
         return parser
+
+
+def add_group_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses the group."""
+    parser.add_argument(
+        "-g",
+        "--group",
+        metavar="GROUP",
+        help="a group by its name, its gid or the beginning of it"
+        " (default: the group this runs in, or the only one of this host)",
+    )
 
 
 def choose(wanted: str | None) -> dict[str, Any]:

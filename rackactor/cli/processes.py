@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 from cliff.lister import Lister
 
-from rackactor.cli.common import InGroup, explain, span, visit
+from rackactor.cli.common import InGroup, add_group_choice, explain, span, visit
 from rackactor.cli.tap import write_all
 from rackactor.errors import InvalidCall, RackTimeout
 from rackactor.grouping import Group
@@ -81,12 +81,14 @@ def _below(pid: int, below: dict[int, list[dict[str, Any]]], indent: str) -> Ite
 class Kill(InGroup):
     """Send a signal to processes: TERM if nothing else is said.
 
-    A PID of 0 means every process of the group, -PGID a process group: rack kill -s TERM -- -3.
+    A PID of 0 means every process of the group, -PGID a process group: rack kill -s TERM -- -3. The signal may also
+    stand in front, as in kill -9 3 and kill -INT 3.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
-        parser = super().get_parser(prog_name)
+        parser = _KillParser(prog=prog_name, description=self.get_description())
+        add_group_choice(parser)
         parser.add_argument("-s", "--signal", metavar="SIG", help="name, number, or a word of your own")
         parser.add_argument("pids", metavar="PID", nargs="+", type=int)
         return parser
@@ -101,6 +103,21 @@ class Kill(InGroup):
         parse_signal(sig or "TERM")
         with visit(parsed_args.group) as group:
             group.kill(pids, sig or "TERM")
+
+
+class _KillParser(argparse.ArgumentParser):
+    """Take `-INT` for `-s INT`, as kill(1) does."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Return the options."""
+        words = list(sys.argv[1:] if args is None else args)
+        for index, word in enumerate(words):
+            if word == "--":
+                break
+            if word.startswith("-") and word[1:2].isalpha() and isinstance(parse_signal(word[1:]), int):
+                words[index : index + 1] = ["-s", word[1:]]
+                break
+        return super().parse_args(words, namespace)
 
 
 class Wait(InGroup):

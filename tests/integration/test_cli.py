@@ -299,13 +299,14 @@ def test_a_detached_group_from_other_shells(rack: Rack) -> None:
         assert (logs.stdout, logs.stderr, logs.returncode) == ("out\n", "err\n", 0)
 
 
-def test_following_killing_and_asking_why(rack: Rack) -> None:
+@pytest.mark.parametrize("words", [["-10", 3], ["-s", "usr1", 3], ["-Usr1", 3], ["-SIGUSR1", 3]], ids=str)
+def test_following_killing_and_asking_why(rack: Rack, words: list[Any]) -> None:
     with detached(rack, "sh", "-c", "echo ready; exec sleep 60"):
         following = rack.start("logs", "-f", 3)
         assert following.stdout is not None
         assert following.stdout.readline() == "ready\n"
         assert rack("wait", "--timeout", "0.05", 3).returncode == 124
-        assert rack("kill", "-10", 3).returncode == 0  # as kill(1) has it
+        assert rack("kill", *words).returncode == 0
         assert following.wait(10) == 0
         following.communicate()
         waited = rack("wait", 3)

@@ -121,7 +121,9 @@ def test_any_text_is_a_unit_or_refused(text: str) -> None:
 @pytest.mark.parametrize("number", sorted(signal.Signals))
 def test_signals_by_number_and_name(number: signal.Signals) -> None:
     name = number.name
-    for sig in (int(number), number, name, name.removeprefix("SIG"), str(int(number))):
+    short = name.removeprefix("SIG")
+    cases = [case for word in (name, short, f"sig{short}") for case in (word, word.lower(), word.title())]
+    for sig in (int(number), number, *cases, str(int(number))):
         found = parse_signal(sig)
         assert found == int(number)
         assert type(found) is int
@@ -135,9 +137,29 @@ def test_real_time_signals() -> None:
     for number in range(signal.SIGRTMIN, signal.SIGRTMAX + 1):
         assert parse_signal(number) == number
         assert signal_name(number)
+        assert parse_signal(f"RTMIN+{number - signal.SIGRTMIN}") == number
+        assert parse_signal(f"sigrtmax-{signal.SIGRTMAX - number}") == number
 
 
-@pytest.mark.parametrize("sig", ["term", "reload", "SIGNATURE", "KILLALL", "é", "x" * MAX_NAME, "-9", "1.5", "²", "٣"])
+@pytest.mark.parametrize(
+    "sig",
+    [
+        "terminate",
+        "reload",
+        "SIGNATURE",
+        "KILLALL",
+        "sig",
+        "é",
+        "\u017figterm",
+        "RTMIN+99",
+        "RTMAX-0x1",
+        "x" * MAX_NAME,
+        "-9",
+        "1.5",
+        "²",
+        "٣",
+    ],
+)
 def test_free_strings(sig: str) -> None:
     assert parse_signal(sig) == sig
     assert signal_name(sig) == sig
