@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import threading
-import uuid
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+
+from cloudmodel import Answer, CloudModel, fault
 
 #: What a call comes to: done or not, then an answer (a status), or none ("drop": the connection is reset; "hang").
 Fault = tuple[bool, int | str]
 
 
-class FaultyNova:
-    """Servers in memory, and a plan of what goes wrong with the next calls of a kind."""
+class FaultyNova(CloudModel):
+    """A cloud in memory, and a plan of what goes wrong with the next calls of a kind.
+
+    Whoever logs in with the application credential "i" is in project `p`, with "i@q" in project `q`. It has the regions
+    `R` and `S`.
+    """
 
     def __init__(self) -> None:
-        self.servers: dict[str, dict[str, Any]] = {}
-        self.ports: dict[str, dict[str, Any]] = {}
+        super().__init__()
         self.plans: dict[str, list[Fault]] = {}
         self.calls: list[str] = []
+        #: Each call, with its headers in small letters.
+        self.heard: list[tuple[str, str, dict[str, str]]] = []
+        #: Seconds by which its clock is before ours; None: its answers have no date.
+        self.skew: float | None = 0.0
         self.release = threading.Event()
         outer = self
 
@@ -40,12 +47,10 @@ class FaultyNova:
         """Have the next calls of a kind ("login", "create", "list", "delete", "get", "ports") go wrong, in turn."""
         self.plans.setdefault(kind, []).extend(faults)
 
-    def add(self, body: dict[str, Any]) -> str:
-        name = str(uuid.uuid4())
-        row = {"id": name, "name": body["name"], "metadata": body["metadata"], "status": "BUILD", "addresses": {}}
-        self.servers[name] = {**row, "created": f"2026-01-01T00:00:{len(self.servers):02}Z", "asked": body}
-        self.ports[name] = {"id": f"port-{name}", "device_id": name}
-        return name
+    def login(self, project: str = "p", region: str = "R") -> dict[str, str]:
+        """Return what lets into a project."""
+        pair = {"application_credential_id": f"i@{project}", "application_credential_secret": "s"}
+        return {"auth_url": f"{self.url}/v3", **pair, "region_name": region}
 
     def close(self) -> None:
         self.release.set()
@@ -59,54 +64,42 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"  # a connection for each call: none is left idle for a thread here to wait at
 
     def do_GET(self) -> None:
-        path = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(path.query).items()}
-        nova = self.nova
-        match path.path.strip("/").split("/"):
+        base = self.nova.url
+        match self.path.partition("?")[0].strip("/").split("/"):
             case ["v3"]:
-                self._answer(200, {"version": self._version("v3.14", "/v3/")})
-            case ["compute", "v2.1"]:
-                self._answer(200, {"version": self._version("v2.1", "/compute/v2.1/")})
-            case ["network"]:
-                self._answer(200, {"versions": [self._version("v2.0", "/network/v2.0/")]})
-            case ["compute", "v2.1", "servers", "detail"]:
-                found = [s for s in nova.servers.values() if re.search(query.get("name", ""), s["name"])]
-                self._do("list", lambda: (200, {"servers": found}))
-            case ["compute", "v2.1", "servers", name]:
-                there = nova.servers.get(name)
-                self._do("get", lambda: (200, {"server": there}) if there else (404, _fault("not found")))
-            case ["network", "v2.0", "ports"]:
-                ports = [p for p in nova.ports.values() if p["device_id"] == query.get("device_id")]
-                self._do("ports", lambda: (200, {"ports": ports}))
+                self._answer(200, {"version": self._version("v3.14", f"{base}/v3/")})
+            case [*region, "compute", "v2.1"]:
+                self._answer(200, {"version": self._version("v2.1", "/".join([base, *region, "compute/v2.1/"]))})
+            case [*region, "network"]:
+                self._answer(200, {"versions": [self._version("v2.0", "/".join([base, *region, "network/v2.0/"]))]})
+            case [*region, "image"]:
+                self._answer(200, {"versions": [self._version("v2.0", "/".join([base, *region, "image/v2/"]))]})
             case _:
-                self._answer(404, _fault(self.path))
+                self._call()
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
-        match self.path.strip("/").split("/"):
-            case ["v3", "auth", "tokens"]:
-                self._token()
-            case ["compute", "v2.1", "servers"]:
-                self._do("create", lambda: (202, {"server": {"id": self.nova.add(body["server"])}}))
-            case _:
-                self._answer(404, _fault(self.path))
+        if self.path.strip("/") == "v3/auth/tokens":
+            self._token(self._body())
+        else:
+            self._call()
+
+    def do_PUT(self) -> None:
+        self._call()
 
     def do_DELETE(self) -> None:
-        match self.path.strip("/").split("/"):
-            case ["compute", "v2.1", "servers", name]:
-                self._do("delete", lambda: self._delete(name))
-            case ["network", "v2.0", "ports", name]:
-                for key, port in list(self.nova.ports.items()):
-                    if port["id"] == name:
-                        del self.nova.ports[key]
-                self._answer(204, None)
+        self._call()
 
-    def _delete(self, name: str) -> tuple[int, Any]:
-        if self.nova.servers.pop(name, None) is None:
-            return 404, _fault("not found")
-        return 204, None
+    def _call(self) -> None:
+        body = self._body()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.nova.heard.append((self.command, self.path, headers))
+        project = self.headers.get("X-Auth-Token", "t-p").removeprefix("t-")
+        self._do(_kind(self.command, self.path), lambda: self.nova.answer(self.command, self.path, body, project))
 
-    def _do(self, kind: str, action: Callable[[], tuple[int, Any]], token: str | None = None) -> None:
+    def _body(self) -> Any:
+        return json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+
+    def _do(self, kind: str, action: Callable[[], Answer], token: str | None = None) -> None:
         nova = self.nova
         nova.calls.append(kind)
         done, how = nova.plans[kind].pop(0) if nova.plans.get(kind) else (True, "")
@@ -119,31 +112,45 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
         elif isinstance(how, int):
-            self._answer(how, _fault(f"planned {how}"))
+            self._answer(how, fault(f"planned {how}"))
         else:
             self._answer(status, body, token)
 
-    def _token(self) -> None:
+    def _token(self, asked: dict[str, Any]) -> None:
         url = self.nova.url
-        ends = {"identity": "/v3", "compute": "/compute/v2.1", "network": "/network", "image": "/image"}
+        given = asked["auth"]["identity"].get("application_credential", {}).get("id", "i")
+        project = given.partition("@")[2] or "p"
+        ends = {"compute": "compute/v2.1", "network": "network", "image": "image"}
+        regions = {"R": url, "S": f"{url}/S"}
+        endpoints = {
+            kind: {region: f"{base}/{path}" for region, base in regions.items()} for kind, path in ends.items()
+        }
+        endpoints["identity"] = dict.fromkeys(regions, f"{url}/v3")
         catalog = [
             {"type": kind, "name": kind, "id": kind}
-            | {"endpoints": [{"interface": "public", "region_id": "R", "region": "R", "url": url + path, "id": kind}]}
-            for kind, path in ends.items()
+            | {
+                "endpoints": [
+                    {"interface": "public", "region_id": name, "region": name, "url": where, "id": f"{kind}-{name}"}
+                    for name, where in places.items()
+                ]
+            }
+            for kind, places in endpoints.items()
         ]
         token = {"catalog": catalog, "methods": ["password"], "expires_at": "2099-01-01T00:00:00.000000Z"}
         token |= {"issued_at": "2020-01-01T00:00:00.000000Z", "roles": [{"id": "m", "name": "member"}]}
         domain = {"id": "default", "name": "Default"}
         token |= {"user": {"id": "u", "name": "u", "domain": domain}}
-        body = {"token": {**token, "project": {"id": "p", "name": "p", "domain": domain}}}
-        self._do("login", lambda: (201, body), token="t")
+        body = {"token": {**token, "project": {"id": project, "name": project, "domain": domain}}}
+        self._do("login", lambda: (201, body), token=f"t-{project}")
 
-    def _version(self, name: str, path: str) -> dict[str, Any]:
-        return {"id": name, "status": "CURRENT", "links": [{"rel": "self", "href": self.nova.url + path}]}
+    def _version(self, name: str, url: str) -> dict[str, Any]:
+        return {"id": name, "status": "CURRENT", "links": [{"rel": "self", "href": url}]}
 
     def _answer(self, status: int, body: Any, token: str | None = None) -> None:
         data = b"" if body is None else json.dumps(body).encode()
-        self.send_response(status)
+        self.send_response_only(status)
+        if self.nova.skew is not None:
+            self.send_header("Date", self.date_time_string(time.time() + self.nova.skew))
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         if token is not None:
@@ -155,5 +162,18 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _fault(text: str) -> dict[str, Any]:
-    return {"computeFault": {"code": 0, "message": text}}
+def _kind(method: str, path: str) -> str:
+    """Return what a call is called in plans."""
+    words = path.partition("?")[0].strip("/").split("/")
+    match (method, words[-2:]):
+        case ("GET", ["servers", "detail"]):
+            return "list"
+        case ("GET", ["servers", _]):
+            return "get"
+        case ("DELETE", ["servers", _]):
+            return "delete"
+        case ("POST", [_, "servers"]):
+            return "create"
+        case ("GET", [_, "ports"]):
+            return "ports"
+    return f"{method} {'/'.join(words[-2:])}"
