@@ -80,10 +80,9 @@ def module_trees() -> list[Tree]:
 
 def named_files(words: Sequence[str]) -> Tree | None:
     """Return the files below the current directory that a command names by relative paths."""
-    here = os.getcwd()
     found = {os.path.normpath(word) for word in words if word and not os.path.isabs(word) and os.path.isfile(word)}
     inside = tuple(sorted(path for path in found if not path.startswith("..")))
-    return Tree(here, files=inside) if inside else None
+    return Tree(os.getcwd(), files=inside) if inside else None
 
 
 def pack(tree: Tree) -> bytes:

@@ -393,6 +393,26 @@ def test_errors_are_one_line_and_debug_shows_more(rack: Rack) -> None:
         assert rack("kill", "-s", "99", 3).stderr.startswith("rack: 99 is not the number of a signal")
 
 
+def test_in_a_directory_that_has_been_removed(rack: Rack, tmp_path: Path) -> None:
+    """Where Python itself works, so does each command."""
+    (tmp_path / "there.py").write_text("import rackactor as rack\nprint(rack.fork(int).result())\n")
+    for words, code, said in (
+        (["run", "--", "echo", "here"], 0, "here\n"),
+        (["run", str(tmp_path / "there.py")], 0, "0\n"),
+        (["run", "--transport", "tcp", "--", "echo", "here"], 0, "here\n"),
+        (["pipeline", "echo here", "cat"], 0, "here\n"),
+        (["group", "list", "-f", "value"], 0, ""),
+        (["run", "gone.py"], 1, "rack: cannot read the script 'gone.py': No such file or directory\n"),
+        (["image", "list", "--cloud", "nowhere"], 1, "rack: Cloud nowhere"),
+        (["run", "--cloud", "nowhere", "--", "cat", "gone"], 1, "rack: no such cloud"),
+    ):
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        done = rack(*words, preexec_fn=lambda: (os.chdir(gone), gone.rmdir()))  # noqa: B023
+        told = done.stdout if code == 0 else done.stderr.replace("rackactor: ", "rack: ")
+        assert (done.returncode, told[: len(said)] if code else told) == (code, said), (words, done.stderr)
+
+
 def test_usage(rack: Rack) -> None:
     assert rack("--version").stdout.startswith("rack 0.")
     assert "group delete" in rack().stdout

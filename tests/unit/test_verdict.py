@@ -256,6 +256,14 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
     "lost": (DIED, None, (KILL,), Cause.LOST, True, (137, KILL, Cause.LOST)),
     # never joined
     "could not be made": (Ending(None, None, fault="no room"), None, (), None, False, (255, None, Cause.BOOT_FAILED)),
+    "it has no directory": (
+        Ending(None, None, fault="cannot enter directory", kind="directory"),
+        None,
+        (),
+        None,
+        False,
+        (1, None, Cause.LOAD_FAILED),
+    ),
     "its agent ended before it had joined": (Ending(1, None), None, (), None, False, (1, None, Cause.BOOT_FAILED)),
     "its agent ended with 0 before it had joined": (EXITED, None, (), None, False, (255, None, Cause.BOOT_FAILED)),
     "its agent crashed before it had joined": (

@@ -164,8 +164,8 @@ class _Guest:
                 self._cast({"event": "created", "os_pid": int(instance), "address": self._address()})
             case Output(_, stream, data):
                 self._cast({"event": "output", "stream": stream}, data)
-            case CreateFailed(_, fault):
-                self._finish({"event": "failed", "fault": fault})
+            case CreateFailed(_, fault, kind):
+                self._finish({"event": "failed", "fault": fault, "kind": kind})
             case Ended(_, code, number, oom, note) if not self._why:
                 self._code = 0
                 self._finish({"event": "ended", "code": code, "signal": number, "oom": oom, "note": note})

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+#: The kind of a `CreateFailed` for a working directory that the process cannot enter.
+NO_DIRECTORY = "directory"
+
 
 class Key(NamedTuple):
     """Name one life of one process: what an instance is created for, and found again by."""
@@ -80,7 +83,7 @@ class CreateFailed:
     key: Key
     #: The provider's reason, in its own words.
     fault: str
-    #: What kind of reason, where it has a name: "quota", "no-valid-host", "image", "flavor", ...
+    #: What kind of reason, where it has a name: "quota", "no-valid-host", "image", "flavor", `NO_DIRECTORY`, ...
     kind: str = ""
 
 

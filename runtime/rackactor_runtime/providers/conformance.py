@@ -187,7 +187,7 @@ def _deaths() -> dict[str, tuple[Any, dict[str, Any], Callable[[rack.Process], N
         "exception": (fail, {}, None, (1, None, C.EXCEPTION, "LookupError: lost")),
         "command": (["sh", "-c", "echo out; exit 5"], {}, None, (5, None, C.EXITED, "out")),
         "no command": (["no-such-command"], {}, None, (127, None, C.LOAD_FAILED, "no-such-command")),
-        "bad directory": (nap, {"cwd": "/no/such/place"}, None, (255, None, C.BOOT_FAILED, "/no/such/place")),
+        "bad directory": (nap, {"cwd": "/no/such/place"}, None, (1, None, C.LOAD_FAILED, "/no/such/place")),
         "TERM": (nap, {}, lambda p: p.kill(), (143, 15, C.SIGNALLED, "SIGTERM from process")),
         "KILL": (nap, {}, lambda p: p.kill("KILL"), (137, 9, C.SIGNALLED, "SIGKILL from process")),
         "KILL by itself": (kill_itself, {}, None, (137, 9, C.DELETED_OUTSIDE, "nobody in the group")),

@@ -181,6 +181,7 @@ class Machines:
             bool(fields.get("oom")),
             why or str(fields.get("note") or ""),
             None if fields.get("fault") is None else str(fields["fault"]),
+            str(fields.get("kind") or ""),
             outside=bool(why),
         )
         if machine.ending is None:

@@ -18,7 +18,17 @@ from typing import Any, Protocol
 from rackactor.errors import InvalidCall
 from rackactor.readiness import readable
 from rackactor_runtime.guest.userdata import script
-from rackactor_runtime.providers.base import CreateFailed, Ended, Event, Key, Order, Output, Say, Vital
+from rackactor_runtime.providers.base import (
+    NO_DIRECTORY,
+    CreateFailed,
+    Ended,
+    Event,
+    Key,
+    Order,
+    Output,
+    Say,
+    Vital,
+)
 from rackactor_runtime.providers.machinelife import Machines
 from rackactor_runtime.providers.machinewords import Ask, Effect, List, Remove, Seen, Tell
 from rackactor_runtime.providers.machinewords import Say as SayTo
@@ -243,7 +253,9 @@ class MachineProvider:
                 self._do(self._lives.said_ended(key, {**fields, "fault": None}, self._now()))
             case "failed":
                 fault = str(fields.get("fault") or "it could not be started")
-                self._do(self._lives.said_ended(key, {"fault": fault}, self._now()))
+                # A machine may say nothing of what the cloud does, only of itself.
+                kind = NO_DIRECTORY if fields.get("kind") == NO_DIRECTORY else ""
+                self._do(self._lives.said_ended(key, {"fault": fault, "kind": kind}, self._now()))
         if self._told:
             self._workshop.bell.ring()
 

@@ -107,6 +107,14 @@ def _close_range(first: int, last: int) -> None:
                     raise
 
 
+def current_directory() -> str:
+    """Return the current directory; "" for one that has been removed, in which programs run all the same."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 def raise_descriptor_limit() -> int:
     """Raise the soft limit on open files to the hard one, and return what the soft one was."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..base import Created, CreateFailed, Ended, Event, Key, Output
+from ..base import NO_DIRECTORY, Created, CreateFailed, Ended, Event, Key, Output
 from . import newborn, pool, tree
 from .cgroup import MemoryGroup, MemoryGroups
 from .output import Pipes
@@ -31,6 +31,10 @@ _LOOK_AGAIN = 0.1
 _TOGETHER = 32
 #: Looks at new orphans in one go, before other work is let in: ends the race with a chain of forks.
 _CHASES = 64
+
+
+class DirectoryError(OSError):
+    """A working directory that cannot be entered."""
 
 
 class Request(NamedTuple):
@@ -143,7 +147,8 @@ class Nursery:
         try:
             return self._start(request)
         except (OSError, ValueError, TypeError) as error:
-            self._emit(CreateFailed(request.key, str(error)))
+            kind = NO_DIRECTORY if isinstance(error, DirectoryError) else ""
+            self._emit(CreateFailed(request.key, str(error), kind))
             return False
 
     def rest(self) -> None:
@@ -288,14 +293,14 @@ class Nursery:
         """Go where the child shall be, and back: the kernel's own judgement on the path.
 
         Raises:
-            OSError: says why nobody can be there.
+            DirectoryError: says why nobody can be there.
         """
         if cwd is None:
             return
         try:
             os.chdir(cwd)
         except OSError as error:
-            raise OSError(f"cannot enter directory {cwd!r}: {error.strerror}") from None
+            raise DirectoryError(f"cannot enter directory {cwd!r}: {error.strerror}") from None
         finally:
             os.fchdir(self._home)
 

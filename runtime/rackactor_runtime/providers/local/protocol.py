@@ -123,7 +123,7 @@ def event_frame(event: Event) -> bytes:
         case Created():
             return frame(CREATED, *event.key, event.instance)
         case CreateFailed():
-            return frame(FAILED, *event.key, event.fault)
+            return frame(FAILED, *event.key, event.fault, event.kind)
         case Output():
             return frame(OUTPUT, *event.key, event.stream, event.data)
         case Ended():

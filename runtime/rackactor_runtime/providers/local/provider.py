@@ -350,7 +350,7 @@ def _check_state_dir(path: str) -> str:
     if not path:
         return ""
     path = os.path.abspath(path)
-    if path in (os.path.abspath(os.sep), os.path.expanduser("~"), os.getcwd()):
+    if path in (os.path.abspath(os.sep), os.path.expanduser("~"), linux.current_directory()):
         raise ValueError(f"not a directory of a group's own: {path!r}")
     return path
 

@@ -55,7 +55,7 @@ def enter(namespace: str, hidden: Iterable[str]) -> None:
     linux.enter_namespace(namespace, linux.CLONE_NEWNET)
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
-    here = os.getcwd()
+    here = linux.current_directory()
     places = sorted({os.path.realpath(path) for path in (*SHARED, *hidden, os.environ.get("XDG_RUNTIME_DIR", ""))})
     covered: list[str] = []
     for place in places:
@@ -87,7 +87,7 @@ def _cover(place: str) -> None:
 
 def _needed() -> set[str]:
     """Return where Python finds itself and its modules."""
-    paths = {sys.prefix, sys.exec_prefix, sys.base_prefix, *sys.path, os.getcwd()}
+    paths = {sys.prefix, sys.exec_prefix, sys.base_prefix, *sys.path, linux.current_directory()}
     return {os.path.realpath(path) for path in paths if path and os.path.exists(path)}
 
 

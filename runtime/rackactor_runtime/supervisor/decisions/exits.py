@@ -13,9 +13,12 @@ from typing import Any
 
 from rackactor.signals import signal_name
 from rackactor.status import Cause, ExitStatus
+from rackactor_runtime.providers.base import NO_DIRECTORY
 from rackactor_runtime.supervisor.decisions.table import Process
 
 _LAST_LINES = 20
+#: A shell's code for a command that cannot be run.
+NOT_EXECUTABLE = 126
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def _exit_code(process: Process, report: dict[str, Any], ending: Ending, sig: in
         return 128 + sig
     if report:
         return int(report.get("code", 0)) & 0xFF
+    if ending.fault is not None and ending.kind == NO_DIRECTORY:
+        return NOT_EXECUTABLE if process.kind == "command" else 1
     if ending.code is None or (ending.code == 0 and process.started is None):
         return 255
     return ending.code & 0xFF
@@ -79,7 +84,7 @@ def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | 
     if how == "oom":
         return Cause.OOM, "it could not get the memory that it asked for"
     if ending.fault is not None:
-        return Cause.QUOTA if ending.kind == "quota" else Cause.BOOT_FAILED, ending.fault
+        return _REFUSED.get(ending.kind, Cause.BOOT_FAILED), ending.fault
     if process.intent is not None and not _surprising(process, sig):
         return process.intent, _join(process.intent_words, _signals(process))
     if how in _SAID:
@@ -117,6 +122,8 @@ def _signalled(process: Process, ending: Ending, sig: int) -> tuple[Cause, str]:
     return Cause.SIGNALLED, f"{signal_name(sig)} that nobody in the group sent"
 
 
+#: What could not be made, by the kind of the reason; all else has failed to boot.
+_REFUSED = {"quota": Cause.QUOTA, NO_DIRECTORY: Cause.LOAD_FAILED}
 #: What an agent says of its target's end, and is believed.
 _SAID = {"exception": Cause.EXCEPTION, "load-failed": Cause.LOAD_FAILED, "exited": Cause.EXITED}
 _FAULTS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP})
