@@ -8,16 +8,18 @@ import os
 import queue
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
 import msgpack
 
 from rackactor import membership, places, units
+from rackactor.echo import Echo
 from rackactor.errors import GroupEnded, InvalidCall, NoGroup, RackError
 from rackactor.kernel import Kernel
 from rackactor.launching import KEEPER_TIMEOUT, Progress, Supervisor
-from rackactor.lines import PATIENCE, Lines
+from rackactor.lines import Lines
 from rackactor.link import Keys
 from rackactor.session import Session
 from rackactor.status import ExitStatus
@@ -126,6 +128,7 @@ class _Feed:
         self._kernel = kernel
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._lines = Lines()
+        self._echo = Echo()
         self._offset = 0
         self._follow = True
         self._eof = threading.Event()
@@ -176,7 +179,7 @@ class _Feed:
             if pending.error is not None:
                 break
             for pid, stream, _, data in msgpack.unpackb(pending.blobs[0]):
-                self._show(stream, self._lines.take(pid, stream, data))
+                self._echo.show(pid, stream, self._lines.take(pid, stream, data, time.monotonic()))
             if not self._go_on(pending.value):
                 break
         self._show_rest()
@@ -184,15 +187,18 @@ class _Feed:
 
     def _next(self) -> Any:
         """Return what comes next; a line that has begun does not wait for its end for long."""
-        try:
-            return self._queue.get(timeout=PATIENCE if self._lines.waiting else None)
-        except queue.Empty:
-            self._show_rest()
-            return self._queue.get()
+        while True:
+            for pid, stream, data in self._lines.due(time.monotonic()):
+                self._echo.show(pid, stream, data)
+            try:
+                return self._queue.get(timeout=self._lines.wait(time.monotonic()))
+            except queue.Empty:
+                continue
 
     def _show_rest(self) -> None:
-        for stream, data in self._lines.rest():
-            self._show(stream, data)
+        for pid, stream, data in self._lines.rest():
+            self._echo.show(pid, stream, data)
+        self._echo.finish()
 
     def _go_on(self, fields: dict[str, Any]) -> bool:
         empty = not self._follow and fields["next"] == self._offset
@@ -205,20 +211,6 @@ class _Feed:
         except RackError:
             return False
         return True
-
-    @staticmethod
-    def _show(stream: int, data: bytes) -> None:
-        file = sys.stdout if stream == 1 else sys.stderr
-        try:
-            file.flush()
-            buffer = getattr(file, "buffer", None)
-            if buffer is None:
-                file.write(data.decode("utf-8", "replace"))
-            else:
-                buffer.write(data)
-            file.flush()
-        except (OSError, ValueError, AttributeError):
-            pass  # nobody looks any more; the log still has it
 
 
 def group(

@@ -14,7 +14,7 @@ from rackactor.cli.progress import Progress
 from rackactor.cli.tap import FEED, Tap
 from rackactor.errors import GroupEnded, NoChild, NoSuchProcess, RackTimeout
 from rackactor.grouping import Group
-from rackactor.lines import PATIENCE, Lines
+from rackactor.lines import PATIENCE, PATIENCE_WITH_COPIES, Lines
 from rackactor.pending import Pending
 from rackactor.processes import Process
 from rackactor.status import ExitStatus
@@ -40,9 +40,8 @@ class Foreground:
 
     def run(self, plan: Plan, count: int, deadline: str | None) -> int:
         """Run them; returns the exit code: the first that is not 0 in the order of pids."""
-        lines = Lines() if count > 1 or plan.script else None
-        patience = PATIENCE if count == 1 else None
-        self._tap = Tap(self._kernel, self._progress.clear, lines=lines, patience=patience)
+        lines = Lines(PATIENCE if count == 1 else PATIENCE_WITH_COPIES) if count > 1 or plan.script else None
+        self._tap = Tap(self._kernel, self._progress.clear, lines=lines)
         if plan.script:
             self._group.shipping.add_script(plan.path)
             self._tap.follow(FEED)

@@ -22,7 +22,7 @@ from rackactor.cli.stages import Stage, StageParser, check
 from rackactor.cli.tap import Tap
 from rackactor.errors import GroupEnded, RackError
 from rackactor.grouping import Group
-from rackactor.lines import PATIENCE, Lines
+from rackactor.lines import Lines
 from rackactor.processes import Process
 from rackactor.status import ExitStatus
 
@@ -89,7 +89,7 @@ class _Joined(Foreground):
         """Run them; returns the exit code."""
         self._stages: list[Sequence[Process]] = []
         lines = _Lines(single=stages[-1].count == 1)
-        self._tap = Tap(self._kernel, self._progress.clear, lines=lines, patience=PATIENCE)
+        self._tap = Tap(self._kernel, self._progress.clear, lines=lines)
         try:
             self._fork(stages, options)
             self._attend([process for forked in self._stages for process in forked], "the pipeline")
@@ -163,9 +163,9 @@ class _Lines(Lines):
         super().__init__()
         self._single = single
 
-    def take(self, pid: int, stream: int, data: bytes) -> bytes:
+    def take(self, pid: int, stream: int, data: bytes, now: float) -> bytes:
         """Take what a process has printed; return what may be shown of it now."""
-        return data if self._single and stream == 1 else super().take(pid, stream, data)
+        return data if self._single and stream == 1 else super().take(pid, stream, data, now)
 
 
 class _Pump:

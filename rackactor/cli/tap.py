@@ -10,6 +10,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -42,20 +43,16 @@ class Tap:
         kernel: the membership through which they are read.
         on_output: called before the first output is shown.
         lines: puts lines together where several processes print; None: show everything as it comes.
-        patience: seconds that the beginning of a line may wait for its end; None: until the process has ended.
 
     Attributes:
         broken: our standard output takes no more.
         fault: why, unless it is only that nobody reads it.
     """
 
-    def __init__(
-        self, kernel: Kernel, on_output: Callable[[], None], *, lines: Lines | None, patience: float | None
-    ) -> None:
+    def __init__(self, kernel: Kernel, on_output: Callable[[], None], *, lines: Lines | None) -> None:
         self._kernel = kernel
         self._on_output: Callable[[], None] | None = on_output
         self._whole = lines
-        self._patience = patience
         self._logs: list[_Log] = []
         self._lock = threading.Lock()
         self._answers: queue.SimpleQueue[tuple[_Log, int, Pending]] = queue.SimpleQueue()
@@ -95,10 +92,8 @@ class Tap:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
         while True:
             try:
-                waiting = self._whole is not None and self._whole.waiting
-                log, asked, pending = self._answers.get(timeout=self._patience if waiting else None)
+                log, asked, pending = self._answers.get(timeout=self._show_due())
             except queue.Empty:
-                self._flush(FEED)
                 continue
             if log.done or asked != log.offset:
                 continue  # `finish` has asked once more for what had just come
@@ -127,13 +122,21 @@ class Tap:
             self._on_output()
             self._on_output = None
         if self._whole is not None:
-            data = self._whole.take(pid, stream, data)
+            data = self._whole.take(pid, stream, data, time.monotonic())
         self._put(stream, data)
+
+    def _show_due(self) -> float | None:
+        """Show beginnings of lines that have waited long enough; return in how many seconds the next has."""
+        if self._whole is None:
+            return None
+        for _, stream, data in self._whole.due(time.monotonic()):
+            self._put(stream, data)
+        return self._whole.wait(time.monotonic())
 
     def _flush(self, pid: int) -> None:
         """Show lines that did not end."""
         if self._whole is not None:
-            for stream, data in self._whole.rest(None if pid == FEED else pid):
+            for _, stream, data in self._whole.rest(None if pid == FEED else pid):
                 self._put(stream, data)
 
     def _put(self, stream: int, data: bytes) -> None:

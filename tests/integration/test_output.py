@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rackcommand import Rack, a_rack
 
 import rackactor
+from rackactor.readiness import readable
 
 #: More than the supervisor keeps of a log that nobody follows, and than it sends at once.
 LINES = 60_000
@@ -84,3 +88,70 @@ def test_a_reader_that_closes_does_not_stop_the_other() -> None:
         process.stdout.close()
         process.stdin.close()
         assert process.stderr.read() == b"more\n"
+
+
+#: Shows how far it is, as progress bars do, until its parent has read a line of standard input.
+SHOWING = """
+import sys, threading, time
+import rackactor as rack
+def work(form):
+    told = threading.Event()
+    threading.Thread(target=lambda: (rack.receive(None), told.set()), daemon=True).start()
+    number = 0
+    while not told.wait(0.05):
+        number += 1
+        print(form.format(number), end="", file=sys.stderr, flush=True)
+def main(form):
+    child = rack.fork(work, form)
+    sys.stdin.readline()
+    child.tell("enough")
+    child.wait()
+"""
+FORMS = {"a bar": "\r step {}", "a bar that ends": " step {}\r", "dots": " step {}"}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("how", ["python", "rack run"])
+def test_progress_shows_as_it_comes(rack: Rack, tmp_path: Path, how: str, form: str) -> None:
+    path = tmp_path / "job.py"
+    if how == "rack run":
+        path.write_text(f"{SHOWING}\nmain({form!r})\n")
+    else:
+        path.write_text(f"{SHOWING}\nwith rack.group():\n    main({form!r})\n")
+    words = [sys.executable, path] if how == "python" else [sys.executable, "-m", "rackactor.cli.main", "run", path]
+    running = subprocess.Popen(words, env=rack.env, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stderr is not None
+    seen = b""
+    try:
+        while seen.count(b"step") < 10:  # its process goes on until it is told: none of this is the end's
+            assert readable([running.stderr], 30), seen
+            seen += os.read(running.stderr.fileno(), 4096)
+    finally:
+        running.communicate(b"\n", timeout=30)
+    assert running.returncode == 0
+    assert seen.startswith(form.format(1).encode() + form.format(2).encode())
+
+
+#: What a program may have put in the place of its standard output; what children print comes there.
+REPLACED = """
+import contextlib, io, sys
+import rackactor as rack
+kept = io.StringIO()
+below = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+class Proxy:  # as rich's: it has the real file's attributes, its buffer among them
+    def __init__(self, file): self.file = file
+    def write(self, text): kept.write(text)
+    def flush(self): pass
+    def __getattr__(self, name): return getattr(self.file, name)
+def work(): print("one \\u00e9"); sys.stdout.buffer.write(b"two \\xff\\n")
+for file in kept, Proxy(sys.stdout), below:
+    with contextlib.redirect_stdout(file), rack.group() as g:
+        g.fork(work).wait()
+sys.stderr.write(repr((kept.getvalue(), below.buffer.getvalue())))
+"""
+
+
+def test_what_a_program_has_put_in_the_place_of_its_output_gets_text(rack: Rack) -> None:
+    done = subprocess.run([sys.executable, "-c", REPLACED], env=rack.env, capture_output=True, text=True, timeout=40)
+    assert done.stdout == ""
+    assert ast.literal_eval(done.stderr) == ("one é\ntwo \\xff\n" * 2, b"one \\xe9\ntwo \\xff\n")
