@@ -145,7 +145,7 @@ class PipeClosed(RackError, ValueError):
 
 
 class OutputLost(RackError, OSError):
-    """Some of what the process printed was dropped before anybody read it: `log_limit` is all that is kept."""
+    """Some of what the process printed was dropped before anybody read it: no more than `log_limit` is kept."""
 
 
 class HandlerFailed(RackError):

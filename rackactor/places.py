@@ -179,6 +179,7 @@ def memory_dir(directory: Path, size: int) -> Path:
     path = directory / MEMORY
     if path.exists():
         return path.resolve()
+    path.unlink(missing_ok=True)  # a link that leads nowhere: what it led to has been removed
     if room_in_memory(size):
         link = Path(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-{directory.name}")
         path.symlink_to(link)

@@ -284,8 +284,8 @@ class Output(io.RawIOBase):
         if self._lost:
             lost, self._lost = self._lost, 0
             raise OutputLost(
-                f"{lost} bytes that process {self._pid} printed here are gone: nobody read them in time, and the"
-                " group's log_limit= is all that is kept; what follows can be read"
+                f"{lost} bytes that process {self._pid} printed here are gone: nobody read them in time, and no"
+                " more is kept than the group's log_limit= (less where the disk is full); what follows can be read"
             )
         count = min(len(buffer), len(self._buffer))
         buffer[:count] = self._buffer[:count]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rackactor.address import pack_boxes
-from rackactor.errors import GroupEnded, RackError, RackTimeout
+from rackactor.errors import GroupEnded, MemoryFull, RackError, RackTimeout
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.services import Service
 
@@ -282,7 +282,11 @@ class Backing:
 
 
 def _open_here(fields: dict[str, Any], allow_pickle: bool) -> Reader | None:
-    """Open the supervisor's database; None when it is not on this host, or another one is at that path."""
+    """Open the supervisor's database; None when it is not on this host, or another one is at that path.
+
+    Raises:
+        MemoryFull: this process may not map it: a replica, which is as large, would be of no use.
+    """
     if not os.path.exists(os.path.join(fields["path"], "lock.mdb")):
         return None
     import lmdb
@@ -295,6 +299,11 @@ def _open_here(fields: dict[str, Any], allow_pickle: bool) -> Reader | None:
         with env.begin() as txn:
             if txn.get(b"token", db=reader.dbs.meta) == fields["token"]:
                 return reader
+    except lmdb.MemoryError as error:
+        raise MemoryFull(
+            f"this process may not map the {fields['size']} bytes of the group's shared memory: raise its limit"
+            " (memory=, `ulimit -v`), or make the group with a smaller shm_size="
+        ) from error
     except (OSError, lmdb.Error):
         return None
     reader.close()

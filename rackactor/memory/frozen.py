@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rackactor.errors import RackError
+from rackactor.memory.allocation import has_hole
 
 # lmdb.h does not publish it, but the format of data.mdb is that of LMDB 0.9 since 2011 (MDB_DATA_VERSION 1): a page
 # begins with its number, a meta page goes on at byte 16 with magic, version, ..., last page, transaction.
@@ -33,11 +34,16 @@ class Frozen:
     def __init__(self, env: Any) -> None:
         path = os.path.join(env.path(), "data.mdb")
         self._page = env.stat()["psize"]
-        with open(path, "rb", buffering=0) as file:
-            self._txn, meta = self._begin(env, file.fileno())
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - as long as there are parts to be read
+        try:
+            self._txn, meta = self._begin(env, self._file.fileno())
             last, number = _LAST.unpack_from(meta, _LAST_AT)
             self.size = (last + 1) * self._page
-            self._map = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ)
+            there = min(self.size, os.fstat(self._file.fileno()).st_size)
+            self._map = mmap.mmap(self._file.fileno(), there, access=mmap.ACCESS_READ)
+        except BaseException:
+            self._file.close()
+            raise
         self._metas = self._both(meta, last, number)
 
     def _begin(self, env: Any, fd: int) -> tuple[Any, bytearray]:
@@ -74,9 +80,17 @@ class Frozen:
         yield memoryview(self._metas)
         whole = memoryview(self._map)
         for begin in range(len(self._metas), self.size, size):
-            yield whole[begin : min(begin + size, self.size)]
+            end = min(begin + size, self.size)
+            # A page that was never written is a hole: read in the map, it would take room on a disk that may be full.
+            yield self._read(begin, end) if has_hole(self._file.fileno(), begin, end) else whole[begin:end]
+
+    def _read(self, begin: int, end: int) -> memoryview:
+        """Return what is there with zeros for what is not."""
+        data = os.pread(self._file.fileno(), end - begin, begin)
+        return memoryview(data + bytes(end - begin - len(data)))
 
     def close(self) -> None:
         """Let the writer have its pages back; idempotent."""
         self._txn.abort()
+        self._file.close()
         # The map goes with its last part.

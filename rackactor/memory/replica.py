@@ -18,6 +18,7 @@ import msgpack
 from rackactor import places
 from rackactor.errors import ProtocolError, RackError
 from rackactor.memory import layout
+from rackactor.memory.allocation import allocate
 from rackactor.memory.layout import LogBounds
 from rackactor.memory.reader import Reader, databases
 
@@ -77,7 +78,7 @@ class Replica:
             # With a descriptor of a directory Python calls linkat, which follows the link to the file.
             path = os.path.join(directory, "data.mdb")
             os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=folder, follow_symlinks=True)
-            return lmdb.open(
+            env = lmdb.open(
                 directory,
                 map_size=self._size,
                 max_dbs=8,
@@ -88,6 +89,8 @@ class Replica:
                 readahead=False,
                 max_spare_txns=4,
             )
+            allocate(os.path.join(directory, "lock.mdb"))
+            return env
         finally:
             os.close(folder)
             shutil.rmtree(directory, ignore_errors=True)

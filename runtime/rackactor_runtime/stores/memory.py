@@ -7,7 +7,9 @@ the memory lives no longer than its group.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +19,10 @@ import lmdb
 
 from rackactor.errors import MemoryFull, RackError
 from rackactor.memory import layout
+from rackactor.memory.allocation import allocate
 from rackactor.memory.layout import Change, Databases, LogBounds
 from rackactor.memory.transfer import contents
+from rackactor_runtime import descriptors
 
 #: Part of the map that the log may take at the most: 1 / this.
 LOG_SHARE = 4
@@ -36,14 +40,31 @@ class Store:
 
     Attributes:
         revision: of the last change, committed or not.
+
+    Raises:
+        MemoryFull: it finds no room, on the disk or in what this process may map.
+        RackError: it cannot be opened.
     """
 
     def __init__(self, directory: Path, size: int, log: int) -> None:
-        directory.mkdir(mode=0o700, exist_ok=True)
         self.path = str(directory)
         self._size = size
         self._whole = size + layout.RESERVE
-        self._env = lmdb.open(
+        self._txn: Any = None
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            self._env = self._open()
+        except (OSError, lmdb.Error) as error:
+            raise self._full(error) from error
+        try:
+            self._begin_anew(log)
+        except lmdb.Error as error:
+            self._env.close()
+            raise self._full(error) from error
+
+    def _open(self) -> Any:
+        env = descriptors.spared(
+            lmdb.open,
             self.path,
             map_size=self._whole,
             max_dbs=8,
@@ -54,8 +75,15 @@ class Store:
             readahead=False,
             mode=0o600,
         )
+        try:
+            descriptors.spared(allocate, os.path.join(self.path, "lock.mdb"))
+        except BaseException:
+            env.close()
+            raise
+        return env
+
+    def _begin_anew(self, log: int) -> None:
         self._dbs = Databases(*(self._env.open_db(name) for name in layout.DATABASES))
-        self._txn: Any = None
         #: Known to readers, so that they can tell this memory from another one of the same path.
         self.token = secrets.token_bytes(16)
         with self._env.begin(write=True) as txn:
@@ -63,8 +91,8 @@ class Store:
             txn.put(b"format", bytes([layout.FORMAT]), db=self._dbs.meta)
             known = txn.get(b"revision", db=self._dbs.meta)
             self.revision = 0 if known is None else layout.parse_revision(known)
-            self._log = LogBounds.read(txn, self._dbs, min(log, size // LOG_SHARE))
-        self._env.set_mapsize(size)
+            self._log = LogBounds.read(txn, self._dbs, min(log, self._size // LOG_SHARE))
+        self._env.set_mapsize(self._size)
         self._before = (self.revision, self._log.copy())
 
     @property
@@ -80,15 +108,29 @@ class Store:
     # -- one transaction -------------------------------------------------------------------------------
 
     def begin(self, *, reserve: bool = False) -> None:
-        """Begin a transaction; `reserve`: it only deletes, and may go beyond the promised size for that."""
-        if reserve:
-            self._env.set_mapsize(self._whole)
+        """Begin a transaction; `reserve`: it only deletes, and may go beyond the promised size for that.
+
+        Raises:
+            RackError: the system does not let it.
+        """
         self._before = (self.revision, self._log.copy())
-        self._txn = self._env.begin(write=True, buffers=True)
+        try:
+            if self._env is None:
+                self._env = self._open()
+                self._dbs = Databases(*(self._env.open_db(name) for name in layout.DATABASES))
+                self._env.set_mapsize(self._size)
+            if reserve:
+                self._resize(self._whole)
+            self._txn = self._env.begin(write=True, buffers=True)
+        except (OSError, lmdb.Error) as error:
+            raise self._full(error) from error
 
     def get(self, key: bytes) -> memoryview | None:
         """Return an entry as it is within the transaction; valid until the next change."""
-        data: memoryview | None = self._txn.get(key, None, self._dbs.entries)
+        try:
+            data: memoryview | None = self._txn.get(key, None, self._dbs.entries)
+        except lmdb.Error as error:
+            raise self._full(error) from error
         return data
 
     def items(self, number: int, *, backwards: bool = False) -> Iterator[tuple[int, bytes]]:
@@ -148,17 +190,35 @@ class Store:
 
     def _shrink(self) -> None:
         """Go back to the promised size (or what is used, if that is more: only free pages serve then)."""
-        if self._env.info()["map_size"] > self._size:
-            self._env.set_mapsize(self._size)
+        if self._env is not None and self._env.info()["map_size"] > self._size:
+            with contextlib.suppress(lmdb.Error):
+                self._resize(self._size)
 
-    def _full(self, error: lmdb.Error) -> RackError:
+    def _resize(self, size: int) -> None:
+        """Change the size of the map. LMDB gives the old one up first: without a new one nothing may be touched."""
+        try:
+            self._env.set_mapsize(size)
+        except lmdb.Error:
+            self._env.close()
+            self._env = None  # it is opened anew for the next transaction
+            raise
+
+    def _full(self, error: Exception) -> RackError:
         if isinstance(error, lmdb.MapFullError):
             return MemoryFull(
                 f"the group's shared memory is full ({self._size} bytes, of which its log may take a quarter):"
                 " delete something, or make the group with a larger shm_size="
             )
-        if getattr(error, "code", None) == errno.ENOSPC or "No space left" in str(error):
+        number = error.errno if isinstance(error, OSError) else getattr(error, "code", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             return MemoryFull(f"the disk is full on which the group's shared memory lies ({self.path})")
+        if number == errno.EFBIG or "File too large" in str(error):
+            return MemoryFull(f"the group's shared memory may not grow: `ulimit -f` bounds its file ({self.path})")
+        if number == errno.ENOMEM or isinstance(error, lmdb.MemoryError):
+            return MemoryFull(
+                f"the supervisor may not map the {self._whole} bytes of the group's shared memory: raise `ulimit -v`,"
+                " or make the group with a smaller shm_size="
+            )
         return RackError(f"the database of the group's shared memory failed: {error}")
 
     # -- the whole -----------------------------------------------------------------------------------------
@@ -207,18 +267,24 @@ class Store:
 
     def sweep(self) -> None:
         """Forget readers that have died: what they were reading would never be free again."""
-        self._env.reader_check()
+        with contextlib.suppress(lmdb.Error):  # the next sweep does it
+            if self._env is not None:
+                self._env.reader_check()
 
     def leases(self) -> Iterator[tuple[int, bytes]]:
         """Yield (pid, key) of the entries that go with a process."""
-        with self._env.begin(buffers=True) as txn, txn.cursor(self._dbs.entries) as cursor:
-            for key, entry in cursor:
-                if (lease := layout.head(entry).lease) != 0:
-                    yield lease, bytes(key)
+        try:
+            with self._env.begin(buffers=True) as txn, txn.cursor(self._dbs.entries) as cursor:
+                for key, entry in cursor:
+                    if (lease := layout.head(entry).lease) != 0:
+                        yield lease, bytes(key)
+        except lmdb.Error as error:
+            raise self._full(error) from error
 
     def close(self) -> None:
         """Close it; its file stays."""
-        self._env.close()
+        if self._env is not None:
+            self._env.close()
 
 
 def _pieces(records: Iterator[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:

@@ -40,6 +40,7 @@ class LogService:
         self._withheld: dict[Key, int] = {}
         self._feeding: set[Key] = set()  # of those withheld: whose output is part of the group's
         self._forgotten: set[int] = set()
+        self._unserved: set[int] = set()  # whose log could not be read the last time
 
     def output(self, key: Key, stream: int, data: bytes, *, feed: bool) -> None:
         """Take what a process printed; `feed`: its output is part of the group's."""
@@ -85,6 +86,7 @@ class LogService:
 
         Raises:
             InvalidCall: other arguments, or no record begins at that offset.
+            OSError: the log cannot be read at this moment. Who follows it only waits longer.
         """
         pid, offset, reader = args.get("pid"), args.get("offset"), args.get("reader", 0)
         if type(pid) is not int or type(offset) is not int or type(reader) is not int or pid < 0 or offset < 0:
@@ -119,6 +121,18 @@ class LogService:
                 log.followers = {who: f for who, f in log.followers.items() if who[0] != caller}
         self._release()
 
+    def again(self) -> None:
+        """Answer those who follow a log that could not be read when there was something to read."""
+        pids, self._unserved = self._unserved, set()
+        for pid in pids & self._logs.keys():
+            self._serve(self._logs[pid])
+
+    def move(self, directory: Path) -> None:
+        """Write to another directory from now on: the one there was is gone."""
+        self._directory = directory
+        for pid, log in self._logs.items():
+            log.spool.path = directory / f"out-{pid}"
+
     def close(self) -> None:
         """Remove everything."""
         for log in self._logs.values():
@@ -128,7 +142,7 @@ class LogService:
     def _log(self, pid: int) -> Log:
         log = self._logs.get(pid)
         if log is None:
-            log = self._logs[pid] = Log(Spool(self._directory / f"out-{pid}", self._limit))
+            log = self._logs[pid] = Log(pid, Spool(self._directory / f"out-{pid}", self._limit))
             log.ended = pid in self._forgotten
         return log
 
@@ -143,7 +157,11 @@ class LogService:
         for (caller, _), follower in log.followers.items():
             if follower.rid and (log.spool.end > follower.offset or log.ended):
                 rid, follower.rid = follower.rid, 0
-                self._answer(log, caller, rid, follower.offset)
+                try:
+                    self._answer(log, caller, rid, follower.offset)
+                except OSError:
+                    follower.rid = rid
+                    self._unserved.add(log.pid)
 
     def _answer(self, log: Log, caller: int, rid: int, offset: int) -> None:
         records, after, skipped = log.spool.read(offset)

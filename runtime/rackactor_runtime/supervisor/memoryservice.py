@@ -22,6 +22,7 @@ from rackactor_runtime.supervisor.decisions.locks import Asker, Grant, Locks
 from rackactor_runtime.supervisor.decisions.memory import Operations
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.subscribers import Replicas, Watchers
+from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, in_words, refusal
 from rackactor_runtime.supervisor.restoring import Replacement, Restoring
 
 #: Seconds of a turn that the operations of others may take before everything else gets its turn.
@@ -91,7 +92,10 @@ class MemoryService:
             from rackactor_runtime.stores.memory import Store  # LMDB: not every group has a use for it
 
             settings = self._settings
-            directory = places.memory_dir(self._directory, settings.shm_size + layout.RESERVE)
+            try:
+                directory = places.memory_dir(self._directory, settings.shm_size + layout.RESERVE)
+            except OSError as error:
+                raise RackError(f"the group's shared memory has no place: {in_words(error)}") from error
             self._opened = Store(directory, settings.shm_size, settings.shm_log)
         return self._opened
 
@@ -106,11 +110,11 @@ class MemoryService:
             if handler is None:
                 raise InvalidCall(f"there is no system call {op!r}")
             handler(pid, rid, args, blobs)
-        except RackError as error:
-            self._answer(pid, rid, _fault(error), ok=False)
+        except (RackError, *SYSTEM_ERRORS) as error:
+            self._answer(pid, rid, refusal(error, op), ok=False)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             known = InvalidCall(f"{op}: bad arguments ({type(error).__name__}: {error})")
-            self._answer(pid, rid, _fault(known), ok=False)
+            self._answer(pid, rid, refusal(known), ok=False)
 
     def cancel(self, pid: int, rid: object) -> None:
         """Withdraw a call that waits for a lock."""
@@ -132,19 +136,22 @@ class MemoryService:
         """Carry out what has been asked for; returns whether there is more to do at once."""
         if not self._queue:
             return False
-        if self._readers_died:
+        if self._readers_died and self._opened is not None:
             self._readers_died = False
-            self._store.sweep()
+            self._opened.sweep()
         if isinstance(first := self._queue[0], Replacement):
             self._go_on(first)
             return bool(self._queue)
         batch: list[_Asked] = []
         try:
             answers = self._together(batch)
-        except RackError:  # full; or whatever else the database says
+        except Exception:  # full; or whatever else the database says
+            if not batch and isinstance(first, _Asked):  # not even a transaction could be begun
+                batch.append(first)
+                self._queue.popleft()
             answers = [(asked, [self._alone(op, asked) for op in asked.ops]) for asked in batch]
         self._publish()
-        revision = self._store.revision
+        revision = self._opened.revision if self._opened is not None else 0
         for asked, results in answers:
             self._answer(asked.pid, asked.rid, {"results": results, "revision": revision})
         return bool(self._queue)
@@ -200,13 +207,13 @@ class MemoryService:
             return self._try_alone(op, asked, reserve=False)
         except MemoryFull as error:
             if op[0] not in _SHRINKING:
-                return _fault(error)
-        except RackError as error:
-            return _fault(error)
+                return refusal(error)
+        except Exception as error:
+            return refusal(error)
         try:
             return self._try_alone(op, asked, reserve=True)
-        except RackError as error:
-            return _fault(error)
+        except Exception as error:
+            return refusal(error)
 
     def _try_alone(self, op: Sequence[Any], asked: _Asked, *, reserve: bool) -> Any:
         records, keys = len(self._records), len(self._keys)
@@ -239,8 +246,10 @@ class MemoryService:
                 if asked.blobs:
                     op = _with_blobs(op, asked.blobs)
                 result, changes = self._operations.decide(store, store.revision + 1, op)
+        except MemoryFull:
+            raise
         except RackError as error:
-            return _fault(error)
+            return refusal(error)
         if changes:
             self._change(changes)
         return result
@@ -363,8 +372,8 @@ class MemoryService:
             if not restore.go_on(TURN):
                 return
             self._replaced(restore)
-        except RackError as error:
-            self._answer(restore.pid, restore.rid, _fault(error), ok=False)
+        except (RackError, *SYSTEM_ERRORS) as error:
+            self._answer(restore.pid, restore.rid, refusal(error), ok=False)
         self._queue.popleft()
 
     def _replaced(self, restore: Replacement) -> None:
@@ -393,7 +402,3 @@ def _with_blobs(op: Sequence[Any], blobs: Sequence[Any]) -> list[Any]:
     if op[0] == "transaction":
         return [op[0], op[1], [_with_blobs(each, blobs) for each in op[2]]]
     return [blobs[v[0]] if type(v) is list else v for v in op]
-
-
-def _fault(error: Exception) -> dict[str, str]:
-    return {"type": type(error).__name__, "message": str(error)}

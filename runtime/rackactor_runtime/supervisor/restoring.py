@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from rackactor.errors import InvalidCall, MemoryFull
+from rackactor_runtime import descriptors
 
 
 class Replacement(NamedTuple):
@@ -49,7 +51,10 @@ class Restoring:
         """
         if offset == 0:
             self.gone(pid)
-            self._files[pid] = self._path(pid).open("w+b")
+            try:
+                self._files[pid] = descriptors.spared(self._path(pid).open, "w+b")
+            except OSError as error:
+                raise _no_room(error) from error
         file = self._files.get(pid)
         if file is None or file.tell() != offset:
             raise InvalidCall(f"a part of a snapshot for offset {offset}, which is not where the last one ended")
@@ -80,15 +85,19 @@ class Restoring:
             file.flush()
             yield from store.replace(str(path), alive)
         finally:
-            file.close()
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.close()
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def gone(self, pid: int) -> None:
         """Remove what a member has sent."""
         file = self._files.pop(pid, None)
         if file is not None:
-            file.close()
-            self._path(pid).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                file.close()  # it writes what it still has
+            with contextlib.suppress(OSError):
+                self._path(pid).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove everything."""

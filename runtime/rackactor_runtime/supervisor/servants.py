@@ -6,6 +6,7 @@ end open: that it closes, by a group's end or by the supervisor's death, is the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from typing import Any
 import msgpack
 
 from rackactor.readiness import readable
+from rackactor_runtime import descriptors
 from rackactor_runtime.supervisor.decisions.messages import ServiceEnded, StartService
+from rackactor_runtime.supervisor.faults import in_words
 
 #: Seconds that a service has to clean up at the group's end; then it is killed.
 PARTING = 4.0
@@ -57,20 +60,27 @@ class Servants:
         """
         birth = {**self._surroundings, "pid": order.pid, "incarnation": order.incarnation, "token": order.token}
         words = [sys.executable, "-P", "-m", "rackactor_runtime.services", order.name]
+        data: bytes = msgpack.packb(birth)
         try:
-            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=2, bufsize=0)
-        except OSError as error:
-            self._unborn.append(ServiceEnded(order.pid, f"its program could not be started: {error}"))
+            process = descriptors.spared(subprocess.Popen, words, stdin=subprocess.PIPE, stdout=2, bufsize=0)
+        except (OSError, MemoryError) as error:
+            self._unborn.append(ServiceEnded(order.pid, f"its program could not be started: {in_words(error)}"))
+            return None
+        try:
+            servant = _Servant(process, descriptors.spared(os.pidfd_open, process.pid))
+        except OSError as error:  # nobody would see its end
+            process.kill()
+            _bury(process)
+            self._unborn.append(ServiceEnded(order.pid, f"its program could not be watched: {in_words(error)}"))
             return None
         assert process.stdin is not None
-        data: bytes = msgpack.packb(birth)
         try:
             os.set_blocking(process.stdin.fileno(), False)  # a page or so: a pipe takes it at once
             process.stdin.write(len(data).to_bytes(4, "big") + data)
         except OSError:
-            pass  # it has ended already, which its descriptor tells
-        self._servants[order.pid] = _Servant(process, os.pidfd_open(process.pid))
-        return self._servants[order.pid].pidfd
+            process.kill()  # it has ended already, or cannot be told who it is: its descriptor tells that it is gone
+        self._servants[order.pid] = servant
+        return servant.pidfd
 
     def ended(self, ready: Mapping[Any, int]) -> list[tuple[ServiceEnded, int | None]]:
         """Return the ends of services among the descriptors that are ready, each with the one to watch no more."""
@@ -78,7 +88,7 @@ class Servants:
         self._unborn.clear()
         for pid, servant in [item for item in self._servants.items() if item[1].pidfd in ready]:
             del self._servants[pid]
-            told.append((ServiceEnded(pid, _words(_bury(servant))), servant.pidfd))
+            told.append((ServiceEnded(pid, _words(_bury(servant.process))), servant.pidfd))
         return told
 
     def kill(self, pid: int) -> None:
@@ -89,7 +99,7 @@ class Servants:
     def dismiss(self) -> None:
         """Tell all services to clean up and go."""
         for servant in self._servants.values():
-            _let_go(servant)
+            _let_go(servant.process)
 
     def close(self, patience: float = PARTING) -> None:
         """End all services, those that do not go by SIGKILL."""
@@ -99,19 +109,20 @@ class Servants:
             left = max(0.0, until - time.monotonic())
             if not readable([servant.pidfd], left):
                 servant.process.kill()
-            _bury(servant)
+            _bury(servant.process)
             os.close(servant.pidfd)
         self._servants.clear()
 
 
-def _let_go(servant: _Servant) -> None:
-    assert servant.process.stdin is not None
-    servant.process.stdin.close()
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
 
 
-def _bury(servant: _Servant) -> int:
-    _let_go(servant)
-    return servant.process.wait()
+def _bury(process: subprocess.Popen[bytes]) -> int:
+    _let_go(process)
+    return process.wait()
 
 
 def _words(code: int) -> str:

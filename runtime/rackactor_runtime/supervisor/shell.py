@@ -19,6 +19,7 @@ from rackactor_runtime.providers import base
 from rackactor_runtime.supervisor.actor import WORLD, Supervisor, Timed
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.core import Core
+from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, Faults, in_words, refusal
 from rackactor_runtime.supervisor.logservice import FEED, LogService
 from rackactor_runtime.supervisor.machineport import MachinePort
 from rackactor_runtime.supervisor.members import Config, Members
@@ -67,25 +68,34 @@ class Shell:
         self._actor = Supervisor(core)
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
+        self._faults = Faults()
 
     # -- the loop -----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until the group has ended."""
-        next_tick, more = 0.0, False
+        self._next_tick, self._more = 0.0, False
         while not self._finished():
-            wait = 0.0 if more else max(0.0, min(TICK, next_tick - time.monotonic()))
-            ready = dict(self._poller.poll(math.ceil(wait * 1000)))
-            self._members.take(ready)
-            if any(fd in ready for fd in self._provider.fds()):
-                self._take_provider()
-            if self._config.owner_fd in ready:
-                self._owner_gone()
-            self._take_servants(ready)
-            more = self._memory.turn()
-            if time.monotonic() >= next_tick:
-                next_tick = time.monotonic() + TICK
-                self._hear(m.Ticked())
+            try:
+                self._turn()
+            except SYSTEM_ERRORS as error:
+                self._faults.note("a turn of the supervisor's loop", error)
+                self._faults.pause()
+
+    def _turn(self) -> None:
+        wait = 0.0 if self._more else max(0.0, min(TICK, self._next_tick - time.monotonic()))
+        ready = dict(self._poller.poll(math.ceil(wait * 1000)))
+        self._members.take(ready)
+        if any(fd in ready for fd in self._provider.fds()):
+            self._take_provider()
+        if self._config.owner_fd in ready:
+            self._owner_gone()
+        self._take_servants(ready)
+        self._more = self._memory.turn()
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK
+            self._hear(m.Ticked())
+            self._logs.again()
 
     def close(self) -> None:
         """Give everything back."""
@@ -133,13 +143,17 @@ class Shell:
 
     def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
         """Do what a member calls for, or have it done where it belongs."""
+        try:
+            self._call(pid, rid, op, args, blobs)
+        except (RackError, *SYSTEM_ERRORS) as error:
+            if not isinstance(error, RackError):
+                self._faults.note(f"the call {op!r} of process {pid}", error)
+            self.carry_out(m.Reply(pid, rid, False, refusal(error, op)))
+
+    def _call(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
         if op == "logs":
-            try:
-                self._may_read(args.get("pid"))
-                self._logs.call(pid, rid, args)
-            except RackError as error:
-                fields = {"type": type(error).__name__, "message": str(error)}
-                self.carry_out(m.Reply(pid, rid, False, fields))
+            self._may_read(args.get("pid"))
+            self._logs.call(pid, rid, args)
         elif op == "machine" and (told := self._machines.heard(pid, args, blobs)) is not None:
             for event in told:
                 self._hear(event)
@@ -163,25 +177,39 @@ class Shell:
 
     def _take_provider(self) -> None:
         for event in self._provider.events():
-            match event:
-                case base.Output(key, stream, data):
-                    record = self.core.table.get(key.pid)
-                    feed = record is not None and record.kind != "command"
-                    self._logs.output(key, stream, data, feed=feed)
-                case base.Created(key, instance):
-                    self._hear(m.InstanceCreated(key, instance))
-                case base.CreateFailed(key, fault, kind):
-                    self._logs.ended(key.pid)
-                    self._hear(m.InstanceEnded(key, None, None, fault=fault, kind=kind))
-                case base.Ended(key, code, signal, oom, note, outside):
-                    self._logs.ended(key.pid)
-                    tail = self._logs.tail(key.pid)
-                    self._hear(m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside))
-                case base.Located(key, address):
-                    self._hear(m.InstanceLocated(key, address))
-                case base.Unkillable(key, words):
-                    _log.warning("process %d is not gone: %s", key.pid, words)
-                    self._hear(m.Unconfirmed(key, words))
+            try:
+                self._take_event(event)
+            except SYSTEM_ERRORS as error:  # the events after it are no less true
+                self._faults.note(f"{type(event).__name__} of process {event.key.pid}", error)
+
+    def _take_event(self, event: base.Event) -> None:
+        match event:
+            case base.Output(key, stream, data):
+                record = self.core.table.get(key.pid)
+                feed = record is not None and record.kind != "command"
+                self._logs.output(key, stream, data, feed=feed)
+            case base.Created(key, instance):
+                self._hear(m.InstanceCreated(key, instance))
+            case base.CreateFailed(key, fault, kind):
+                self._last_output(key.pid)
+                self._hear(m.InstanceEnded(key, None, None, fault=fault, kind=kind))
+            case base.Ended(key, code, signal, oom, note, outside):
+                tail = self._last_output(key.pid)
+                self._hear(m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside))
+            case base.Located(key, address):
+                self._hear(m.InstanceLocated(key, address))
+            case base.Unkillable(key, words):
+                _log.warning("process %d is not gone: %s", key.pid, words)
+                self._hear(m.Unconfirmed(key, words))
+
+    def _last_output(self, pid: int) -> str:
+        """Take note that a process prints nothing any more; return the last that it did print."""
+        try:
+            self._logs.ended(pid)
+            return self._logs.tail(pid)
+        except SYSTEM_ERRORS as error:
+            self._faults.note(f"the end of the output of process {pid}", error)
+            return ""
 
     # -- services -----------------------------------------------------------------------------------
 
@@ -209,7 +237,23 @@ class Shell:
     # -- what the actor wants done -------------------------------------------------------------------
 
     def carry_out(self, effect: m.Effect) -> None:
-        """Do one effect."""
+        """Do one effect. What the operating system does not let us do is known as not done to who waits for it."""
+        try:
+            self._carry_out(effect)
+        except SYSTEM_ERRORS as error:
+            self._faults.note(f"{type(effect).__name__} could not be carried out", error)
+            words = in_words(error)
+            match effect:
+                case m.Create(order):
+                    self._hear(m.InstanceEnded(order.key, None, None, fault=words))
+                case m.StartService(pid):
+                    self._hear(m.ServiceEnded(pid, f"its program could not be started: {words}"))
+                case m.Examine(key):
+                    self._hear(m.Examined(key, base.Vital.UNKNOWN))
+                case m.Reply(pid, rid, True):
+                    self.carry_out(m.Reply(pid, rid, False, refusal(error)))
+
+    def _carry_out(self, effect: m.Effect) -> None:
         match effect:
             case m.Welcome(pid, fields, blobs):
                 self._members.welcome(pid, [wire.pack_body(fields), *blobs])
@@ -233,11 +277,11 @@ class Shell:
             case m.Dismiss(pid):
                 self._dismiss(pid)
             case m.Finish(_, left):
+                self._finish_by = self._finish_by or time.monotonic() + LAST_WORDS
                 for words in left:
                     _log.warning("the group ended without a confirmed delete: %s", words)
                 self._logs.end_feed()
                 self._servants.dismiss()
-                self._finish_by = self._finish_by or time.monotonic() + LAST_WORDS
 
     def _dismiss(self, pid: int) -> None:
         self._logs.unfollow(pid)

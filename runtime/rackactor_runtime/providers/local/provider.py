@@ -15,6 +15,7 @@ from typing import Any
 from rackactor.bell import Bell
 from rackactor.errors import InvalidCall
 
+from ... import descriptors
 from ..base import Created, CreateFailed, Ended, Event, Key, Order, Vital
 from . import forkserver, linux, protocol, seclusion, tree
 from .cgroup import MemoryGroups, make_name
@@ -163,7 +164,10 @@ class LocalProvider:
         ospid = self._live[key]
         if ospid is None:
             return Vital.UNKNOWN
-        stat = linux.read_stat(ospid)
+        try:
+            stat = descriptors.spared(linux.read_stat, ospid)
+        except OSError:
+            return Vital.UNKNOWN
         # Another parent: its number has passed to a stranger.
         if stat is None or stat.state in "ZX" or stat.ppid != self._server:
             return Vital.GONE
@@ -228,6 +232,8 @@ class LocalProvider:
             self._outbox.flush(self._sock.send)
         except ConnectionError:
             self._outbox = protocol.Outbox()  # reading will tell; what it had still said comes first
+        except OSError as error:  # the kernel has no memory for it: it waits, as when the socket is full
+            _log.warning("to the fork server: %s", error.strerror)
         writing = bool(self._outbox)
         if writing != self._writing:
             self._writing = writing
@@ -243,7 +249,11 @@ class LocalProvider:
 
     def _hear(self) -> None:
         for _ in range(_READS):
-            data = protocol.receive(self._sock)
+            try:
+                data = protocol.receive(self._sock)
+            except OSError as error:
+                _log.warning("from the fork server: %s", error.strerror)
+                return  # what there is stays readable
             if data is None:
                 self._lose(_PATIENCE)
             if not data:
@@ -281,6 +291,16 @@ class LocalProvider:
         Its children die with it by their parent death signal; what they had started comes to us.
         """
         assert self._overdue is not None
+        try:
+            self._bury()
+        except OSError as error:
+            if time.monotonic() >= self._overdue + _LAST_PATIENCE:
+                raise
+            _log.warning("what the fork server left could not be looked at: %s", error.strerror)
+            self._bell.ring()
+
+    def _bury(self) -> None:
+        assert self._overdue is not None
         orphans = self._find_orphans()
         tree.kill_all(orphans)
         for ospid in orphans:
@@ -311,7 +331,8 @@ class LocalProvider:
 
 
 def _look_at_children() -> list[tuple[int, linux.Stat]]:
-    looks = ((ospid, linux.read_stat(ospid)) for ospid in tree.list_children())
+    children = descriptors.spared(tree.list_children)
+    looks = ((ospid, descriptors.spared(linux.read_stat, ospid)) for ospid in children)
     return [(ospid, stat) for ospid, stat in looks if stat is not None]
 
 

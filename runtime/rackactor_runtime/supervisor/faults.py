@@ -1,0 +1,59 @@
+"""Errors of the operating system in the supervisor: each costs one answer, and never the group.
+
+Whoever asked is told by name what could not be done; what nobody waits for is noted in the supervisor's log, and done
+again by whoever notices that it is missing (a heartbeat, a look at the provider, the next question).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import zmq
+
+from rackactor.errors import RackError
+
+#: What a system call that fails raises, in Python and in ZeroMQ.
+SYSTEM_ERRORS = (OSError, MemoryError, zmq.ZMQError)
+#: Of those that are noted: the first so many, then one of so many.
+_FIRST, _EACH = 100, 1000
+#: Seconds for which the loop waits after one, so that what fails at once each time does not take the processor.
+_PAUSE = 0.01
+
+_log = logging.getLogger(__name__)
+
+
+class Faults:
+    """Count and note them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def note(self, what: str, error: BaseException) -> None:
+        """Note that something could not be done."""
+        self.count += 1
+        if self.count <= _FIRST or self.count % _EACH == 0:
+            _log.warning("%s: %s (fault %d)", what, in_words(error), self.count)
+
+    def pause(self) -> None:
+        """Wait a moment before the next turn."""
+        time.sleep(_PAUSE)
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error as text for people."""
+    if isinstance(error, RackError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory{': ' if str(error) else ''}{error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    return f"{error}" if isinstance(error, SYSTEM_ERRORS) else f"{type(error).__name__}: {error}"
+
+
+def refusal(error: BaseException, op: str = "") -> dict[str, str]:
+    """Return what a member is told whose call has met an error."""
+    if isinstance(error, RackError):
+        return {"type": type(error).__name__, "message": str(error)}
+    asked = f"{op}: " if op else ""
+    return {"type": "RackError", "message": f"{asked}the supervisor could not do this: {in_words(error)}"}
