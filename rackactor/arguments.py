@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from rackactor.errors import InvalidCall
+from rackactor.texts import os_text, show, to_bytes
 
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 OnOrphan = Literal["kill", "adopt", "detach"]
 #: What may be said of the machine that a process is.
 PLACEMENT = ("image", "flavor", "availability_zone", "keypair", "security_groups")
@@ -18,8 +20,8 @@ class ForkOptions(TypedDict, total=False):
 
     kwargs: dict[str, Any] | None
     name: str | None
-    env: dict[str, str] | None
-    cwd: str | os.PathLike[str] | None
+    env: Mapping[str, str] | None
+    cwd: Path | None
     deadline: float | str | None
     on_orphan: OnOrphan
     memory: int | str | None
@@ -65,16 +67,23 @@ def kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
 
 def text(value: str | None, name: str) -> str | None:
     if value is not None and (not isinstance(value, str) or "\0" in value):
-        raise InvalidCall(f"{name} is a text without NUL characters, not {value!r}")
+        raise InvalidCall(f"{name} is a text without NUL characters, not {show(value)}")
     return value
 
 
 def placement(security_groups: str | Sequence[str] | None = None, **given: str | None) -> dict[str, Any]:
     """Return what is said of the machine that a process is to be."""
-    said: dict[str, Any] = {name: value for name, value in given.items() if text(value, name)}
+    said: dict[str, Any] = {name: value for name, value in given.items() if _label(value, name)}
     if security_groups is not None:
         said["security_groups"] = _names(security_groups, "security_groups")
     return said
+
+
+def _label(value: str | None, name: str) -> str | None:
+    """Check what a cloud is to know something by: it takes no surrogates."""
+    if text(value, name) is not None and str(value).encode("utf-8", "replace") != to_bytes(str(value)):
+        raise InvalidCall(f"{name} is a text that UTF-8 can carry, not {show(value)}")
+    return value
 
 
 def _names(value: str | Sequence[str], name: str) -> list[str]:
@@ -82,7 +91,7 @@ def _names(value: str | Sequence[str], name: str) -> list[str]:
     found = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
     if not isinstance(found, (list, tuple)) or not all(isinstance(each, str) and each for each in found):
         raise InvalidCall(f"{name} is a name, or a list of names, not {value!r}")
-    return [each for each in found if text(each, name)]
+    return [each for each in found if _label(each, name)]
 
 
 def wanted_placement(requirements: Any) -> dict[str, Any]:
@@ -99,10 +108,8 @@ def other_requirements(requirements: Any) -> Any:
     return {name: value for name, value in requirements.items() if name not in PLACEMENT}
 
 
-def path(cwd: str | os.PathLike[str] | None) -> str | None:
-    if cwd is not None and not isinstance(cwd, str) and not hasattr(cwd, "__fspath__"):
-        raise InvalidCall(f"cwd is the path of a directory, not {cwd!r}")
-    return text(None if cwd is None else os.fspath(cwd), "cwd")
+def path(cwd: Path | None) -> str | None:
+    return None if cwd is None else os_text(cwd, "cwd")
 
 
 def bounds(min_ok: int | None, timeout: float | None, count: int) -> None:
@@ -120,10 +127,13 @@ def count(n: int | None, items: list[Any] | None) -> int:
     return len(items) if items is not None else 1 if n is None else n
 
 
-def env(env: dict[str, str] | None) -> dict[str, str]:
+def env(env: Mapping[Any, Any] | None) -> dict[str, str]:
     if env is not None and not isinstance(env, Mapping):
-        raise InvalidCall(f"env is a dict of texts, not {env!r}")
-    for name, value in (env or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str) or "=" in name or not name or "\0" in name + value:
-            raise InvalidCall(f"env holds texts, without = in a name and without NUL: {name!r}={value!r} does not do")
-    return dict(env or {})
+        raise InvalidCall(f"env is a dict of texts, not {show(env)}")
+    found: dict[str, str] = {}
+    for key, value in (env or {}).items():
+        name = os_text(key, "the name of an environment variable")
+        if not name or "=" in name:
+            raise InvalidCall(f"the name of an environment variable is a text without =, not {show(name)}")
+        found[name] = os_text(value, f"the environment variable {show(name)}")
+    return found

@@ -21,6 +21,8 @@ _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 _NESTED = frozenset({list, dict})
 _KEYS = frozenset({str, int, bytes})
 _MAX_DEPTH = 16
+#: How strings with lone surrogates travel: see `pack`.
+_SURROGATES = "surrogatepass"
 
 
 def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
@@ -38,10 +40,9 @@ def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
         return b"".join((_BYTES, value))
     if kind in _SCALARS or _is_plain(value, _MAX_DEPTH):
         try:
-            packed: bytes = msgpack.packb(value)
-            return _MSGPACK + packed
-        except (OverflowError, ValueError, UnicodeEncodeError):
-            pass  # an int past 64 bits, a lone surrogate: pickle can carry them
+            return _MSGPACK + pack(value)
+        except (OverflowError, ValueError):
+            pass  # an int past 64 bits: pickle can carry it
     if not allow_pickle:
         raise InvalidCall(f"this group refuses pickle, and msgpack cannot carry a {kind.__name__} unchanged")
     try:
@@ -73,14 +74,28 @@ def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
     raise ProtocolError(f"a message begins with {kind!r}, which no codec of this wire knows")
 
 
+def pack(value: Any) -> bytes:
+    """Pack plain values: every string passes, also one that UTF-8 cannot carry.
+
+    What the operating system calls a file need not be UTF-8. Python holds the bytes that are not as lone surrogates
+    (PEP 383), and so may any name, word or error text. Each surrogate travels as the three bytes that UTF-8 would have
+    for it; `unpack` gives the very same string back.
+    """
+    try:
+        packed: bytes = msgpack.packb(value)
+    except UnicodeEncodeError:
+        packed = msgpack.packb(value, unicode_errors=_SURROGATES)
+    return packed
+
+
 def unpack(data: bytes | memoryview) -> Any:
-    """Unpack msgpack with the wire's settings (any map key, no extension types).
+    """Unpack msgpack with the wire's settings (any map key, any string, no extension types).
 
     Raises:
         ProtocolError: not one whole msgpack value.
     """
     try:
-        return msgpack.unpackb(data, strict_map_key=False, use_list=True)
+        return msgpack.unpackb(data, strict_map_key=False, use_list=True, unicode_errors=_SURROGATES)
     except Exception as error:  # msgpack raises a handful of unrelated classes, all meaning the same
         raise ProtocolError(f"not a msgpack value: {type(error).__name__}: {error}") from None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rackactor.errors import InvalidCall, PipeBroken, ProcessDied, RackError
 from rackactor.status import ExitStatus
+from rackactor.texts import os_text
 
 if TYPE_CHECKING:
     from rackactor.processes import Process
@@ -42,7 +43,7 @@ def stage(target: Any, args: Sequence[Any], n: int, options: dict[str, Any]) -> 
         if not target:
             raise InvalidCall("a command is at least one word")
     if isinstance(target, (list, tuple)) and target and "name" not in options:
-        options = {**options, "name": os.path.basename(os.fsdecode(target[0]))}
+        options = {**options, "name": os.path.basename(os_text(target[0], "a word of a command"))}
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise InvalidCall(f"n is how many processes run a stage, at least 1, not {n!r}")
     for name in ("stdin", "stdout"):

@@ -8,15 +8,16 @@ bytes behind it.
 from __future__ import annotations
 
 import builtins
+import os
 import threading
 from typing import Any
 
-import msgpack
-
+from rackactor.codec import pack as _pack
 from rackactor.codec import unpack as _unpack
 from rackactor.errors import BY_NAME, NoSuchProcess, ProtocolError, RackError, RackTimeout, ServiceFailed
 from rackactor.kernel import Kernel
 from rackactor.pending import Pending
+from rackactor.texts import words_of
 
 #: Bound of one question, seconds: behind a service may be a store on the other side of the world.
 TIMEOUT = 300.0
@@ -26,7 +27,7 @@ Data = bytes | bytearray | memoryview
 
 def pack(what: Any, fields: dict[str, Any], data: Data = b"") -> bytes:
     """Return the bytes of a question (`what`: its name) or of an answer (`what`: None, or what went wrong)."""
-    head = msgpack.packb((what, fields))
+    head = _pack((what, fields))
     return b"".join((len(head).to_bytes(4, "big"), head, data))
 
 
@@ -46,7 +47,7 @@ def unpack(payload: Data) -> tuple[Any, dict[str, Any], memoryview]:
 
 def describe(error: BaseException) -> dict[str, Any]:
     """Return an error as plain values."""
-    fields: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    fields: dict[str, Any] = {"type": type(error).__name__, "message": words_of(error)}
     if isinstance(error, OSError) and error.errno is not None:
         fields.update(errno=error.errno, strerror=error.strerror or "", filename=_text(error.filename))
     return fields
@@ -176,4 +177,6 @@ def _nothing(_: Pending) -> None:
 
 
 def _text(name: Any) -> Any:
-    return name if isinstance(name, str) or name is None else str(name)
+    return (
+        os.fsdecode(name) if isinstance(name, bytes) else name if isinstance(name, str) or name is None else str(name)
+    )

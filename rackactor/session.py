@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
 from rackactor import arguments, units
@@ -23,7 +23,7 @@ from rackactor.reaping import Reaping
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
-from rackactor.target import Creation, Target, pack_arguments, pack_target
+from rackactor.target import Creation, Target, more_words, pack_arguments, pack_target
 
 if TYPE_CHECKING:
     from rackactor.files.client import Files
@@ -121,8 +121,8 @@ class Session(PipeMethods, Handlers):
         each: Iterable[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         name: str | None = None,
-        env: dict[str, str] | None = None,
-        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: arguments.Path | None = None,
         deadline: float | str | None = None,
         on_orphan: OnOrphan = "kill",
         memory: int | str | None = None,
@@ -194,6 +194,8 @@ class Session(PipeMethods, Handlers):
         if count == 0:
             return Forked()
         calls = [(args, keywords)] if items is None else [((item, *args), keywords) for item in items]
+        if packed.kind == "command":
+            calls = [(tuple(more_words(words)), keywords) for words, _ in calls]
         forked = self._fork(packed, calls, options)
         if min_ok is not None:
             self._await_start(forked, min_ok, timeout)

@@ -13,6 +13,7 @@ import cloudpickle
 from thespian.actors import Actor
 
 from rackactor.errors import InvalidCall
+from rackactor.texts import os_text
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,29 @@ def pack_target(target: Any) -> Target:
     if isinstance(target, type) and issubclass(target, Actor):
         return Target("actor", target.__qualname__, _dump(target))
     if isinstance(target, (list, tuple)):
-        return Target("command", " ".join(map(str, target)), b"", _words(target))
+        words = command_words(target)
+        return Target("command", " ".join(words), b"", words)
     if callable(target):
         return Target("function", getattr(target, "__qualname__", repr(target)), _dump(target))
     if isinstance(target, str):
         raise InvalidCall(f"a command is a list of words: {target.split()!r}, not the text {target!r}")
     raise InvalidCall(f"a process runs an Actor class, a function or a list of words, not a {type(target).__name__}")
+
+
+def command_words(words: Sequence[Any]) -> list[str]:
+    """Return the words of a command as texts.
+
+    Raises:
+        InvalidCall: there is none, or one is no str, bytes or path.
+    """
+    if not words:
+        raise InvalidCall("a command is a list of at least one word")
+    return more_words(words)
+
+
+def more_words(words: Sequence[Any]) -> list[str]:
+    """Return what `fork` adds to the words of a command."""
+    return [os_text(word, "a word of a command") for word in words]
 
 
 def actor_target(actor: Any) -> Target:
@@ -99,12 +117,3 @@ def _pickle(value: Any, what: str) -> bytes:
     except Exception as error:
         raise InvalidCall(f"{what} cannot be sent to another process: {error}") from error
     return data
-
-
-def _words(words: Sequence[Any]) -> list[str]:
-    if not words or not all(isinstance(word, (str, bytes)) or hasattr(word, "__fspath__") for word in words):
-        raise InvalidCall("a command is a list of at least one word, all of them texts")
-    texts = [word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word) for word in words]
-    if any("\0" in text for text in texts):
-        raise InvalidCall("a word of a command cannot hold a NUL character")
-    return texts

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from rackactor.codec import unpack
+from rackactor.codec import pack, unpack
 from rackactor.errors import ProtocolError
 
 #: Grows when frames change their meaning; a JOIN with another number is refused.
@@ -163,9 +163,8 @@ def within(first: int, count: int, ack: int, limit: int) -> tuple[int, int, int,
 
 
 def pack_body(value: Any) -> bytes:
-    """Pack the plain values of a body."""
-    packed: bytes = msgpack.packb(value)
-    return packed
+    """Pack the plain values of a body, strings of every kind included (see `codec.pack`)."""
+    return pack(value)
 
 
 def parse_map(body: bytes | memoryview) -> dict[str, Any]:

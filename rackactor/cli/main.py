@@ -14,6 +14,7 @@ from cliff.commandmanager import CommandManager
 from cliff.help import HelpAction
 
 from rackactor._version import __version__
+from rackactor.cli import encoding
 
 #: The global options that are followed by a word of their own.
 _WITH_VALUE = frozenset({"--log-file"})
@@ -75,6 +76,9 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 def main(argv: list[str] | None = None) -> int:
     """Run the `rack` command."""
     _open_standard_files()
+    if argv is None:
+        encoding.leave_ascii()
+    encoding.prepare()
     code = RackApp().run(sys.argv[1:] if argv is None else argv)
     try:
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from typing import Any
 from cliff.lister import Lister
 
 from rackactor.cli.common import InGroup, visit
+from rackactor.cli.encoding import encode
 from rackactor.cli.outlet import while_read
 from rackactor.cli.tap import write_all
 from rackactor.cli.values import from_word, read_input, to_bytes, to_json, to_text, to_word
@@ -177,7 +178,7 @@ class ShmWatch(InGroup):
         with visit(options.group) as group, while_read():
             changes = group.shm.watch(options.prefix, from_revision=options.from_revision)
             for number, change in enumerate(changes, 1):
-                write_all(1, show(change).encode("utf-8", "surrogateescape") + b"\n")
+                write_all(1, encode(show(change)) + b"\n")
                 if number == options.count:
                     return
 

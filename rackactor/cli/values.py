@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from rackactor.cli.encoding import encode
 from rackactor.errors import InvalidCall
 
 
@@ -14,7 +15,7 @@ def to_bytes(value: Any) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     text = to_text(value)
-    return text.encode("utf-8", "surrogateescape") + (b"" if text.endswith("\n") else b"\n")
+    return encode(text) + (b"" if text.endswith("\n") else b"\n")
 
 
 def to_text(value: Any) -> str:
@@ -33,7 +34,7 @@ def to_word(value: Any) -> str:
     """Return a value as text on one line: text and bytes that have more than one, or are none, in quotes."""
     text = to_text(value)
     if isinstance(value, (str, bytes, bytearray, memoryview)) and (not text.isprintable() or text[:1] == '"'):
-        return json.dumps(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+        return json.dumps(encode(text).decode("utf-8", "backslashreplace"))
     return text
 
 

@@ -7,6 +7,8 @@ import os
 import posixpath
 from typing import Any, NamedTuple
 
+from rackactor.texts import as_utf8, to_bytes
+
 #: Beginning of the names under which unfinished files lie on a backend: none of the group's.
 HIDDEN = ".~rack-"
 PROTOCOL = "rack"
@@ -54,13 +56,12 @@ def normalize(path: Any) -> str:
 
     Raises:
         TypeError: it is no path.
-        ValueError: it holds a NUL.
+        ValueError: it holds a NUL, or (UnicodeEncodeError) what is in no name of a file.
     """
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise TypeError(f"a path in a group is a text, not {path!r}")
+    text = as_utf8(os.fspath(path))
     if "\0" in text:
         raise ValueError("embedded null byte")
+    to_bytes(text)
     for prefix in (f"{PROTOCOL}://", f"{PROTOCOL}::"):
         text = text.removeprefix(prefix)
     return posixpath.normpath("/" + text.lstrip("/"))

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 from rackactor.errors import GroupEnded, InvalidCall, LockError, RackTimeout
 from rackactor.kernel import CALL_TIMEOUT
 from rackactor.pending import Pending
+from rackactor.texts import show
 
 if TYPE_CHECKING:
     from rackactor.kernel import Kernel
+
+#: The longest name of a lock, characters.
+MAX_NAME = 4096
 
 
 class Lock:
@@ -26,8 +30,8 @@ class Lock:
     """
 
     def __init__(self, kernel: Kernel, held: dict[str, int], name: str, timeout: float | None) -> None:
-        if not isinstance(name, str) or not name:
-            raise InvalidCall(f"the name of a lock is a text, not {name!r}")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+            raise InvalidCall(f"the name of a lock is a text of 1 to {MAX_NAME} characters, not {show(name)}")
         self._kernel = kernel
         self._held = held  # by this process: name -> thread
         self._timeout = timeout

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from rackactor.codec import decode, encode, unpack
 from rackactor.errors import InvalidCall, ProtocolError
 
-keys = st.text(max_size=8) | st.integers(-(2**70), 2**70) | st.binary(max_size=8)
-scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text() | st.binary()
+#: Lone surrogates included.
+texts = st.text(st.characters())
+keys = st.text(st.characters(), max_size=8) | st.integers(-(2**70), 2**70) | st.binary(max_size=8)
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | texts | st.binary()
 plain = st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(keys, v, max_size=4), max_leaves=12)
 others = st.tuples(scalars, scalars) | st.frozensets(st.integers()) | st.binary().map(bytearray) | st.complex_numbers()
 values = st.recursive(
@@ -71,7 +73,22 @@ def test_without_pickle_a_value_comes_back_as_it_was_or_is_refused(value: Any) -
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 1.5, "é", b"\0", [1, [2, {"a": [b""]}]], {1: 2, b"k": None}, 2**63, -(2**63), [], {}],
+    [
+        None,
+        True,
+        1.5,
+        "é",
+        "\udcff",
+        "\ud83d\ude00",
+        {"\ud800": "a\0"},
+        b"\0",
+        [1, [2, {"a": [b""]}]],
+        {1: 2, b"k": None},
+        2**63,
+        -(2**63),
+        [],
+        {},
+    ],
     ids=repr,
 )
 def test_plain_values_need_no_pickle(value: Any) -> None:
@@ -98,7 +115,6 @@ def test_plain_values_need_no_pickle(value: Any) -> None:
         collections.OrderedDict(a=1),
         {1, 2},
         2**64,
-        "\ud800",
         len,
     ],
     ids=repr,

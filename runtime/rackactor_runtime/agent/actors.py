@@ -159,7 +159,7 @@ class ActorHost:
     def _fail(self, sender: RackAddress, message: Any, text: str) -> None:
         """Tell the sender that its message cannot be handled."""
         if sender.rid:
-            self._kernel.post(sender.pid, EntryKind.FAILED, text.encode("utf-8", "replace"), sender.rid)
+            self._kernel.post(sender.pid, EntryKind.FAILED, text.encode("utf-8", "backslashreplace"), sender.rid)
         elif sender != self._me and not isinstance(message, (PoisonMessage, ChildActorExited, DeadEnvelope)):
             self.send(sender, PoisonMessage(message, text))
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from rackactor import membership
@@ -123,7 +124,7 @@ def _run(
     except SystemExit as error:
         code, text = _report.exit_code(error)
         if text:
-            print(text, file=sys.stderr)
+            _say(text + "\n")
         return Report("exited", code, evidence=text)
     except KeyboardInterrupt as error:
         _kept.append(error.__traceback__)
@@ -142,8 +143,17 @@ def _host_function(function: Any, args: Any, kwargs: Any) -> Report:
 
 def _tell(report: Report) -> Report:
     """Show a traceback on standard error too, as Python does."""
-    print(report.evidence, end="", file=sys.stderr)
+    _say(report.evidence)
     return report
+
+
+def _say(text: str) -> None:
+    """Write on standard error. The program may have put anything in its place: that changes no exit status."""
+    try:
+        sys.stderr.write(text)
+    except Exception:
+        with suppress(OSError):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
 def _leave(session: Session, report: Report, piping: Piping | None) -> int:
@@ -167,5 +177,5 @@ def _flush() -> None:
     for file in (sys.stdout, sys.stderr):
         try:
             file.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
+        except Exception:
+            pass  # the program's own object: whatever it raises changes no exit status

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rackactor.session import Session
+from rackactor.texts import to_bytes
 from rackactor_runtime.agent.piping import Piping
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
@@ -71,7 +72,7 @@ def host_command(
     stdin = subprocess.DEVNULL if pump is None else pump.reader
     try:
         child = subprocess.Popen(
-            words,
+            [to_bytes(word) for word in words],  # the very bytes that the caller meant, whatever the locale is here
             stdin=given.get("stdin", stdin),
             stdout=given.get("stdout"),
             stderr=given.get("stderr"),
@@ -82,7 +83,7 @@ def host_command(
     except (OSError, ValueError) as error:
         code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
         text = f"cannot run {words[0]!r}: {error.strerror if isinstance(error, OSError) else error}"
-        if isinstance(error, FileNotFoundError) and error.filename != words[0]:
+        if isinstance(error, FileNotFoundError) and error.filename not in (words[0], to_bytes(words[0])):
             text = f"cannot run {words[0]!r}: {error.filename}: {error.strerror}"
         print(f"rackactor: {text}", file=sys.stderr)
         return Report("load-failed", code, evidence=text)

@@ -9,6 +9,8 @@ from typing import Any
 
 import cloudpickle
 
+from rackactor.texts import words_of
+
 #: Characters of a traceback kept as evidence.
 _MAX_TEXT = 16_000
 #: The files whose frames stand above a target's own.
@@ -69,4 +71,4 @@ def exit_code(error: SystemExit) -> tuple[int, str]:
         return 0, ""
     if isinstance(code, int):
         return code & 0xFF, ""
-    return 1, str(code)
+    return 1, words_of(error)

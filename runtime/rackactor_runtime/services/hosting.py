@@ -12,13 +12,12 @@ from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
-import msgpack
-
 from rackactor.errors import InvalidCall, RackError
 from rackactor.kernel import Kernel
 from rackactor.peers import Delivery
 from rackactor.services import Data, describe, pack, unpack
 from rackactor.stream import EntryKind
+from rackactor.wire import parse_map
 from rackactor_runtime.services import SERVICES
 from rackactor_runtime.services.turns import AT_ONCE, Turn, Turns
 
@@ -90,8 +89,7 @@ def main(name: str) -> int:
 
 def _read_birth(lifeline: int) -> dict[str, Any]:
     size = int.from_bytes(_read(lifeline, 4), "big")
-    birth: dict[str, Any] = msgpack.unpackb(_read(lifeline, size))
-    return birth
+    return parse_map(_read(lifeline, size))
 
 
 def _read(descriptor: int, size: int) -> bytes:

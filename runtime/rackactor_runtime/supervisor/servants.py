@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
-
 from rackactor.readiness import readable
+from rackactor.wire import pack_body
 from rackactor_runtime import descriptors
 from rackactor_runtime.supervisor.decisions.messages import ServiceEnded, StartService
 from rackactor_runtime.supervisor.faults import in_words
@@ -59,8 +58,9 @@ class Servants:
         Returns: a descriptor that becomes readable when it ends; None: it could not be started (see `ended`).
         """
         birth = {**self._surroundings, "pid": order.pid, "incarnation": order.incarnation, "token": order.token}
-        words = [sys.executable, "-P", "-m", "rackactor_runtime.services", order.name]
-        data: bytes = msgpack.packb(birth)
+        # UTF-8 whatever the locale: that is what the names of files which it is asked for are in.
+        words = [sys.executable, "-P", "-X", "utf8", "-m", "rackactor_runtime.services", order.name]
+        data = pack_body(birth)
         try:
             process = descriptors.spared(subprocess.Popen, words, stdin=subprocess.PIPE, stdout=2, bufsize=0)
         except (OSError, MemoryError) as error:

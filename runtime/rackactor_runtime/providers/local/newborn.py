@@ -20,10 +20,13 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
+
+from rackactor.texts import to_bytes
 
 from . import linux, seclusion
 from .cgroup import MemoryGroup
@@ -160,8 +163,10 @@ def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoRetu
     except BaseException:
         traceback.print_exc()
     finally:
-        flush()
-        os._exit(code)
+        try:
+            flush()
+        finally:  # whatever the program has put in their place raises: no child may ever go on as the fork server
+            os._exit(code)
 
 
 def _await(origin: Origin, fd: int) -> Birth:
@@ -207,13 +212,15 @@ def run(entry: Entry, data: dict[str, Any]) -> int:
         return 1
     except KeyboardInterrupt:
         # A parent can tell an interrupted program from a failed one only when the signal ends it.
-        traceback.print_exc()
+        with suppress(Exception):
+            traceback.print_exc()
         flush()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
         return 128 + signal.SIGINT
     except BaseException:
-        traceback.print_exc()
+        with suppress(Exception):
+            traceback.print_exc()
         return EXIT_EXCEPTION
 
 
@@ -222,8 +229,8 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):
-            pass
+        except Exception:
+            pass  # the program's own object, or none at all
 
 
 def _settle(origin: Origin, stdout: int, stderr: int, keep: int = -1) -> None:
@@ -248,10 +255,10 @@ def _become(birth: Birth) -> None:
     if birth.network is not None:
         seclusion.enter(*birth.network)
     if birth.cwd is not None:
-        os.chdir(birth.cwd)
+        os.chdir(to_bytes(birth.cwd))
     _limit(birth)
-    if birth.env:
-        os.environ.update(birth.env)
+    for name, value in birth.env.items():
+        os.environb[to_bytes(name)] = to_bytes(value)  # in bytes: the locale may be one that cannot encode them
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rackactor.texts import to_bytes
+
 from ..base import NO_DIRECTORY, Created, CreateFailed, Ended, Event, Key, Output
 from . import newborn, pool, tree
 from .cgroup import MemoryGroup, MemoryGroups
@@ -298,7 +300,7 @@ class Nursery:
         if cwd is None:
             return
         try:
-            os.chdir(cwd)
+            os.chdir(to_bytes(cwd))
         except OSError as error:
             raise DirectoryError(f"cannot enter directory {cwd!r}: {error.strerror}") from None
         finally:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import msgpack
+from rackactor import codec
 
 from ..base import Created, CreateFailed, Ended, Event, Key, Order, Output
 
@@ -29,13 +29,13 @@ _LENGTH = struct.Struct("!I")
 
 
 def pack(value: Any) -> bytes:
-    """Encode one value. File names that are not UTF-8 pass as Python's surrogates, as in `os.environ`."""
-    return bytes(msgpack.packb(value, unicode_errors="surrogateescape"))
+    """Encode one value, strings of every kind included."""
+    return codec.pack(value)
 
 
 def unpack(data: bytes) -> Any:
     """Decode one value."""
-    return msgpack.unpackb(data, unicode_errors="surrogateescape", strict_map_key=False)
+    return codec.unpack(data)
 
 
 def frame(*words: Any) -> bytes:

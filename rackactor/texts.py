@@ -1,0 +1,80 @@
+"""What the operating system is handed: words of commands, names, paths. And texts of strangers, shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from rackactor.errors import InvalidCall
+
+#: The encoding of file names here.
+_FILES = sys.getfilesystemencoding()
+
+#: Characters of a value that an error shows.
+_SHOWN = 200
+
+
+def os_text(value: Any, what: str) -> str:
+    """Return as text what Python's own `os` and `subprocess` would hand to the operating system.
+
+    Args:
+        value: a str, bytes, or a path (`os.PathLike`: `pathlib`, `os.DirEntry`, ...). Bytes that are not UTF-8 become
+            lone surrogates, as in `os.fsdecode`, and arrive as the same bytes.
+        what: what it is, for the error: "a word of a command".
+
+    Raises:
+        InvalidCall: it is something else, or holds what no operating system takes.
+    """
+    try:
+        text: str | bytes = os.fspath(value)
+    except TypeError:
+        raise InvalidCall(
+            f"{what} is a str, bytes or a path, not {show(value)} (of the type {type(value).__name__})"
+        ) from None
+    text = as_utf8(text)
+    if "\0" in text:
+        raise InvalidCall(f"{what} cannot hold a NUL character: {show(text)}")
+    try:
+        to_bytes(text)
+    except UnicodeEncodeError:
+        raise InvalidCall(f"{what} cannot hold a surrogate that stands for no byte: {show(text)}") from None
+    return text
+
+
+def as_utf8(text: str | bytes) -> str:
+    """Return bytes, or a text of this process's locale, as a text that `to_bytes` turns into the same bytes."""
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "surrogateescape")
+    if _FILES == "utf-8":
+        return text
+    try:
+        return os.fsencode(text).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text  # it did not come from the operating system
+
+
+def to_bytes(text: str) -> bytes:
+    """Return the bytes that a text is for the operating system, whatever the locale of this process.
+
+    Raises:
+        UnicodeEncodeError: it holds a lone surrogate that stands for no byte.
+    """
+    return text.encode("utf-8", "surrogateescape")
+
+
+def show(value: Any) -> str:
+    """Return a value for an error text: its beginning, and never an error of its own."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def words_of(error: BaseException) -> str:
+    """Return what an exception says, also of one whose `__str__` fails."""
+    try:
+        return str(error)
+    except Exception:
+        return f"<{type(error).__name__}: its text cannot be made>"
