@@ -103,6 +103,9 @@ class Supervisor:
             try:
                 fields: dict[str, Any] = json.loads(line)
                 told = fields.get("progress")
+                if "warning" in fields:
+                    _log.warning("%s: %s", self._name, fields["warning"])
+                    continue
             except (ValueError, AttributeError):
                 raise StartError(f"the supervisor did not start: it said {line[:200]!r}") from None
             if told is None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cloudgroups import PIPE_SCRIPT, a_program, active, of_group
 
-from rackactor_runtime.providers.nova.inventory import forget_credential
+from rackactor_runtime.providers.nova import deletes
 from rackactor_runtime.providers.nova.resources import Resources, plan
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings
@@ -37,7 +37,7 @@ def limited(settings: dict[str, Any]) -> Iterator[Session]:
     finally:
         session.close()
         path = f"/users/{own.user}/application_credentials/{given['application_credential_id']}"
-        forget_credential(own, own.call("identity", "GET", path)["application_credential"])
+        deletes.credential(own, own.call("identity", "GET", path)["application_credential"])
         own.close()
 
 

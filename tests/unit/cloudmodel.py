@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from rackactor_runtime.providers.nova import words as w
 
 #: What an answer is: a status, and its JSON.
 Answer = tuple[int, Any]
@@ -164,11 +167,11 @@ class CloudModel:
             case ("POST", kind) if kind in NETWORK:
                 name = self.have(kind, **{"name": "", **body[NETWORK[kind]], **_place(where)})
                 return 201, {NETWORK[kind]: self.network[kind][name]}
-            case ("PUT", "ports", name):
-                row = next((row for row in self.ports.values() if row["id"] == name), None)
+            case ("GET" | "PUT", "ports", name):
+                row = next((row for row in _in(where, self.ports) if row["id"] == name), None)
                 if row is None:
                     return 404, fault("not found")
-                row |= body["port"]
+                row |= (body or {}).get("port", {})
                 return 200, {"port": row}
             case ("PUT", "routers", name, "remove_router_interface"):
                 for key, row in list(self.ports.items()):
@@ -224,3 +227,69 @@ def _drop(rows: dict[str, dict[str, Any]], name: str) -> Answer:
             del rows[key]
             return 204, None
     return 404, fault("not found")
+
+
+def made_group(
+    cloud: CloudModel,
+    gid: str,
+    made: float,
+    *,
+    project: str = "p",
+    region: str = "R",
+    deadline: float | None = None,
+    status: str = "ACTIVE",
+    workers: int = 1,
+    network: bool = False,
+    old: bool = False,
+) -> set[str]:
+    """Have a group as a launch makes it; return the ids of all that it has, that of its supervisor's machine included.
+
+    Args:
+        cloud: that it is on.
+        gid, made, deadline: whose, since when and until when, seconds since the epoch.
+        project, region: where.
+        status: of its supervisor's machine; "": it has none any more.
+        workers: machines beside that.
+        network: it has one of its own.
+        old: its things do not say where they were made, as those of earlier versions do not.
+    """
+    before = cloud.everything()
+    where = {"project_id": project, "region": region}
+    scope = "" if old else w.scope(project, region)
+    about = {"description": w.description(gid, made, deadline, scope), **where}
+
+    def name(kind: str) -> str:
+        return w.resource(gid, kind, made, scope)
+
+    net = "provider"
+    if network:
+        net = cloud.have("networks", name("net"), **about)
+        cloud.have("subnets", name("subnet"), network_id=net, **about)
+        router = cloud.have("routers", name("router"), **about)
+        more = {"device_id": router, "device_owner": "network:router_interface", "network_id": net}
+        cloud.have("ports", "", **more, **where)
+    group = cloud.have("security-groups", name("sg"), **about)
+    cloud.have("keypairs", name("key"), region=region)
+    cloud.have("server_groups", name("apart"), **where)
+    cloud.have("credentials", name("cred"), **about)
+    for pid in range(1, 2 + workers):
+        if pid == 1 and not status:
+            continue
+        data = w.metadata(gid, pid, 0, f"{gid}.{pid}.1", deadline=deadline)
+        body = {"name": w.server(gid, pid, "x"), "metadata": data, "networks": [{"uuid": net}], **where}
+        number = cloud.add({**body, "security_groups": [{"name": group}]})
+        cloud.servers[number] |= {"status": status if pid == 1 else "ACTIVE", "created": _iso(made)}
+        cloud.servers[number]["updated"] = _iso(made)
+        cloud.ports[number]["status"] = "ACTIVE"
+    return cloud.everything() - before
+
+
+def supervisor_of(cloud: CloudModel, gid: str) -> dict[str, Any]:
+    """Return the row of a group's supervisor's machine."""
+    return next(
+        row for row in cloud.servers.values() if row["metadata"].get("gid") == gid and row["metadata"]["pid"] == "1"
+    )
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

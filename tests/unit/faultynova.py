@@ -29,7 +29,7 @@ class FaultyNova(CloudModel):
         self.calls: list[str] = []
         #: Each call, with its headers in small letters.
         self.heard: list[tuple[str, str, dict[str, str]]] = []
-        #: Seconds by which its clock is before ours; None: its answers have no date.
+        #: Seconds by which its clock is ahead of ours; None: its answers have no date.
         self.skew: float | None = 0.0
         self.release = threading.Event()
         outer = self

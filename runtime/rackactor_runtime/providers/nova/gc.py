@@ -1,7 +1,8 @@
 """Sweep what carries our mark in a cloud and no group claims: `python -m rackactor_runtime.providers.nova.gc`.
 
 A group claims what is its own while its supervisor's machine is there, its deadline has not passed, and for some time
-after its first thing was made, since a supervisor's machine comes last. Whoever knows better names the group (`--gid`).
+after its first thing was made, since a supervisor's machine comes last. Where it can be that a group lives though no
+list shows its supervisor, it is spared. Whoever knows better names the group (`--gid`).
 """
 
 from __future__ import annotations
@@ -11,23 +12,35 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rackactor.errors import RackError
 from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.machinewords import Condition, condition
+from rackactor_runtime.providers.nova import sdk
 from rackactor_runtime.providers.nova import words as w
-from rackactor_runtime.providers.nova.inventory import Found, Inventory, remove
-from rackactor_runtime.providers.nova.session import Session
+from rackactor_runtime.providers.nova.found import Found
+
+if TYPE_CHECKING:  # openstacksdk cannot be imported everywhere, and that is said in one line: see `sdk`
+    from rackactor_runtime.providers.nova.session import Session
 
 #: Seconds beyond its deadline that a group may take to go by itself.
 DEADLINE_MARGIN = 600.0
 #: Seconds that a group may be in the making (a launch takes 600 at the most), and after its supervisor has gone.
 MAKING = 900.0
-#: Of these a supervisor does not come back.
-_DEAD = frozenset({"SHUTOFF", "ERROR", "DELETED", "SOFT_DELETED"})
+#: Seconds that a supervisor's machine may be paused, suspended, in ERROR although it runs, or not up yet. Machines of
+#: its group end themselves long before, when they do not hear it.
+PATIENCE = 3600.0
+#: Seconds between the two looks that a group must look dead in.
+APART = 60.0
+
+Groups = dict[str, list[Found]]
+
+_log = logging.getLogger(__name__)
 
 
-def unclaimed(found: Sequence[Found], now: float, gids: Sequence[str] = ()) -> list[tuple[Found, str]]:
+def unclaimed(found: Iterable[Found], now: float, gids: Sequence[str] = ()) -> list[tuple[Found, str]]:
     """Return what no group claims, each with the reason.
 
     Args:
@@ -35,82 +48,169 @@ def unclaimed(found: Sequence[Found], now: float, gids: Sequence[str] = ()) -> l
         now: seconds since the epoch.
         gids: of groups of which it is known that they are over (12 characters are enough).
     """
-    groups: dict[str, list[Found]] = {}
-    for each in found:
-        groups.setdefault(each.claim.gid12, []).append(each)
     named = {gid[:12] for gid in gids}
     swept = []
-    for gid12, things in groups.items():
-        reason = "it was named" if gid12 in named else "" if named else _why_not(things, now)
+    there = list(found)
+    for gid12, things in _groups(there).items():
+        reason = "it was named" if gid12 in named else "" if named else judge(things, now)[0]
         swept += [(each, reason) for each in things if reason]
-    order = {id(each): number for number, each in enumerate(found)}
+    order = {id(each): number for number, each in enumerate(there)}
     return sorted(swept, key=lambda pair: order[id(pair[0])])
 
 
-def _why_not(things: Sequence[Found], now: float) -> str:
-    """Return why a group does not claim what is its own, "" if it does."""
+def judge(things: Sequence[Found], now: float) -> tuple[str, str]:
+    """Judge a group by what there is of it.
+
+    Returns: why it does not claim what is its own, "" if it does; and why it is spared although no list shows that it
+        lives, "" for no such reason.
+    """
+    if not any(each.tied for each in things):
+        return "", "what there is of it does not say of which project and region it is"
     supervisors = [each for each in things if each.supervisor]
-    living = [each for each in supervisors if each.status not in _DEAD]
     own = [each.claim.deadline for each in things if each.kind != "server" or each.supervisor]
     deadlines = [each for each in own if each is not None]
     if deadlines and max(deadlines) + DEADLINE_MARGIN < now:
-        return f"its deadline passed {_ago(now - max(deadlines))} ago"
-    if living:
-        return ""
+        return f"its deadline passed {_ago(now - max(deadlines))} ago", ""
+    if any(lives(each, now) for each in supervisors):
+        return "", ""
     made = [each.claim.made for each in things if each.claim.made is not None]
     if made and now - max(made) < MAKING:
-        return ""
+        return "", ""
+    doubts = [each.doubt for each in things if each.doubt]
+    if doubts:
+        return "", doubts[0]
     if supervisors:
-        return f"its supervisor's machine is {supervisors[0].status}"
-    return "its supervisor's machine is gone"
+        return f"its supervisor's machine is {supervisors[0].status}", ""
+    return "its supervisor's machine is gone", ""
+
+
+def lives(supervisor: Found, now: float) -> bool:
+    """Tell whether a group may live whose supervisor's machine is so."""
+    lately = supervisor.since is None or now - supervisor.since < PATIENCE
+    match condition(supervisor.status):
+        case Condition.RUNNING | Condition.UNKNOWN:
+            return True
+        case Condition.COMING | Condition.STILL:
+            return lately
+        case Condition.FAILED:  # of something that was tried with it: it may run all the same
+            return supervisor.powered and lately
+        case Condition.OFF | Condition.GONE:
+            return False
+
+
+def _groups(found: Iterable[Found]) -> Groups:
+    groups: Groups = {}
+    for each in found:
+        groups.setdefault(each.claim.gid12, []).append(each)
+    return groups
 
 
 def _ago(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
-def sweep(session: Session, gids: Sequence[str] = (), *, dry_run: bool = False) -> tuple[list[dict[str, str]], bool]:
-    """Remove what no group claims; return a row for each, and whether all of it is gone."""
-    inventory = Inventory(session)
-    victims = unclaimed(inventory.take(), time.time(), gids)
-    rows = [{**each.row(), "reason": reason, "result": "would be deleted"} for each, reason in victims]
+def sweep(
+    session: Session,
+    gids: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[list[dict[str, str]], bool]:
+    """Remove what no group claims; return a row for each, and whether all of it is gone.
+
+    Args:
+        session: into the cloud.
+        gids: of the groups that are meant; none: all that look dead twice, `APART` seconds apart.
+        dry_run: only tell what looks dead now.
+        sleep, clock: how to wait, and how to know how long.
+    """
+    from rackactor_runtime.providers.nova.inventory import Inventory
+    from rackactor_runtime.providers.nova.removal import remove
+
+    inventory = Inventory(session, clock=clock)
+
+    def look() -> list[tuple[Found, str]]:
+        found = inventory.take()
+        now = session.clock.earliest()
+        for gid12, things in _groups(found).items():
+            if not gids and (why := judge(things, now)[1]):
+                _log.warning("the group %s is spared: %s", gid12, why)
+        return unclaimed(found, now, gids)
+
+    victims = look()
+    if victims and not gids and not dry_run:
+        _log.warning("%d groups look dead; looking again in %g s", len(_groups(v for v, _ in victims)), APART)
+        before = {each.claim.gid12 for each, _ in victims}
+        sleep(APART)
+        victims = [pair for pair in look() if pair[0].claim.gid12 in before]
+    rows = {each.id: {**each.row(), "reason": reason, "result": "would be deleted"} for each, reason in victims}
     if dry_run or not victims:
-        return rows, True
+        return list(rows.values()), True
     chosen = {each.claim.gid12 for each, _ in victims}
-    left, words = remove(lambda: [each for each in inventory.take() if each.claim.gid12 in chosen])
-    remaining = {each.id for each in left}
-    for row in rows:
-        row["result"] = f"left: {words.get(row['id'], 'not gone yet')}" if row["id"] in remaining else "deleted"
+    spared: set[str] = set()
+
+    def take() -> list[Found]:
+        groups = _groups(each for each in inventory.take() if each.claim.gid12 in chosen)
+        if not gids:  # what shows only now may say that the group lives
+            now = session.clock.earliest()
+            spared.update(gid12 for gid12, things in groups.items() if _shows(things, now))
+        return [each for gid12, things in groups.items() if gid12 not in spared for each in things]
+
+    left, words = remove(take, sleep=sleep, clock=clock)
+    remaining = {each.id: each for each in left}
     for each in left:
-        if each.id not in {row["id"] for row in rows}:
-            rows.append({**each.row(), "reason": "came later", "result": f"left: {words.get(each.id, 'not gone yet')}"})
-    return rows, not left and not words
+        rows.setdefault(each.id, {**each.row(), "reason": "came later", "result": ""})
+    for number, row in rows.items():
+        if number in remaining:
+            row["result"] = f"left: {words.get(number, 'not gone yet')}"
+        elif row["gid"] in spared:
+            row["result"] = "left: its group lives after all"
+        else:
+            row["result"] = "deleted"
+    return list(rows.values()), not left and not words and not spared
+
+
+def _shows(things: Sequence[Found], now: float) -> bool:
+    """Tell whether a group that looked dead shows a supervisor that lives."""
+    reason, _ = judge(things, now)
+    return not reason and any(each.supervisor and lives(each, now) for each in things)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; the exit status is 1 when something could not be removed, 2 when the cloud could not be asked."""
-    parser = argparse.ArgumentParser(
-        prog="rackactor_runtime.providers.nova.gc", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument("--cloud", help="its name in clouds.yaml (default: what OS_* say)")
+    """Run it; the exit status is 1 when something could not be removed, or the cloud could not be asked."""
+    parser = argparse.ArgumentParser(prog="rack gc", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--cloud", "--os-cloud", help="its name in clouds.yaml (default: what OS_* say)")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
     parser.add_argument("--gid", action="append", default=[], help="as GID; may be repeated")
     parser.add_argument("gid_", metavar="GID", nargs="*", help="only what is left of this group, even if it lives")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if given.verbose else logging.ERROR, stream=sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="rack: %(message)s", stream=sys.stderr)
+    _log.setLevel(logging.WARNING)
+    if given.verbose:
+        logging.getLogger().setLevel(logging.INFO)
     given.gid += given.gid_
     bad = [gid for gid in given.gid if len(gid) < 12 or w.claim(f"rack-{gid[:12]}-") is None]
     if bad:
         parser.error(f"no gid, nor the first 12 characters of one: {', '.join(bad)}")
     try:
-        rows, clean = sweep(Session(given.cloud), given.gid, dry_run=given.dry_run)
+        rows, clean = sweep(_log_in(given.cloud), given.gid, dry_run=given.dry_run)
+    except KeyboardInterrupt:
+        return 130
     except (RackError, CloudFault) as error:
-        print(f"rackactor: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        print(f"rack: {error}", file=sys.stderr)  # noqa: T201
+        return 1
     _show(rows, given.format)
     return 0 if clean else 1
+
+
+def _log_in(cloud: str | None) -> Session:
+    sdk.check()
+    from rackactor_runtime.providers.nova.session import Session
+
+    return Session(cloud)
 
 
 def _show(rows: Sequence[dict[str, str]], form: str) -> None:

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rackactor_runtime.providers.nova import sdk
+
 #: Our mark: an image that has this property holds an agent of this version.
 VERSION = "rackactor_version"
 #: A hash of everything that is in the image, version by version.
@@ -181,12 +183,12 @@ def connect(name: str | None) -> Any:
     """Return a connection to a cloud of clouds.yaml, or to the one of the OS_* variables.
 
     Raises:
-        ImageError: there is none of that name, or it does not let us in.
+        ImageError: nothing says which.
+        InvalidCall: openstacksdk is missing, or cannot be used.
     """
-    try:
-        import openstack
-    except ImportError as error:
-        raise ImageError("openstacksdk is missing. Mend: pip install 'rackactor[openstack]'") from error
+    sdk.check()
+    import openstack
+
     if name is None and not {"OS_CLOUD", "OS_AUTH_URL"} & os.environ.keys():
         raise ImageError("which cloud? Name one of clouds.yaml with --cloud or OS_CLOUD, or set the OS_* variables")
     cloud = openstack.connect(cloud=name)

@@ -1,72 +1,76 @@
-"""What carries our mark in a cloud, by the cloud's own lists; and its removal, in the order in which it can go.
+"""What carries our mark in a cloud, by the cloud's own lists, and by more than these where they may lack something.
 
-Nothing is removed by memory: whoever removes a group lists it, deletes what goes, and lists it again, until there is
-nothing. So it does not matter who made what, how far a launch had come, or whether somebody else removes it too.
+Nova's lists leave out the servers of a cell that does not answer, those that were made a moment ago on another node,
+and, where they are asked by name, those that somebody has renamed. So whatever server is known to be a group's is asked
+for by its id before it counts as gone, and Neutron's ports lead to servers that Nova's list lacks.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.nova import deletes, ports
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.faults import fault
+from rackactor_runtime.providers.nova.found import KINDS, Found
+from rackactor_runtime.providers.nova.ports import Port, Whose
+from rackactor_runtime.providers.nova.removal import CONFIRM
 from rackactor_runtime.providers.nova.session import Session
 
-#: What there is, in the order in which it goes: who holds something before what is held.
-KINDS = (
-    "application credential",
-    "server",
-    "port",
-    "floating IP",
-    "volume",
-    "router",
-    "subnet",
-    "network",
-    "security group",
-    "key pair",
-    "server group",
-)
-#: Seconds between two looks at what is left.
-PAUSES = (0.3, 0.5, 0.7, 1.0, 1.0, 1.5, 2.0)
-#: Seconds that a removal may take.
-PATIENCE = 240.0
+#: Nova's number for a machine that its hypervisor says is running.
+_RUNNING = 1
+#: Servers that are asked for by their ids at once.
+_LOOKS = 8
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
-    """Something that carries our mark."""
+class _Look:
+    """What Nova says of one server."""
 
-    kind: str
-    id: str
-    name: str
-    claim: w.Claim
-    #: Nova's word on a server.
-    status: str = ""
-    #: It is the machine of its group's supervisor.
-    supervisor: bool = False
-    #: How its removal is asked for.
-    remove: Callable[[], object] = field(default=lambda: None, compare=False, repr=False)
-
-    def row(self) -> dict[str, str]:
-        """Return it for people."""
-        return {"kind": self.kind, "id": self.id, "name": self.name, "gid": self.claim.gid12}
+    #: None: it is not ours, or is not there.
+    server: Found | None
+    #: There is no such server.
+    gone: bool = False
+    #: Why nothing is known, "" if it is.
+    unknown: str = ""
 
 
 class Inventory:
-    """Lists what a cloud has of ours; of one group, or of all."""
+    """Lists what a cloud has of ours; of one group, or of all.
 
-    def __init__(self, session: Session, gid: str | None = None) -> None:
+    Args:
+        session: into the cloud.
+        gid: of the group; None: of all.
+        known: ids of servers of that group.
+        clock: seconds, for how long something was not seen.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        gid: str | None = None,
+        known: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._session = session
         self._gid12 = gid[:12] if gid else None
+        self._clock = clock
         self._skipped: set[str] = set()
+        claim = w.Claim(self._gid12 or "")
+        #: Servers of ours that were seen, or are known otherwise, until Nova has lacked them for some time.
+        self._known = {each: Found("server", each, each, claim) for each in known}
+        self._lacking: dict[str, float] = {}  # id -> since when Nova says that there is none
+        self._foreign: set[str] = set()  # ids of servers that are not ours
 
     def take(self) -> list[Found]:
         """Return everything, in the order in which it can go.
@@ -74,39 +78,83 @@ class Inventory:
         Raises:
             CloudFault: a list cannot be had.
         """
-        reads = [
+        reads: list[Callable[[], Iterable[Found]]] = [
             self._servers,
             self._credentials,
             self._keypairs,
             self._server_groups,
-            self._network_things,
             *([self._volumes] if self._session.has("volume") else []),
         ]
-        with ThreadPoolExecutor(len(reads)) as pool:
-            parts = [pool.submit(read) for read in reads]
+        with ThreadPoolExecutor(len(reads) + 1) as pool:
+            network = pool.submit(self._network_things)
+            parts = [pool.submit(lambda read=read: list(read())) for read in reads]  # type: ignore[misc]
             try:
                 found = [each for part in parts for each in part.result()]
+                things, there = network.result()
+                found += self._with_ports(found, things, there)
             except Exception as error:
                 raise fault(error) from error
-        ours = [each for each in found if self._gid12 in (None, each.claim.gid12)]
-        return sorted(ours, key=lambda each: KINDS.index(each.kind))
+        return sorted(filter(self._counts, found), key=lambda each: KINDS.index(each.kind))
+
+    def _counts(self, each: Found) -> bool:
+        """Tell whether it is to be listed: not what says that it is of another project or region."""
+        return self._gid12 in (None, each.claim.gid12) and (each.here or each.claim.scope is None)
 
     def _list(self, service: str, path: str, **more: Any) -> list[dict[str, Any]]:
         return self._session.list(service, path, **more)
 
-    def _servers(self) -> Iterable[Found]:
-        prefix = f"^rack-{self._gid12}-" if self._gid12 else "^rack-"
-        for row in self._list("compute", "/servers/detail", name=prefix):
-            data = row["metadata"]
-            named = w.claim(row["name"])
-            if named is None or data.get("rack_mark") != w.MARK:
-                continue
-            claim = w.Claim(data.get("gid", named.gid12)[:12], _epoch(row.get("created")), w.deadline_of(data))
-            remove = partial(self._session.delete, "compute", f"/servers/{row['id']}")
-            first = data.get("pid") == str(w.SUPERVISOR_PID)
-            yield Found("server", row["id"], row["name"], claim, row["status"], first, remove)
+    def _here(self, claim: w.Claim) -> bool:
+        return claim.scope == self._session.scope
 
-    def _credentials(self) -> Iterable[Found]:
+    # -- servers ---------------------------------------------------------------------------------------------
+
+    def _servers(self) -> list[Found]:
+        """Return servers by their names, and where there are none by these, by what their metadata say."""
+        named = self._marked(name=f"^rack-{self._gid12}-") if self._gid12 else []
+        return named or self._marked()
+
+    def _marked(self, **more: Any) -> list[Found]:
+        made = [(row, self._server(row)) for row in self._list("compute", "/servers/detail", **more)]
+        self._foreign |= {str(row["id"]) for row, found in made if found is None}
+        return [found for _, found in made if found is not None]
+
+    def _server(self, row: Mapping[str, Any]) -> Found | None:
+        """Return a server by its row; None: it is not ours."""
+        data = row["metadata"]
+        if data.get("rack_mark") != w.MARK or w.claim(f"rack-{str(data.get('gid'))[:12]}-") is None:
+            return None
+        claim = w.Claim(data["gid"][:12], _epoch(row.get("created")), w.deadline_of(data))
+        return Found(
+            "server",
+            str(row["id"]),
+            row["name"],
+            claim,
+            status=row["status"],
+            supervisor=data.get("pid") == str(w.SUPERVISOR_PID),
+            since=_epoch(row.get("updated")),
+            powered=row.get("OS-EXT-STS:power_state") == _RUNNING,
+            remove=partial(deletes.server, self._session, str(row["id"]), row["status"]),
+        )
+
+    def _look(self, number: str) -> _Look:
+        """Ask for a server by its id."""
+        if number in self._foreign:
+            return _Look(None)
+        try:
+            answer = self._session.get("compute", f"/servers/{number}")
+        except Exception as error:
+            return _Look(None, unknown=str(fault(error)))
+        row = (answer or {}).get("server")
+        if row is None or row["status"] == "DELETED":
+            return _Look(None, gone=True)
+        found = self._server(row)
+        if found is None:
+            self._foreign.add(number)
+        return _Look(found)
+
+    # -- the user's ------------------------------------------------------------------------------------------
+
+    def _credentials(self) -> Iterator[Found]:
         base = f"/users/{self._session.user}"
         try:
             rows = self._list("identity", f"{base}/application_credentials", key="application_credentials")
@@ -115,31 +163,35 @@ class Inventory:
             return
         for row in rows:
             claim = w.claim(row["name"], row.get("description") or "")
-            if claim is not None:
-                yield Found(
-                    "application credential",
-                    row["id"],
-                    row["name"],
-                    claim,
-                    remove=partial(forget_credential, self._session, row),
-                )
+            if claim is None or row.get("project_id", self._session.project) != self._session.project:
+                continue
+            yield Found(
+                "application credential",
+                row["id"],
+                row["name"],
+                claim,
+                here=self._here(claim),
+                remove=partial(deletes.credential, self._session, row),
+            )
 
-    def _keypairs(self) -> Iterable[Found]:
+    def _keypairs(self) -> Iterator[Found]:
         for item in self._list("compute", "/os-keypairs"):
             name = item["keypair"]["name"]
             claim = w.claim(name)
             if claim is not None:
                 remove = partial(self._session.delete, "compute", f"/os-keypairs/{name}")
-                yield Found("key pair", name, name, claim, remove=remove)
+                yield Found("key pair", name, name, claim, here=self._here(claim), remove=remove)
 
-    def _server_groups(self) -> Iterable[Found]:
+    # -- the project's ---------------------------------------------------------------------------------------
+
+    def _server_groups(self) -> Iterator[Found]:
         for row in self._list("compute", "/os-server-groups"):
             claim = w.claim(row["name"])
             if claim is not None:
                 remove = partial(self._session.delete, "compute", f"/os-server-groups/{row['id']}")
-                yield Found("server group", row["id"], row["name"], claim, remove=remove)
+                yield Found("server group", row["id"], row["name"], claim, here=self._here(claim), remove=remove)
 
-    def _volumes(self) -> Iterable[Found]:
+    def _volumes(self) -> Iterator[Found]:
         try:
             rows = self._list("volume", "/volumes/detail", key="volumes")
         except Exception as error:
@@ -152,9 +204,11 @@ class Inventory:
                 remove = partial(self._session.delete, "volume", f"/volumes/{row['id']}")
                 yield Found("volume", row["id"], row.get("name") or "", claim, remove=remove)
 
-    def _network_things(self) -> Iterable[Found]:
+    def _network_things(self) -> tuple[list[Found], list[Port]]:
+        """Return what Neutron has of ours but for ports, and the ports with something of ours."""
         project = self._session.project
         owners: dict[str, w.Claim] = {}
+        found = []
         for kind, path in (
             ("router", "/routers"),
             ("subnet", "/subnets"),
@@ -169,27 +223,11 @@ class Inventory:
                 owners[row["id"]] = claim
                 remove: Callable[[], object] = partial(self._session.delete, "network", f"{path}/{row['id']}")
                 if kind == "router":
-                    remove = partial(self._unroute, row["id"])
+                    remove = partial(deletes.router, self._session, row["id"])
                 name = row.get("name") or row.get("floating_ip_address") or ""
-                yield Found(kind, row["id"], name, claim, remove=remove)
-        if owners:
-            yield from self._ports(project, owners)
-
-    def _ports(self, project: str, owners: dict[str, w.Claim]) -> Iterable[Found]:
-        """Yield ports on networks of ours, or under security groups of ours; the network's own go with it."""
-        for row in self._list("network", "/ports", project_id=project):
-            whose = [owners[key] for key in (row["network_id"], *row["security_groups"]) if key in owners]
-            if whose and not row["device_owner"].startswith("network:"):
-                remove = partial(self._session.delete, "network", f"/ports/{row['id']}")
-                yield Found("port", row["id"], row["name"] or row["device_id"], whose[0], remove=remove)
-
-    def _unroute(self, router: str) -> None:
-        for port in self._list("network", "/ports", device_id=router):
-            if port["device_owner"] == "network:router_gateway":
-                continue
-            body = {"port_id": port["id"]}
-            self._session.call("network", "PUT", f"/routers/{router}/remove_router_interface", json=body)
-        self._session.delete("network", f"/routers/{router}")
+                found.append(Found(kind, row["id"], name, claim, here=self._here(claim), remove=remove))
+        rows = self._list("network", "/ports", project_id=project) if owners else []
+        return found, [port for row in rows if (port := ports.read(row, owners)) is not None]
 
     def _skip(self, what: str, error: Exception) -> None:
         """Go on without a list that this credential may not have, as one that is an application credential itself."""
@@ -200,71 +238,103 @@ class Inventory:
             self._skipped.add(what)
             _log.info("no list of %s: %s", what, found)
 
+    # -- what lists lack -------------------------------------------------------------------------------------
 
-def forget_credential(session: Session, row: dict[str, Any]) -> None:
-    """Delete an application credential, and the access rules that it alone has used: they outlive it otherwise."""
-    base = f"/users/{session.user}"
-    session.delete("identity", f"{base}/application_credentials/{row['id']}")
+    def _with_ports(self, found: list[Found], things: list[Found], there: list[Port]) -> list[Found]:
+        """Return what is there beside the first list: what Neutron has, and servers that Nova's lists lack."""
+        listed = {each.id: each for each in found if each.kind == "server"}
+        there = [port for port in there if self._gid12 is None or self._gid12 in {c.gid12 for c in port.claims}]
+        asked = dict.fromkeys([*self._known, *(port.server for port in there if port.server)])
+        looks = self._look_at([each for each in asked if each not in listed])
+        self._remember(listed, looks)
+        servers = listed | {key: look.server for key, look in looks.items() if look.server is not None}
+        more = [each for key, each in servers.items() if key not in listed]
+        for key, look in looks.items():
+            if look.unknown:
+                more += [self._unknown(key, claim, look.unknown) for claim in self._claims_on(key, there)]
+        held: dict[str, str] = {}
+        for port in there:
+            for claim in port.claims:
+                whose = port.whose(_whose(claim, servers.get(port.server), looks.get(port.server)))
+                more += self._port(port, claim, whose)
+                if whose is Whose.FOREIGN and port.network is not None and port.network.gid12 == claim.gid12:
+                    held[claim.gid12] = f"{port.words()} is on it, which is not this group's"
+        for each in things:
+            on_it = each.kind in ("network", "subnet", "router")
+            more.append(replace(each, held=held.get(each.claim.gid12, "") if on_it else ""))
+        return more
 
-    def drop(rule: dict[str, Any]) -> None:
-        try:
-            session.delete("identity", f"{base}/access_rules/{rule['id']}")
-        except Exception as error:
-            _log.debug("access rule %s: %s", rule.get("id"), error)  # another group's uses it, too
+    def _look_at(self, numbers: list[str]) -> dict[str, _Look]:
+        if not numbers:
+            return {}
+        with ThreadPoolExecutor(_LOOKS) as pool:
+            return dict(zip(numbers, pool.map(self._look, numbers), strict=True))
 
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(drop, row.get("access_rules") or []))
+    def _remember(self, listed: Mapping[str, Found], looks: Mapping[str, _Look]) -> None:
+        """Keep the servers that are known to be ours, and forget those that Nova has lacked for some time."""
+        seen = [*listed.values(), *(look.server for look in looks.values() if look.server is not None)]
+        for each in seen:
+            self._lacking.pop(each.id, None)
+            if self._counts(each):
+                self._known[each.id] = each
+        now = self._clock()
+        for number, look in looks.items():
+            if look.gone and now >= self._lacking.setdefault(number, now) + CONFIRM:
+                self._known.pop(number, None)
+
+    def _claims_on(self, number: str, there: list[Port]) -> list[w.Claim]:
+        """Return which group has a server of which Nova says nothing; else which ones its ports have something of."""
+        if number in self._known:
+            return [self._known[number].claim]
+        claims = [claim for port in there if port.server == number for claim in port.claims]
+        return list({claim.gid12: claim for claim in claims}.values())
+
+    def _unknown(self, number: str, claim: w.Claim, words: str) -> Found:
+        """Return a server of which Nova says nothing now: deleted if it is known to be ours, and else left alone."""
+        known = self._known.get(number)
+        remove = partial(deletes.server, self._session, number, "") if known else partial(_refuse, words)
+        base = known or Found("server", number, number, w.Claim(claim.gid12))
+        doubt = f"Nova gives no answer on its server {number} ({words})"
+        return replace(base, status="UNKNOWN", doubt=doubt, remove=remove)
+
+    def _port(self, port: Port, claim: w.Claim, whose: Whose) -> Iterator[Found]:
+        """Yield a port as far as one group is concerned."""
+        made = Found("port", port.id, port.name or port.device, claim, here=self._here(claim))
+        if whose is Whose.FOREIGN:
+            groups = [each for each, owner in port.groups.items() if owner.gid12 == claim.gid12]
+            if groups:
+                yield replace(made, remove=partial(deletes.security_groups_of, self._session, port.id, groups))
+            return
+        delete: Callable[[], object] = partial(self._session.delete, "network", f"/ports/{port.id}")
+        doubt = ""
+        if whose is Whose.GONE and port.server:
+            if port.active:
+                doubt = f"its port {port.id} is ACTIVE, and Nova does not show the server {port.server}"
+            if self._clock() < self._lacking.get(port.server, 0.0) + CONFIRM and port.server not in self._known:
+                delete = partial(_refuse, f"Nova has not lacked its server {port.server} for long")
+        yield replace(made, status="ACTIVE" if port.active else "", doubt=doubt, remove=delete)
 
 
-def remove(
-    take: Callable[[], Sequence[Found]],
-    patience: float = PATIENCE,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> tuple[list[Found], dict[str, str]]:
-    """Delete what a list has until it has nothing any more.
+def _whose(claim: w.Claim, server: Found | None, look: _Look | None) -> Whose:
+    """Return whose a server is, for the group of a claim."""
+    if server is not None:
+        return Whose.OURS if server.claim.gid12 == claim.gid12 else Whose.FOREIGN
+    if look is None or look.gone:
+        return Whose.GONE
+    return Whose.UNKNOWN if look.unknown else Whose.FOREIGN
 
-    Args:
-        take: lists what is to go, in the order in which it goes.
-        patience: seconds that it may take.
-        sleep, clock: how to wait, and how to know how long.
 
-    Returns: what is left, and by id the provider's words on why. Also when the last list could not be had: then what
-        was there before.
+def _refuse(words: str) -> None:
+    """Leave something for now.
+
+    Raises:
+        CloudFault: why.
     """
-    until, turn = clock() + patience, 0
-    left: list[Found] = []
-    words: dict[str, str] = {}
-    while True:
-        try:
-            left = list(take())
-            words.pop("", None)
-            if not left:
-                return [], {}
-        except Exception as error:
-            words[""] = f"the cloud's lists could not be had: {fault(error)}"
-        for each in _ready(left):
-            try:
-                each.remove()
-            except Exception as error:
-                words[each.id] = str(fault(error))
-        if clock() >= until:
-            return left, words
-        sleep(PAUSES[min(turn, len(PAUSES) - 1)])
-        turn += 1
-
-
-def _ready(left: Sequence[Found]) -> list[Found]:
-    """Return what can go now: what servers hold waits for them, and Nova removes their ports itself."""
-    if any(each.kind == "server" for each in left):
-        return [each for each in left if each.kind in ("application credential", "server", "key pair", "volume")]
-    return list(left)
+    raise CloudFault("unclear", words)
 
 
 def _epoch(text: Any) -> float | None:
     """Return a time of the cloud's (ISO 8601, UTC) in seconds since the epoch."""
-    from datetime import UTC, datetime
-
     try:
         found = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:

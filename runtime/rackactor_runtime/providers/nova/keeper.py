@@ -18,8 +18,10 @@ from rackactor.errors import RackError
 from rackactor.kernel import Kernel
 from rackactor.link import Keys
 from rackactor.readiness import readable
-from rackactor_runtime.providers.machines import CloudFault
-from rackactor_runtime.providers.nova.cloud import NovaCloud
+from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova.faults import fault
+from rackactor_runtime.providers.nova.lookout import MISSING, Lookout
+from rackactor_runtime.providers.nova.session import Session
 
 #: Seconds that ending all processes of a group may take.
 END_TIMEOUT = 120.0
@@ -27,8 +29,6 @@ END_TIMEOUT = 120.0
 LOOK = 2.0
 #: Seconds without any answer, of the supervisor or the cloud, after which a group whose owner is gone is over.
 PATIENCE = 60.0
-#: Of these a supervisor does not come back.
-_DEAD = frozenset({"SHUTOFF", "ERROR", "DELETED", "SOFT_DELETED"})
 
 _log = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ class Keeper:
 
     Args:
         card: how to come to it as an operator.
-        cloud: where its supervisor's machine is, `instance`.
+        session: into the cloud where its supervisor's machine is, `instance`.
         owner: a pidfd of the program that made it, or None.
     """
 
-    def __init__(self, card: dict[str, Any], cloud: NovaCloud, instance: str, owner: int | None) -> None:
+    def __init__(self, card: dict[str, Any], session: Session, instance: str, owner: int | None) -> None:
         self._card = card
-        self._cloud = cloud
+        self._session = session
         self._instance = instance
         self._owner = owner
         self._bell = Bell()
@@ -99,7 +99,7 @@ class Keeper:
         if kernel.ended:
             kernel.close()
             self._kernel = None
-            return self._over or not self._alive()
+            return self._over
         return False
 
     def _owner_gone(self, kernel: Kernel) -> bool:
@@ -115,8 +115,12 @@ class Keeper:
 
     def _rejoin(self) -> bool:
         """Come back to a supervisor that was lost; False: the group is over."""
-        since = time.monotonic()
-        while self._alive():
+        since, lookout = time.monotonic(), Lookout()
+        while True:
+            status = self._look()
+            if status is not None and lookout.look(status, time.monotonic()):
+                _log.warning("the supervisor's machine %s is %s", self._instance, status)
+                return False
             try:
                 self._kernel = self._join()
                 return True
@@ -126,15 +130,19 @@ class Keeper:
             if over and time.monotonic() - since > PATIENCE:
                 return False
             readable([self._bell], LOOK)
-        return False
 
-    def _alive(self) -> bool:
-        """Tell whether the supervisor's machine may still run; so it is while the cloud gives no answer."""
+    def _look(self) -> str | None:
+        """Return Nova's word on the supervisor's machine; None while the cloud gives no answer."""
         try:
-            seen = self._cloud.list()
-        except CloudFault:
-            return True
-        return any(each.instance == self._instance and each.status not in _DEAD for each in seen.values())
+            answer = self._session.get("compute", f"/servers/{self._instance}")
+            if answer is not None:
+                return str(answer["server"]["status"])
+            name = f"^{w.prefix(self._card['gid'])}-{w.SUPERVISOR_PID}-"
+            rows = self._session.list("compute", "/servers/detail", name=name)
+            return next((str(row["status"]) for row in rows if row["id"] == self._instance), MISSING)
+        except Exception as error:
+            _log.info("the supervisor's machine could not be looked at: %s", fault(error))
+            return None
 
     def _group_ended(self) -> None:
         self._over = True

@@ -29,9 +29,10 @@ from rackactor_runtime.providers.consoles import tail
 from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
-from rackactor_runtime.providers.nova.inventory import Inventory, remove
+from rackactor_runtime.providers.nova.inventory import Inventory
 from rackactor_runtime.providers.nova.keeper import Keeper
 from rackactor_runtime.providers.nova.reach import routed
+from rackactor_runtime.providers.nova.removal import remove
 from rackactor_runtime.providers.nova.resources import Plan, Resources, plan
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings, own_swift, swift_access
@@ -62,13 +63,13 @@ class Launcher:
     def __init__(self, order: dict[str, Any], gid: str) -> None:
         self._order = order
         self._gid = gid
-        self._made = time.time()
-        given = order["settings"].get("deadline")
-        self._deadline = None if given is None else self._made + given
+        self._made = 0.0  # by the cloud's clock
+        self._deadline: float | None = None
         self._settings = NovaSettings.parse(order.get("provider_settings") or {})
         self._boot_timeout = self._settings.boot_timeout or order["settings"].get("boot_timeout") or BOOT_TIMEOUT
         self._directory: Path | None = None
         self._began = False  # something may have been made
+        self._instance: str | None = None  # the supervisor's machine
         self._owner = os.pidfd_open(order["owner"]) if order.get("owner") else None
         self._launched = threading.Event()
 
@@ -82,6 +83,7 @@ class Launcher:
         try:
             self._progress(f"asking the cloud {self._settings.cloud or ''}".rstrip())
             session = Session(self._settings.cloud)
+            self._read_clock(session)
             found = plan(session, self._settings)
             keeper = self._launch(session, found)
         except BaseException as error:
@@ -102,6 +104,14 @@ class Launcher:
         words = self._clean(session)
         _say_left(words)
         return LEFT if words else 0
+
+    def _read_clock(self, session: Session) -> None:
+        """Learn the cloud's time: by it are made all the dates that others read."""
+        self._made = session.clock.now()
+        given = self._order["settings"].get("deadline")
+        self._deadline = None if given is None else self._made + given
+        if words := session.clock.warning():
+            _line({"warning": words})
 
     # -- making ----------------------------------------------------------------------------------------------
 
@@ -136,7 +146,7 @@ class Launcher:
         cloud = NovaCloud(session, site)
         server_keys, own_keys = Keys.make(), Keys.make()
         self._progress("making the supervisor's machine")
-        instance = cloud.create(self._machine(found, server_keys, own_keys))
+        self._instance = instance = cloud.create(self._machine(found, server_keys, own_keys))
         seen = self._wait(cloud, instance)
         outside = inside = seen.addresses[0]
         if self._floating(session, site.network, found, inside):
@@ -145,11 +155,11 @@ class Launcher:
         self._progress(f"waiting for the supervisor at {outside}:{settings.port}")
         sender = Sender(_endpoint(outside, settings.port), server_keys.public, own_keys)
         try:
-            sender.send(self._inner(asdict(site), right.result(), instance))
+            sender.send(self._inner(session, asdict(site), right.result(), instance))
             answer = self._hear(sender, cloud, instance, outside)
         finally:
             sender.close()
-        return self._open(session, cloud, answer, instance, outside)
+        return self._open(session, answer, instance, outside)
 
     def _end(self) -> float | None:
         return None if self._deadline is None else self._deadline + DEADLINE_GRACE
@@ -199,13 +209,15 @@ class Launcher:
             )
         return False  # it is perhaps reached by a way that is not in our routes; if not, that is said
 
-    def _inner(self, site: dict[str, Any], credential: dict[str, Any], instance: str) -> dict[str, Any]:
+    def _inner(
+        self, session: Session, site: dict[str, Any], credential: dict[str, Any], instance: str
+    ) -> dict[str, Any]:
         """Return the order of the supervisor that runs on the machine."""
         settings = {**self._order["settings"]}
         if self._settings.boot_timeout is not None:
             settings.setdefault("boot_timeout", self._settings.boot_timeout)
         if self._deadline is not None:
-            settings["deadline"] = max(1.0, self._deadline - time.time())
+            settings["deadline"] = max(1.0, self._deadline - session.clock.now())
         files = own_swift(settings.get("files"))
         if files is not None:
             settings["files"] = files | swift_access(credential)
@@ -265,7 +277,7 @@ class Launcher:
             f" allow_from lets this host in{tail(console)}"
         )
 
-    def _open(self, session: Session, cloud: NovaCloud, answer: dict[str, Any], instance: str, outside: str) -> Keeper:
+    def _open(self, session: Session, answer: dict[str, Any], instance: str, outside: str) -> Keeper:
         """Write down how the group is reached, and tell who wanted it."""
         card = answer.pop("card")
         answer["endpoint"] = card["endpoint"] = _endpoint(outside, self._settings.port)
@@ -275,7 +287,7 @@ class Launcher:
         self._directory = places.group_dir(self._gid)
         self._directory.mkdir(mode=0o700)
         places.write_card(self._directory, card)
-        keeper = Keeper(card, cloud, instance, self._owner)
+        keeper = Keeper(card, session, instance, self._owner)
         self._launched.set()
         _answer(answer)
         return keeper
@@ -291,7 +303,7 @@ class Launcher:
             places.remove(self._directory)
         if session is None or not self._began:
             return ""
-        inventory = Inventory(session, self._gid)
+        inventory = Inventory(session, self._gid, [self._instance] if self._instance else [])
         left, words = remove(inventory.take)
         if settle and not left:
             time.sleep(SETTLE)

@@ -11,6 +11,7 @@ from typing import Any
 from rackactor import addresses
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.machines import MachineProvider
+from rackactor_runtime.providers.nova import sdk
 
 #: Seconds between attempts of the supervisor to delete its own machine, as its very last act.
 _LAST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0)
@@ -20,10 +21,9 @@ _log = logging.getLogger(__name__)
 
 def launch(order: dict[str, Any], gid: str) -> int:
     """Make a group on a cloud, and be its keeper until nothing of it is left; returns the exit status."""
-    try:
-        from rackactor_runtime.providers.nova.launch import Launcher
-    except ImportError as error:
-        raise InvalidCall(_lacks(error)) from error
+    sdk.check()
+    from rackactor_runtime.providers.nova.launch import Launcher
+
     return Launcher(order, gid).run()
 
 
@@ -43,11 +43,10 @@ class NovaProvider(MachineProvider):
     launch = staticmethod(launch)
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str) -> None:
-        try:
-            from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
-            from rackactor_runtime.providers.nova.session import Session
-        except ImportError as error:
-            raise InvalidCall(_lacks(error)) from error
+        sdk.check()
+        from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
+        from rackactor_runtime.providers.nova.session import Session
+
         if "site" not in settings or "credential" not in settings:
             raise InvalidCall("a supervisor of the provider 'nova' is started by its launcher only")
         self._session = Session(credential=settings["credential"])
@@ -68,7 +67,3 @@ class NovaProvider(MachineProvider):
             except Exception as error:
                 _log.warning("this machine could not be deleted: %s", error)
             time.sleep(pause)
-
-
-def _lacks(error: ImportError) -> str:
-    return f"the provider 'nova' needs openstacksdk ({error}): pip install 'rackactor[openstack]'"

@@ -16,10 +16,10 @@ from typing import Any
 
 from rackactor.errors import InvalidCall, StartError
 from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.nova import deletes
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.finding import Finder
-from rackactor_runtime.providers.nova.inventory import forget_credential
 from rackactor_runtime.providers.nova.rules import access_rules
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings
@@ -164,10 +164,10 @@ class Resources:
         self._deadline = deadline
         self._settings = settings
         self._plan = plan
-        self._about = w.description(gid, made, deadline)
+        self._about = w.description(gid, made, deadline, session.scope)
 
     def _name(self, kind: str) -> str:
-        return w.resource(self._gid, kind, self._made)
+        return w.resource(self._gid, kind, self._made, self._session.scope)
 
     def _post(self, service: str, path: str, key: str, body: Any) -> Any:
         """Make something; an unclear answer fails the launch, whose clean-up finds what was made by its mark."""
@@ -267,7 +267,7 @@ class Resources:
         rules = access_rules(bases, {"network": "/v2.0", "image": "/v2"})
         made = self._make_credential(rules)
         if not self._works(made):
-            forget_credential(self._session, made)
+            deletes.credential(self._session, made)
             progress(
                 "the cloud's services do not know access rules: the supervisor's credential is limited by role only"
             )

@@ -15,6 +15,8 @@ from openstack import exceptions as sdk
 
 from rackactor._version import __version__
 from rackactor.errors import InvalidCall, StartError
+from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova.clocks import CloudClock
 from rackactor_runtime.providers.nova.faults import words
 
 #: Seconds that a call may be without a byte of its answer, unless `api_timeout` of clouds.yaml says otherwise.
@@ -24,6 +26,9 @@ API_TIMEOUT = 30.0
 LOGINS = 2
 #: Connections to each service at the most; whoever needs one more waits for it.
 POOL = 24
+#: What our calls are written for, whatever a clouds.yaml has as the default of others (`compute_default_microversion`):
+#: later versions refuse or rename what these know.
+MICROVERSIONS = {"compute": "2.1", "volume": "3.0"}
 #: Items of a list in one answer: services have a bound of their own, which may be lower.
 PAGE = 500
 
@@ -49,6 +54,9 @@ class Session:
             adapter = TCPKeepAliveAdapter(pool_connections=8, pool_maxsize=POOL, pool_block=True)
             self.connection.session.session.mount("http://", adapter)
             self.connection.session.session.mount("https://", adapter)
+            #: The cloud's time.
+            self.clock = CloudClock()
+            self.connection.session.session.hooks["response"].append(self._note_date)
             _log_in(self.connection, 1 if credential is None else LOGINS)
             # Made here, by one thread, not by several at once later.
             self._services = {name: getattr(self.connection, name) for name in ("compute", "network", "identity")}
@@ -72,6 +80,24 @@ class Session:
         return str(self.connection.current_project_id)
 
     @property
+    def region(self) -> str:
+        """Return the name of the region that all this is in, "" where the cloud's catalogue names none."""
+        config = self.connection.config
+        named = config.get_region_name("compute")
+        if named:
+            return str(named)
+        catalog = self.connection.session.auth.get_access(self.connection.session).service_catalog
+        for each in catalog.get_endpoint_data_list("compute", interface=config.get_interface("compute")):
+            if self.base["compute"].startswith(each.url.rstrip("/")):
+                return str(each.region_name or "")
+        return ""
+
+    @property
+    def scope(self) -> str:
+        """Return what stands for the project and the region in names and descriptions."""
+        return w.scope(self.project, self.region)
+
+    @property
     def user(self) -> str:
         """Return the id of the user."""
         return str(self.connection.current_user_id)
@@ -92,6 +118,8 @@ class Session:
             Exception: `faults.fault` says what it means.
         """
         adapter = self._services[service]
+        if service in MICROVERSIONS:
+            more.setdefault("microversion", MICROVERSIONS[service])
         answer = adapter.request(path, method, connect_retries=0, status_code_retries=0, **more)
         sdk.raise_from_response(answer)
         return answer.json() if answer.content else None
@@ -125,6 +153,9 @@ class Session:
             if not any(link["rel"] == "next" for link in answer[f"{key}_links"]):
                 return found
             marker = {"marker": page[-1]["id"]}
+
+    def _note_date(self, answer: Any, *args: Any, **more: Any) -> None:
+        self.clock.note(answer.headers.get("Date"), answer.elapsed.total_seconds())
 
     def close(self) -> None:
         """Give the connections back."""

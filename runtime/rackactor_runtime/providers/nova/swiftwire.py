@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from rackactor_runtime.providers.nova import sdk
+
 #: Tries of one question, and seconds before the second; each later pause is twice as long.
 TRIES, PAUSE = 4, 0.5
 #: Seconds that Swift may be silent.
@@ -140,8 +142,9 @@ def connect(
     """Return keystoneauth's way to Swift.
 
     Raises:
-        ValueError: there is no such cloud, or it has no Swift.
+        ValueError: there is no such cloud, it has no Swift, or openstacksdk cannot be used.
     """
+    sdk.check()
     from keystoneauth1 import exceptions
     from keystoneauth1.adapter import Adapter
     from openstack.config import OpenStackConfig

@@ -1,12 +1,16 @@
 """How what a group has in a cloud is named and marked, so that it is found again: by us, by `gc`, and by people.
 
-Everything that can have a name is called `rack-<gid12>-...`; what is made once for a group says in its name when that
-was, because some things (key pairs, server groups) have no other place for it. Servers carry the rest in their
-metadata, by RACK's convention: `gid`, `pid`, `ppid`, `proxy_ip` and the process's arguments that are texts.
+Everything that can have a name is called `rack-<gid12>-...`; what is made once for a group says in its name when and
+in which project and region (`scope`) that was, because some things (key pairs, server groups) have no other place for
+it. Descriptions say the same, and the deadline. A user's key pairs and application credentials are listed in all of his
+projects: without the scope nobody there could tell whether the group that they belong to lives elsewhere. Servers carry
+the rest in their metadata, by RACK's convention: `gid`, `pid`, `ppid`, `proxy_ip` and the process's arguments that are
+texts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -21,10 +25,12 @@ MAX_VALUE, MAX_ITEMS = 255, 128
 #: Longest name of a server.
 MAX_NAME = 255
 
-_NAME = re.compile(r"rack-([0-9a-f]{8}-[0-9a-f]{3})-([a-z]+)-([0-9a-f]{8})")
+_NAME = re.compile(r"rack-([0-9a-f]{8}-[0-9a-f]{3})-([a-z]+)-([0-9a-f]{8})(?:-([0-9a-f]{12}))?")
 _SERVER = re.compile(r"rack-([0-9a-f]{8}-[0-9a-f]{3})-")
 _KEY = re.compile(r"[a-zA-Z0-9_:. -]{1,255}")
-_DESCRIPTION = re.compile(r"rackactor gid=([0-9a-f-]{36}) made=([0-9]+)(?: deadline=([0-9]+))?")
+_DESCRIPTION = re.compile(
+    r"rackactor gid=([0-9a-f-]{36}) made=([0-9]+)(?: deadline=([0-9]+))?(?: scope=([0-9a-f]{12}))?"
+)
 
 
 class Claim(NamedTuple):
@@ -33,6 +39,13 @@ class Claim(NamedTuple):
     gid12: str
     made: float | None = None
     deadline: float | None = None
+    #: Which project and region it was made in, see `scope`; None: it does not say.
+    scope: str | None = None
+
+
+def scope(project: str, region: str) -> str:
+    """Return twelve letters that stand for a project (its id) in a region."""
+    return hashlib.sha256(f"{project}\n{region}".encode()).hexdigest()[:12]
 
 
 def prefix(gid: str) -> str:
@@ -40,9 +53,9 @@ def prefix(gid: str) -> str:
     return f"rack-{gid[:12]}"
 
 
-def resource(gid: str, kind: str, made: float) -> str:
-    """Return the name of something that is made once for a group (`kind`: a word of small letters)."""
-    return f"{prefix(gid)}-{kind}-{int(made):08x}"
+def resource(gid: str, kind: str, made: float, where: str = "") -> str:
+    """Return the name of what is made once for a group (`kind`: a word of small letters; `where`: a scope)."""
+    return f"{prefix(gid)}-{kind}-{int(made):08x}" + (f"-{where}" if where else "")
 
 
 def server(gid: str, pid: int, name: str) -> str:
@@ -51,20 +64,20 @@ def server(gid: str, pid: int, name: str) -> str:
     return f"{prefix(gid)}-{pid}-{fit}"[:MAX_NAME].rstrip("-")
 
 
-def description(gid: str, made: float, deadline: float | None) -> str:
-    """Return what the description of something says of its group."""
+def description(gid: str, made: float, deadline: float | None, where: str = "") -> str:
+    """Return what the description of something says of its group (`where`: a scope)."""
     until = "" if deadline is None else f" deadline={math.ceil(deadline)}"
-    return f"rackactor gid={gid} made={int(made)}{until}"
+    return f"rackactor gid={gid} made={int(made)}{until}" + (f" scope={where}" if where else "")
 
 
 def claim(name: str, text: str = "") -> Claim | None:
     """Read a name and a description; None: neither is ours."""
     found = _DESCRIPTION.fullmatch(text or "")
     if found is not None:
-        return Claim(found[1][:12], float(found[2]), float(found[3]) if found[3] else None)
+        return Claim(found[1][:12], float(found[2]), float(found[3]) if found[3] else None, found[4])
     found = _NAME.fullmatch(name or "")
     if found is not None:
-        return Claim(found[1], float(int(found[3], 16)))
+        return Claim(found[1], float(int(found[3], 16)), None, found[4])
     found = _SERVER.match(name or "")
     return Claim(found[1]) if found is not None else None
 

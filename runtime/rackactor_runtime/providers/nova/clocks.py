@@ -1,0 +1,71 @@
+"""The cloud's time, by the date that its services put on each of their answers.
+
+What a group has says when it was made and when it ends, and whoever sweeps a cloud compares that with the time. Two
+hosts need not agree on it, but both talk to the same cloud: so the cloud's clock is the one that counts, wherever it
+is known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+#: Seconds by which clocks may differ without a word: nothing that we do by the clock is more exact.
+TOLERANCE = 30.0
+
+
+class CloudClock:
+    """What a cloud's answers say of its time.
+
+    Args:
+        wall: our own clock, seconds since the epoch.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self._offsets: list[float] = []  # that of the first answer, the least, the most
+
+    def note(self, date: str | None, took: float = 0.0) -> None:
+        """Learn from an answer that has just come.
+
+        Args:
+            date: its `Date` header (RFC 9110, 6.6.1), None if it has none.
+            took: seconds from its question.
+        """
+        try:
+            told = parsedate_to_datetime(date or "").timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return
+        offset = told + 0.5 - (self._wall() - took / 2)  # a date is cut to whole seconds
+        first, least, most = self._offsets or (offset, offset, offset)
+        self._offsets = [first, min(least, offset), max(most, offset)]
+
+    @property
+    def skew(self) -> float:
+        """Return how many seconds the cloud's clock is ahead of ours, by its first answer; 0.0 if that had no date."""
+        return self._offsets[0] if self._offsets else 0.0
+
+    def now(self) -> float:
+        """Return the time, seconds since the epoch: the cloud's, or ours when its answers have no date."""
+        return self._wall() + self.skew
+
+    def earliest(self) -> float:
+        """Return the time by the clock that is most behind of all that answered: by it nothing is over too soon."""
+        return self._wall() + (self._offsets[1] if self._offsets else 0.0)
+
+    def warning(self) -> str:
+        """Return what is to be said of clocks that differ, "" if they do not."""
+        if abs(self.skew) <= TOLERANCE:
+            return ""
+        side = "behind" if self.skew > 0 else "ahead of"
+        return (
+            f"this host's clock is {_span(abs(self.skew))} {side} the cloud's. Deadlines go by the cloud's; set this"
+            " host's clock (`timedatectl`), or logins and certificates may fail"
+        )
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
