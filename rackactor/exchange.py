@@ -35,7 +35,7 @@ LAZY_ACK = 1.0
 #: Seconds that a turn takes at the most in the middle of a conversation.
 BRISK = 0.0003
 #: Dead processes remembered at the most; the supervisor knows of older ones.
-DEAD = 10_000
+DEAD = 1_000
 
 #: Events that wait for whoever cares.
 KEPT_EARLY = frozenset({"signal", "stdin", "capabilities"})

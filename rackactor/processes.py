@@ -23,6 +23,7 @@ from rackactor.errors import (
 )
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.pending import Pending
+from rackactor.reaping import RESULT_KEPT
 from rackactor.status import ExitStatus
 from rackactor.stream import EntryKind
 
@@ -84,9 +85,10 @@ class Process:
         self._name = name
         self._kind = kind
         self._files: dict[int, Any] = {}
+        self._fate = session.reaping.fate(pid)
 
     def __repr__(self) -> str:
-        status = self._session.reaping.statuses.get(self.pid)
+        status = self._fate.status
         return f"<Process {self.pid} {self.name!r}{'' if status is None else f': {status}'}>"
 
     def __eq__(self, other: object) -> bool:
@@ -186,11 +188,11 @@ class Process:
         Raises:
             RackTimeout: it still lives.
         """
-        return self._session.reaping.wait_for(self.pid, timeout)
+        return self._session.reaping.wait_for(self._fate, timeout)
 
     def poll(self) -> ExitStatus | None:
         """Return how it ended, or None while it lives."""
-        return self._session.reaping.poll(self.pid)
+        return self._session.reaping.poll(self._fate)
 
     def is_alive(self) -> bool:
         """Tell whether it lives (booting counts)."""
@@ -202,14 +204,23 @@ class Process:
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end of a function and return what it returned.
 
+        The handle keeps a result of up to 1 MiB for whoever asks again. A larger one is handed out once, so that a
+        program which holds on to its handles does not hold on to all results.
+
         Raises:
+            InvalidCall: the result is larger than that, and has been handed out.
             RackTimeout: it still runs.
             ProcessDied: it ended without a result; its `status` tells how.
             Exception: what the function raised, with the remote traceback as its cause.
         """
         status = self.wait(timeout)
-        blob = self._session.reaping.results.get(self.pid)
+        blob = self._fate.take()
         if blob is None:
+            if self._fate.given:
+                raise InvalidCall(
+                    f"the result of process {self.pid} has been handed out already, and with more than"
+                    f" {RESULT_KEPT >> 20} MiB it is not kept: keep what result() returns"
+                )
             if status.ok and self._kind != "function":
                 return None
             raise ProcessDied(

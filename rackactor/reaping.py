@@ -1,14 +1,17 @@
 """How processes ended, as this one is told: a child is reaped once, and what was told of it must not get lost.
 
 An interrupt may come between the telling and the return; several threads may ask for the same process, and only one
-of them is told.
+of them is told. What was told is kept by the handles of the process (`Process`), which share one `Fate`, and goes with
+the last of them: a program that starts a million processes one after the other does not remember a million ends.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from rackactor import arguments
 from rackactor.errors import NoChild, RackTimeout
@@ -16,21 +19,60 @@ from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.pending import Pending
 from rackactor.status import ExitStatus
 
+#: Bytes of a result that a handle keeps after it has been asked for: small ones, for whoever asks again.
+RESULT_KEPT = 1 << 20
 
-class Reaping:
-    """Wait for processes. Thread-safe.
+
+class Fate:
+    """What this process knows of the end of another one.
 
     Attributes:
-        statuses: how those ended that have been waited for, by pid.
-        results: what those that were functions returned, packed, by pid.
+        status: how it ended; None: nobody has been told yet.
+        result: what it returned or raised, packed; None: nothing, or it has been given away.
+        given: that its result was too large to be kept for whoever asks again.
     """
+
+    __slots__ = ("__weakref__", "given", "pid", "result", "status")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.status: ExitStatus | None = None
+        self.result: Any = None
+        self.given = False
+
+    def take(self) -> Any:
+        """Return the packed result, or None; keep it only if it is small."""
+        result = self.result
+        if result is not None and len(result) > RESULT_KEPT:
+            self.result, self.given = None, True
+        return result
+
+
+class _End(NamedTuple):
+    """An end that was told, and that nobody was given."""
+
+    pid: int
+    status: ExitStatus
+    result: Any
+
+
+class Reaping:
+    """Wait for processes. Thread-safe."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self.statuses: dict[int, ExitStatus] = {}
-        self.results: dict[int, Any] = {}
-        self._late: list[int] = []  # those that nobody was given: whoever had asked did not stay for the answer
+        self._fates: WeakValueDictionary[int, Fate] = WeakValueDictionary()
+        self._lock = threading.RLock()  # a signal handler may interrupt its holder, and make a handle
+        self._late: list[_End] = []  # those that nobody was given: whoever had asked did not stay for the answer
         self._open: list[Pending] = []  # questions that are under way, in whichever threads
+
+    def fate(self, pid: int) -> Fate:
+        """Return what is known of a process's end, and will be: as long as somebody holds it."""
+        with self._lock:
+            fate = self._fates.get(pid)
+            if fate is None:
+                fate = self._fates[pid] = Fate(pid)
+            return fate
 
     def wait(self, pid: int | Sequence[int], timeout: float | None) -> tuple[int, ExitStatus]:
         """Wait for the end of one of several processes: see `Session.wait`."""
@@ -45,33 +87,46 @@ class Reaping:
                 self._kernel.withdraw(pending, rid, self._keep)
                 return known
             pending.get()
-            return self._note(pending)
+            return self._note(pending)[:2]
 
-    def wait_for(self, pid: int, timeout: float | None) -> ExitStatus:
+    def wait_for(self, fate: Fate, timeout: float | None) -> ExitStatus:
         """Wait for one process; asked again, answer the same."""
         try:
-            if pid not in self.statuses:
-                self.wait(pid, timeout)
+            if fate.status is None:
+                self.wait(fate.pid, timeout)
         except NoChild:
             self._catch_up()
-            if pid not in self.statuses:
+            if fate.status is None:
                 raise
-        return self.statuses[pid]
+        return self._settled(fate)
 
-    def poll(self, pid: int) -> ExitStatus | None:
+    def poll(self, fate: Fate) -> ExitStatus | None:
         """Return how a process ended, or None while it lives."""
         try:
-            if pid not in self.statuses:
-                with self._asking({"pids": [pid], "hang": False}) as (pending, _):
+            if fate.status is None:
+                with self._asking({"pids": [fate.pid], "hang": False}) as (pending, _):
                     if not self._kernel.wait(lambda: pending.done, CALL_TIMEOUT):
-                        raise RackTimeout(f"no answer within {CALL_TIMEOUT:g} s whether {pid} lives")
+                        raise RackTimeout(f"no answer within {CALL_TIMEOUT:g} s whether {fate.pid} lives")
                     if pending.get()["pid"]:
                         self._note(pending)
         except NoChild:
             self._catch_up()
-            if pid not in self.statuses:
+            if fate.status is None:
                 raise
-        return self.statuses.get(pid)
+        return None if fate.status is None else self._settled(fate)
+
+    def learn(self, pid: int, status: ExitStatus) -> None:
+        """Take note of how a process ended that nobody has waited for: of all that are left when the group ends."""
+        fate = self._fates.get(pid)
+        if fate is not None and fate.status is None:
+            fate.status = status
+
+    def _settled(self, fate: Fate) -> ExitStatus:
+        """Return how a process ended; whoever asks for any child is not told of it any more."""
+        assert fate.status is not None
+        if self._late:
+            self._take_late([fate.pid])
+        return fate.status
 
     @contextmanager
     def _asking(self, args: dict[str, Any]) -> Iterator[tuple[Pending, int]]:
@@ -85,17 +140,19 @@ class Reaping:
         finally:
             self._open.remove(pending)
 
-    def _note(self, answer: Pending) -> tuple[int, ExitStatus]:
-        pid, status = answer.value["pid"], ExitStatus.from_wire(answer.value["status"])
-        self.statuses[pid] = status
-        if answer.blobs:
-            self.results[pid] = answer.blobs[0]
-        return pid, status
+    def _note(self, answer: Pending) -> _End:
+        status = ExitStatus.from_wire(answer.value["status"])
+        end = _End(answer.value["pid"], status, answer.blobs[0] if answer.blobs else None)
+        fate = self._fates.get(end.pid)
+        if fate is not None and fate.status is None:
+            # Another thread must not find the status without the result.
+            fate.result, fate.status = end.result, end.status
+        return end
 
     def _keep(self, answer: Pending) -> None:
-        """Keep a status that came when its wait had been given up."""
+        """Keep an end that was told when its wait had been given up."""
         if answer.error is None and answer.value["pid"]:
-            self._late.append(self._note(answer)[0])
+            self._late.append(self._note(answer))
 
     def _catch_up(self) -> None:
         """Take note of what other threads have been told, and may not have looked at yet."""
@@ -104,13 +161,16 @@ class Reaping:
                 self._note(answer)
 
     def _is_late(self, pids: Sequence[int]) -> bool:
-        return any(not pids or pid in pids for pid in self._late)
+        return any(not pids or end.pid in pids for end in self._late)
 
     def _take_late(self, pids: Sequence[int]) -> tuple[int, ExitStatus] | None:
-        for known in [pid for pid in self._late if not pids or pid in pids]:
+        for end in [end for end in list(self._late) if not pids or end.pid in pids]:
             try:
-                self._late.remove(known)
+                self._late.remove(end)
             except ValueError:
                 continue  # another thread was quicker
-            return known, self.statuses[known]
+            fate = self._fates.get(end.pid)
+            if fate is not None and fate.status is None:
+                fate.result, fate.status = end.result, end.status
+            return end.pid, end.status
         return None

@@ -228,7 +228,7 @@ class SystemBase:
         limit = time.monotonic() + END_TIMEOUT
         for pid in list(self._primaries):
             try:
-                session.reaping.wait_for(pid, max(0.0, limit - time.monotonic()))
+                session.process(pid).wait(max(0.0, limit - time.monotonic()))
             except (NoChild, NoSuchProcess, RackTimeout):
                 pass  # reaped already; or its grace ends later, and the supervisor sees to that
 
@@ -306,10 +306,11 @@ def _as_thespian() -> Iterator[None]:
 
 
 def _raise_why(session: Session, pid: int, actor: Any, source_hash: str | None) -> NoReturn:
-    status = session.reaping.wait_for(pid, END_TIMEOUT)
+    fate = session.reaping.fate(pid)
+    status = session.reaping.wait_for(fate, END_TIMEOUT)
     failure = ActorSystemFailure(f"the actor {actor} did not start: {status}\n{status.evidence}")
     try:
-        _, error, text = pickle.loads(session.reaping.results[pid])
+        _, error, text = pickle.loads(fate.result)
     except Exception:  # it left nothing, or something that only it could read
         raise failure from None
     if isinstance(error, ActorNotMade):

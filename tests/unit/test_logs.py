@@ -135,7 +135,8 @@ class Service:
     def __init__(self, directory: Path, limit: int = 64 << 10) -> None:
         self.granted: dict[Key, int] = {}
         self.answers: list[tuple[int, int, dict[str, Any], list[Any]]] = []
-        self.service = LogService(directory, limit, self.grant, self.reply)
+        self.dead: set[int] = set()
+        self.service = LogService(directory, limit, self.grant, self.reply, lambda pid: pid not in self.dead)
 
     def grant(self, key: Key, count: int) -> None:
         self.granted[key] = self.granted.get(key, 0) + count
@@ -310,6 +311,7 @@ def test_what_was_forgotten_is_at_its_end(logs: Service) -> None:
     logs.service.output(A, 1, b"abc", feed=False)
     for pid in range(5, 5 + _KEEP + 10):
         logs.service.ended(pid)
+        logs.dead.add(pid)
     logs.call(2, 1, 5, HEAD + 3, follow=True)
     assert logs.take()[2] == {"next": 0, "skipped": 0, "eof": True}
 

@@ -8,6 +8,7 @@ import pytest
 from driving import House, refusal
 
 from rackactor_runtime.supervisor.decisions import messages as m
+from rackactor_runtime.supervisor.decisions.table import VISITS
 
 USR1 = 10
 
@@ -54,6 +55,28 @@ def test_the_history_is_bounded() -> None:
         house.call(script, "wait", pids=[pid])
     assert [house.core.table.past(pid) is not None for pid in pids] == [False, False, True, True, True]
     assert refusal(house.call(script, "wait", pids=[pids[0]]))[0] == "NoSuchProcess"
+
+
+def test_command_lines_do_not_push_processes_out_of_the_history() -> None:
+    house = House(history=3)
+    script = house.script()
+    pid = house.spawn(script)
+    house.exit(pid, 3)
+    house.call(script, "wait", pids=[pid])
+    for _ in range(3 * VISITS):
+        house.cast(house.operator(), "bye")
+    assert house.call(script, "why", pid=pid).fields["process"]["status"]["code"] == 3
+    assert len(house.core.table._past) + len(house.core.table._visits) == 1 + VISITS
+
+
+def test_a_command_line_that_says_goodbye_has_ended_well_and_at_once(house: House, script: int) -> None:
+    operator = house.operator()
+    house.cast(operator, "bye")
+    assert [dismissed.pid for dismissed in house.pick(m.Dismiss)] == [operator]
+    status = house.call(script, "why", pid=operator).fields["process"]["status"]
+    assert (status["code"], status["cause"]) == (0, "exited")
+    house.cast(script, "bye")
+    assert house.state(script) == "running", "whether a script has ended is for its death to say"
 
 
 def test_a_global_name_is_one_process(house: House, script: int) -> None:

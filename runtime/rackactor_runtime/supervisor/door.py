@@ -9,6 +9,9 @@ from rackactor.errors import AuthenticationError, ProtocolError
 from rackactor.wire import PROTOCOL, Header, Kind
 from rackactor_runtime.supervisor.decisions.core import Core
 
+#: Keys of members that have gone and are refused by name, at the most; an older one is as good as a stranger's.
+REVOKED = 1000
+
 
 @dataclass
 class Speaker:
@@ -34,7 +37,7 @@ class Door:
         self._keys: dict[bytes, Speaker] = {}
         #: All operators have the same key, and the same rights.
         self._operators: dict[int, Speaker] = {}
-        self._revoked: set[bytes] = set()
+        self._revoked: dict[bytes, None] = {}
 
     def admit(self, key: bytes) -> bool:
         """Tell whether a CURVE key may connect: it is known, or somebody is expected whose key is not."""
@@ -140,4 +143,6 @@ class Door:
         for key, speaker in list(self._keys.items()):
             if speaker.pid == pid:
                 del self._keys[key]
-                self._revoked.add(key)
+                self._revoked[key] = None
+        while len(self._revoked) > REVOKED:
+            del self._revoked[next(iter(self._revoked))]

@@ -29,17 +29,25 @@ class LogService:
         limit: bytes kept of each.
         grant: gives a process credit for more output.
         reply: answers a call (pid, rid, fields, blobs).
+        lives: tells of a pid whether it is that of a living process.
     """
 
-    def __init__(self, directory: Path, limit: int, grant: Callable[[Key, int], None], reply: ReplyTo) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limit: int,
+        grant: Callable[[Key, int], None],
+        reply: ReplyTo,
+        lives: Callable[[int], bool],
+    ) -> None:
         self._directory = directory
         self._limit = limit
         self._grant = grant
         self._reply = reply
+        self._lives = lives
         self._logs: dict[int, Log] = {}
         self._withheld: dict[Key, int] = {}
         self._feeding: set[Key] = set()  # of those withheld: whose output is part of the group's
-        self._forgotten: set[int] = set()
         self._unserved: set[int] = set()  # whose log could not be read the last time
 
     def output(self, key: Key, stream: int, data: bytes, *, feed: bool) -> None:
@@ -143,7 +151,7 @@ class LogService:
         log = self._logs.get(pid)
         if log is None:
             log = self._logs[pid] = Log(pid, Spool(self._directory / f"out-{pid}", self._limit))
-            log.ended = pid in self._forgotten
+            log.ended = pid != FEED and not self._lives(pid)  # its log has been forgotten
         return log
 
     def _logs_of(self, key: Key, feed: bool) -> list[Log]:
@@ -185,4 +193,3 @@ class LogService:
         ended = [pid for pid, log in self._logs.items() if log.ended and pid != FEED and not log.followers]
         for pid in ended[:-_KEEP]:
             self._logs.pop(pid).spool.close()
-            self._forgotten.add(pid)

@@ -214,8 +214,7 @@ class Members:
         args = parse_map(bodies[0])
         if op == "bye":
             self._leaving.add(speaker.pid)
-        else:
-            self._listener.called(speaker.pid, rid, op, args, tuple(bodies[1:]))
+        self._listener.called(speaker.pid, rid, op, args, tuple(bodies[1:]))
 
     def _relay(self, speaker: Speaker, header: Header, route: tuple[int, int], frames: list[Any]) -> None:
         """Pass a message on to another member, its body untouched."""
@@ -274,6 +273,7 @@ class Members:
         """Have no more to do with a member; whoever wrote to it before it came up is told."""
         for frames in self._held.pop(pid, ()):
             self._send_gone(parse_header(frames[2]).pid, pid, self._core.table.get(pid))
+        self._leaving.discard(pid)
         self._keeping.end(pid)
         self._door.dismiss(pid)
 

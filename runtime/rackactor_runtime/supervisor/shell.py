@@ -61,7 +61,8 @@ class Shell:
             self._foresighted.expect(self._common)
         self._poller = zmq.Poller()
         self._watch_all()
-        self._logs = LogService(config.directory, core.settings.log_limit, self._grant, self._reply_logs)
+        limit = core.settings.log_limit
+        self._logs = LogService(config.directory, limit, self._grant, self._reply_logs, core.lives)
         self._memory = MemoryService(config.directory, core.settings, self._members.send, core.lives)
         self._servants = Servants(self._surroundings())
         self._machines = MachinePort(provider, self._members.send)

@@ -240,6 +240,11 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
         if caller.external:
             self._core.gone(caller, Ending(call.args.get("code", 0), None))
 
+    def op_bye(self, caller: Process, call: Called) -> None:
+        """Part from the group: a command line's end; the script's own is known by its death, or by the group's end."""
+        if caller.kind == "operator":
+            self._core.gone(caller, Ending(0, None))
+
     def op_spare_children(self, caller: Process, call: Called) -> None:
         """Let the caller's children outlive it (Thespian's exit request that is not recursive)."""
         for child in self._core.table.children(caller.pid):

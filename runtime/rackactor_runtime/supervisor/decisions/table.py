@@ -125,13 +125,22 @@ class Process:
         }
 
 
+#: Command lines and services that have gone and are remembered, at the most: beside the history of processes.
+VISITS = 100
+
+
 class Table:
-    """The processes of a group by pid; a pid is never given twice."""
+    """The processes of a group by pid; a pid is never given twice.
+
+    Args:
+        history: processes that have been waited for and are remembered, at the most.
+    """
 
     def __init__(self, history: int) -> None:
         self._records: dict[int, Process] = {}
         self._children: dict[int, set[int]] = {}
         self._past: dict[int, Process] = {}
+        self._visits: dict[int, Process] = {}
         self._history = history
         self._next = 2
 
@@ -155,7 +164,7 @@ class Table:
 
     def past(self, pid: int) -> Process | None:
         """Return a process that has been waited for, as long as it is remembered."""
-        return self._past.get(pid)
+        return self._past.get(pid) or self._visits.get(pid)
 
     def children(self, pid: int) -> list[Process]:
         """Return the children of a process, oldest first."""
@@ -180,6 +189,7 @@ class Table:
         self._children.pop(record.pid, None)
         if record.kind == "machine":
             return  # nobody asks for one
-        self._past[record.pid] = record
-        while len(self._past) > self._history:
-            del self._past[next(iter(self._past))]
+        past, most = (self._visits, VISITS) if record.hidden else (self._past, self._history)
+        past[record.pid] = record
+        while len(past) > most:
+            del past[next(iter(past))]

@@ -1,0 +1,117 @@
+"""Nothing in program or supervisor grows with the number of things that are over: ten thousand of each, and a look."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from growth import grown, resident, weigh
+from support import eventually
+
+import rackactor as rack
+from rackactor.exchange import ANSWERED
+
+#: Of each thing, before the first look and between the two.
+FIRST, MANY = 1_000, 10_000
+#: Processes started at a time.
+BATCH = 50
+#: Kibibytes that a process may be larger after so many things: what the allocator does not give back.
+SLACK = 1_500
+
+
+@pytest.fixture
+def quiet_group() -> Iterator[rack.Group]:
+    """A group that remembers little, so that what it keeps on purpose has come before the first look."""
+    with rack.group("growth", history=20, max_spawns=1_000_000, echo=False) as made:
+        made.fork(abs, each=range(2 * BATCH))  # what is made ready ahead of time is there
+        yield made
+
+
+class Echo(rack.Actor):
+    """Answers."""
+
+    def receiveMsg_int(self, message: int, sender: Any) -> None:
+        """Answer."""
+        self.send(sender, message)
+
+    def receiveMsg_str(self, message: str, sender: Any) -> None:
+        """Take it."""
+
+
+def _servers(group: rack.Group) -> dict[str, int]:
+    """Return the OS pids of the supervisor and of its fork server."""
+    (supervisor,) = [
+        int(name)
+        for name in os.listdir("/proc")
+        if name.isdecimal() and _parent(name) == os.getpid() and b"rackactor_runtime.supervisor" in _words(name)
+    ]
+    children = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _parent(name) == supervisor]
+    return {"supervisor": supervisor, **{f"child {pid}": pid for pid in children}}
+
+
+def _parent(name: str) -> int:
+    try:
+        with open(f"/proc/{name}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _words(name: str) -> bytes:
+    try:
+        with open(f"/proc/{name}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def check(group: rack.Group, thing: Callable[[int], object], many: int = MANY, first: int = FIRST) -> None:
+    """Do a thing many times; nobody may be larger for it."""
+    for number in range(first):
+        thing(number)
+    servers = _servers(group)
+    before, sizes = weigh(group), {name: resident(pid) for name, pid in servers.items()}
+    for number in range(many):
+        thing(number)
+    most = max(50, many // 20)
+    assert eventually(lambda: not grown(before, weigh(group), most)), grown(before, weigh(group), most)
+    larger = {name: resident(pid) - sizes[name] for name, pid in servers.items()}
+    assert not {name: kib for name, kib in larger.items() if kib > SLACK}, larger
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_processes(quiet_group: rack.Group) -> None:
+    def some(number: int) -> None:
+        for process in quiet_group.fork(abs, each=range(BATCH)):
+            process.result(60)
+
+    check(quiet_group, some, MANY // BATCH, 2 * FIRST // BATCH)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_messages(quiet_group: rack.Group) -> None:
+    echo = quiet_group.fork(Echo)
+    check(quiet_group, echo.ask, first=ANSWERED)
+    check(quiet_group, lambda number: echo.tell("word"))
+    assert echo.ask(1) == 1
+    check(quiet_group, lambda number: echo.submit(number).result(60))
+
+
+def test_large_results(quiet_group: rack.Group) -> None:
+    """A result goes when it has been taken, or its handle has gone."""
+    size = 4 << 20
+    before = resident(os.getpid())
+    kept = []
+    for _ in range(40):
+        kept.append(quiet_group.fork(bytes, size))
+        assert len(kept[-1].result(60)) == size
+        quiet_group.fork(bytes, size).wait(60)
+    assert resident(os.getpid()) - before < 10 * (size >> 10)
+    with pytest.raises(rack.InvalidCall, match="handed out already"):
+        kept[0].result()
+    small = quiet_group.fork(bytes, 1000)
+    assert small.result(60) == small.result()
