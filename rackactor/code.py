@@ -23,27 +23,12 @@ if TYPE_CHECKING:
 #: Where the archives lie: in a part of the group's files that no listing of "/" shows, and no program can change.
 PLACE = "/.rack/code"
 #: What a pickle holds when the code of a function is in it, and not just its name.
-_BY_VALUE = b"_make_function"
-#: The directories into which this process has unpacked what came with it, in the order of sys.path.
-directories: list[str] = []
+_BY_VALUE = b"make_code"
 
 
 def path_of(name: str) -> str:
     """Return where the archive of a hash lies in the group's files."""
     return f"{PLACE}/{name}.zip"
-
-
-def home_of(path: str, source: bytes) -> str:
-    """Return where a script lies in this process: beside what came with it, or else where its author has it."""
-    for directory in directories:
-        place = os.path.join(directory, os.path.basename(path))
-        try:
-            with open(place, "rb") as file:
-                if file.read() == source:
-                    return place
-        except OSError:
-            continue
-    return path
 
 
 class Shipping:

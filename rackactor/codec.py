@@ -11,9 +11,9 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-import cloudpickle
 import msgpack
 
+from rackactor import pickling
 from rackactor.errors import InvalidCall, ProtocolError
 
 _MSGPACK, _PICKLE, _BYTES = b"m", b"p", b"b"
@@ -46,7 +46,7 @@ def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
     if not allow_pickle:
         raise InvalidCall(f"this group refuses pickle, and msgpack cannot carry a {kind.__name__} unchanged")
     try:
-        pickled: bytes = cloudpickle.dumps(value, protocol=5)
+        pickled = pickling.dumps(value)
     except Exception as error:
         raise InvalidCall(f"a {kind.__name__} cannot be sent to another process: {error}") from error
     return _PICKLE + pickled

@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rackactor import code, options
+from rackactor import mainmodule, options, unpacked
 
 
 def run_script(path: str, source: bytes, words: Sequence[str], launcher: str | None = None) -> None:
@@ -30,7 +30,7 @@ def run_script(path: str, source: bytes, words: Sequence[str], launcher: str | N
         words: its command line.
         launcher: the entry of `sys.path` that belongs to the command which sent it here, and not to the script.
     """
-    path = code.home_of(path, source)
+    path = unpacked.home_of(path, source)
     text = importlib.util.decode_source(source)
     linecache.cache[path] = (len(source), None, text.splitlines(keepends=True), path)  # tracebacks show its lines
     sys.argv = [path, *words]
@@ -38,7 +38,7 @@ def run_script(path: str, source: bytes, words: Sequence[str], launcher: str | N
     sys.path = [os.path.dirname(path), *rest]
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=path, __builtins__=__builtins__)
-    sys.modules["__main__"] = module
+    mainmodule.replace(module)
     try:
         exec(compile(source, path, "exec"), module.__dict__)
         if wants_options(text):

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
 from thespian.actors import Actor
 
+from rackactor import mainmodule, pickling, unpacked
 from rackactor.errors import InvalidCall
 from rackactor.texts import os_text
 
@@ -24,7 +24,7 @@ class Target:
     kind: str
     #: What it is, for people.
     what: str
-    #: Two pickles: the import path of its home, and the class or function; empty for a command.
+    #: Two pickles: what its home is like, and the class or function; empty for a command.
     blob: bytes
     #: The words of a command.
     words: list[str] | None = None
@@ -96,24 +96,27 @@ def unpack_target(blob: bytes | memoryview, *, at_home: bool = True) -> Any:
         blob: see `Target.blob`.
         at_home: this process sees the disk of the target's home: its import path becomes that of its home.
 
+    `__main__` and `sys.argv` become like those of its home.
+
     Raises:
         Exception: whatever importing or unpickling raises.
     """
     file = io.BytesIO(blob)
-    path = pickle.load(file)
+    path, main = pickle.load(file)
     if at_home:
         sys.path[:] = path  # before the target is looked at: it is found by that path
+    mainmodule.enter(main, None if at_home else unpacked.place_of)
     return pickle.load(file)
 
 
 def _dump(target: Any) -> bytes:
     # The path is where the importing program found its modules; entries that do not exist elsewhere do no harm.
-    return _pickle(sys.path, "the import path") + _pickle(target, repr(target))
+    return _pickle((sys.path, mainmodule.describe()), "the import path") + _pickle(target, repr(target))
 
 
 def _pickle(value: Any, what: str) -> bytes:
     try:
-        data: bytes = cloudpickle.dumps(value, protocol=5)
+        data = pickling.dumps(value)
     except Exception as error:
         raise InvalidCall(f"{what} cannot be sent to another process: {error}") from error
     return data

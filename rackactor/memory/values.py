@@ -11,9 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-import cloudpickle
-
-from rackactor import codec
+from rackactor import codec, pickling
 from rackactor.errors import InvalidCall, ProtocolError
 from rackactor.memory.layout import LEAD, MAX_VALUE
 
@@ -65,7 +63,7 @@ def _pickle(value: Any) -> bytes:
         return False
 
     try:
-        pickled: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=take)
+        pickled = pickling.dumps(value, buffer_callback=take)
     except Exception as error:
         raise InvalidCall(f"a {type(value).__name__} cannot be kept in shared memory: {error}") from error
     if not buffers:

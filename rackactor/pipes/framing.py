@@ -11,10 +11,9 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import cloudpickle
 import msgpack
 
-from rackactor import codec
+from rackactor import codec, pickling
 from rackactor.codec import unpack
 from rackactor.errors import InvalidCall, ProtocolError
 
@@ -90,8 +89,10 @@ def _pickle(value: Any, allow_pickle: bool) -> Message:
     try:
         # An array of numbers needs no classes by value: the plain pickler is a good deal faster.
         simple = kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject
-        dumps = pickle.dumps if simple else cloudpickle.dumps
-        frames[0] = _PICKLE + dumps(value, protocol=5, buffer_callback=keep)
+        if simple:
+            frames[0] = _PICKLE + pickle.dumps(value, protocol=5, buffer_callback=keep)
+        else:
+            frames[0] = _PICKLE + pickling.dumps(value, buffer_callback=keep)
     except Exception as error:
         raise InvalidCall(f"a {kind.__name__} cannot be sent to another process: {error}") from error
     return Bundle(frames) if len(frames) > 1 or len(frames[0]) > INLINE else frames[0]

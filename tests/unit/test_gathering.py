@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from rackactor import code, gathering
+from rackactor import code, gathering, unpacked
 from rackactor.arguments import other_requirements, wanted_placement
 from rackactor.errors import InvalidCall
 from rackactor.files.paths import is_kept
@@ -135,17 +135,17 @@ def test_words_of_a_text_for_the_shell() -> None:
 def test_bytecode_of_another_python() -> None:
     there = [3, 99]
     code._check_python(there, [b"only a name"])
-    code._check_python(list(sys.version_info[:2]), [b"_make_function"])
+    code._check_python(list(sys.version_info[:2]), [b"make_code"])
     with pytest.raises(InvalidCall, match=r"on Python 3\.99: .*main file"):
-        code._check_python(there, [b"a", memoryview(b"._make_function.")])
+        code._check_python(there, [b"a", memoryview(b".make_code.")])
 
 
 def test_what_was_unpacked_is_where_a_script_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, job_py="1")
-    assert code.home_of("/home/me/job.py", b"1") == "/home/me/job.py"
-    monkeypatch.setattr(code, "directories", [str(tmp_path)])
-    assert code.home_of("/home/me/job.py", b"1") == str(tmp_path / "job.py")
-    assert code.home_of("/home/me/job.py", b"another") == "/home/me/job.py"
+    assert unpacked.home_of("/home/me/job.py", b"1") == "/home/me/job.py"
+    monkeypatch.setattr(unpacked, "directories", [str(tmp_path)])
+    assert unpacked.home_of("/home/me/job.py", b"1") == str(tmp_path / "job.py")
+    assert unpacked.home_of("/home/me/job.py", b"another") == "/home/me/job.py"
 
 
 def test_what_requirements_say_of_the_machine() -> None:

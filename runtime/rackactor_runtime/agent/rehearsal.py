@@ -22,7 +22,7 @@ from typing import Any
 
 from thespian.actors import ActorExitRequest
 
-from rackactor import interrupts, membership, stream, wire
+from rackactor import interrupts, mainmodule, membership, stream, wire
 from rackactor.actor import Actor
 from rackactor.codec import encode
 from rackactor.exchange import Exchange
@@ -123,7 +123,8 @@ def practise() -> None:
 def rehearse() -> Report:
     """Go through the loading of an actor, its messages, and its end, of which it returns the report."""
     blob, arguments, welcome, messages = _play()
-    path, handler = list(sys.path), signal.getsignal(signal.SIGTERM)
+    path, argv, handler = list(sys.path), list(sys.argv), signal.getsignal(signal.SIGTERM)
+    main = mainmodule.main_module()
     variables = {name: os.environ.get(name) for name in boot.VARIABLES}
     stage = _Stage(welcome, messages)
     session = Session(stage)
@@ -141,7 +142,8 @@ def rehearse() -> Report:
         stage.call("exit", report.fields(), timeout=_BOUND)
         return report
     finally:
-        sys.path[:] = path
+        sys.path[:], sys.argv[:] = path, argv
+        mainmodule.forget(main)
         signal.signal(signal.SIGTERM, handler)
         membership.leave(session)
         interrupts.uninstall()

@@ -7,8 +7,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
-
+from rackactor import pickling
 from rackactor.texts import words_of
 
 #: Characters of a traceback kept as evidence.
@@ -37,7 +36,7 @@ class Report:
 def returned(value: Any) -> Report:
     """Report that a function has returned a value."""
     try:
-        return Report("exited", 0, result=cloudpickle.dumps((True, value, ""), protocol=5))
+        return Report("exited", 0, result=pickling.dumps((True, value, "")))
     except Exception as error:
         text = f"what the function returned cannot be sent to another process: {error}"
         return Report("exception", 1, evidence=text, result=pickle.dumps((False, None, text)))
@@ -49,7 +48,7 @@ def raised(error: BaseException, *, how: str = "exception", code: int = 1) -> Re
         how = "oom"
     text = "".join(traceback.format_exception(strip(error)))
     try:
-        result = cloudpickle.dumps((False, error.with_traceback(None), text), protocol=5)
+        result = pickling.dumps((False, error.with_traceback(None), text))
         pickle.loads(result)  # some exceptions pickle, and cannot be rebuilt
     except Exception:
         result = pickle.dumps((False, None, text))

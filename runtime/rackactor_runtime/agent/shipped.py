@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from typing import Any
 
-from rackactor import code
+from rackactor import code, unpacked
 from rackactor.errors import RackError
 from rackactor.session import Session
 
@@ -45,7 +45,7 @@ def unpack(session: Session, welcome: dict[str, Any]) -> None:
     if welcome["kind"] == "command":
         os.chdir(made[0])
         return
-    code.directories[:] = made
+    unpacked.directories[:] = made
     sys.path[:0] = made
 
 
