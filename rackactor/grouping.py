@@ -21,6 +21,7 @@ from rackactor.kernel import Kernel
 from rackactor.launching import KEEPER_TIMEOUT, Progress, Supervisor
 from rackactor.lines import Lines
 from rackactor.link import Keys
+from rackactor.obituary import Life
 from rackactor.session import Session
 from rackactor.status import ExitStatus
 
@@ -272,6 +273,7 @@ def group(
         supervisor.call_off()
         raise
     made = Group(kernel, supervisor.birth["name"], supervisor)
+    supervisor.watch(kernel)
     if echo:
         made.echo()
     atexit.register(made.end)
@@ -286,7 +288,11 @@ def attach(card: dict[str, Any]) -> Group:
     """
     keys = card.get("keys")
     birth = {**card, "pid": 0, "incarnation": 1, "keys": keys and Keys(keys[0].encode(), keys[1].encode())}
-    return Group(Kernel(_decode_birth(birth)), card["name"], None)
+    kernel = Kernel(_decode_birth(birth))
+    if (life := Life.of(card)) is not None:
+        kernel.at_close.append(life.close)
+        kernel.watch_supervisor(life.pidfd, life.verdict)
+    return Group(kernel, card["name"], None)
 
 
 def groups() -> list[dict[str, Any]]:

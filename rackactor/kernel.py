@@ -42,6 +42,8 @@ JOIN_TIMEOUT = 4.5
 COLLECT = 0.0003
 #: Bytes collected at the most before they are sent.
 COLLECT_BYTES = 32 << 10
+#: Seconds between the death of a supervisor on this host and the end of its group for us.
+FAREWELL = 0.2
 #: Why there is no group any more for a process that has closed its membership.
 LEFT = "this process has left the group"
 
@@ -351,6 +353,21 @@ class Kernel(Exchange):
         self._early = [event for event in self._early if event[0] != name]
         for _, fields, blobs in early:
             handler(fields, blobs)
+
+    def watch_supervisor(self, pidfd: int, verdict: Callable[[], str]) -> None:
+        """Have the group end for us when the supervisor, a process of this host, does, and not by its silence only.
+
+        Args:
+            pidfd: of the supervisor; it is closed with this kernel.
+            verdict: says how it ended.
+        """
+
+        def died() -> None:
+            if not self.ended:
+                self.end(verdict())
+
+        # What it had said, the group's end in good order perhaps, may still be on its way to us: it counts first.
+        self.do(self._link.watch_life, pidfd, lambda: self.after(FAREWELL, died))
 
     def put(self, item: Any) -> None:
         """Put an item of the host's own into the mailbox; a signal handler may do so too."""

@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rackactor import obituary
 from rackactor.errors import BY_NAME, StartError
+from rackactor.kernel import Kernel
 from rackactor.readiness import readable
 
 #: Seconds that a supervisor on this host may take to start, and to go when its group has ended.
@@ -27,8 +29,8 @@ START_TIMEOUT, SETTLE_TIMEOUT = 20.0, 10.0
 LAUNCH_TIMEOUT, KEEPER_TIMEOUT = 600.0, 300.0
 #: Seconds that a launcher whose start was given up has to remove what it has made; then it goes on alone.
 ABORT_TIMEOUT = 60.0
-#: Characters of what a program said on its way out that are shown.
-_MAX_SAID = 4000
+#: Seconds that the exit status of a process may take which is known to have ended.
+_REAPING = 1.0
 
 _log = logging.getLogger("rackactor")
 
@@ -62,7 +64,7 @@ class Supervisor:
         self._name = order.get("name") or "the group"
         self._progress = progress or _nobody
         self._refused = False
-        self._said = os.memfd_create("said", os.MFD_CLOEXEC)  # unlike a pipe it needs no reader, now or later
+        self._said = obituary.open_log()  # unlike a pipe it needs no reader, now or later
         try:
             self._process = self._start(order)
             try:
@@ -77,8 +79,20 @@ class Supervisor:
             self._forget()
             raise
         self._name = self.birth.get("name") or self._name
-        if not self.far:
-            self._forget()  # it has a log of its own from now on
+
+    def watch(self, kernel: Kernel) -> None:
+        """Have the group end for this program when its supervisor dies; a keeper's death is not the group's."""
+        if not self.birth.get("here"):
+            return
+        try:
+            pidfd = os.pidfd_open(self._process.pid)
+        except OSError:
+            return  # no descriptor is left: its silence tells, later
+        kernel.watch_supervisor(pidfd, self._obituary)
+
+    def _obituary(self) -> str:
+        self._wait(_REAPING)
+        return obituary.describe(self._process.pid, self._process.returncode, self._said)
 
     def _start(self, order: dict[str, Any]) -> subprocess.Popen[bytes]:
         try:
@@ -133,9 +147,12 @@ class Supervisor:
     def settle(self) -> None:
         """Wait until it is gone, the group having ended; say so if something of the group is not."""
         if not self.far:
-            if not self._wait(SETTLE_TIMEOUT):
-                self._process.kill()  # its keeper sees that, and ends what is left
-                self._process.wait()
+            try:
+                if not self._wait(SETTLE_TIMEOUT):
+                    self._process.kill()  # its keeper sees that, and ends what is left
+                    self._process.wait()
+            finally:
+                self._forget()
             return
         try:
             if self._process.poll() is None:
@@ -222,10 +239,7 @@ class Supervisor:
 
     def _words(self) -> str:
         """Return what it said on standard error."""
-        if self._said < 0:
-            return ""
-        data = os.pread(self._said, 1 << 20, max(0, os.fstat(self._said).st_size - (1 << 20)))
-        return data.decode("utf-8", "replace").strip()[-_MAX_SAID:]
+        return obituary.last_words(self._said)
 
     def _forget(self) -> None:
         said, self._said = self._said, -1

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,6 +174,9 @@ class Link:
         self.brisk = False
         #: Both ends of the pipe of `heed_signals`.
         self._signals: tuple[int, ...] = ()
+        #: A pidfd of the supervisor, if it is a process of this host, and what is called when that ends.
+        self._life = -1
+        self._bereaved: Callable[[], None] | None = None
 
     def dial(self, endpoint: str, server_key: bytes | None, keys: Keys | None) -> None:
         """Connect to the supervisor, or anew to the same one: a socket knows one supervisor only."""
@@ -269,6 +272,10 @@ class Link:
             if found is None:
                 if number in self._signals:
                     os.read(number, 4096)
+                elif number == self._life:
+                    self._poll.unregister(number)
+                    if self._bereaved is not None:
+                        self._bereaved()
                 elif self._bell is not None:
                     self._bell.hear()
             elif isinstance(found, Line):
@@ -305,6 +312,11 @@ class Link:
         if bell is not None:
             bell.ring()
 
+    def watch_life(self, pidfd: int, bereaved: Callable[[], None]) -> None:
+        """Have a process's end noticed by a poll; the descriptor is this link's from now on."""
+        self._life, self._bereaved = pidfd, bereaved
+        self._poll.register(pidfd, select.EPOLLIN)
+
     def heed_signals(self) -> None:
         """Have signals end a poll, also one that begins between a signal and Python's look at it (main thread only).
 
@@ -339,5 +351,5 @@ class Link:
         if self._signals and threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(-1)
         self._bell = None
-        for descriptor in self._signals:
+        for descriptor in (*self._signals, *([self._life] if self._life >= 0 else [])):
             os.close(descriptor)

@@ -20,7 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from rackactor import addresses, places
+from rackactor import addresses, obituary, places
 from rackactor.errors import InvalidCall, RackError
 from rackactor.link import Keys
 from rackactor_runtime.providers.base import Foresighted, Provider
@@ -114,12 +114,13 @@ def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> Non
         else None,
         "os_pid": os.getpid(),
         "os_started": places.start_time(os.getpid()),
+        "here": not order.get("inside"),
         "created": core.wall,
         "provider": order["provider"],
     }
     places.write_card(config.directory, card)
     answer = {"pid": script.pid, "incarnation": 1, "token": token.hex(), "endpoint": shell.endpoint}
-    answer |= {"server_key": server_key, "gid": core.gid, "name": core.name}
+    answer |= {"server_key": server_key, "gid": core.gid, "name": core.name, "here": card["here"]}
     if order.get("inside"):
         answer["card"] = card  # whoever started this machine writes it down for the command lines there
     _answer(answer)
@@ -159,10 +160,18 @@ def _make_directory(gid: str) -> Path:
 
 
 def _redirect(directory: Path) -> None:
-    """Have stray output of the supervisor itself in its log, not on somebody's terminal."""
-    log = os.open(directory / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    os.dup2(log, 2)
-    os.close(log)
+    """Have stray output of the supervisor itself in its log, not on somebody's terminal.
+
+    Its log is in memory (see `rackactor.obituary`) where whoever made it has given us such a file, and has one in the
+    group's directory else, in a machine of our own.
+    """
+    path = directory / "supervisor.log"
+    if obituary.is_log(2):
+        path.symlink_to(f"/proc/{os.getpid()}/fd/2")
+    else:
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.dup2(log, 2)
+        os.close(log)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

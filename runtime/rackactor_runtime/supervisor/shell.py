@@ -12,7 +12,7 @@ from typing import Any
 
 import zmq
 
-from rackactor import wire
+from rackactor import obituary, wire
 from rackactor.errors import NoSuchProcess, NotAllowed, RackError
 from rackactor.wire import Kind
 from rackactor_runtime.providers import base
@@ -28,6 +28,8 @@ from rackactor_runtime.supervisor.servants import Servants
 
 #: Seconds between looks at the clock.
 TICK = 0.1
+#: Bytes of the supervisor's own log at the most, and what is kept of one that has become longer.
+LOG = 4 << 20, 256 << 10
 #: Seconds that the last readers have after the group has ended.
 LAST_WORDS = 3.0
 
@@ -97,6 +99,7 @@ class Shell:
             self._next_tick = time.monotonic() + TICK
             self._hear(m.Ticked())
             self._logs.again()
+            obituary.bound_log(2, *LOG)
 
     def close(self) -> None:
         """Give everything back."""
