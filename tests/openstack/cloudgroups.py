@@ -118,10 +118,10 @@ class Program:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=environment)
 
-    def go_on(self) -> None:
-        """Have it do what it waits with."""
+    def go_on(self, text: str = "") -> None:
+        """Have it do what it waits with, or what a text means to it."""
         assert self.process.stdin is not None
-        self.process.stdin.write("\n")
+        self.process.stdin.write(f"{text}\n")
         self.process.stdin.flush()
 
     def hear(self, word: str) -> dict[str, Any]:

@@ -133,6 +133,8 @@ class CloudModel:
                 if method == "DELETE" and self.servers[name]["status"] == "SOFT_DELETED":
                     return 409, fault("Cannot 'delete' instance while it is in vm_state soft-delete")
                 del self.servers[name]
+                if name in self.ports:
+                    self.ports[name]["status"] = "DOWN"  # it goes, too, but not at the same moment
                 return 204, None
             case ("GET", "os-keypairs"):
                 rows = [row for row in self.keypairs.values() if row.get("region", "R") == where[1]]

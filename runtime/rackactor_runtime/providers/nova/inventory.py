@@ -8,6 +8,7 @@ for by its id before it counts as gone, and Neutron's ports lead to servers that
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ from rackactor_runtime.providers.nova.session import Session
 
 #: Nova's number for a machine that its hypervisor says is running.
 _RUNNING = 1
+#: Seconds for which Nova must have lacked a server of which nobody knows whose it was before its port goes.
+_LACKING = 10.0
 #: Servers that are asked for by their ids at once.
 _LOOKS = 8
 
@@ -69,6 +72,7 @@ class Inventory:
         claim = w.Claim(self._gid12 or "")
         #: Servers of ours that were seen, or are known otherwise, until Nova has lacked them for some time.
         self._known = {each: Found("server", each, each, claim) for each in known}
+        self._ours = set(self._known)  # ids of all that ever were
         self._lacking: dict[str, float] = {}  # id -> since when Nova says that there is none
         self._foreign: set[str] = set()  # ids of servers that are not ours
 
@@ -277,6 +281,7 @@ class Inventory:
             self._lacking.pop(each.id, None)
             if self._counts(each):
                 self._known[each.id] = each
+                self._ours.add(each.id)
         now = self._clock()
         for number, look in looks.items():
             if look.gone and now >= self._lacking.setdefault(number, now) + CONFIRM:
@@ -308,9 +313,13 @@ class Inventory:
         delete: Callable[[], object] = partial(self._session.delete, "network", f"/ports/{port.id}")
         doubt = ""
         if whose is Whose.GONE and port.server:
-            if port.active:
-                doubt = f"its port {port.id} is ACTIVE, and Nova does not show the server {port.server}"
-            if self._clock() < self._lacking.get(port.server, 0.0) + CONFIRM and port.server not in self._known:
+            words = f"port {port.id} is ACTIVE, and Nova does not show the server {port.server}"
+            doubt = f"its {words}" if port.active else ""
+            if port.server in self._ours:
+                pass
+            elif port.active:  # it may be anybody's
+                delete = partial(_refuse, f"the {words}")
+            elif self._clock() < self._lacking.get(port.server, math.inf) + _LACKING:
                 delete = partial(_refuse, f"Nova has not lacked its server {port.server} for long")
         yield replace(made, status="ACTIVE" if port.active else "", doubt=doubt, remove=delete)
 
