@@ -60,6 +60,12 @@ class Handlers:
             self._run_free()
         return before
 
+    def drop_handlers(self) -> None:
+        """Forget all handlers: the program that they belong to has ended."""
+        with self._lock:
+            self._handlers.clear()
+            self._free.clear()
+
     def take_free_signals(self, handler: Callable[[str, int], None]) -> None:
         """Have free strings that have no handler of their own go to this one, what came so far first."""
         with self._lock:

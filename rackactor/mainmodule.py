@@ -311,3 +311,12 @@ def forget(module: ModuleType) -> None:
         _by_namespace.pop(id(namespace), None)
     _homes.clear()
     replace(module)
+
+
+def let_go() -> list[dict[str, Any]]:
+    """Hold no main namespace any more, for the program has ended; return those that there were."""
+    namespaces = [home.namespace for home in _homes.values()] + _kept
+    _homes.clear()
+    _by_namespace.clear()
+    _kept.clear()
+    return namespaces

@@ -8,12 +8,10 @@ call itself, is called with the options of the command line.
 from __future__ import annotations
 
 import ast
-import atexit
 import importlib.util
 import linecache
 import os
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -39,12 +37,9 @@ def run_script(path: str, source: bytes, words: Sequence[str], launcher: str | N
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=path, __builtins__=__builtins__)
     mainmodule.replace(module)
-    try:
-        exec(compile(source, path, "exec"), module.__dict__)
-        if wants_options(text):
-            call(module.__dict__["main"])
-    finally:
-        _end_as_python_does()
+    exec(compile(source, path, "exec"), module.__dict__)
+    if wants_options(text):
+        call(module.__dict__["main"])
 
 
 def call(main: Callable[..., Any]) -> None:
@@ -92,11 +87,3 @@ def _starts_itself(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and any(
         isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
     )
-
-
-def _end_as_python_does() -> None:
-    """Wait for the script's threads and run what it has registered with atexit: the process is not Python's own."""
-    shutdown: Callable[[], None] = getattr(threading, "_shutdown")  # noqa: B009 - as multiprocessing does
-    run_hooks: Callable[[], None] = getattr(atexit, "_run_exitfuncs")  # noqa: B009
-    shutdown()
-    run_hooks()

@@ -67,6 +67,8 @@ class Desk:
         #: Calls under way that open something: what is said of seats that we do not know yet waits for them.
         #: How many began (counted under the lock), and were done (counted at the crank).
         self._begun = self._done = 0
+        #: How its ends are closed has been said, by `leave`: that a program's objects go now says nothing more.
+        self._left = False
         self._stash: list[tuple[int, Callable[[], None]]] = []
         kernel.on("pipe", self._event)
 
@@ -122,7 +124,7 @@ class Desk:
         """Give up one use of an end; the last one closes it."""
         if end.users:
             end.users.pop()
-        if end.users or end.closed:
+        if end.users or end.closed or self._left:
             return
         end.closed = True
         if not self.kernel.closed:
@@ -271,6 +273,8 @@ class Desk:
             pass  # and all its pipes
         except RackError as error:
             logging.getLogger("rackactor").warning("could not leave the pipes in good order: %s", error)
+        finally:
+            self._left = True
 
     def _leave(self, clean: bool, linger: float) -> None:
         kernel = self.kernel

@@ -80,6 +80,7 @@ class ActorHost:
         signal.signal(signal.SIGTERM, self._terminate)
         while (report := self._turn()) is None:
             pass
+        self._instance = None  # what it has open is closed, though handlers of events refer to this host
         return report
 
     def send(self, address: ActorAddress, message: Any) -> None:

@@ -7,7 +7,10 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import traceback
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from rackactor import membership
@@ -15,9 +18,9 @@ from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
 from rackactor.target import unpack_target
+from rackactor_runtime.agent import finishing, shipped
 from rackactor_runtime.agent import report as _report
-from rackactor_runtime.agent import shipped
-from rackactor_runtime.agent.actors import host_actor
+from rackactor_runtime.agent.actors import ActorHost, host_actor
 from rackactor_runtime.agent.commands import Relay, host_command
 from rackactor_runtime.agent.guests import open_if_needed
 from rackactor_runtime.agent.piping import Piping
@@ -74,7 +77,7 @@ def main(birth: dict[str, Any]) -> int:
     pump = StdinPump(session) if welcome.get("stdin") else None
     piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
     report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)
-    code = _leave(session, report, piping)
+    code = _leave(session, report, piping, own=relay is None)
     shipped.remove()
     return code
 
@@ -128,13 +131,15 @@ def _run(
         return Report("exited", code, evidence=text)
     except KeyboardInterrupt as error:
         _kept.append(error.__traceback__)
-        return Report("signalled", 130, int(signal.SIGINT))
+        return _show(error, Report("signalled", 130, int(signal.SIGINT)))
     except GroupEnded:
         raise
     except BaseException as error:
         _kept.append(error.__traceback__)
         shipped.advise(session, error)
-        return _tell(_report.raised(error))
+        trace = _report.strip(error).__traceback__
+        report = _report.raised(error)
+        return _show(error.with_traceback(trace), report)
 
 
 def _host_function(function: Any, args: Any, kwargs: Any) -> Report:
@@ -156,26 +161,61 @@ def _say(text: str) -> None:
             os.write(2, text.encode("utf-8", "backslashreplace"))
 
 
-def _leave(session: Session, report: Report, piping: Piping | None) -> int:
-    kernel = session.kernel
+def _show(error: BaseException, report: Report) -> Report:
+    """Have an exception that nothing caught shown as Python does: by `sys.excepthook`, if the program has one."""
+    if sys.excepthook is sys.__excepthook__ and report.evidence:
+        return _tell(report)
+    trace = _report.strip(error).__traceback__
     try:
-        session.run_exit_hooks()
-        _flush()
+        sys.excepthook(type(error), error, trace)
+    except SystemExit as leaving:
+        code, text = _report.exit_code(leaving)
+        _say(f"{text}\n" if text else "")
+        return replace(report, how="exited", code=code, signal=None)
+    except BaseException:
+        _say(f"Error in sys.excepthook:\n{traceback.format_exc()}\nOriginal exception was:\n")
+        _say("".join(traceback.format_exception(error)))
+    finally:
+        error.with_traceback(None)
+    return report
+
+
+def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool) -> int:
+    """End the program, then the membership.
+
+    Args:
+        session: this process's membership.
+        report: how the target has ended.
+        piping: standard files that are pipes.
+        own: the program runs in this very interpreter, and is not a command.
+    """
+    kernel = session.kernel
+    clean = report.how == "exited"
+    try:
+        if own:
+            finishing.finish(_wait_for, session.run_exit_hooks)
+        finishing.flush()
+        if own and clean:
+            session.drop_handlers()
+            finishing.clear()  # files that lead into pipes are closed before these are
         if piping is not None:
-            piping.finish(clean=report.how == "exited" or report.signal == signal.SIGPIPE)
+            piping.finish(clean=clean or report.signal == signal.SIGPIPE)
         if kernel.pipe_desk is not None:
-            kernel.pipe_desk.leave(clean=report.how == "exited")
+            kernel.pipe_desk.leave(clean=clean)
+        if own and not clean:
+            _kept.clear()
+            session.drop_handlers()
+            finishing.clear()
         kernel.drain(DRAIN)
         kernel.call("exit", report.fields(), *([] if report.result is None else [report.result]), timeout=DRAIN)
     except RackError as error:
         logging.getLogger("rackactor").warning("could not report the exit: %s", error)
-    _flush()
+    finishing.flush()
     return report.code if report.signal is None else 128 + report.signal
 
 
-def _flush() -> None:
-    for file in (sys.stdout, sys.stderr):
-        try:
-            file.flush()
-        except Exception:
-            pass  # the program's own object: whatever it raises changes no exit status
+def _wait_for(threads: list[threading.Thread]) -> None:
+    """Take leave of an actor's mailbox while its threads go on: SIGTERM ends them, as it ends any program."""
+    if getattr(signal.getsignal(signal.SIGTERM), "__module__", None) == ActorHost.__module__:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    finishing.say_what_it_waits_for(threads)

@@ -32,7 +32,7 @@ from rackactor.session import Session
 from rackactor.stream import Entry, EntryKind
 from rackactor.target import Creation, pack_arguments, pack_target, unpack_target
 from rackactor.wire import Header, Kind, parse_header, parse_map
-from rackactor_runtime.agent import boot
+from rackactor_runtime.agent import boot, finishing
 from rackactor_runtime.agent.actors import ActorHost
 from rackactor_runtime.agent.report import Report
 
@@ -118,6 +118,7 @@ def practise() -> None:
     """Go through it until the interpreter knows it by heart."""
     for _ in range(TIMES):
         rehearse()
+    finishing.note_modules()
 
 
 def rehearse() -> Report:

@@ -7,7 +7,6 @@ them closes, everything ends, the supervisor's state directory included.
 
 from __future__ import annotations
 
-import atexit
 import faulthandler
 import gc
 import importlib
@@ -74,7 +73,7 @@ def _settle(sock: socket.socket) -> None:
     linux.set_name("rack-forkserver")
     newborn.reset_signals(newborn.list_changed_signals())
     faulthandler.disable()  # it would write to whatever file has its descriptor's number by then
-    atexit._clear()  # the supervisor's, which are not for its children to run
+    newborn.disinherit_hooks()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)

@@ -9,8 +9,10 @@ is to be, and waits for its birth: what is paid for while nobody waits costs not
 
 from __future__ import annotations
 
+import atexit
 import gc
 import io
+import logging
 import os
 import resource
 import select
@@ -18,6 +20,7 @@ import signal
 import struct
 import sys
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -260,6 +263,21 @@ def _become(birth: Birth) -> None:
     for name, value in birth.env.items():
         os.environb[to_bytes(name)] = to_bytes(value)  # in bytes: the locale may be one that cannot encode them
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+
+
+def disinherit_hooks() -> None:
+    """Forget the exit hooks of the process that this one was forked from, all but those of Python's own modules.
+
+    They were registered when these modules were imported, once for all children.
+    """
+    atexit._clear()
+    for finalizer in list(getattr(weakref.finalize, "_registry", ())):
+        finalizer.atexit = False  # what the other process has made is for that one to remove
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+    atexit.register(logging.shutdown)
+    processes = sys.modules.get("multiprocessing.util")
+    if processes is not None:
+        atexit.register(processes._exit_function)
 
 
 def list_changed_signals() -> list[int]:
