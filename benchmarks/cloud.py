@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import statistics
 import sys
@@ -150,7 +151,10 @@ def _medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cloud", description=__doc__)
-    parser.add_argument("--cloud", required=True, help="an entry of clouds.yaml")
+    named = os.environ.get("OS_CLOUD")
+    parser.add_argument(
+        "--cloud", "--os-cloud", default=named, required=not named, help="an entry of clouds.yaml (default: OS_CLOUD)"
+    )
     parser.add_argument("--image", default="rackactor", help="the guest image (default: rackactor)")
     parser.add_argument("--flavor", required=True)
     parser.add_argument("--network", required=True, help="an existing network, on which servers reach the cloud")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from faultynova import FaultyNova
 
 pytest.importorskip("openstack")
 
+import rackactor as rack
 from rackactor_runtime.providers.nova import gc
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.inventory import Inventory
@@ -483,3 +486,64 @@ def test_a_user_without_a_home_is_told_in_one_line(program: str, words: list[str
         r"(rack: )?openstacksdk cannot be used by this user \(.*\): set HOME to a directory\n", done.stderr
     )
     assert done.stderr.startswith("rack: ") is (program == "gc")
+
+
+# -- from outside, as people run it ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clouds_yaml(nova: FaultyNova, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the cloud in a clouds.yaml: as `mine` and `other`, two projects."""
+    entries = {}
+    for name, project in (("mine", "p"), ("other", "q")):
+        given = nova.login(project)
+        url = given.pop("auth_url")
+        region = given.pop("region_name")
+        entries[name] = {
+            "auth_type": "v3applicationcredential",
+            "auth": {"auth_url": url, **given},
+            "region_name": region,
+        }
+    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": entries}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    monkeypatch.delenv("OS_CLOUD", raising=False)
+
+
+def rack_gc(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("rack")), "gc", *words]
+    known = {**os.environ, "PYTHONWARNINGS": "ignore", **environment}
+    return subprocess.run(command, env=known, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.usefixtures("clouds_yaml")
+def test_the_command(nova: FaultyNova) -> None:
+    living = made_group(nova, OTHER, time.time() - LONG, project="q")
+    over = made_group(nova, GID, time.time() - LONG, status="", workers=0)
+    seen = rack_gc("--dry-run", OS_CLOUD="mine")
+    assert (seen.returncode, seen.stderr) == (0, "")
+    assert "would be deleted" in seen.stdout
+    assert OTHER[:12] not in seen.stdout
+    assert nova.everything() == living | over
+    done = rack_gc("--os-cloud", "mine", GID)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert nova.everything() == living
+    again = rack_gc("--cloud", "mine")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "nothing that no group claims\n", "")
+    elsewhere = rack_gc("--cloud", "mine", OTHER)
+    assert (elsewhere.returncode, elsewhere.stdout) == (0, "nothing of that in this project and region\n")
+
+
+@pytest.mark.usefixtures("clouds_yaml")
+def test_a_cloud_that_cannot_be_asked(nova: FaultyNova) -> None:
+    nova.plan("list", *[(False, 500)] * 20)
+    done = rack_gc("--cloud", "mine")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"rack: planned 500\n", done.stderr)
+
+
+@pytest.mark.usefixtures("clouds_yaml")
+def test_clocks_that_differ_are_said_at_a_launch(nova: FaultyNova, caplog: pytest.LogCaptureFixture) -> None:
+    nova.skew = 600.0
+    with pytest.raises(rack.errors.InvalidCall, match="the cloud has no image 'rackactor'"):
+        rack.group("trial", cloud="mine")
+    assert "this host's clock is 10 min behind the cloud's" in caplog.text

@@ -32,6 +32,8 @@ MAKING = 900.0
 #: Seconds that a supervisor's machine may be paused, suspended, in ERROR although it runs, or not up yet. Machines of
 #: its group end themselves long before, when they do not hear it.
 PATIENCE = 3600.0
+#: What is said when all is well.
+NOTHING = "nothing that no group claims"
 #: Seconds between the two looks that a group must look dead in.
 APART = 60.0
 
@@ -140,8 +142,8 @@ def sweep(
 
     victims = look()
     if victims and not gids and not dry_run:
-        _log.warning("%d groups look dead; looking again in %g s", len(_groups(v for v, _ in victims)), APART)
         before = {each.claim.gid12 for each, _ in victims}
+        _log.warning("%d group(s) look dead; looking again in %g s", len(before), APART)
         sleep(APART)
         victims = [pair for pair in look() if pair[0].claim.gid12 in before]
     rows = {each.id: {**each.row(), "reason": reason, "result": "would be deleted"} for each, reason in victims}
@@ -202,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RackError, CloudFault) as error:
         print(f"rack: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    _show(rows, given.format)
+    _show(rows, given.format, "nothing of that in this project and region" if given.gid else NOTHING)
     return 0 if clean else 1
 
 
@@ -213,11 +215,11 @@ def _log_in(cloud: str | None) -> Session:
     return Session(cloud)
 
 
-def _show(rows: Sequence[dict[str, str]], form: str) -> None:
+def _show(rows: Sequence[dict[str, str]], form: str, nothing: str) -> None:
     if form == "json":
         text = json.dumps(rows, indent=2)
     elif not rows:
-        text = "nothing that no group claims"
+        text = nothing
     else:
         names = ("kind", "name", "id", "gid", "reason", "result")
         widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}

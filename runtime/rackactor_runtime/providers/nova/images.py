@@ -204,7 +204,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     make.add_argument("words", nargs=argparse.REMAINDER)
     for name in ("upload", "list"):
         command = commands.add_parser(name)
-        command.add_argument("--cloud")
+        command.add_argument("--cloud", "--os-cloud")
         if name == "upload":
             command.add_argument("--name", default="rackactor")
             command.add_argument("file", type=Path)
