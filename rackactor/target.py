@@ -76,7 +76,10 @@ def more_words(words: Sequence[Any]) -> list[str]:
 def actor_target(actor: Any) -> Target:
     """Make an actor class, or its dotted name (as Thespian's createActor allows), ready to travel."""
     if isinstance(actor, str):
-        return Target("actor", actor, _dump(actor))
+        module, _, name = actor.partition(".")
+        # What is in a main file nobody else can import. Thespian's troupes name their members so.
+        found = mainmodule.home().find(name) if module in mainmodule.NAMES and name else None
+        return Target("actor", actor, _dump(actor if found is None else found))
     return pack_target(actor)
 
 

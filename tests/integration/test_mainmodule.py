@@ -110,7 +110,7 @@ def typed_in(place: Path, text: str) -> str:
 
 def spawned_by_multiprocessing(place: Path, text: str) -> str:
     body = text.replace('if __name__ == "__main__":', "def body():")
-    start = "import multiprocessing\nif __name__ == '__main__':\n  p = multiprocessing.get_context('spawn').Process("
+    start = "import multiprocessing, sys\nif __name__ == '__main__':\n  p = multiprocessing.get_context('spawn').Process("
     (place / "prog.py").write_text(body + start + "target=body)\n  p.start(); p.join(); sys.exit(p.exitcode)\n")
     return run([sys.executable, str(place / "prog.py"), "--speed", "2"])
 
@@ -340,3 +340,40 @@ def test_two_programs_in_one_group_do_not_mix(tmp_path: Path) -> None:
     """
     words = [sys.executable, "-c", textwrap.dedent(start), str(tmp_path / "one.py"), str(tmp_path / "two.py")]
     assert "as it should be" in run(words)
+
+
+def test_troupes_of_the_main_file(started: Mode, tmp_path: Path) -> None:
+    """A troupe names the class of its members, by text."""
+    text = """
+        import rackactor
+        from thespian.actors import ActorSystem, ActorTypeDispatcher
+        from thespian.troupe import troupe
+
+        @troupe(max_count=3, idle_count=1)
+        class Worker(ActorTypeDispatcher):
+            def receiveMsg_int(self, number, sender):
+                self.send(sender, number * number)
+
+        class Foreman(ActorTypeDispatcher):
+            def receiveMsg_list(self, numbers, sender):
+                self.asker, self.left, self.total = sender, len(numbers), 0
+                workers = self.createActor(Worker)
+                for number in numbers:
+                    self.send(workers, number)
+            def receiveMsg_int(self, square, sender):
+                self.total, self.left = self.total + square, self.left - 1
+                if not self.left:
+                    self.send(self.asker, self.total)
+
+        if __name__ == "__main__":
+            system = ActorSystem("rackprocBase")
+            try:
+                assert system.ask(system.createActor(Worker), 3, 30) == 9
+                assert system.ask(system.createActor(Foreman), [1, 2, 3, 4], 30) == 30
+                by_name = system.createActor(__name__ + ".Worker")
+                assert system.ask(by_name, 4, 30) == 16
+                print("as it should be")
+            finally:
+                system.shutdown()
+    """
+    assert "as it should be" in started(tmp_path, textwrap.dedent(text))
