@@ -61,6 +61,7 @@ from rackactor.errors import (
     SpawnIntensityExceeded,
     StartError,
 )
+from rackactor.executable import freeze_support, set_executable
 from rackactor.grouping import Group, group, groups
 from rackactor.memory.current import shm
 from rackactor.memory.watching import Changed
@@ -134,6 +135,7 @@ __all__ = [
     "__version__",
     "exit",
     "fork",
+    "freeze_support",
     "getgid",
     "getpgid",
     "getpid",
@@ -151,6 +153,7 @@ __all__ = [
     "ps",
     "receive",
     "run",
+    "set_executable",
     "shm",
     "signal",
     "wait",

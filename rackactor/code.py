@@ -72,7 +72,7 @@ class Shipping:
             # What a command reads may change from one to the next; what is imported here already may not.
             return [] if tree is None else [self._put(tree)]
         welcome = self._session.kernel.welcome
-        _check_python(welcome.get("python"), blobs)
+        check_python(welcome.get("python"), blobs)
         if "kind" in welcome:  # a process of the group itself has from its parent all that there is
             return list(welcome.get("code") or ())
         return self._ship(self._trees())
@@ -123,8 +123,16 @@ def _words_of(words: Sequence[str]) -> Sequence[str]:
         return ()
 
 
-def _check_python(there: Any, blobs: Sequence[Any]) -> None:
-    """Refuse to send bytecode to another Python: it would crash there, or worse."""
+def check_python(there: Any, blobs: Sequence[Any]) -> None:
+    """Refuse to send bytecode to another Python: it would crash there, or worse.
+
+    Args:
+        there: its version, [3, 11]; None: not known.
+        blobs: what is to be sent.
+
+    Raises:
+        InvalidCall: names both.
+    """
     here = list(sys.version_info[:2])
     if there is None or list(there) == here or not any(_BY_VALUE in bytes(blob) for blob in blobs):
         return

@@ -12,13 +12,12 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from rackactor import obituary
+from rackactor import executable, obituary
 from rackactor.errors import BY_NAME, StartError
 from rackactor.kernel import Kernel
 from rackactor.readiness import readable
@@ -39,9 +38,12 @@ Progress = Callable[[str], None]
 
 
 def program() -> list[str]:
-    """Return the words that start it."""
-    # -P: a module of the current directory must not stand in for one of the standard library.
-    return [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"]
+    """Return the words that start it.
+
+    Raises:
+        StartError: this interpreter cannot start another.
+    """
+    return executable.words("rackactor_runtime.supervisor")
 
 
 class Supervisor:
@@ -95,9 +97,15 @@ class Supervisor:
         return obituary.describe(self._process.pid, self._process.returncode, self._said)
 
     def _start(self, order: dict[str, Any]) -> subprocess.Popen[bytes]:
+        words = program()
         try:
             process = subprocess.Popen(
-                program(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                start_new_session=True,
+                env=executable.environment(),
             )
         except OSError as error:
             raise StartError(f"the supervisor did not start: {error}") from error

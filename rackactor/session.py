@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
-from rackactor import arguments, units
+from rackactor import arguments, code, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
 from rackactor.codec import decode, encode
@@ -209,6 +209,8 @@ class Session(PipeMethods, Handlers):
         if self.shipping.needed:
             placed = options["cwd"] is not None
             args["code"] = self.shipping.for_fork(packed.kind, packed.words, blobs, placed=placed)
+        else:
+            code.check_python(self.kernel.welcome.get("python"), blobs)
         fields, _ = self.kernel.call("fork", args, *blobs)
         forked = Forked(
             Process(self, pid, ppid=self.getpid(), name=options.get("name") or f"process-{pid}", kind=packed.kind)
@@ -230,6 +232,8 @@ class Session(PipeMethods, Handlers):
         blobs = (packed.blob, pack_arguments((creation,), {}))
         if self.shipping.needed:
             args["code"] = self.shipping.for_fork(packed.kind, None, blobs, placed=False)
+        else:
+            code.check_python(self.kernel.welcome.get("python"), blobs)
         fields, _ = self.kernel.call("fork", args, *blobs)
         return fields["pids"][0], bool(fields.get("existing"))
 

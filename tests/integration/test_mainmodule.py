@@ -110,7 +110,9 @@ def typed_in(place: Path, text: str) -> str:
 
 def spawned_by_multiprocessing(place: Path, text: str) -> str:
     body = text.replace('if __name__ == "__main__":', "def body():")
-    start = "import multiprocessing, sys\nif __name__ == '__main__':\n  p = multiprocessing.get_context('spawn').Process("
+    start = (
+        "import multiprocessing, sys\nif __name__ == '__main__':\n  p = multiprocessing.get_context('spawn').Process("
+    )
     (place / "prog.py").write_text(body + start + "target=body)\n  p.start(); p.join(); sys.exit(p.exitcode)\n")
     return run([sys.executable, str(place / "prog.py"), "--speed", "2"])
 

@@ -134,10 +134,10 @@ def test_words_of_a_text_for_the_shell() -> None:
 
 def test_bytecode_of_another_python() -> None:
     there = [3, 99]
-    code._check_python(there, [b"only a name"])
-    code._check_python(list(sys.version_info[:2]), [b"make_code"])
+    code.check_python(there, [b"only a name"])
+    code.check_python(list(sys.version_info[:2]), [b"make_code"])
     with pytest.raises(InvalidCall, match=r"on Python 3\.99: .*main file"):
-        code._check_python(there, [b"a", memoryview(b".make_code.")])
+        code.check_python(there, [b"a", memoryview(b".make_code.")])
 
 
 def test_what_was_unpacked_is_where_a_script_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

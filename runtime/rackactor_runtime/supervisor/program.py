@@ -20,7 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from rackactor import addresses, obituary, places
+from rackactor import addresses, executable, obituary, places
 from rackactor.errors import InvalidCall, RackError
 from rackactor.link import Keys
 from rackactor_runtime.providers.base import Foresighted, Provider
@@ -34,6 +34,7 @@ WARM_UP = 0.2
 
 def main() -> int:
     """Run a supervisor until its group has ended."""
+    executable.started()
     order = json.loads(sys.stdin.readline())
     directory: Path | None = None
     try:
@@ -138,7 +139,7 @@ def _check_files(setting: Any) -> None:
 
         open_backend("", setting)  # a directory of this host
         return
-    words = [sys.executable, "-P", "-m", "rackactor_runtime.services.files.check"]
+    words = executable.words("rackactor_runtime.services.files.check")
     try:
         done = subprocess.run(
             words, input=json.dumps(setting), stdout=subprocess.PIPE, text=True, timeout=URL_PATIENCE, check=False

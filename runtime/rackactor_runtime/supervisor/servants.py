@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rackactor import executable
 from rackactor.readiness import readable
 from rackactor.wire import pack_body
 from rackactor_runtime import descriptors
@@ -59,7 +59,7 @@ class Servants:
         """
         birth = {**self._surroundings, "pid": order.pid, "incarnation": order.incarnation, "token": order.token}
         # UTF-8 whatever the locale: that is what the names of files which it is asked for are in.
-        words = [sys.executable, "-P", "-X", "utf8", "-m", "rackactor_runtime.services", order.name]
+        words = executable.words("rackactor_runtime.services", order.name, options=("-X", "utf8"))
         data = pack_body(birth)
         try:
             process = descriptors.spared(subprocess.Popen, words, stdin=subprocess.PIPE, stdout=2, bufsize=0)

@@ -6,12 +6,19 @@ import sys
 from rackactor.errors import RackError
 from rackactor_runtime.services.files.backend import open_backend
 
-if __name__ == "__main__":
+
+def main() -> int:
+    """Try it."""
     try:
         open_backend("", json.load(sys.stdin))
     except (RackError, OSError) as error:
         sys.stdout.write(str(error))
-        sys.exit(1)
+        return 1
     except Exception as error:
         sys.stdout.write(f"the setting 'files': {type(error).__name__}: {error}")
-        sys.exit(1)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -105,10 +105,10 @@ class Core:
         self.effects.append(Create(self.machinery.order(record, order)))
 
     def _birth_of(self, record: Process) -> dict[str, Any]:
-        # Bytecode is for one Python only: whoever sends code elsewhere has to know for which. And whoever waits for a
-        # process there waits for a machine.
+        # Bytecode is for one Python only: whoever sends code has to know for which. And whoever waits for a process
+        # elsewhere waits for a machine.
         remote = self.remote or self.machinery.made
-        elsewhere: dict[str, Any] = {"python": list(sys.version_info[:2])} if remote else {}
+        elsewhere: dict[str, Any] = {"python": list(sys.version_info[:2])}
         if self.machinery.made:
             elsewhere["boot_timeout"] = self.settings.boot_timeout
         return {
