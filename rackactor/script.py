@@ -8,38 +8,91 @@ call itself, is called with the options of the command line.
 from __future__ import annotations
 
 import ast
+import builtins
+import importlib.machinery
 import importlib.util
 import linecache
 import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rackactor import mainmodule, options, unpacked
+from rackactor.errors import InvalidCall
+
+#: Where a script lies that came on standard input.
+STDIN = "<stdin>"
 
 
-def run_script(path: str, source: bytes, words: Sequence[str], launcher: str | None = None) -> None:
-    """Run a script to its end, as `python path words...` does.
+@dataclass(frozen=True)
+class Script:
+    """A script on its way to its process."""
+
+    #: Where its author has it; an absolute path. On another machine it lies where its directory was unpacked.
+    path: str
+    #: Its text, in the encoding that it declares.
+    source: bytes
+    #: Its name as it was given, which is `sys.argv[0]`.
+    name: str
+    #: The directory or the zip archive that was given, of which it is the `__main__.py`.
+    whole: str | None = None
+
+
+def run_script(script: Script, words: Sequence[str], launcher: str | None = None) -> None:
+    """Run a script to its end, as `python script words...` does.
 
     Args:
-        path: where its author has it; an absolute path. On another machine it lies where its directory was unpacked.
-        source: its text, in the encoding that it declares.
+        script: what is to run.
         words: its command line.
         launcher: the entry of `sys.path` that belongs to the command which sent it here, and not to the script.
+
+    Raises:
+        InvalidCall: it lies in an archive, which is not here.
     """
-    path = unpacked.home_of(path, source)
+    path, name, source = script.path, script.name, script.source
+    if path != STDIN:
+        path = unpacked.home_of(path, source)
+    if path != script.path:
+        name = path
     text = importlib.util.decode_source(source)
     linecache.cache[path] = (len(source), None, text.splitlines(keepends=True), path)  # tracebacks show its lines
-    sys.argv = [path, *words]
-    rest = [entry for entry in sys.path if entry not in (launcher, os.path.dirname(path))]
-    sys.path = [os.path.dirname(path), *rest]
-    module = types.ModuleType("__main__")
-    module.__dict__.update(__file__=path, __builtins__=__builtins__)
+    place = _place(script, path)
+    sys.argv = [name, *words]
+    sys.path = [place, *(entry for entry in sys.path if entry not in (launcher, place))]
+    module = _make_main(script, path)
     mainmodule.replace(module)
-    exec(compile(source, path, "exec"), module.__dict__)
+    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
     if wants_options(text):
         call(module.__dict__["main"])
+
+
+def _place(script: Script, path: str) -> str:
+    """Return the first entry of a script's `sys.path`."""
+    if path == STDIN:
+        return ""
+    if script.whole is None:
+        return os.path.dirname(os.path.realpath(path))  # a link's target has its modules beside it
+    whole = os.path.dirname(path)
+    if not os.path.exists(whole):
+        raise InvalidCall(f"the archive {whole} is not on this machine: unpack it, and run the directory")
+    return whole
+
+
+def _make_main(script: Script, path: str) -> types.ModuleType:
+    """Return the `__main__` that Python makes for a script."""
+    module = types.ModuleType("__main__")
+    names = {"__builtins__": builtins, "__annotations__": {}, "__spec__": None, "__package__": None}
+    module.__dict__.update(names)
+    if path == STDIN:
+        module.__dict__.update(__file__=path, __loader__=importlib.machinery.BuiltinImporter)
+        return module
+    module.__dict__.update(__file__=path, __cached__=None)
+    module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
+    if script.whole is not None:
+        module.__package__ = ""
+    return module
 
 
 def call(main: Callable[..., Any]) -> None:

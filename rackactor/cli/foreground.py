@@ -43,8 +43,9 @@ class Foreground:
         lines = Lines(PATIENCE if count == 1 else PATIENCE_WITH_COPIES) if count > 1 or plan.script else None
         self._tap = Tap(self._kernel, self._progress.clear, lines=lines)
         if plan.script:
-            self._group.shipping.add_script(plan.path)
             self._tap.follow(FEED)
+        if plan.path:
+            self._group.shipping.add_script(plan.path)
         forked = self._group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
         self._attend(forked, plan.name if count == 1 else f"{count} of {plan.name}")
         if not plan.script:

@@ -82,7 +82,7 @@ def _detach(plan: Plan, options: argparse.Namespace) -> int:
     finally:
         progress.clear()
     try:
-        if plan.script:
+        if plan.path:
             made.shipping.add_script(plan.path)
         forked = made.fork(plan.target, *plan.args, n=options.count, name=plan.name, deadline=deadline, stdin=False)
         made.detach()

@@ -126,9 +126,9 @@ def _run(
         return _host_function(target, args, kwargs)
     except SystemExit as error:
         code, text = _report.exit_code(error)
-        if text:
+        if text is not None:
             _say(text + "\n")
-        return Report("exited", code, evidence=text)
+        return Report("exited", code, evidence=text or "")
     except KeyboardInterrupt as error:
         _kept.append(error.__traceback__)
         return _show(error, Report("signalled", 130, int(signal.SIGINT)))
@@ -170,14 +170,25 @@ def _show(error: BaseException, report: Report) -> Report:
         sys.excepthook(type(error), error, trace)
     except SystemExit as leaving:
         code, text = _report.exit_code(leaving)
-        _say(f"{text}\n" if text else "")
+        if text is not None:
+            _say(text + "\n")
         return replace(report, how="exited", code=code, signal=None)
-    except BaseException:
-        _say(f"Error in sys.excepthook:\n{traceback.format_exc()}\nOriginal exception was:\n")
+    except BaseException as failure:
+        words = "".join(traceback.format_exception(_apart(failure, error)))
+        _say(f"Error in sys.excepthook:\n{words}\nOriginal exception was:\n")
         _say("".join(traceback.format_exception(error)))
     finally:
         error.with_traceback(None)
     return report
+
+
+def _apart(failure: BaseException, error: BaseException) -> BaseException:
+    """Return an exception without the one during whose showing it came, nor our own frame."""
+    last = failure
+    while last.__context__ is not None and last.__context__ is not error:
+        last = last.__context__
+    last.__context__ = None
+    return failure.with_traceback(failure.__traceback__ and failure.__traceback__.tb_next)
 
 
 def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool) -> int:

@@ -63,11 +63,11 @@ def strip(error: BaseException) -> BaseException:
     return error.with_traceback(trace)
 
 
-def exit_code(error: SystemExit) -> tuple[int, str]:
-    """Return the exit code of a SystemExit, and what Python would print for it."""
+def exit_code(error: SystemExit) -> tuple[int, str | None]:
+    """Return the exit code of a SystemExit, and what Python would print for it, if anything."""
     code = error.code
     if code is None:
-        return 0, ""
+        return 0, None
     if isinstance(code, int):
-        return code & 0xFF, ""
+        return (code if -(1 << 63) <= code < 1 << 63 else -1) & 0xFF, None  # as Python's C code takes it
     return 1, words_of(error)
