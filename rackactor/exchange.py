@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import zmq
 
@@ -87,6 +87,8 @@ class Exchange:
         self._later: deque[Callable[[], None]] = deque()
         self._ack_at: float | None = None
         self._closing = False
+        #: Called when there is no memory left to do what has to be done at the crank; it does not return.
+        self.out_of_memory: Callable[[], NoReturn] | None = None
         #: Run when this process leaves the group's wire, and nobody is at the crank any more.
         self.at_close: list[Callable[[], None]] = []
         self.paths = Paths()
@@ -207,6 +209,8 @@ class Exchange:
 
     def _crashed(self, error: Exception) -> None:
         """End this membership rather than hang: the crank itself has failed, which must not happen."""
+        if isinstance(error, MemoryError) and self.out_of_memory is not None:
+            self.out_of_memory()
         _log.error("the I/O of process %d failed", self.pid, exc_info=error)
         self.end(f"an internal error: {type(error).__name__}: {error}")
 

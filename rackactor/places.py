@@ -88,13 +88,10 @@ def make_files_dir(directory: str) -> str:
 
 def remove(directory: str | Path) -> None:
     """Remove the directory of a group that has ended, the files that were its own, and its shared memory."""
-    memory = Path(directory) / MEMORY
-    if memory.is_symlink() and os.readlink(memory).startswith(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-"):
-        shutil.rmtree(os.readlink(memory), ignore_errors=True)
-    try:
-        files = os.readlink(os.path.join(directory, FILES))
-    except OSError:
-        files = ""
+    memory = _target(os.path.join(directory, MEMORY))
+    if memory.startswith(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-"):
+        shutil.rmtree(memory, ignore_errors=True)
+    files = _target(os.path.join(directory, FILES))
     if files and os.path.basename(files) == os.path.basename(directory):
         until = time.monotonic() + _PATIENCE
         shutil.rmtree(files, ignore_errors=True)
@@ -102,6 +99,13 @@ def remove(directory: str | Path) -> None:
             time.sleep(0.02)  # its service is just ending
             shutil.rmtree(files, ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""  # there is no such link
 
 
 def sweep() -> None:

@@ -1,7 +1,8 @@
 """Descriptors in reserve: when a process has used all that it may have, what it needs itself can still be opened.
 
 ZeroMQ takes descriptors in threads of its own, one for each connection that somebody makes. So the soft limit of a
-process that must go on is kept a little below the hard one, and is raised for a single call that has failed.
+process that must go on is kept a little below the hard one, and is raised for a single call that has failed. What that
+opens has a number above the limit, so that nobody else gets it when it is closed.
 """
 
 from __future__ import annotations
@@ -41,9 +42,17 @@ def spared(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
             raise
     with _lock:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         try:
-            return call(*args, **kwargs)
+            for limit in range(
+                soft + 1, min(hard, soft + RESERVE) + 1
+            ):  # step by step: a thread of ZeroMQ's may be quicker
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+                try:
+                    return call(*args, **kwargs)
+                except Exception as error:
+                    if not _none_left(error):
+                        raise
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

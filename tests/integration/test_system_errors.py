@@ -132,3 +132,59 @@ def test_a_limit_on_the_address_space(script: Callable[..., Script], limit: int)
     code, out, err = script(program(text)).end(120)
     assert code == 0, err
     assert out.split() == ["full"] * 3 + ["well", "well"]
+
+
+def test_no_descriptor_is_left(script: Callable[..., Script]) -> None:
+    """Strangers take all of the supervisor's descriptors: that costs answers, and accepting goes on later."""
+    text = """
+    import socket, time
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+    with rack.group("crowded", transport="tcp", **few) as g:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+        place = g.kernel.link.endpoint.removeprefix("tcp://").rsplit(":", 1)
+        supervisor = g._supervisor.pid
+        ready = g.fork(lambda: sum(1 for _ in rack.receive().value))
+        ready.poll()
+        crowd, here = [], os.getpid()
+        pid = os.fork()
+        if not pid:
+            until = time.monotonic() + 60
+            while time.monotonic() < until and os.getppid() == here:
+                try:
+                    crowd.append(socket.create_connection((place[0], int(place[1])), 1))
+                except OSError:
+                    time.sleep(0.01)
+                if len(crowd) > 190:
+                    crowd.pop(0).close()
+            os._exit(0)
+        try:
+            until = time.monotonic() + 20
+            while len(os.listdir(f"/proc/{supervisor}/fd")) < 130 and time.monotonic() < until:
+                time.sleep(0.05)
+            print(len(os.listdir(f"/proc/{supervisor}/fd")) >= 130, flush=True)
+            loud = g.fork(["sh", "-c", "echo words"])
+            try:
+                g.shm["k"] = 1
+                assert g.shm["k"] == 1
+            except rack.RackError as error:
+                assert "Too many open files" in str(error), error
+            ready.tell([1, 2])
+            assert ready.result(timeout=30) == 2
+        finally:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        loud.wait(60)
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            try:
+                well(g)
+                g.shm["k"] = 2
+                assert g.shm["k"] == 2
+                break
+            except rack.RackError as error:
+                print(repr(error), file=sys.stderr)
+                time.sleep(1)
+    """
+    code, out, err = script(program(text)).end(150)
+    assert code == 0, err
+    assert out.split() == ["True", "well"], err

@@ -37,6 +37,7 @@ from rackactor.session import Session
 from rackactor.stream import Entry, EntryKind
 from rackactor.target import Creation
 from rackactor.wire import SUPERVISOR
+from rackactor_runtime import memory_reserve
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent import sources
 from rackactor_runtime.agent.making import make
@@ -153,9 +154,10 @@ class ActorHost:
                 message = self._decode(item.entry.payload)
             return self._instance.receiveMessage(message, sender)
         except Exception as error:
-            text = "".join(traceback.format_exception(_report.strip(error)))
-            _log.warning("the handler for %s raised twice:\n%s", type(message).__name__, text)
-            self._fail(sender, message, text)
+            with memory_reserve.lent():
+                text = "".join(traceback.format_exception(_report.strip(error)))
+                _log.warning("the handler for %s raised twice:\n%s", type(message).__name__, text)
+                self._fail(sender, message, text)
 
     def _fail(self, sender: RackAddress, message: Any, text: str) -> None:
         """Tell the sender that its message cannot be handled."""

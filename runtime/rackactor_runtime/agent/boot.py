@@ -18,6 +18,7 @@ from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
 from rackactor.target import unpack_target
+from rackactor_runtime import memory_reserve
 from rackactor_runtime.agent import finishing, shipped
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent.actors import ActorHost, host_actor
@@ -71,6 +72,7 @@ def main(birth: dict[str, Any]) -> int:
     membership.enter(session)
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
     kernel.on("ended", lambda *_: _give_up())
+    kernel.out_of_memory = memory_reserve.give_up
     welcome = kernel.welcome
     announce(welcome)
     open_if_needed(session, birth)
@@ -135,6 +137,8 @@ def _run(
     except GroupEnded:
         raise
     except BaseException as error:
+        if isinstance(error, MemoryError):
+            memory_reserve.release()
         _kept.append(error.__traceback__)
         shipped.advise(session, error)
         trace = _report.strip(error).__traceback__
@@ -202,6 +206,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
     """
     kernel = session.kernel
     clean = report.how == "exited"
+    memory_reserve.release()
     try:
         if own:
             finishing.finish(_wait_for, session.run_exit_hooks)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rackactor import pickling
 from rackactor.texts import words_of
+from rackactor_runtime import memory_reserve
 
 #: Characters of a traceback kept as evidence.
 _MAX_TEXT = 16_000
@@ -37,6 +38,10 @@ def returned(value: Any) -> Report:
     """Report that a function has returned a value."""
     try:
         return Report("exited", 0, result=pickling.dumps((True, value, "")))
+    except MemoryError:
+        memory_reserve.release()
+        text = "no memory was left to send what the function returned to another process: it takes a copy"
+        return Report("oom", 1, evidence=text, result=pickle.dumps((False, MemoryError(text), text)))
     except Exception as error:
         text = f"what the function returned cannot be sent to another process: {error}"
         return Report("exception", 1, evidence=text, result=pickle.dumps((False, None, text)))

@@ -6,6 +6,7 @@ those who asked. So whoever has its answer finds its own write, wherever it read
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from rackactor import places
 from rackactor.errors import InvalidCall, MemoryFull, RackError
 from rackactor.memory import layout
 from rackactor.wire import Kind, pack_body
+from rackactor_runtime import descriptors
 from rackactor_runtime.supervisor.decisions.locks import Asker, Grant, Locks
 from rackactor_runtime.supervisor.decisions.memory import Operations
 from rackactor_runtime.supervisor.decisions.settings import Settings
@@ -89,14 +91,14 @@ class MemoryService:
     @property
     def _store(self) -> Any:
         if self._opened is None:
-            from rackactor_runtime.stores.memory import Store  # LMDB: not every group has a use for it
-
             settings = self._settings
             try:
+                # It imports LMDB, for which not every group has a use.
+                store = descriptors.spared(importlib.import_module, "rackactor_runtime.stores.memory")
                 directory = places.memory_dir(self._directory, settings.shm_size + layout.RESERVE)
-            except OSError as error:
-                raise RackError(f"the group's shared memory has no place: {in_words(error)}") from error
-            self._opened = Store(directory, settings.shm_size, settings.shm_log)
+            except (OSError, ImportError) as error:
+                raise RackError(f"the group's shared memory cannot be opened: {in_words(error)}") from error
+            self._opened = store.Store(directory, settings.shm_size, settings.shm_log)
         return self._opened
 
     # -- from outside ------------------------------------------------------------------------------------

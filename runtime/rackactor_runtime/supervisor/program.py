@@ -23,6 +23,7 @@ from typing import Any
 from rackactor import addresses, executable, obituary, places
 from rackactor.errors import InvalidCall, RackError
 from rackactor.link import Keys
+from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Foresighted, Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
 
@@ -68,6 +69,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     # The provider comes first: it may fork, which it must do before any thread or ZeroMQ context exists.
     provider = _provider(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
     _check_reach(provider, order)
+    descriptors.keep_reserve()
     from rackactor_runtime.supervisor.decisions.core import Core
     from rackactor_runtime.supervisor.members import Config
     from rackactor_runtime.supervisor.shell import Shell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -73,15 +74,14 @@ class Restoring:
             InvalidCall: it is no snapshot, or damaged.
             MemoryFull: it does not fit; everything is as it was.
         """
-        from rackactor.memory.transfer import checking
-
+        transfer = descriptors.spared(importlib.import_module, "rackactor.memory.transfer")
         file, path = self._files.pop(pid, None), self._path(pid)
         if file is None:
             raise InvalidCall("no part of a snapshot has come")
         try:
             # Its member may go, or send another one, meanwhile: from here on it is nobody's but ours.
             path = path.rename(path.with_suffix(".whole"))
-            file.truncate((yield from checking(file, "this")))
+            file.truncate((yield from transfer.checking(file, "this")))
             file.flush()
             yield from store.replace(str(path), alive)
         finally:

@@ -16,12 +16,14 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from rackactor import places
 
+from ... import descriptors
 from ..base import Event, Key
 from . import linux, newborn, protocol
 from .cgroup import MemoryGroups
@@ -30,6 +32,11 @@ from .pool import Pool
 
 #: Seconds from the order to end until the server goes, even if something will not die.
 ENDING = PATIENCE + 2.0
+#: Errors of the operating system that are noted; times, and seconds between them, that what must be is tried.
+_FAULTS, _TRIES, _PAUSE = 100, 200, 0.01
+
+R = TypeVar("R")
+_NOTHING: list[Callable[[], None]] = []
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def _settle(sock: socket.socket) -> None:
     gc.collect()  # garbage that owns a descriptor must not close, later, the new one of that number
     linux.close_from(3, keep=sock.fileno())
     newborn.replace_streams()
+    descriptors.keep_reserve()
 
 
 def load_agent() -> newborn.Program | str:
@@ -104,6 +112,7 @@ class ForkServer:
         self._overdue: float | None = None  # when it goes whatever is left; None: not ending
         self._lost = False  # the supervisor is gone
         self._warmed = False  # the supervisor was told that the processes which are kept ready are
+        self._faults = 0
         self._bell = self._hang_bell()
         self._preload()
         self._practise()
@@ -121,18 +130,31 @@ class ForkServer:
         linux.set_parent_death_signal(signal.SIGCHLD)
         self._wake()
         while not self._finished():
-            for key, _ in self._selector.select(self._patience()):
-                key.data()
-            self._nursery.reap()
-            if self._nursery.hungry:
-                self._nursery.step()  # not all in one turn, so that ends and output are not held up by many
-            else:
-                self._nursery.rest()
+            for act in self._guarded(self._await, _NOTHING):
+                self._guarded(act, None)
+            self._guarded(self._nursery.reap, None)
+            # Not all in one turn, so that ends and output are not held up by many.
+            self._guarded(self._nursery.step if self._nursery.hungry else self._nursery.rest, None)
             if not self._warmed and self._nursery.warmed:
                 self._warmed = True
                 self._outbox.put(protocol.frame(protocol.WARMED))
             self._flush()
         self._leave()
+
+    def _await(self) -> list[Callable[[], None]]:
+        """Wait until there is something to do, and return it."""
+        return [key.data for key, _ in self._selector.select(self._patience())]
+
+    def _guarded(self, act: Callable[[], R], otherwise: R) -> R:
+        """Do one thing; an error of the operating system costs that one thing, which is tried in the next turn."""
+        try:
+            return act()
+        except (OSError, MemoryError) as error:
+            self._faults += 1
+            if self._faults <= _FAULTS:
+                self._note(f"an error of the operating system: {error or type(error).__name__}")
+            time.sleep(_PAUSE)
+            return otherwise
 
     def _hang_bell(self) -> int:
         """Have signals wake the loop; return the descriptor to watch."""
@@ -201,7 +223,7 @@ class ForkServer:
             self._lose()
             return
         for message in self._decoder.feed(data):
-            self._obey(message)
+            self._guarded(partial(self._obey, message), None)
 
     def _obey(self, message: list[Any]) -> None:
         match message:
@@ -229,7 +251,8 @@ class ForkServer:
         """The supervisor is gone: nobody is left to tell anything."""
         if not self._lost:
             self._lost = True
-            self._selector.unregister(self._sock)
+            if self._sock in self._selector.get_map():
+                self._selector.unregister(self._sock)
             self._end()
 
     def _emit(self, event: Event) -> None:
@@ -248,14 +271,32 @@ class ForkServer:
         except ConnectionError:
             self._lose()
             return
+        except OSError:
+            pass  # the kernel has no memory for it: it waits, as when the socket is full
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
         if before and self._selector.get_key(self._sock).events != wanted:
-            self._selector.modify(self._sock, wanted, self._listen)
+            self._attend(wanted)
+
+    def _attend(self, events: int) -> None:
+        """Change what is watched of the supervisor's socket; it must not be left unwatched."""
+        for _ in range(_TRIES):
+            try:
+                if self._sock in self._selector.get_map():
+                    self._selector.modify(self._sock, events, self._listen)
+                else:  # a change that failed has removed it
+                    self._selector.register(self._sock, events, self._listen)
+                return
+            except OSError:
+                time.sleep(_PAUSE)
+        self._lose()
+
+    def _groups_left(self) -> bool:
+        return self._plan.groups.tidy() | self._plan.groups.close()
 
     def _leave(self) -> None:
         """Give back what is not a process."""
         until = time.monotonic() + 1.0
-        while (self._plan.groups.tidy() | self._plan.groups.close()) and time.monotonic() < until:
+        while self._guarded(self._groups_left, True) and time.monotonic() < until:
             time.sleep(0.01)  # the kernel empties a control group a moment after its last process
         if self._lost and self._plan.state_dir:
             places.remove(self._plan.state_dir)

@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 from rackactor.texts import to_bytes
 
+from ... import memory_reserve
 from . import linux, seclusion
 from .cgroup import MemoryGroup
 from .protocol import pack, unpack
@@ -221,6 +222,10 @@ def run(entry: Entry, data: dict[str, Any]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
         return 128 + signal.SIGINT
+    except MemoryError:
+        memory_reserve.release()
+        traceback.print_exc()
+        return memory_reserve.NO_MEMORY
     except BaseException:
         with suppress(Exception):
             traceback.print_exc()
@@ -325,9 +330,7 @@ def _make_writer(fd: int, errors: str) -> io.TextIOWrapper:
 def _limit(birth: Birth) -> None:
     if birth.memory is None:
         return
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    memory = birth.memory if hard == resource.RLIM_INFINITY else min(birth.memory, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    memory_reserve.limit(birth.memory)
     if birth.group is not None:
         birth.group.join()
 

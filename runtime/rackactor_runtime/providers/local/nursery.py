@@ -99,6 +99,7 @@ class Nursery:
         self._by_key: dict[Key, Child] = {}
         self._dead: list[Child] = []  # reaped; what they started may not be gone yet
         self._orphans = False  # some were there at the last look
+        self._unheard = False  # the kernel had no room to watch some output
         # Of the whole path only the descriptor is sure: the directory may be moved.
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY)
 
@@ -120,7 +121,7 @@ class Nursery:
 
     def patience(self) -> float | None:
         """Return the seconds after which `reap` or `rest` should be called unasked, or None."""
-        if self._dead or self._orphans or self._groups.tidy():
+        if self._dead or self._orphans or self._groups.tidy() or self._unheard:
             return _LOOK_AGAIN
         return None if self._warm is None else self._warm.patience()
 
@@ -194,6 +195,10 @@ class Nursery:
 
     def reap(self) -> None:
         """Take in the dead, end what they left behind, and tell the ends that are complete."""
+        if self._unheard:
+            self._unheard = False
+            for child in self._alive.values():
+                child.pipes.attend()
         if self._collect() or self._dead or self._orphans:
             self._chase()
             now = time.monotonic()
@@ -284,12 +289,19 @@ class Nursery:
     def _adopt(self, key: Key, born: Born, group: MemoryGroup | None) -> None:
         pipes = Pipes(
             born.streams.reading,
-            lambda fd: self._selector.register(fd, selectors.EVENT_READ, lambda: self._hear(child, fd)),
+            lambda fd: self._watch(fd, lambda: self._hear(child, fd)),
             self._selector.unregister,
         )
         child = Child(key, born.ospid, pipes, group)
         self._alive[born.ospid] = self._by_key[key] = child
         self._emit(Created(key, str(born.ospid)))
+
+    def _watch(self, fd: int, hear: Callable[[], None]) -> None:
+        try:
+            self._selector.register(fd, selectors.EVENT_READ, hear)
+        except OSError:
+            self._unheard = True
+            raise
 
     def _check_directory(self, cwd: str | None) -> None:
         """Go where the child shall be, and back: the kernel's own judgement on the path.

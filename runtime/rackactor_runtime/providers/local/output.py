@@ -49,6 +49,8 @@ class Pipes:
         self._watch = watch
         self._unwatch = unwatch
         self._watching = False
+        #: They are to be watched, and could not be.
+        self.unheard = False
         self._attend()
 
     def grant(self, count: int) -> None:
@@ -72,9 +74,12 @@ class Pipes:
         Bounded by what a pipe can hold, for the end may have been handed to a process outside the tree.
         """
         for fd, stream in list(self._streams.items()):
-            room = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+            room = _capacity(fd)
             while room > 0:
-                data = self._take(fd, min(_CHUNK, room))
+                try:
+                    data = self._take(fd, min(_CHUNK, room))
+                except OSError:
+                    break  # its end is told without it
                 if not data:
                     break
                 room -= len(data)
@@ -107,6 +112,27 @@ class Pipes:
         wanted = self.credit.left > 0
         if wanted == self._watching:
             return
-        for fd in self._streams:
-            (self._watch if wanted else self._unwatch)(fd)
+        done: list[int] = []
+        try:
+            for fd in self._streams:
+                (self._watch if wanted else self._unwatch)(fd)
+                done.append(fd)
+        except OSError:
+            for fd in done if wanted else ():
+                self._unwatch(fd)
+            self.unheard = True
+            return
+        self.unheard = False
         self._watching = wanted
+
+    def attend(self) -> None:
+        """Try again to watch pipes that the kernel had no room to watch."""
+        if self.unheard:
+            self._attend()
+
+
+def _capacity(fd: int) -> int:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    except OSError:
+        return _CHUNK

@@ -163,8 +163,11 @@ class Pool:
             return
         try:
             step[1]()
-        except OSError as error:
-            self._fail(str(error))
+        except OSError as error:  # nothing of this child is wrong: it is tried again, as long as that may take
+            if not self._deaths:
+                self._note(f"a process could not be made ahead of time: {error}")
+            self._deaths = max(1, self._deaths)
+            self._not_before = time.monotonic() + MOURNING
 
     def _plan(self) -> tuple[float, Callable[[], None]] | None:
         """Return what is to be done next, and the seconds until then; None: nothing."""
@@ -261,17 +264,23 @@ class Pool:
         except OSError:
             streams.close()
             raise
-        os.set_blocking(ours, False)
-        _send(ours, self._expectation)
         try:
+            os.set_blocking(ours, False)
+            _send(ours, self._expectation)
             ospid = _fork(self._origin, streams, theirs)
         except OSError:
+            streams.close()
             os.close(ours)
             raise
         finally:
             os.close(theirs)
         child = self._children[ospid] = _Warm(ospid, streams, ours)
-        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
+        try:
+            self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
+        except OSError:  # nobody would hear it
+            child.spent = child.dismissed = True
+            tree.kill_all([ospid])
+            raise
 
     def _hear(self, child: _Warm) -> None:
         """A warm child says that it is ready; or it has died, which is told when it is reaped."""

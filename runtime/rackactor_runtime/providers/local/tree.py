@@ -16,6 +16,7 @@ import os
 import signal
 from collections.abc import Container, Iterable
 
+from ... import descriptors
 from .linux import read_stat
 
 
@@ -30,9 +31,9 @@ def list_children() -> list[int]:
     The kernel's own list is exact here: an entry leaves it only when this process reaps.
     """
     found: list[int] = []
-    for task in os.listdir("/proc/self/task"):
+    for task in descriptors.spared(os.listdir, "/proc/self/task"):
         try:
-            with open(f"/proc/self/task/{task}/children", "rb") as file:
+            with descriptors.spared(open, f"/proc/self/task/{task}/children", "rb") as file:
                 found += map(int, file.read().split())
         except FileNotFoundError:
             if os.path.exists(f"/proc/self/task/{task}"):  # a kernel without CONFIG_PROC_CHILDREN

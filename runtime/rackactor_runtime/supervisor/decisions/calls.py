@@ -113,6 +113,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
             created=core.wall,
             on_orphan=args.get("on_orphan", "kill"),
             placement=placement,
+            memory=args.get("memory"),
         )
         if deadline is not None:
             record.deadline = core.now + deadline

@@ -13,6 +13,7 @@ from typing import Any
 
 from rackactor.signals import signal_name
 from rackactor.status import Cause, ExitStatus
+from rackactor_runtime.memory_reserve import NO_MEMORY
 from rackactor_runtime.providers.base import NO_DIRECTORY
 from rackactor_runtime.supervisor.decisions.table import Process
 
@@ -80,9 +81,9 @@ def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | 
     how = report.get("how")
     unknown = not report and ending.code is None and ending.signal is None
     if ending.oom and (sig == signal.SIGKILL or unknown):
-        return Cause.OOM, "it used more memory than its limit"
-    if how == "oom":
-        return Cause.OOM, "it could not get the memory that it asked for"
+        return Cause.OOM, f"it used more memory than its limit{_limit(process)}"
+    if how == "oom" or (process.memory is not None and not report and ending.code == NO_MEMORY):
+        return Cause.OOM, f"it could not get the memory that it asked for{_limit(process)}"
     if ending.fault is not None:
         return _REFUSED.get(ending.kind, Cause.BOOT_FAILED), ending.fault
     if process.intent is not None and not _surprising(process, sig):
@@ -97,6 +98,10 @@ def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | 
     if ending.code is None and not report:
         return Cause.DELETED_OUTSIDE, "the instance is gone, and nobody in the group had asked for that"
     return Cause.EXITED, ""
+
+
+def _limit(process: Process) -> str:
+    return "" if process.memory is None else f" (memory={process.memory}, {process.memory / (1 << 20):.1f} MiB)"
 
 
 def _surprising(process: Process, sig: int | None) -> bool:

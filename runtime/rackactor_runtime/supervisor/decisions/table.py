@@ -53,6 +53,8 @@ class Process:
     note: str = ""
     #: Where and as what its machine is made, for its children too.
     placement: dict[str, Any] = field(default_factory=dict)
+    #: The limit of its memory, bytes.
+    memory: int | None = None
     #: Pid of the member on its machine; of such a member, the process's.
     machine: int = 0
     #: An operator that watches over the group for as long as it lives.
