@@ -33,6 +33,7 @@ from rackactor.calls import (
 from rackactor.errors import (
     ActorNotMade,
     AuthenticationError,
+    CannotOpen,
     ConflictError,
     ForkError,
     ForkFailed,
@@ -92,6 +93,7 @@ __all__ = [
     "Actor",
     "ActorNotMade",
     "AuthenticationError",
+    "CannotOpen",
     "Cause",
     "Changed",
     "ConflictError",

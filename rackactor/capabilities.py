@@ -9,7 +9,7 @@ from typing import Any
 
 from thespian.actors import ThespianGeneration
 
-from rackactor.codec import decode, encode
+from rackactor.codec import encode, open_from
 
 #: What the definitions of logging travel as; no capability check sees it.
 LOGGING = "rackactor.logging"
@@ -42,4 +42,4 @@ def apply(capabilities: dict[str, Any], changes: Mapping[str, bytes | None], *, 
         if value is None:
             capabilities.pop(name, None)
         else:
-            capabilities[name] = decode(value, allow_pickle=allow_pickle)
+            capabilities[name] = open_from(value, "the capability", repr(name), allow_pickle=allow_pickle)

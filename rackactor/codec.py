@@ -14,7 +14,8 @@ from typing import Any
 import msgpack
 
 from rackactor import pickling
-from rackactor.errors import InvalidCall, ProtocolError
+from rackactor.errors import CannotOpen, InvalidCall, ProtocolError, RackError
+from rackactor.texts import words_of
 
 _MSGPACK, _PICKLE, _BYTES = b"m", b"p", b"b"
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
@@ -48,7 +49,7 @@ def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
     try:
         pickled = pickling.dumps(value)
     except Exception as error:
-        raise InvalidCall(f"a {kind.__name__} cannot be sent to another process: {error}") from error
+        raise InvalidCall(f"a {kind.__name__} cannot be sent to another process: {words_of(error)}") from error
     return _PICKLE + pickled
 
 
@@ -86,6 +87,33 @@ def pack(value: Any) -> bytes:
     except UnicodeEncodeError:
         packed = msgpack.packb(value, unicode_errors=_SURROGATES)
     return packed
+
+
+def open_from(data: bytes | memoryview, what: str, whom: Any = "", *, allow_pickle: bool = True) -> Any:
+    """Turn bytes from `encode` back into the value; what goes wrong names them.
+
+    Args:
+        data: the bytes.
+        what: what they are, for the error: "the reply of process".
+        whom: of which.
+        allow_pickle: see `decode`.
+
+    Raises:
+        CannotOpen: unpickling has failed.
+        RackError: what the value itself refuses, as the handle of a process of another group does.
+    """
+    try:
+        return decode(data, allow_pickle=allow_pickle)
+    except RackError:
+        raise
+    except Exception as error:
+        raise cannot_open(what, whom, error) from error
+
+
+def cannot_open(what: str, whom: Any, error: Exception) -> CannotOpen:
+    """Return the error for what cannot be opened: see `open_from`."""
+    thing = f"{what} {whom}" if whom != "" else what
+    return CannotOpen(f"{thing} cannot be opened here: {type(error).__name__}: {words_of(error)}")
 
 
 def unpack(data: bytes | memoryview) -> Any:

@@ -128,6 +128,10 @@ class ActorNotMade(RackError):
         return ActorNotMade, (self.args[0], self.reason)
 
 
+class CannotOpen(RackError):
+    """What arrived cannot be opened here: a module that this process does not have, a constructor that wants more."""
+
+
 class PipeEnded(RackError, EOFError):
     """The pipe has ended: its last writer has closed it, and everything was read."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import pickle
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from rackactor import outcomes
 from rackactor.address import RackAddress
-from rackactor.codec import decode, encode
+from rackactor.codec import encode, open_from
 from rackactor.errors import (
     InvalidCall,
     NoChild,
@@ -19,7 +19,6 @@ from rackactor.errors import (
     ProcessDied,
     RackError,
     RackTimeout,
-    RemoteTraceback,
 )
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.pending import Pending
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 #: Bytes of standard input sent in one message.
 _STDIN_CHUNK = 64 << 10
+_REPLY = "the reply of process"
 
 
 class Reply(Future[Any]):
@@ -40,6 +40,7 @@ class Reply(Future[Any]):
     def __init__(self, kernel: Kernel) -> None:
         super().__init__()
         self._kernel = kernel
+        self._pid = 0
         self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = CALL_TIMEOUT) -> Any:
@@ -49,11 +50,12 @@ class Reply(Future[Any]):
             TimeoutError: none within `timeout` seconds.
             NoSuchProcess: the process is gone, or ended before it replied.
             HandlerFailed: its handler raised on this message, twice.
+            CannotOpen: the reply cannot be opened here.
         """
         if not self.done() and not self._kernel.closed:
             self._kernel.wait(self.done, self._kernel.bound(timeout))
             timeout = 0
-        return decode(super().result(timeout), allow_pickle=self._kernel.allow_pickle)
+        return open_from(super().result(timeout), _REPLY, self._pid, allow_pickle=self._kernel.allow_pickle)
 
     def exception(self, timeout: float | None = CALL_TIMEOUT) -> BaseException | None:
         """Return the error instead of a reply, or None; see `result`."""
@@ -64,6 +66,7 @@ class Reply(Future[Any]):
 
     def settle(self, pending: Pending) -> None:
         """Take the answer."""
+        self._pid = pending.pid
         if pending.error is not None:
             self.set_exception(pending.error)
         else:
@@ -153,6 +156,7 @@ class Process:
             RackTimeout: no reply within `timeout` seconds.
             NoSuchProcess: the process is gone, or ended before it replied.
             HandlerFailed: its handler raised on this message, twice.
+            CannotOpen: the reply cannot be opened here.
         """
         kernel = self._session.kernel
         timeout = kernel.bound(timeout)
@@ -160,7 +164,7 @@ class Process:
         if not kernel.wait(lambda: pending.done, timeout):
             kernel.forget_ask(pending)
             raise RackTimeout(f"process {self.pid} did not reply within {timeout:g} s")
-        return decode(pending.get(), allow_pickle=kernel.allow_pickle)
+        return open_from(pending.get(), _REPLY, self.pid, allow_pickle=kernel.allow_pickle)
 
     def submit(self, message: Any) -> Future[Any]:
         """Send a message; return the reply to it as a `concurrent.futures.Future`."""
@@ -210,12 +214,13 @@ class Process:
         Raises:
             InvalidCall: the result is larger than that, and has been handed out.
             RackTimeout: it still runs.
-            ProcessDied: it ended without a result; its `status` tells how.
-            Exception: what the function raised, with the remote traceback as its cause.
+            ProcessDied: it ended without a result, or with one that cannot be opened here; its `status` tells how.
+            Exception: what the function raised, with the remote traceback as its cause. One that cannot be rebuilt from
+                its own pickle is a `ProcessDied` and an instance of its class.
         """
         status = self.wait(timeout)
-        blob = self._fate.take()
-        if blob is None:
+        frames = self._fate.take()
+        if frames is None:
             if self._fate.given:
                 raise InvalidCall(
                     f"the result of process {self.pid} has been handed out already, and with more than"
@@ -226,13 +231,7 @@ class Process:
             raise ProcessDied(
                 f"process {self.pid} ended without a result: {status}\n{status.evidence}", pid=self.pid, status=status
             )
-        returned, value, text = pickle.loads(blob)
-        if returned:
-            return value
-        if value is None:
-            raise ProcessDied(f"process {self.pid} raised:\n{text}", pid=self.pid, status=status)
-        value.__cause__ = RemoteTraceback(text)
-        raise value
+        return outcomes.take(frames, self.pid, status)
 
     # -- its standard files -----------------------------------------------------------------------------
 

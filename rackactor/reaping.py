@@ -28,7 +28,8 @@ class Fate:
 
     Attributes:
         status: how it ended; None: nobody has been told yet.
-        result: what it returned or raised, packed; None: nothing, or it has been given away.
+        result: the frames of what it returned or raised (see `rackactor.outcomes`); None: nothing, or it has been given
+            away.
         given: that its result was too large to be kept for whoever asks again.
     """
 
@@ -43,7 +44,7 @@ class Fate:
     def take(self) -> Any:
         """Return the packed result, or None; keep it only if it is small."""
         result = self.result
-        if result is not None and len(result) > RESULT_KEPT:
+        if result is not None and sum(map(len, result)) > RESULT_KEPT:
             self.result, self.given = None, True
         return result
 
@@ -142,7 +143,7 @@ class Reaping:
 
     def _note(self, answer: Pending) -> _End:
         status = ExitStatus.from_wire(answer.value["status"])
-        end = _End(answer.value["pid"], status, answer.blobs[0] if answer.blobs else None)
+        end = _End(answer.value["pid"], status, answer.blobs or None)
         fate = self._fates.get(end.pid)
         if fate is not None and fate.status is None:
             # Another thread must not find the status without the result.

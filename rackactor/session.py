@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 from rackactor import arguments, code, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
-from rackactor.codec import decode, encode
+from rackactor.codec import encode, open_from
 from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
 from rackactor.exchange import EventHandler
 from rackactor.handlers import Handlers
@@ -304,13 +304,15 @@ class Session(PipeMethods, Handlers):
         Raises:
             RackTimeout: none within `timeout` seconds.
             GroupEnded: nor will there be any.
+            CannotOpen: the next one cannot be opened here; it has been taken.
         """
         timeout = self.kernel.bound(timeout)
         item = self.kernel.take(timeout)
         if item is None:
             self.kernel.check()
             raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)
-        return Message(self, item, decode(item.entry.payload, allow_pickle=self.kernel.allow_pickle))
+        payload, allow_pickle = item.entry.payload, self.kernel.allow_pickle
+        return Message(self, item, open_from(payload, "the message from process", item.pid, allow_pickle=allow_pickle))
 
     def reply(self, pid: int, rid: int, value: Any) -> None:
         """Send a reply to an ask (`rid`), or a message."""

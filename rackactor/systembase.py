@@ -6,7 +6,6 @@ requester; each `private()` context is a further mailbox of it.
 
 from __future__ import annotations
 
-import pickle
 import sys
 import threading
 import time
@@ -30,9 +29,9 @@ from thespian.actors import (
 from thespian.system import isInternalActorSystemMessage
 
 from rackactor import capabilities as _capabilities
-from rackactor import letters, membership, sources
+from rackactor import letters, membership, outcomes, sources
 from rackactor.address import RackAddress
-from rackactor.codec import decode, encode
+from rackactor.codec import encode, open_from
 from rackactor.errors import (
     ActorNotMade,
     GroupEnded,
@@ -42,7 +41,6 @@ from rackactor.errors import (
     NoSuchProcess,
     RackError,
     RackTimeout,
-    RemoteTraceback,
 )
 from rackactor.grouping import Group, group
 from rackactor.session import Session
@@ -261,7 +259,8 @@ class Context:
             while True:
                 item = self._kernel.take(None if limit is None else max(0.0, limit - time.monotonic()), self._box)
                 if item is not None:
-                    message = decode(item.entry.payload, allow_pickle=self._kernel.allow_pickle)
+                    payload, allow_pickle = item.entry.payload, self._kernel.allow_pickle
+                    message = open_from(payload, "the message from process", item.pid, allow_pickle=allow_pickle)
                     if not isInternalActorSystemMessage(message):
                         return message
                 elif self._kernel.ended:
@@ -309,15 +308,14 @@ def _raise_why(session: Session, pid: int, actor: Any, source_hash: str | None) 
     fate = session.reaping.fate(pid)
     status = session.reaping.wait_for(fate, END_TIMEOUT)
     failure = ActorSystemFailure(f"the actor {actor} did not start: {status}\n{status.evidence}")
-    try:
-        _, error, text = pickle.loads(fate.result)
-    except Exception:  # it left nothing, or something that only it could read
-        raise failure from None
+    if fate.result is None:
+        raise failure
+    error = outcomes.raised(fate.result, pid, status)
     if isinstance(error, ActorNotMade):
         raise _translate(error, actor, source_hash) from None
-    if isinstance(error, RackError) or error is None:
+    if type(error).__module__ == RackError.__module__:
         raise failure
-    raise error from RemoteTraceback(text)
+    raise error
 
 
 def _translate(error: ActorNotMade, actor: Any, source_hash: str | None) -> Exception:

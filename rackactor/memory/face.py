@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rackactor.address import RackAddress
@@ -21,13 +22,15 @@ from rackactor.memory.watching import Delivered, Watch
 from rackactor.pending import Pending
 
 if TYPE_CHECKING:
-    from rackactor.memory.reader import Entry, Reading
+    from rackactor.memory.reader import Entry, Reader, Reading
     from rackactor.session import Session
 
 #: Times that `update` tries at the most.
 ATTEMPTS = 200
 #: Bytes of a snapshot that travel in one call.
 PART = 1 << 20
+#: Seconds after which a value that was used beyond its block is looked at, and between looks at the most.
+SWEEP, LONGEST_SWEEP = 0.5, 30.0
 
 
 class Memory:
@@ -60,7 +63,7 @@ class Memory:
                 return reading.get(key, default)
         if data[HEADER] == values.BYTES:
             return data[HEADER + 1 :]
-        return values.decode(memoryview(data)[HEADER:], allow_pickle=self.kernel.allow_pickle)
+        return values.decode(memoryview(data)[HEADER:], key, allow_pickle=self.kernel.allow_pickle)
 
     def __getitem__(self, key: str) -> Any:
         value = self.get(key, ABSENT)
@@ -113,7 +116,19 @@ class Memory:
 
         Keep the block short: what it could still see cannot be freed meanwhile.
         """
-        return self.backing.reader.reading()
+        reader = self.backing.reader
+        if reader.on_keep is None:
+            reader.on_keep = partial(self._sweep_later, reader, SWEEP)
+        return reader.reading()
+
+    def _sweep_later(self, reader: Reader, delay: float) -> None:
+        """See to it that values which are used beyond their block do not hold old revisions longer than they are."""
+        if not self.kernel.closed and not self.kernel.ended:
+            self.kernel.after(delay, partial(self._sweep, reader, delay))
+
+    def _sweep(self, reader: Reader, delay: float) -> None:
+        if reader.sweep():
+            self._sweep_later(reader, min(2 * delay, LONGEST_SWEEP))
 
     @contextmanager
     def view(self, key: str) -> Iterator[Any]:
@@ -125,7 +140,8 @@ class Memory:
         Raises:
             KeyError: there is no such key.
             TypeError: a value of this type has nothing that could be read in place.
-            BufferError: at the block's end, when something of the value is still used: copy what is to be kept.
+            BufferError: at the block's end, when more of the value is used than the variable of the block, which may
+                stay bound: copy what is to be kept.
         """
         reading = self.reading()
         try:
@@ -269,7 +285,7 @@ class Memory:
         batch.pop(key, index)
         data = self._one(batch)
         if data is not None:
-            return self.decode(data)
+            return self.decode(data, key)
         if default is ABSENT:
             raise IndexError(f"pop from {key!r}, which is empty or not there")
         return default
@@ -369,9 +385,9 @@ class Memory:
         """Begin the operations of one call."""
         return Batch(pid=self.kernel.pid, allow_pickle=self.kernel.allow_pickle)
 
-    def decode(self, data: bytes) -> Any:
+    def decode(self, data: bytes, key: str) -> Any:
         """Return the value of its bytes."""
-        return values.decode(data, allow_pickle=self.kernel.allow_pickle)
+        return values.decode(data, key, allow_pickle=self.kernel.allow_pickle)
 
     def _one(self, batch: Batch) -> Any:
         return self.perform(batch.ops, batch.blobs, CALL_TIMEOUT)["results"][0]

@@ -229,7 +229,7 @@ class Pipeline:
         if error is not None:
             return error
         if op[0] == "pop" and result is not None:
-            return self._memory.decode(result)
+            return self._memory.decode(result, op[1])
         return result
 
 

@@ -24,6 +24,8 @@ from rackactor.memory.layout import HEADER, LIST, Databases
 #: Keys, or records of the log, that are read in one transaction.
 BATCH = 512
 
+#: References of an object that is known by one name, and looked at by another one.
+_NAMED = 3
 _open: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
@@ -86,11 +88,15 @@ class _Root:
     def __init__(self, data: memoryview, body: memoryview) -> None:
         self._body = body  # another memoryview on the same bytes
         (self._buffer,) = gc.get_referents(data)
-        self._uses = 0
+        self._uses = self._whole = 0
 
     def begin(self) -> None:
         """Count from now on: everything so far is our own."""
-        self._uses = sys.getrefcount(self._buffer)
+        self._uses = self._whole = sys.getrefcount(self._buffer)
+
+    def complete(self) -> None:
+        """Take note that everything since is what the value is made of."""
+        self._whole = sys.getrefcount(self._buffer)
 
     def allow(self) -> None:
         """Take note that one more is known, and can do no harm."""
@@ -101,9 +107,18 @@ class _Root:
         """Tell whether somebody else uses it."""
         return sys.getrefcount(self._buffer) > self._uses
 
+    @property
+    def shared(self) -> bool:
+        """Tell whether somebody uses more of it than the value is made of."""
+        return sys.getrefcount(self._buffer) > self._whole
+
 
 class Reading:
-    """Several reads at one revision: a context, whose values read in place end with it."""
+    """Several reads at one revision: a context, whose values read in place end with it.
+
+    The name that a value was given in the block is still bound behind it. That alone is no error: the transaction goes
+    on until the name goes. More than that, such as a part of the value that is kept, is an error.
+    """
 
     def __init__(self, reader: Reader, txn: Any) -> None:
         self._reader = reader
@@ -111,6 +126,7 @@ class Reading:
         self._dbs = reader.dbs
         self._roots: list[_Root] = []
         self._views: list[tuple[_Root, memoryview]] = []
+        self._given: list[tuple[_Root, Any]] = []  # other values than views, while the block lasts
         self._ended = False
 
     def __enter__(self) -> Reading:
@@ -125,29 +141,37 @@ class Reading:
             )
 
     def end(self) -> int:
-        """End the reads; returns how many values read in place are still used."""
+        """End the reads; returns of how many values more is still used than the name that they were given."""
         if self._ended:
             return 0
         self._ended = True
+        named = self._let_go()
         for root, view in self._views:
             try:
                 view.release()
             except BufferError:
                 continue  # something was made of it, and is counted below
             root.allow()
-        kept = self._kept()
-        if kept:
+        used = [root for root in self._roots if root.used]
+        if used:
             self._reader.keep(self)
         else:
             self.close()
-        return kept
+        return sum(root not in named or root.shared for root in used)
 
-    def _kept(self) -> int:
-        return sum(root.used for root in self._roots)
+    def _let_go(self) -> list[_Root]:
+        """Give up the values; return the roots of those that one name keeps alive."""
+        named = []
+        while self._given:
+            root, value = self._given.pop()
+            if sys.getrefcount(value) == _NAMED:
+                named.append(root)
+            del value
+        return named
 
     def try_close(self) -> bool:
         """Close if nothing read in place is used any more; returns whether it is closed."""
-        if self._kept():
+        if any(root.used for root in self._roots):
             return False
         self.close()
         return True
@@ -186,7 +210,7 @@ class Reading:
     def entry(self, key: str) -> Entry | None:
         """Return a value with its revision and lease, or None."""
         data = self._txn.get(layout.pack_key(key), db=self._dbs.entries)
-        return None if data is None else self._entry(data)
+        return None if data is None else self._entry(data, key)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that begin with a prefix, in order."""
@@ -196,7 +220,7 @@ class Reading:
     def items(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """Yield keys that begin with a prefix, and copies of their values, in order."""
         for key, data in self._scan(prefix):
-            yield str(key, "utf-8"), self._entry(data).value
+            yield str(key, "utf-8"), self._entry(data, key).value
 
     def range(self, key: str, start: int = 0, stop: int | None = None) -> list[Any]:
         """Return copies of a list's elements.
@@ -209,11 +233,11 @@ class Reading:
         if data is None:
             raise KeyError(key)
         if layout.head(data).kind != LIST:
-            value = self._entry(data).value
+            value = self._entry(data, key).value
             if isinstance(value, list):
                 return value[start:stop]
             raise TypeError(f"the value of {key!r} is no list, but a {type(value).__name__}")
-        return self._range(layout.list_state(data), start, stop)
+        return self._range(layout.list_state(data), key, start, stop)
 
     def view(self, key: str) -> Any:
         """Return a value read in place: valid until the reads end. Plain bytes as a memoryview, the rest as it is.
@@ -227,24 +251,27 @@ class Reading:
             raise KeyError(key)
         body = data[HEADER:]
         if layout.head(data).kind == LIST or not values.in_place(body):
-            kind = type(self._entry(data).value).__name__
+            kind = type(self._entry(data, key).value).__name__
             raise TypeError(f"the value of {key!r} is a {kind}: only bytes and what has buffers (arrays) lie in place")
         root = _Root(data, body)
         del data
         root.begin()
         self._roots.append(root)
-        value = values.decode_in_place(body, allow_pickle=self._reader.allow_pickle)
+        value = values.decode_in_place(body, key, allow_pickle=self._reader.allow_pickle)
         if type(value) is memoryview:
             self._views.append((root, value))
+        else:
+            root.complete()
+            self._given.append((root, value))
         return value
 
-    def _entry(self, data: memoryview) -> Entry:
+    def _entry(self, data: memoryview, key: str | memoryview) -> Entry:
         kind, lease, revision = layout.head(data)
         if kind == LIST:
-            return Entry(self._range(layout.list_state(data), 0, None), revision, lease)
-        return Entry(values.decode(data[HEADER:], allow_pickle=self._reader.allow_pickle), revision, lease)
+            return Entry(self._range(layout.list_state(data), key, 0, None), revision, lease)
+        return Entry(values.decode(data[HEADER:], key, allow_pickle=self._reader.allow_pickle), revision, lease)
 
-    def _range(self, state: layout.ListState, start: int, stop: int | None) -> list[Any]:
+    def _range(self, state: layout.ListState, key: str | memoryview, start: int, stop: int | None) -> list[Any]:
         begin, end, _ = slice(start, stop).indices(state.length)
         if begin >= end:
             return []
@@ -258,7 +285,7 @@ class Reading:
                 if index >= end:
                     break
                 if index >= begin:
-                    found.append(values.decode(data, allow_pickle=self._reader.allow_pickle))
+                    found.append(values.decode(data, key, allow_pickle=self._reader.allow_pickle))
         return found
 
     def _scan(self, prefix: str) -> Iterator[tuple[memoryview, memoryview]]:
@@ -285,6 +312,9 @@ class Reader:
         self._begin: Callable[..., Any] = env.begin
         self._entries = self.dbs.entries
         self._kept: list[Reading] = []
+        self._sweeping = threading.Lock()
+        #: Called when a transaction is kept beyond its block: somebody should `sweep` later.
+        self.on_keep: Callable[[], None] | None = None
 
     def get(self, key: bytes) -> bytes | None:
         """Return an entry's bytes, or None."""
@@ -295,13 +325,25 @@ class Reader:
 
     def reading(self) -> Reading:
         """Begin several reads at one revision."""
-        if self._kept:
-            self._kept = [kept for kept in self._kept if not kept.try_close()]
+        self.sweep()
         return Reading(self, self._begin(buffers=True))
 
     def keep(self, reading: Reading) -> None:
         """Keep a transaction whose values the application still uses."""
         (self._kept if self.env is not None else _stranded).append(reading)
+        if self.on_keep is not None:
+            self.on_keep()
+
+    def sweep(self) -> bool:
+        """End the transactions whose values nobody uses any more; returns whether some are left. Waits for nothing."""
+        if self._kept and self._sweeping.acquire(blocking=False):
+            try:
+                for kept in list(self._kept):
+                    if kept.try_close():
+                        self._kept.remove(kept)
+            finally:
+                self._sweeping.release()
+        return bool(self._kept)
 
     def count(self) -> int:
         """Return how many keys there are."""
@@ -342,7 +384,7 @@ class Reader:
 
     def close(self) -> None:
         """Give the environment back; idempotent. What the application still reads in place keeps it open."""
-        self.env, self._begin = None, _refuse
+        self.env, self._begin, self.on_keep = None, _refuse, None
         _stranded.extend(kept for kept in self._kept if not kept.try_close())
         self._kept = []
 

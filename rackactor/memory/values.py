@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rackactor import codec, pickling
-from rackactor.errors import InvalidCall, ProtocolError
+from rackactor.errors import CannotOpen, InvalidCall, ProtocolError, RackError
 from rackactor.memory.layout import LEAD, MAX_VALUE
 
 _BUFFERS = b"o"
@@ -79,13 +79,27 @@ def _pickle(value: Any) -> bytes:
     return b"".join([_HEAD.pack(_BUFFERS, len(buffers), len(pickled)), *places, pickled, *parts])
 
 
-def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
-    """Turn bytes from `encode` back into a value that is the caller's own."""
+def decode(data: bytes | memoryview, key: Any = "", *, allow_pickle: bool = True) -> Any:
+    """Turn bytes from `encode` back into a value that is the caller's own.
+
+    Raises:
+        CannotOpen: unpickling has failed; the text names the key.
+    """
     if data[0] == _MSGPACK:
         return codec.unpack(memoryview(data)[1:])
-    if data[0] == _BUFFERS[0]:
-        return unpickle(memoryview(bytearray(data)), allow_pickle=allow_pickle)
-    return codec.decode(data, allow_pickle=allow_pickle)
+    try:
+        if data[0] == _BUFFERS[0]:
+            return unpickle(memoryview(bytearray(data)), allow_pickle=allow_pickle)
+        return codec.decode(data, allow_pickle=allow_pickle)
+    except RackError:
+        raise
+    except Exception as error:
+        raise cannot_open(key, error) from error
+
+
+def cannot_open(key: Any, error: Exception) -> CannotOpen:
+    """Return the error for a value that cannot be opened."""
+    return codec.cannot_open("the value of", repr(key if isinstance(key, str) else str(key, "utf-8")), error)
 
 
 def in_place(data: memoryview) -> bool:
@@ -93,11 +107,16 @@ def in_place(data: memoryview) -> bool:
     return data[0] in (_BUFFERS[0], BYTES)
 
 
-def decode_in_place(data: memoryview, *, allow_pickle: bool = True) -> Any:
+def decode_in_place(data: memoryview, key: str = "", *, allow_pickle: bool = True) -> Any:
     """Return a value that lies where its bytes are; plain bytes as a memoryview."""
     if data[0] == BYTES:
         return data[1:]
-    return unpickle(data, allow_pickle=allow_pickle)
+    try:
+        return unpickle(data, allow_pickle=allow_pickle)
+    except RackError:
+        raise
+    except Exception as error:
+        raise cannot_open(key, error) from None  # its traceback would hold on to what lies there
 
 
 def unpickle(data: memoryview, *, allow_pickle: bool) -> Any:

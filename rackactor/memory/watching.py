@@ -53,7 +53,7 @@ class Changed:
             from rackactor.memory import values
 
             allow_pickle = True if self._memory is None else self._memory.kernel.allow_pickle
-            return values.decode(self._data, allow_pickle=allow_pickle)
+            return values.decode(self._data, self.key, allow_pickle=allow_pickle)
         if self.kind != "put":
             return None
         memory = self._memory

@@ -134,7 +134,7 @@ class PipeReader(_End):
         message = self._end.take(self._limit(timeout))
         if type(message) is bytes and message[0] == BYTES:
             return message[1:]
-        return unpack_message(message, allow_pickle=self._pickle)
+        return unpack_message(message, self, allow_pickle=self._pickle)
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Wait for a message, or the end; tell whether `recv` would return, or raise, at once."""
@@ -228,7 +228,7 @@ class PipeReader(_End):
                 if type(message) is bytes and message[0] == BYTES:
                     yield message[1:]
                 else:
-                    yield unpack_message(message, allow_pickle=allow_pickle)
+                    yield unpack_message(message, self, allow_pickle=allow_pickle)
             try:
                 value = self.recv(timeout)
             except PipeEnded:

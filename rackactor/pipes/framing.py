@@ -15,7 +15,7 @@ import msgpack
 
 from rackactor import codec, pickling
 from rackactor.codec import unpack
-from rackactor.errors import InvalidCall, ProtocolError
+from rackactor.errors import InvalidCall, ProtocolError, RackError
 
 #: Buffers up to this size are copied into the message, bytes: a frame of their own costs more.
 INLINE = 16 << 10
@@ -98,18 +98,28 @@ def _pickle(value: Any, allow_pickle: bool) -> Message:
     return Bundle(frames) if len(frames) > 1 or len(frames[0]) > INLINE else frames[0]
 
 
-def unpack_message(message: Any, *, allow_pickle: bool = True) -> Any:
+def unpack_message(message: Any, end: Any = "a pipe", *, allow_pickle: bool = True) -> Any:
     """Turn a message back into its value.
+
+    Args:
+        message: as it came.
+        end: the end that it came out of, for errors.
+        allow_pickle: see `codec.decode`.
 
     Raises:
         ProtocolError: it is not of this codec, or pickled where that is refused.
-        Exception: whatever unpickling raises.
+        CannotOpen: unpickling has failed.
     """
-    if type(message) is Bundle:
-        return _open(message.frames, allow_pickle)
-    if message[:1] == _VIEW:
-        return memoryview(message)[1:]
-    return codec.decode(message, allow_pickle=allow_pickle)
+    try:
+        if type(message) is Bundle:
+            return _open(message.frames, allow_pickle)
+        if message[:1] == _VIEW:
+            return memoryview(message)[1:]
+        return codec.decode(message, allow_pickle=allow_pickle)
+    except RackError:
+        raise
+    except Exception as error:
+        raise codec.cannot_open("a message out of", end, error) from error
 
 
 def _open(frames: Sequence[Any], allow_pickle: bool) -> Any:

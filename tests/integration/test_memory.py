@@ -123,6 +123,21 @@ def test_operations(make: Callable[..., rack.Group], replica: str) -> None:
         kept = view[:3]
     assert kept == large[:3]
     del kept, view
+    np = pytest.importorskip("numpy")
+    array = np.arange(100_000.0)
+    shm["array"] = array
+
+    def total() -> float:
+        with shm.view("array") as found:
+            return float(found.sum())
+
+    with shm.view("array") as found:
+        assert found.sum() == total() == array.sum()
+    shm["array"] = np.zeros(100_000)
+    assert found[-1] == 99_999.0
+    assert shm.backing.reader.sweep()
+    del found
+    assert eventually(lambda: not shm.backing.reader._kept), "nobody reads, and it is let go all the same"
 
 
 @both_ways()

@@ -250,6 +250,10 @@ def test_an_array_that_is_kept_is_an_error_too(make: Callable[..., Memory]) -> N
     memory("put", b"a", values.encode([Array(b"x" * 5000), Array(b"y" * 5000)]))
     with memory.reader.reading() as reading:
         assert [bytes(array.data[:2]) for array in reading.view("a")] == [b"xx", b"yy"]
+    with memory.reader.reading() as reading:
+        whole = reading.view("a")
+    assert [bytes(array.data[:2]) for array in whole] == [b"xx", b"yy"], "its name may stay bound"
+    del whole
     with pytest.raises(BufferError), memory.reader.reading() as reading:
         kept = reading.view("a")[1]
     memory.reader.close()  # the memory stays where it is as long as somebody looks at it
@@ -264,10 +268,20 @@ def test_numpy_arrays_in_place(make: Callable[..., Memory]) -> None:
         array = reading.view("a")
         assert (array.sum(), array.ctypes.data % 64, array.flags.writeable) == (4999950000.0, 0, False)
         del array
-    with pytest.raises(BufferError), memory.reader.reading() as reading:
-        kept = reading.view("a")
-    assert kept[-1] == 99999.0
-    del kept
+    with memory.reader.reading() as reading:
+        named = reading.view("a")
+    memory("put", b"a", values.encode(numpy.zeros(100_000)))
+    assert named[-1] == 99999.0
+    assert memory.reader.sweep()
+    del named
+    assert not memory.reader.sweep()
+    for keep in (lambda array: (array, array), lambda array: memoryview(array)):
+        with pytest.raises(BufferError, match="copy"), memory.reader.reading() as reading:
+            array = reading.view("a")
+            kept = keep(array)
+        assert kept is not None
+        del array, kept
+        assert not memory.reader.sweep()
 
 
 def test_a_copy_in_place_is_of_one_revision_while_the_writer_goes_on(make: Callable[..., Memory]) -> None:

@@ -30,7 +30,7 @@ from rackactor import capabilities as _capabilities
 from rackactor import letters
 from rackactor.address import RackAddress
 from rackactor.arguments import other_requirements
-from rackactor.codec import decode, encode
+from rackactor.codec import decode, encode, open_from
 from rackactor.errors import ActorNotMade
 from rackactor.peers import Delivery
 from rackactor.session import Session
@@ -111,7 +111,7 @@ class ActorHost:
             return self._take_own(*item)
         sender = letters.sender_of(self._kernel, item)
         try:
-            message = self._decode(item.entry.payload)
+            message = self._decode(item)
         except Exception:
             self._fail(sender, None, traceback.format_exc())
             return None
@@ -151,7 +151,7 @@ class ActorHost:
             _log.debug("a handler raised; it gets the message again", exc_info=True)
         try:
             if item is not None:  # as it came, whatever the handler has done to its copy
-                message = self._decode(item.entry.payload)
+                message = self._decode(item)
             return self._instance.receiveMessage(message, sender)
         except Exception as error:
             with memory_reserve.lent():
@@ -206,7 +206,7 @@ class ActorHost:
 
     def _on_dead_letter(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
         try:
-            message = self._decode(fields["payload"])
+            message = decode(fields["payload"], allow_pickle=self._kernel.allow_pickle)
         except Exception:
             _log.warning("a dead letter cannot be read", exc_info=True)
             return
@@ -264,8 +264,9 @@ class ActorHost:
         status.addWakeups(list(reference.wakeups))
         return status
 
-    def _decode(self, payload: Any) -> Any:
-        return decode(payload, allow_pickle=self._kernel.allow_pickle)
+    def _decode(self, item: Delivery) -> Any:
+        allow_pickle = self._kernel.allow_pickle
+        return open_from(item.entry.payload, "the message from process", item.pid, allow_pickle=allow_pickle)
 
 
 class _Free:

@@ -30,6 +30,8 @@ from rackactor_runtime.agent.stdin import StdinPump
 
 #: Seconds that what a process has told may take to leave, when it exits.
 DRAIN = 10.0
+#: What a network carries at the least, bytes a second: a large result has so much more time.
+SLOWEST = 4 << 20
 
 
 #: What the environment says of a process, and what the supervisor calls it.
@@ -118,9 +120,12 @@ def _run(
         if piping is not None:
             piping.become_standard()
         try:
+            what = "what it is to run"
             target = unpack_target(blobs[0], at_home=not remote)
+            what = "the arguments of its birth"
             args, kwargs = pickle.loads(blobs[1])
         except Exception as error:
+            error.add_note(f"{what} cannot be opened in process {session.getpid()}")
             shipped.advise(session, error)
             return _tell(_report.raised(error, how="load-failed"))
         if kind == "actor":
@@ -223,7 +228,8 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
             session.drop_handlers()
             finishing.clear()
         kernel.drain(DRAIN)
-        kernel.call("exit", report.fields(), *([] if report.result is None else [report.result]), timeout=DRAIN)
+        patience = DRAIN + sum(map(len, report.result)) / SLOWEST
+        kernel.call("exit", report.fields(), *report.result, timeout=patience)
     except RackError as error:
         logging.getLogger("rackactor").warning("could not report the exit: %s", error)
     finishing.flush()

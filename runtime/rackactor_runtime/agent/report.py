@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from rackactor import pickling
+from rackactor import outcomes
+from rackactor.errors import InvalidCall
 from rackactor.texts import words_of
 from rackactor_runtime import memory_reserve
 
@@ -26,8 +26,8 @@ class Report:
     code: int = 0
     signal: int | None = None
     evidence: str = ""
-    #: The pickled outcome of a function: (returned, value or exception, traceback text).
-    result: bytes | None = None
+    #: The outcome of a function: see `rackactor.outcomes`.
+    result: outcomes.Frames = ()
 
     def fields(self) -> dict[str, Any]:
         """Return the arguments of the system call `exit`."""
@@ -37,14 +37,13 @@ class Report:
 def returned(value: Any) -> Report:
     """Report that a function has returned a value."""
     try:
-        return Report("exited", 0, result=pickling.dumps((True, value, "")))
+        return Report("exited", 0, result=outcomes.pack_returned(value))
+    except InvalidCall as error:
+        return Report("exception", 1, evidence=str(error), result=outcomes.pack_lost(str(error)))
     except MemoryError:
         memory_reserve.release()
         text = "no memory was left to send what the function returned to another process: it takes a copy"
-        return Report("oom", 1, evidence=text, result=pickle.dumps((False, MemoryError(text), text)))
-    except Exception as error:
-        text = f"what the function returned cannot be sent to another process: {error}"
-        return Report("exception", 1, evidence=text, result=pickle.dumps((False, None, text)))
+        return Report("oom", 1, evidence=text, result=outcomes.pack_raised(MemoryError(text), text))
 
 
 def raised(error: BaseException, *, how: str = "exception", code: int = 1) -> Report:
@@ -52,12 +51,7 @@ def raised(error: BaseException, *, how: str = "exception", code: int = 1) -> Re
     if isinstance(error, MemoryError):
         how = "oom"
     text = "".join(traceback.format_exception(strip(error)))
-    try:
-        result = pickling.dumps((False, error.with_traceback(None), text))
-        pickle.loads(result)  # some exceptions pickle, and cannot be rebuilt
-    except Exception:
-        result = pickle.dumps((False, None, text))
-    return Report(how, code, evidence=text, result=result)
+    return Report(how, code, evidence=text, result=outcomes.pack_raised(error, text))
 
 
 def strip(error: BaseException) -> BaseException:
