@@ -8,6 +8,12 @@ comes back disarms it only where it waited for long the last time: arming and di
 two system calls for each message, and a look for nothing costs one that rests a thread's wake-up. When looks have
 been in vain again and again they get rarer. An idle process causes no wake-ups.
 
+Signal handlers run in the main thread, between any two of its bytecodes, and may make calls of their own, or raise.
+While the main thread waits at the crank they may; in the middle of a turn a call that waits is refused, and what a
+handler raises there tears what is half done. So as soon as a program is found to have handlers of its own, its main
+thread stands *aside*: the background thread turns the crank for it, and no handler ever interrupts a turn. That costs
+such programs a hand-over between threads for each message.
+
 (The alternative, a background thread that always owns the sockets, costs a queue and two wake-ups each way.)
 """
 
@@ -123,6 +129,10 @@ class Baton:
         self.rests = False
         self._activity = 0
         self._safe = False
+        #: What runs at the end of a turn may make calls: they are not a signal handler's.
+        self.calling_back = False
+        self._aside = False  # the main thread leaves the crank to others
+        self._watching: list[threading.Lock] = []  # one for each wait of a main thread that stands aside
         self._main = False  # the main thread owns it
         self._main_ident = threading.main_thread().ident
         self._crashed = crashed
@@ -136,6 +146,7 @@ class Baton:
     def start(self) -> None:
         """Begin: from now on somebody turns the crank when it must be turned."""
         self.prepare()
+        self._look_for_handlers()
         self._timer.arm(VISIT)
 
     def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
@@ -147,23 +158,29 @@ class Baton:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._owner is not None and self._owner == threading.get_ident():
             return self._wait_nested(done, deadline)
-        try:
-            if not self._claim(done, deadline):
-                return bool(done())
-            if self.rests and self._timer.armed and not done():
-                self._timer.disarm()
-            while not done():
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                if self._closed:
+        # In a signal handler that has interrupted this thread's coming or leaving: meanwhile nobody else can come.
+        between = self._held()
+        if between or not (self._aside and threading.get_ident() == self._main_ident):
+            try:
+                if not self._claim(done, deadline):
                     return bool(done())
-                self._turn_once(left)
-                if self._waiting:
-                    self._notify()
-            return True
-        finally:
-            self._give_up()
+                if self.rests and self._timer.armed and not done():
+                    self._timer.disarm()
+                    self._look_for_handlers()
+                while between or not (self._aside and self._main):
+                    if done():
+                        return True
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    if self._closed:
+                        return bool(done())
+                    self._turn_once(left)
+                    if self._waiting or self._watching:
+                        self._notify()
+            finally:
+                self._give_up()
+        return self._wait_aside(done, deadline)
 
     def turn(self) -> None:
         """Send what waits to be sent; if somebody else is at the crank, have them do it."""
@@ -171,6 +188,9 @@ class Baton:
         if self._owner is not None:
             if self._owner != threading.get_ident():
                 self._wake()
+            return
+        if self._aside and threading.get_ident() == self._main_ident:
+            self._timer.arm(0)
             return
         try:
             if self._take():
@@ -219,27 +239,70 @@ class Baton:
             self._thread.join(LEAVING)
         self._timer.close()
 
+    def stand_aside(self) -> None:
+        """Have the main thread leave the crank to others from now on: its signal handlers may do anything."""
+        self._aside = True
+
+    def _look_for_handlers(self) -> None:
+        if not self._aside and interrupts.handled():
+            self._aside = True
+
     def _turn_once(self, timeout: float | None) -> None:
+        self.brace()
         try:
             self._crank(timeout)
         except Exception:
             if not self._closed:  # if it is, a signal handler has closed it in the midst of this turn
                 raise
+        finally:
+            self._safe = True  # nothing is half done between two turns
 
     def _wait_nested(self, done: Callable[[], object], deadline: float | None) -> bool:
-        """Wait in a signal handler that interrupted this very thread at the crank."""
+        """Wait in a signal handler that interrupted this very thread at the crank, or in what runs after a turn."""
+        if not self.calling_back:
+            self._aside = True  # from when this thread has left the crank on, its handlers interrupt nothing
         if not self._safe:
             raise RackError("a call that waits, in a signal handler that interrupted a send: wait outside the handler")
+        try:
+            while not done():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                if self._closed:
+                    break
+                self._turn_once(left)
+        finally:
+            self.relax()
+            self._wake()  # the poll that was interrupted goes on, and does not know what has been sent since
+        return bool(done())
+
+    def _wait_aside(self, done: Callable[[], object], deadline: float | None) -> bool:
+        """Wait while other threads turn the crank; a signal handler that comes meanwhile may do the same."""
+        told = False
         while not done():
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                break
+                return False
             if self._closed:
-                break
-            self._turn_once(left)
-            self.relax()
-        self._wake()  # the poll that was interrupted goes on, and does not know what has been sent since
-        return bool(done())
+                return bool(done())
+            turn = threading.Lock()
+            turn.acquire()
+            try:
+                self._watching.append(turn)  # what happens from now on is told
+                if done():
+                    return True
+                if self._owner is None:
+                    self._timer.arm(0)
+                elif not told:
+                    self._wake()  # there may be something to send
+                told = True
+                turn.acquire(timeout=-1 if left is None else left)
+            finally:
+                try:
+                    self._watching.remove(turn)
+                except ValueError:
+                    pass
+        return True
 
     def _claim(self, done: Callable[[], object], deadline: float | None) -> bool:
         """Become the owner; False when `done()` or the deadline came first."""
@@ -282,6 +345,7 @@ class Baton:
             return False
         if main:
             interrupts.busy = True
+        self._safe = False
         self._owner = me
         self._main = main
         if main:
@@ -319,6 +383,15 @@ class Baton:
                 self._waiting.pop().release()
         except IndexError:
             pass  # another thread was quicker
+        self._tell()
+
+    def _tell(self) -> None:
+        """Have a main thread that stands aside look whether it has what it waits for."""
+        try:
+            while self._watching:
+                self._watching.pop().release()
+        except IndexError:
+            pass
 
     def _background(self) -> None:
         # Signals belong to the main thread: it must be the one whose system call they interrupt.
@@ -329,6 +402,7 @@ class Baton:
         while not self._closed:
             poller.poll()
             self._timer.clear()
+            self._look_for_handlers()
             if self._waiting or not self._take():
                 self._notify()
                 self._visit = min(2 * self._visit, RARELY)
@@ -338,8 +412,10 @@ class Baton:
             seen = self._activity
             try:
                 self._turn_once(0)
-                while stay and not self._waiting and seen == self._activity and not self._closed:
+                self._tell()
+                while (self._aside or (stay and seen == self._activity)) and not (self._waiting or self._closed):
                     self._turn_once(None)
+                    self._tell()
             except Exception as error:
                 self._crashed(error)
             finally:

@@ -136,10 +136,12 @@ class Exchange:
         if not self._later:
             return
         self._baton.relax()
+        outer, self._baton.calling_back = self._baton.calling_back, True
         try:
             while self._later:
                 self._later.popleft()()
         finally:
+            self._baton.calling_back = outer
             self._baton.brace()
 
     def _push(self) -> None:

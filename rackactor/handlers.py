@@ -47,6 +47,7 @@ class Handlers:
         number = parse_signal(sig)
         if isinstance(number, int) and number != _signal.SIGCHLD:
             return _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+        self.kernel.stand_aside()  # whatever the handler does
         # Python runs handlers of real signals in the main thread, and this one has no other use.
         _signal.signal(_signal.SIGURG, lambda *_: self._run_free())
         with self._lock:

@@ -369,6 +369,10 @@ class Kernel(Exchange):
         # What it had said, the group's end in good order perhaps, may still be on its way to us: it counts first.
         self.do(self._link.watch_life, pidfd, lambda: self.after(FAREWELL, died))
 
+    def stand_aside(self) -> None:
+        """Keep the main thread away from the crank: its signal handlers may make calls, or raise."""
+        self._baton.stand_aside()
+
     def put(self, item: Any) -> None:
         """Put an item of the host's own into the mailbox; a signal handler may do so too."""
         self.mailbox.append(item)

@@ -46,6 +46,10 @@ ZERO_COPY = 32 << 10
 TORN = b"\xc1torn"
 #: Broken messages thrown away at one go; the poll brings us back for the rest.
 _PATIENCE = 64
+#: Sockets in the midst of a message. A signal handler may raise between any two bytecodes: whoever uses a socket next
+#: and finds it here knows that a message was broken off.
+_sending: set[zmq.Socket[Any]] = set()
+_reading: set[zmq.Socket[Any]] = set()
 #: Descriptors that a direct connection takes at the most: a ZeroMQ socket, its connection, the short way.
 _OF_A_PEER = 3
 #: Descriptors that one poll tells of at the most; the next tells of the rest.
@@ -95,9 +99,12 @@ def receive(socket: zmq.Socket[Any], heads: int = 2) -> Frames | None:
         socket: where to look; never waits.
         heads: how many frames come before the bodies (3 where a router puts the connection first).
     """
+    if socket in _reading:
+        _skip(socket)
     for _ in range(_PATIENCE):
         if not _get(socket, _EVENTS) & _POLLIN:
             return None
+        _reading.add(socket)
         frames: Frames = [_recv(socket, _NOBLOCK)]
         while _get(socket, _RCVMORE):
             if len(frames) < heads:
@@ -105,30 +112,52 @@ def receive(socket: zmq.Socket[Any], heads: int = 2) -> Frames | None:
             else:
                 frame = _recv(socket, 0, False)
                 frames.append(frame.buffer if len(frame) >= ZERO_COPY else frame.bytes)
+        _reading.discard(socket)
         if frames[-1] != TORN:
             return frames
     return None
+
+
+def _skip(socket: zmq.Socket[Any]) -> None:
+    """Throw away what is left of a message whose reading was broken off."""
+    while _get(socket, _RCVMORE):
+        _recv(socket, _NOBLOCK)
+    _reading.discard(socket)
 
 
 def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
     """Send one message; large frames are not copied.
 
     A signal handler may raise between two frames. What has left by then is ended with a mark that has it thrown
-    away, and the message goes once more, whole; a double is known by its number.
+    away, here or, should another one raise meanwhile, before whatever is sent next; and the message goes once more,
+    whole. A double is known by its number.
 
     Raises:
         zmq.ZMQError: EHOSTUNREACH when a router does not know the receiver (any more).
     """
+    if socket in _sending:
+        _break_off(socket)
     last = len(frames) - 1
+    _sending.add(socket)
     try:
         for index, frame in enumerate(frames):
             _send(socket, frame, _SEND_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY)
+        _sending.discard(socket)
     except zmq.ZMQError:
+        _sending.discard(socket)
         raise
     except BaseException:
-        _send(socket, TORN, _NOBLOCK)
         send(socket, frames)
         raise
+
+
+def _break_off(socket: zmq.Socket[Any]) -> None:
+    """End a message that was begun, so that its receiver throws it away."""
+    try:
+        _send(socket, TORN, _NOBLOCK)
+    except zmq.ZMQError:
+        pass  # a router had not been told for whom the message was: none was begun
+    _sending.discard(socket)
 
 
 #: Seconds that a poll stays awake before it sleeps, in the middle of a conversation: a wake-up from another processor
@@ -256,6 +285,8 @@ class Link:
     def drop(self, socket: zmq.Socket[Any]) -> None:
         """Close a socket at once."""
         self.unwatch(socket)
+        _sending.discard(socket)
+        _reading.discard(socket)
         socket.close(0)
 
     def poll(self, timeout: float | None) -> list[Any]:

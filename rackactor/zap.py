@@ -8,6 +8,8 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
+from rackactor import link as _link
+
 _ENDPOINT = "inproc://zeromq.zap.01"
 
 
@@ -21,23 +23,25 @@ class Authenticator:
 
     def __init__(self, context: zmq.Context[Any], admit: Callable[[bytes], bool]) -> None:
         self._admit = admit
-        self.socket: zmq.Socket[Any] = context.socket(zmq.REP)
+        # Not a REP, which takes no request before the last one is answered: a signal handler may raise in between.
+        self.socket: zmq.Socket[Any] = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.bind(_ENDPOINT)
 
     def answer(self) -> None:
         """Answer every request that waits; the client's key becomes its messages' `User-Id`."""
-        while True:
-            try:
-                request = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            version, number, mechanism = request[0], request[1], request[5]
-            if mechanism != b"CURVE" or len(request) < 7 or len(request[6]) != 32:
-                self.socket.send_multipart([version, number, b"400", b"CURVE only", b"", b""])
+        while (request := _link.receive(self.socket, 9)) is not None:
+            if len(request) < 8:
                 continue
-            key = z85.encode(request[6])
-            if self._admit(key):
-                self.socket.send_multipart([version, number, b"200", b"", key, b""])
+            back, version, number, mechanism = request[:2], request[2], request[3], request[7]
+            key = z85.encode(request[8]) if len(request) > 8 and len(request[8]) == 32 else b""
+            if mechanism != b"CURVE" or not key:
+                verdict = [b"400", b"CURVE only", b"", b""]
+            elif self._admit(key):
+                verdict = [b"200", b"", key, b""]
             else:
-                self.socket.send_multipart([version, number, b"400", b"unknown key", b"", b""])
+                verdict = [b"400", b"unknown key", b"", b""]
+            try:
+                _link.send(self.socket, [*back, version, number, *verdict])
+            except zmq.ZMQError:
+                pass  # who asked is gone

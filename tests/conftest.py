@@ -31,6 +31,7 @@ from support import (
 )
 
 import rackactor as rack
+from rackactor import interrupts
 
 
 def pytest_configure() -> None:
@@ -40,6 +41,7 @@ def pytest_configure() -> None:
     os.environ["TMPDIR"] = os.environ["XDG_RUNTIME_DIR"]  # where the groups' files lie
     for name in ("RACK_GID", "RACK_PID", "RACK_PPID", "RACK_SOCKET"):
         os.environ.pop(name, None)
+    interrupts.HARMLESS.add("pytest_timeout")  # its handler ends the test
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
 
 

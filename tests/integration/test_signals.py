@@ -184,7 +184,8 @@ def test_handlers_send_and_wait_while_other_threads_do(group: rack.Group) -> Non
     def handle(number: int, _: Any) -> None:
         nonlocal count, waits, inside
         count += 1
-        echo.tell(count)
+        if count < 5000:  # nobody reads the answers to what is told: there is credit for so many
+            echo.tell(count)
         if count % 5 == 0 and not inside:  # its own wait is interrupted, too
             inside = True
             question = "handler", count

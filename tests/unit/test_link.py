@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
-from rackactor.link import Link, receive
+from rackactor.link import Link, receive, send, tune
 
 SOON = 5.0
 
@@ -135,3 +137,68 @@ def test_a_signal_handler_may_poll_meanwhile(two: Two) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+class _Interrupted(Exception):
+    """Raised by a signal handler."""
+
+
+def test_frames_of_two_messages_never_mix_whatever_a_signal_handler_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", len)  # where Python ignores what a handler raises, it comes to nothing
+    chance = random.Random(7)
+    context: zmq.Context[Any] = zmq.Context()
+    here, there = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
+    tune(here)
+    tune(there)
+    raised = sent = left = 0
+    got = set()
+
+    def handler(*_: Any) -> None:
+        nonlocal raised, left
+        if left:
+            raised, left = raised + 1, left - 1
+            # Another one soon, perhaps while what this one has broken is mended.
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00001, 0.0001))
+            raise _Interrupted
+
+    def take() -> None:
+        while (frames := receive(there)) is not None:
+            assert len(frames) == 5
+            assert len({bytes(frame) for frame in frames}) == 1
+            got.add(int(bytes(frames[0])))
+
+    def talk() -> None:
+        nonlocal sent, left
+        left = 2
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.001))
+        while left:
+            sent += 1
+            send(here, [b"%d" % sent] * 5)
+            take()
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        here.bind(f"ipc://{tmp_path}/s")
+        there.connect(f"ipc://{tmp_path}/s")
+        there.send_multipart([b"0"] * 5)
+        here.recv_multipart()  # they are connected
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until or raised < 500:
+            try:
+                try:
+                    talk()
+                except _Interrupted:
+                    pass
+                left = 0
+            except _Interrupted:
+                pass  # the second one of this round: there is no third
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        take()
+        here.close(0)
+        there.close(0)
+        context.term()
+    assert len(got) > sent - 2 * raised  # a raise costs what was being read at most
