@@ -6,14 +6,16 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 from cloudmodel import Answer, CloudModel, fault
 
-#: What a call comes to: done or not, then an answer (a status), or none ("drop": the connection is reset; "hang").
-Fault = tuple[bool, int | str]
+#: What a call comes to: done or not, then an answer (a status), or none ("drop": the connection is reset; "hang"), and
+#: perhaps headers of the answer.
+Fault = tuple[bool, int | str] | tuple[bool, int | str, dict[str, str]]
 
 
 class FaultyNova(CloudModel):
@@ -102,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(self, kind: str, action: Callable[[], Answer], token: str | None = None) -> None:
         nova = self.nova
         nova.calls.append(kind)
-        done, how = nova.plans[kind].pop(0) if nova.plans.get(kind) else (True, "")
+        done, how, *more = nova.plans[kind].pop(0) if nova.plans.get(kind) else (True, "")
         status, body = action() if done else (200, None)
         if how == "hang":
             nova.release.wait()
@@ -112,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
         elif isinstance(how, int):
-            self._answer(how, fault(f"planned {how}"))
+            self._answer(how, fault(f"planned {how}"), headers=more[0] if more else {})
         else:
             self._answer(status, body, token)
 
@@ -146,13 +148,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _version(self, name: str, url: str) -> dict[str, Any]:
         return {"id": name, "status": "CURRENT", "links": [{"rel": "self", "href": url}]}
 
-    def _answer(self, status: int, body: Any, token: str | None = None) -> None:
+    def _answer(
+        self, status: int, body: Any, token: str | None = None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         data = b"" if body is None else json.dumps(body).encode()
         self.send_response_only(status)
         if self.nova.skew is not None:
             self.send_header("Date", self.date_time_string(time.time() + self.nova.skew))
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         if token is not None:
             self.send_header("X-Subject-Token", token)
         self.end_headers()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -10,13 +11,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Located, Unkillable, Vital
-from rackactor_runtime.providers.machinelife import ATTEMPTS, MISSING, SETTLE, UNKILLABLE, Machines
+from rackactor_runtime.providers.base import (
+    Created,
+    CreateFailed,
+    Ended,
+    Event,
+    Key,
+    Located,
+    Owed,
+    Unanswered,
+    Unkillable,
+    Vital,
+)
+from rackactor_runtime.providers.judging import FAULT_PATIENCE
+from rackactor_runtime.providers.lives import GRACE
+from rackactor_runtime.providers.machinelife import APART, ATTEMPTS, MISSING, SETTLE, UNKILLABLE, Machines
 from rackactor_runtime.providers.machinewords import (
     CONDITIONS,
     Ask,
     Condition,
+    Discard,
     Effect,
+    Find,
     List,
     Remove,
     Say,
@@ -25,6 +41,7 @@ from rackactor_runtime.providers.machinewords import (
     classify,
     condition,
 )
+from rackactor_runtime.providers.strays import DEBT
 
 A, B = Key(3, 1), Key(4, 1)
 
@@ -43,7 +60,7 @@ class Driver:
         """Sort effects; return those that the cloud is asked for."""
         self.told += [effect.event for effect in effects if isinstance(effect, Tell)]
         self.said += [effect for effect in effects if isinstance(effect, Say)]
-        asked = [effect for effect in effects if isinstance(effect, (Ask, List, Remove))]
+        asked = [effect for effect in effects if isinstance(effect, (Ask, Discard, Find, List, Remove))]
         self.wanted += asked
         return asked
 
@@ -119,6 +136,7 @@ def test_after_an_unclear_answer_comes_a_list() -> None:
     for attempt in range(ATTEMPTS):
         assert drive.take(Ask) == [Ask(A)]
         drive.do(drive.lives.refused(A, "unclear", "503", drive.now))
+        assert drive.told[-1] == Unanswered(A, drive.now - 100.0, "503")
         began = drive.now
         assert drive.take(Ask) == []
         drive.listed()
@@ -126,10 +144,12 @@ def test_after_an_unclear_answer_comes_a_list() -> None:
         assert attempt < ATTEMPTS - 1 or drive.take(Ask) == []
     assert drive.take(Remove) == [Remove(A, None, console=False)]  # to be sure
     drive.do(drive.lives.removed(A, True, "", "", drive.now))
-    [failed] = drive.told
+    owed, failed = drive.told[ATTEMPTS:]
     assert isinstance(failed, CreateFailed)
     assert f"asked {ATTEMPTS} times" in failed.fault
     assert "503" in failed.fault
+    assert isinstance(owed, Owed)  # any of the three may still be carried out
+    assert 0 < owed.seconds <= DEBT
 
 
 def test_a_list_that_began_earlier_says_nothing() -> None:
@@ -146,13 +166,49 @@ def test_a_list_that_began_earlier_says_nothing() -> None:
     assert not any(isinstance(event, Ended) for event in drive.told)
 
 
-def test_one_list_without_it_is_not_believed() -> None:
+def find(drive: Driver, seen: Seen | None) -> float:
+    """Give lists that lack it until it is asked for by name, and the answer to that; return when it was asked for."""
+    while not drive.take(Find):
+        drive.listed()
+    asked = drive.now
+    drive.do(drive.lives.found(A, seen, drive.now))
+    return asked
+
+
+def test_what_lists_lack_is_asked_for_by_name() -> None:
+    drive = Driver()
+    name = drive.up()
+    for number in range(MISSING):
+        drive.listed()
+        assert drive.take(Find) == ([Find(A, name)] if number == MISSING - 1 else [])
+    drive.do(drive.lives.found(A, seen(), drive.now))
+    for _ in range(5):
+        find(drive, seen())  # its cell is down, for those who list
+    assert drive.told == [Created(A, name)]
+    assert drive.take(Remove) == []
+
+
+def test_who_is_heard_runs_whatever_the_cloud_says() -> None:
+    drive = Driver()
+    name = drive.up()
+    for _ in range(5):
+        find(drive, None)
+    for status in ("ERROR", "SHUTOFF", "SHELVED_OFFLOADED", "SOFT_DELETED"):
+        drive.listed(seen(status=status, fault="the migration failed"))
+        drive.listed(seen(status=status, fault="the migration failed"))
+    assert drive.told == [Created(A, name)]
+    assert drive.take(Remove) == []
+
+
+def test_one_that_is_silent_and_nowhere_to_be_found_has_ended() -> None:
     drive = Driver()
     drive.up()
-    for number in range(MISSING):
-        assert drive.take(Remove) == []
-        drive.listed()
-        assert (number == MISSING - 1) == bool(drive.take(Remove))
+    drive.do(drive.lives.examine(A, drive.now)[1])
+    looks = []
+    while not drive.take(Remove):
+        looks.append(find(drive, None))
+        drive.do(drive.lives.examine(A, drive.now)[1])  # it is silent still
+    assert looks[-1] - looks[0] >= APART
     drive.do(drive.lives.removed(A, True, "", "its last words", drive.now))
     [ended] = [event for event in drive.told if isinstance(event, Ended)]
     assert ended.outside
@@ -177,6 +233,7 @@ def test_what_a_cloud_says_of_it(status: str, joined: bool, what: type[Event], o
     drive.do(drive.lives.asked(A, "i3", drive.now))
     if joined:
         drive.do(drive.lives.joined(A, drive.now))
+        drive.do(drive.lives.examine(A, drive.now)[1])  # it has fallen silent
     drive.listed(seen(status=status, fault="No valid host was found." if status == "ERROR" else ""))
     assert drive.take(Remove) == [Remove(A, "i3", console=True)]
     drive.do(drive.lives.removed(A, True, "", "", drive.now))
@@ -295,6 +352,197 @@ def test_a_status_that_says_nothing_of_an_end_ends_nobody(status: str, joined: b
         drive.listed(seen(status=status))
     assert drive.take(Remove) == []
     assert drive.told == [Created(A, "i3")]
+
+
+def test_the_reason_of_an_error_is_waited_for_a_moment() -> None:
+    drive = Driver()
+    drive.order()
+    drive.take(Ask)
+    drive.do(drive.lives.asked(A, "i3", drive.now))
+    began = drive.now
+    while not drive.take(Remove):
+        drive.listed(seen(status="ERROR"))
+    assert FAULT_PATIENCE <= drive.now - began <= FAULT_PATIENCE + 3.0
+    drive.do(drive.lives.removed(A, True, "", "", drive.now))
+    failed = drive.told[-1]
+    assert isinstance(failed, CreateFailed)
+    assert "the cloud does not say why" in failed.fault
+
+
+def test_of_two_with_one_mark_that_one_counts_that_has_joined() -> None:
+    drive = Driver()
+    drive.order()
+    drive.take(Ask)
+    drive.do(drive.lives.refused(A, "unclear", "504", drive.now))
+    drive.listed()
+    assert drive.take(Ask) == [Ask(A)]
+    drive.do(drive.lives.asked(A, "i3", drive.now))
+    late = replace(seen(addresses=("10.0.0.4",)), instance="late")
+    known = seen(addresses=("10.0.0.3",))
+    for _ in range(4):
+        both(drive, late, known)
+    assert drive.take(Discard) == []  # any of them may be the one that joins
+    drive.do(drive.lives.joined(A, drive.now))
+    drive.do(drive.lives.located(A, "10.0.0.4", drive.now))
+    for _ in range(3):
+        both(drive, late, known)
+    assert drive.take(Discard) == [Discard(known.mark, "i3")]
+    assert drive.told[-1] == Created(A, "late")
+    drive.do(drive.lives.delete(A, drive.now))
+    assert drive.take(Remove) == [Remove(A, "late", console=False)]
+
+
+def both(drive: Driver, *rows: Seen) -> None:
+    while not drive.take(List):
+        drive.wait(0.1)
+    drive.do(drive.lives.listed(rows, drive.now))
+
+
+def test_what_no_life_claims_is_deleted_when_two_lists_show_it() -> None:
+    drive = Driver(Machines("gid", 2, own="me"))
+    drive.up()
+    me = Seen("gid.1.1", "me", "ACTIVE")
+    double = Seen("gid.1.1", "my double", "ACTIVE")
+    stray = Seen("gid.99.1", "a stray", "SHUTOFF")
+    others = [Seen("other.99.1", "x", "ACTIVE"), Seen("gid.backup", "y", "ACTIVE"), Seen("gid.a.b", "z", "ACTIVE")]
+    both(drive, me, double, stray, seen(), *others)
+    assert drive.take(Discard) == []
+    both(drive, me, double, stray, seen(), *others)
+    assert drive.take(Discard) == [Discard("gid.1.1", "my double"), Discard("gid.99.1", "a stray")]
+    drive.do(drive.lives.discarded("my double", drive.now))
+    drive.do(drive.lives.discarded("a stray", drive.now))
+    for _ in range(4):
+        both(drive, me, stray, seen(), *others)
+    assert drive.take(Discard) == [Discard("gid.99.1", "a stray")]  # it was accepted, and forgotten
+    assert drive.told == [Created(A, "i3")]
+
+
+def test_who_does_not_know_which_server_it_runs_on_touches_no_supervisor() -> None:
+    drive = Driver()
+    drive.up()
+    for _ in range(4):
+        both(drive, Seen("gid.1.1", "a", "ACTIVE"), Seen("gid.1.1", "b", "ACTIVE"), seen())
+    assert drive.take(Discard) == []
+
+
+def test_what_was_given_up_is_looked_for_until_it_cannot_come_any_more() -> None:
+    drive = Driver()
+    drive.order()
+    drive.take(Ask)
+    drive.do(drive.lives.delete(A, drive.now))
+    drive.do(drive.lives.refused(A, "unclear", "no answer", drive.now))
+    began = drive.now
+    while not drive.take(Remove):
+        drive.listed()
+    drive.do(drive.lives.removed(A, True, "", "", drive.now))
+    assert isinstance(drive.told[-1], Ended)
+    lists = 0
+    while drive.lives.due() < math.inf:
+        drive.now = max(drive.now, drive.lives.due())
+        drive.do(drive.lives.tick(drive.now))
+        if drive.take(List):
+            lists += 1
+            drive.do(drive.lives.listed([], drive.now))
+    assert DEBT - 60 < drive.now - began < DEBT + 60
+    assert 30 < lists < 120
+
+
+def test_a_killed_machine_is_not_asked_for() -> None:
+    drive = Driver()
+    drive.order()
+    drive.take(Ask)
+    assert drive.lives.wants(A)
+    drive.do(drive.lives.delete(A, drive.now))
+    assert not drive.lives.wants(A)
+    drive.do(drive.lives.refused(A, "called-off", "nobody wants it any more", drive.now))
+    assert drive.take(Remove) == []
+    assert drive.told == [Ended(A, None, None, note="it was deleted before it was asked for")]
+
+
+def test_what_the_quota_refuses_to_one_of_a_fork_it_refuses_to_all() -> None:
+    drive = Driver(Machines("gid", 2))
+    fork = [Key(pid, 1) for pid in range(3, 8)]
+    for key in fork:
+        drive.do(drive.lives.order(key, drive.now, fork=3))
+    drive.do(drive.lives.order(Key(9, 1), drive.now, fork=9))
+    assert [ask.key for ask in drive.take(Ask)] == fork[:2]
+    drive.do(drive.lives.refused(fork[0], "quota", "no more cores", drive.now))
+    failed = {event.key: event for event in drive.told if isinstance(event, CreateFailed)}
+    assert sorted(failed) == [fork[0], *fork[2:]]  # not the one that is being asked for
+    assert {event.kind for event in failed.values()} == {"quota"}
+    assert "no more cores (said of process 3 of the same fork" in failed[fork[3]].fault
+    assert drive.take(Ask) == [Ask(Key(9, 1))]
+
+
+def test_a_cloud_that_is_asked_too_much_is_left_alone_for_as_long_as_it_says() -> None:
+    drive = Driver(Machines("gid", 10))
+    for pid in range(3, 13):
+        drive.order(Key(pid, 1))
+    asked = drive.take(Ask)
+    assert len(asked) == 10
+    for ask in asked:
+        drive.do(drive.lives.refused(ask.key, "busy", "429", drive.now, retry_after=60.0))
+    began = drive.now
+    while not (again := drive.take(Ask)):
+        assert not drive.take(List)
+        drive.wait(0.5)
+    assert 60.0 <= drive.now - began < 61.0
+    for ask in again:
+        drive.do(drive.lives.asked(ask.key, f"i{ask.key.pid}", drive.now))
+    assert not [event for event in drive.told if isinstance(event, CreateFailed)]
+
+
+def storm(drive: Driver, seconds: float, kind: str = "unclear") -> int:
+    """Refuse all creates for so long, and show empty lists; return how many there were."""
+    count, until = 0, drive.now + seconds
+    while drive.now < until:
+        for ask in drive.take(Ask):
+            count += 1
+            drive.do(drive.lives.refused(ask.key, kind, "503", drive.now))
+        if drive.take(List):
+            drive.do(drive.lives.listed([], drive.now))
+        for remove in drive.take(Remove):
+            drive.do(drive.lives.removed(remove.key, True, "", "", drive.now))
+        drive.wait(0.1)
+    return count
+
+
+def test_creates_that_make_nothing_are_bounded_for_all_together() -> None:
+    drive = Driver(Machines("gid", 10))
+    for pid in range(3, 53):
+        drive.do(drive.lives.order(Key(pid, 1), drive.now, fork=3))
+    assert storm(drive, 60.0) <= 20
+    assert storm(drive, 540.0) <= 20
+    waiting = [event for event in drive.told if isinstance(event, Unanswered)]
+    assert {event.key.pid for event in waiting} == set(range(3, 53))  # all have been told what they wait for
+
+
+def test_nobody_waits_for_ever_for_a_cloud_that_gives_no_clear_answer() -> None:
+    drive = Driver(Machines("gid", 2))
+    for pid in range(3, 9):
+        drive.do(drive.lives.order(Key(pid, 1), drive.now, patience=50.0))
+    began = drive.now
+    storm(drive, 50.0 + GRACE + 10.0)
+    failed = {event.key.pid: event for event in drive.told if isinstance(event, CreateFailed)}
+    assert sorted(failed) == list(range(3, 9))
+    assert "the cloud has given no clear answer for 170 s: 503" in failed[8].fault
+    assert drive.now - began < 200.0
+
+
+def test_a_join_says_more_than_a_lost_answer() -> None:
+    drive = Driver()
+    drive.order()
+    drive.take(Ask)
+    drive.do(drive.lives.refused(A, "unclear", "504", drive.now))
+    drive.listed()
+    drive.take(Ask)
+    drive.do(drive.lives.refused(A, "unclear", "504", drive.now))
+    drive.do(drive.lives.joined(A, drive.now))
+    for _ in range(4):
+        drive.listed()  # they lag
+    assert drive.take(Ask) == []
+    drive.listed(seen())
+    assert drive.told[-1] == Created(A, "i3")
 
 
 class Clouds(RuleBasedStateMachine):

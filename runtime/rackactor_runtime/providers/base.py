@@ -49,6 +49,10 @@ class Order:
     placement: dict[str, Any] = field(default_factory=dict)
     #: Its arguments that are texts, which a machine carries in its metadata (RACK's convention).
     args: dict[str, str] = field(default_factory=dict)
+    #: The first pid of the fork that this is of: what a cloud refuses to one of them by a quota, it refuses to all.
+    fork: int = 0
+    #: Seconds that a machine may take from when the cloud has begun it until its agent has joined.
+    boot_timeout: float = 300.0
     #: When a machine ends itself whatever happens, seconds since the epoch; None: no such time. Later than when the
     #: supervisor ends it, which needs no help from the machine.
     deadline: float | None = None
@@ -130,7 +134,27 @@ class Unkillable:
     words: str
 
 
-Event = Created | CreateFailed | Output | Ended | Located | Unkillable
+@dataclass(frozen=True)
+class Unanswered:
+    """The cloud gives no clear answer to whoever asks it for this instance; it goes on being asked."""
+
+    key: Key
+    #: Since when, seconds before now.
+    seconds: float
+    #: The provider's own words.
+    words: str
+
+
+@dataclass(frozen=True)
+class Owed:
+    """An instance that was given up may still come to be, and would then be nobody's: it has to be looked for."""
+
+    key: Key
+    #: For how long, seconds.
+    seconds: float
+
+
+Event = Created | CreateFailed | Output | Ended | Located | Unkillable | Unanswered | Owed
 
 #: Says something to the machine of an instance: nothing happens when it has not joined, or is gone.
 Say = Callable[[Key, dict[str, Any]], None]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rackactor.errors import InvalidCall
 from rackactor.readiness import readable
@@ -30,11 +30,11 @@ from rackactor_runtime.providers.base import (
     Vital,
 )
 from rackactor_runtime.providers.machinelife import Machines
-from rackactor_runtime.providers.machinewords import Ask, Effect, List, Remove, Seen, Tell
+from rackactor_runtime.providers.machinewords import Ask, Discard, Effect, Find, List, Remove, Seen, Tell
 from rackactor_runtime.providers.machinewords import Say as SayTo
 from rackactor_runtime.providers.workshop import Answer, Workshop
 
-__all__ = ["Cloud", "CloudFault", "Machine", "MachineProvider", "Seen"]
+__all__ = ["Cloud", "CloudFault", "LaggingCloud", "Machine", "MachineProvider", "Seen"]
 
 #: Machines that come up at once, by default.
 CONCURRENCY = 10
@@ -59,6 +59,8 @@ class Machine:
     args: dict[str, str] = field(default_factory=dict)
     #: When it ends itself, seconds since the epoch.
     deadline: float | None = None
+    #: Tells whether it is still to be made: to be asked right before the cloud is. Any thread may.
+    wanted: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)
 
 
 class CloudFault(Exception):
@@ -66,12 +68,15 @@ class CloudFault(Exception):
 
     Attributes:
         kind: "quota", "no-valid-host", "image", "flavor", "refused": nothing was made, and asking again is of no use.
-            "unclear": nobody knows what came of it.
+            "busy", "called-off": nothing was done, because the cloud is asked too much; because nobody wants it any
+            more. "unclear": nobody knows what came of it.
+        retry_after: seconds for which the cloud wants to be left alone; None: it does not say.
     """
 
-    def __init__(self, kind: str, words: str) -> None:
+    def __init__(self, kind: str, words: str, retry_after: float | None = None) -> None:
         super().__init__(words)
         self.kind = kind
+        self.retry_after = retry_after
 
 
 class Cloud(Protocol):
@@ -83,7 +88,7 @@ class Cloud(Protocol):
     def create(self, machine: Machine) -> str:
         """Ask for a machine; return the cloud's own name for it as soon as it has one.
 
-        After an unclear answer it lists by mark before it asks again, a bounded number of times.
+        Asking again after an unclear answer is the caller's: it lists first.
 
         Raises:
             CloudFault: there will be none; of the kind "unclear": there may be one.
@@ -112,6 +117,43 @@ class Cloud(Protocol):
         """Give everything back; nothing is called any more."""
 
 
+@runtime_checkable
+class LaggingCloud(Cloud, Protocol):
+    """A cloud whose lists may lag behind, lack what is there, or show two machines with one mark.
+
+    All clouds of many programs are such. What one can do that is not is asked of `list` and `delete` in the place of
+    these.
+    """
+
+    def ask(self, machine: Machine) -> str:
+        """Ask for a machine once, whatever the answer; return the cloud's own name for it.
+
+        Raises:
+            CloudFault: see `Cloud.create`.
+        """
+
+    def survey(self) -> Iterable[Seen]:
+        """Return all machines of the group, those with the same mark, too; nothing is changed by that.
+
+        Raises:
+            CloudFault: nobody knows.
+        """
+
+    def find(self, instance: str) -> Seen | None:
+        """Return what the cloud knows of a machine by its own name for it, None if it knows of none.
+
+        Raises:
+            CloudFault: nobody knows.
+        """
+
+    def discard(self, instance: str) -> None:
+        """Ask for the deletion of one machine by its name, and of no other of its mark.
+
+        Raises:
+            CloudFault: it cannot be asked, or refuses.
+        """
+
+
 class MachineProvider:
     """Start, watch and destroy virtual machines.
 
@@ -120,6 +162,8 @@ class MachineProvider:
             once at the most. A subclass takes what is its own out of them, makes its cloud, and passes on the rest.
         state_dir: the group's directory.
         cloud: where the machines are.
+        own: the cloud's name for the machine that the supervisor runs on, if it is one of them.
+        owed: seconds for which a double of that machine may still come, whose create was given up.
 
     Raises:
         InvalidCall: a setting that cannot be.
@@ -129,22 +173,42 @@ class MachineProvider:
     #: Its processes share neither directories nor loopback with the supervisor.
     remote = True
     machines = True
-    defaults: Mapping[str, Any] = MappingProxyType({"lost_after": 5.0, "lease": 30.0, "boot_timeout": 300.0})
+    defaults: Mapping[str, Any] = MappingProxyType(
+        {
+            "lost_after": 5.0,
+            "lease": 30.0,
+            "boot_timeout": 300.0,
+            "max_spawns": 100,
+            "spawn_period": 60.0,
+            "max_processes": 200,
+        }
+    )
     closing = 60.0
     #: What every guest program's birth says beside what the supervisor says.
     birth: Mapping[str, Any] = MappingProxyType({})
     #: Shell commands that install the guest program where an image has none.
     install = ""
 
-    def __init__(self, settings: Mapping[str, Any], state_dir: str, cloud: Cloud) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        state_dir: str,
+        cloud: Cloud,
+        own: str | None = None,
+        owed: float = 0.0,
+    ) -> None:
         concurrency = _check(settings)
         self._cloud = cloud
-        self._lives = Machines(str(settings["gid"]), concurrency)
+        self._lagging = cloud if isinstance(cloud, LaggingCloud) else None
+        self._lives = Machines(str(settings["gid"]), concurrency, own)
         self._orders: dict[Key, Machine] = {}
         self._told: list[Event] = []
         self._say: Say = lambda key, fields: None
         self._workshop = Workshop(concurrency + _MORE)
         self._closed = False
+        if owed > 0:
+            self._lives.owe(owed, self._now())
+            self._workshop.bell.ring()  # for the first look
 
     def fds(self) -> Sequence[int]:
         """Return the descriptors whose readability means that `events()` has something."""
@@ -162,13 +226,14 @@ class MachineProvider:
             self._told.append(CreateFailed(order.key, "the provider is closed"))
             return
         self._orders[order.key] = self.machine(order)
-        self._do(self._lives.order(order.key, self._now()))
+        self._do(self._lives.order(order.key, self._now(), fork=order.fork, patience=order.boot_timeout))
 
     def machine(self, order: Order) -> Machine:
         """Return what an order asks of the cloud."""
         mark, birth = self._lives.mark(order.key), {**order.birth, **self.birth}
         text = script(birth, self.install)
-        return Machine(mark, order.key.pid, order.ppid, order.name, text, order.placement, order.args, order.deadline)
+        about = (order.key.pid, order.ppid, order.name, text, order.placement, order.args, order.deadline)
+        return Machine(mark, *about, wanted=partial(self._lives.wants, order.key))
 
     def delete(self, key: Key) -> None:
         """Begin to destroy a machine. Idempotent."""
@@ -244,6 +309,7 @@ class MachineProvider:
         """Learn what a guest program has said; nonsense is no news."""
         if key not in self._lives:
             return
+        self._lives.spoke(key)
         match fields.get("event"):
             case "output" if blobs and fields.get("stream") in (1, 2):
                 self._told.append(Output(key, fields["stream"], bytes(blobs[0])))
@@ -281,17 +347,22 @@ class MachineProvider:
                     self._workshop.begin(partial(self._ask, key, self._orders[key]))
                 case List():
                     self._workshop.begin(self._list)
+                case Find(key, instance):
+                    self._workshop.begin(partial(self._find, key, instance))
                 case Remove(key, instance, console):
                     self._workshop.begin(partial(self._remove, key, instance, console))
+                case Discard(mark, instance):
+                    _log.warning("%s of %s counts for nobody: it is deleted", instance, mark)
+                    self._workshop.begin(partial(self._discard, mark, instance))
         self._workshop.wake_at(self._lives.due())
 
     # These run in threads; what they return is done with by `events`.
 
     def _ask(self, key: Key, machine: Machine) -> Answer:
         try:
-            instance = self._cloud.create(machine)
+            instance = (self._lagging.ask if self._lagging is not None else self._cloud.create)(machine)
         except CloudFault as fault:
-            return partial(self._lives.refused, key, fault.kind, str(fault))
+            return partial(self._lives.refused, key, fault.kind, str(fault), retry_after=fault.retry_after)
         except Exception as error:
             _log.exception("a create of %s", machine.mark)
             return partial(self._lives.refused, key, "unclear", f"{type(error).__name__}: {error}")
@@ -299,13 +370,25 @@ class MachineProvider:
 
     def _list(self) -> Answer:
         try:
-            return partial(self._lives.listed, self._cloud.list())
+            seen = self._lagging.survey() if self._lagging is not None else self._cloud.list()
         except Exception as error:
             _log.warning("the cloud's list could not be had: %s", error)
-            return self._lives.list_failed
+            return self._sparing(error, self._lives.list_failed)
+        return partial(self._lives.listed, seen)
+
+    def _find(self, key: Key, instance: str) -> Answer:
+        try:
+            if self._lagging is not None:
+                seen = self._lagging.find(instance)
+            else:
+                seen = next((each for each in self._cloud.list().values() if each.instance == instance), None)
+        except Exception as error:
+            _log.warning("the cloud could not be asked for %s: %s", instance, error)
+            return self._sparing(error, partial(self._lives.find_failed, key))
+        return partial(self._lives.found, key, seen)
 
     def _remove(self, key: Key, instance: str | None, console: bool) -> Answer:
-        text, words, gone = "", "", False
+        text = ""
         if console and instance is not None:
             try:
                 text = self._cloud.console(instance)
@@ -315,7 +398,31 @@ class MachineProvider:
             gone = self._cloud.delete(self._lives.mark(key), instance)
         except Exception as error:
             words = str(error) or type(error).__name__
-        return partial(self._lives.removed, key, gone, words, text)
+            return self._sparing(error, partial(self._lives.removed, key, False, words, text))
+        return partial(self._lives.removed, key, gone, "", text)
+
+    def _discard(self, mark: str, instance: str) -> Answer:
+        try:
+            if self._lagging is not None:
+                self._lagging.discard(instance)
+            else:
+                self._cloud.delete(mark, instance)
+        except Exception as error:
+            _log.warning("%s of %s, which counts for nobody, could not be deleted: %s", instance, mark, error)
+            return self._sparing(error, partial(self._lives.discarded, instance))
+        return partial(self._lives.discarded, instance)
+
+    def _sparing(self, error: Exception, answer: Answer) -> Answer:
+        """Return an answer before which it is said that the cloud wants to be left alone, if it does."""
+        if not isinstance(error, CloudFault) or (error.kind != "busy" and error.retry_after is None):
+            return answer
+
+        def answered(now: float) -> list[Effect]:
+            self._lives.spare(error.retry_after, now)
+            effects: list[Effect] = answer(now)
+            return effects
+
+        return answered
 
 
 def _check(settings: Mapping[str, Any]) -> int:

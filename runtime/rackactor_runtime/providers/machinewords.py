@@ -110,6 +110,22 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class Find:
+    """Ask the cloud for one machine by its own name for it, since the lists lack it."""
+
+    key: Key
+    instance: str
+
+
+@dataclass(frozen=True)
+class Discard:
+    """Ask the cloud to delete one machine that counts for nobody, and no other of its mark."""
+
+    mark: str
+    instance: str
+
+
+@dataclass(frozen=True)
 class Tell:
     """Tell the supervisor."""
 
@@ -124,4 +140,4 @@ class Say:
     fields: dict[str, Any]
 
 
-Effect = Ask | List | Remove | Tell | Say
+Effect = Ask | List | Find | Remove | Discard | Tell | Say

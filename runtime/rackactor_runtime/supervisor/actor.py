@@ -21,9 +21,11 @@ from rackactor_runtime.supervisor.decisions.messages import (
     InstanceLocated,
     InstanceOver,
     Joined,
+    Owed,
     OwnerGone,
     ServiceEnded,
     Severed,
+    Unanswered,
     Unconfirmed,
 )
 
@@ -71,6 +73,10 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.machinery.located(life, address)
             case InstanceOver(life):
                 core.machinery.over(life)
+            case Unanswered(life, seconds, words):
+                core.machinery.unanswered(life, seconds, words)
+            case Owed(seconds):
+                core.machinery.owed(seconds)
             case Unconfirmed(life, words):
                 core.machinery.unconfirmed(life, words)
             case InstanceEnded():

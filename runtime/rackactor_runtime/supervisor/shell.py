@@ -202,6 +202,10 @@ class Shell:
                 self._hear(m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside))
             case base.Located(key, address):
                 self._hear(m.InstanceLocated(key, address))
+            case base.Unanswered(key, seconds, words):
+                self._hear(m.Unanswered(key, seconds, words))
+            case base.Owed(_, seconds):
+                self._hear(m.Owed(seconds))
             case base.Unkillable(key, words):
                 _log.warning("process %d is not gone: %s", key.pid, words)
                 self._hear(m.Unconfirmed(key, words))

@@ -1,15 +1,17 @@
 """Nova as a `Cloud`: create, list and delete the servers of one group.
 
 Nova has no idempotency key of its own, and has been seen to answer 503, or not at all, and to build the server all the
-same. So ours travels in the server's metadata, and after every answer that is not clear the group's servers are
-listed before anything is asked for again. A server of a call that was given up may still appear late; `list` sees that
-two have the same key, keeps the one that is known, or older, and deletes the other.
+same. So ours travels in the server's metadata, and after every answer that is not clear the group's servers are listed
+before anything is asked for again. A server of a call that was given up may still appear late, and then two have the
+same key. Which of them counts is for those to say who know who has joined (`survey` shows both); for those who only
+look, `list` keeps the one that is known here.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +20,9 @@ from typing import Any
 
 from rackactor_runtime.providers import consoles
 from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
+from rackactor_runtime.providers.machinewords import Condition, condition
 from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova.departures import Departures
 from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.finding import Finder
 from rackactor_runtime.providers.nova.session import Session
@@ -27,14 +31,17 @@ from rackactor_runtime.providers.nova.session import Session
 LOOKS = (0.5, 2.0, 4.0)
 #: Creates of one server at the most.
 TRIES = 3
-#: Seconds before it is asked again when the cloud says that it is asked too much.
+#: Seconds before it is asked again when the cloud says that it is asked too much, and not for how long; the last one
+#: goes on. And seconds that all of them may take together.
 BUSY_PAUSES = (1.0, 3.0, 8.0, 20.0)
-#: Seconds before each look for the reason of a server in ERROR.
-FAULT_PAUSES = (0.3, 0.5, 1.0, 2.0)
+BUSY_PATIENCE = 300.0
+#: Seconds before the delete of a double is asked for again, unless it is under way.
+AGAIN = 3.0
 #: Bytes of user-data that Nova takes, in base64.
 MAX_USER_DATA = 65535
 
 Rows = list[dict[str, Any]]
+Servers = list[Seen]  # within the class `list` is something else
 
 _log = logging.getLogger(__name__)
 
@@ -60,56 +67,97 @@ class Site:
 
 
 class NovaCloud:
-    """The servers of one group. Thread-safe."""
+    """The servers of one group. Thread-safe.
 
-    def __init__(self, session: Session, site: Site, sleep: Callable[[float], None] = time.sleep) -> None:
+    Args:
+        session: into the cloud.
+        site: where and as what servers are made.
+        sleep, clock: how to wait, and what time it is (monotonic), seconds.
+        own: id of the server that this runs on, if it is one of the group's: it is never deleted from here.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        site: Site,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        own: str | None = None,
+    ) -> None:
         self._session = session
         self._site = site
         self._sleep = sleep
+        self._clock = clock
+        self._own = own
         self._finder = Finder(session)
-        self._ours: dict[str, str] = {}  # mark -> id of the one that counts
-        self._doubtful: set[str] = set()  # marks of which there may be more than one
-        self._faultless: set[str] = set()  # ids in whose rows no fault is to be waited for
-        self._asked: set[str] = set()  # ids whose deletion was asked for
+        self._first = f"{site.gid}.{w.SUPERVISOR_PID}.1"
+        #: mark -> id of the one that counts
+        self._ours: dict[str, str] = {} if own is None else {self._first: own}
+        self._doubles: dict[str, set[str]] = {}  # mark -> ids of all, where more than one has been seen
+        self._asked: dict[str, float] = {}  # ids whose deletion was asked for, and when last
+        self._departures = Departures()
+        self._lost: dict[str, int] = {}  # mark -> creates of which nobody knows what came of them
+
+    @property
+    def owing(self) -> bool:
+        """Tell whether a create was given up that the cloud may still carry out."""
+        return any(count > 0 for count in self._lost.values())
 
     # -- create ----------------------------------------------------------------------------------------------
 
-    def create(self, machine: Machine) -> str:
-        """Ask for a server; return its id.
+    def ask(self, machine: Machine) -> str:
+        """Ask for a server, once; return its id.
 
         Raises:
             CloudFault: see the port.
         """
-        body = self._body(machine)
-        problem = CloudFault("unclear", "it was never asked")
-        for _ in range(TRIES):
+        body, mark = self._body(machine), machine.mark
+        if not machine.wanted():
+            raise CloudFault("called-off", "nobody wants it any more")
+        self._lost[mark] = self._lost.get(mark, 0) + 1  # until there is an answer, whatever breaks this off
+        try:
+            made = str(self._session.call("compute", "POST", "/servers", json=body)["server"]["id"])
+        except Exception as error:
+            found = fault(error)
+            if found.kind != "unclear":
+                self._lost[mark] -= 1
+            raise found from error
+        self._lost[mark] -= 1
+        self._ours[mark] = made
+        return made
+
+    def create(self, machine: Machine) -> str:
+        """Ask for a server until there is a clear answer, a bounded number of times; return its id.
+
+        This is for who has no `Machines` to see to that: one server, and nobody else who asks.
+
+        Raises:
+            CloudFault: see the port.
+        """
+        tries, waited, busy = 0, 0.0, 0
+        while True:
             try:
-                made = self._post(body)
+                return self.ask(machine)
             except CloudFault as error:
+                if error.kind == "busy":
+                    pause = BUSY_PAUSES[min(busy, len(BUSY_PAUSES) - 1)]
+                    pause = pause if error.retry_after is None else error.retry_after
+                    busy, waited = busy + 1, waited + pause
+                    if waited > BUSY_PATIENCE:
+                        raise
+                    self._sleep(pause)
+                    continue
                 if error.kind != "unclear":
                     raise
-                problem = error
-                self._doubtful.add(machine.mark)
+                tries += 1
                 _log.warning("create of %s: no clear answer (%s); looking for it", machine.mark, error)
                 adopted = self._look_for(machine.mark)
-                if adopted is None:
-                    continue
-                made = adopted
-                _log.warning("create of %s: found as %s", machine.mark, made)
-            self._ours[machine.mark] = made
-            return made
-        raise CloudFault("unclear", f"asked {TRIES} times, without a clear answer: {problem}")
-
-    def _post(self, body: dict[str, Any]) -> str:
-        for pause in (*BUSY_PAUSES, None):
-            try:
-                return str(self._session.call("compute", "POST", "/servers", json=body)["server"]["id"])
-            except Exception as error:
-                found = fault(error)
-                if found.kind != "busy" or pause is None:
-                    raise found from error
-                self._sleep(pause)
-        raise AssertionError("not reached")
+                if adopted is not None:
+                    _log.warning("create of %s: found as %s", machine.mark, adopted)
+                    return adopted
+                if tries == TRIES:
+                    raise CloudFault("unclear", f"asked {TRIES} times, without a clear answer: {error}") from error
+                self._sleep(error.retry_after or 0.0)
 
     def _look_for(self, mark: str) -> str | None:
         """Find what an unclear answer has made, if it shows within some time.
@@ -127,7 +175,10 @@ class NovaCloud:
                 problem = error
                 continue
             if found:
-                return str(found[0]["id"])
+                self._lost[mark] = max(0, self._lost.get(mark, 0) - len(found))
+                alive = [row for row in found if condition(row["status"]) in (Condition.COMING, Condition.RUNNING)]
+                self._ours[mark] = str((alive or found)[0]["id"])
+                return self._ours[mark]
         if problem is not None:
             raise CloudFault("unclear", f"neither an answer nor a list could be had: {problem}")
         return None
@@ -174,24 +225,26 @@ class NovaCloud:
 
     # -- list ------------------------------------------------------------------------------------------------
 
+    def survey(self) -> Servers:
+        """Return the group's servers, by one call for all of them."""
+        found = [_seen(row) for row in self._rows()]
+        names: dict[str, str] = {}
+        for each in found:
+            if (first := names.setdefault(each.mark, each.instance)) != each.instance:
+                self._doubles.setdefault(each.mark, set()).update((first, each.instance))
+        return found
+
+    def find(self, instance: str) -> Seen | None:
+        """Return what Nova knows of a server by its id, whatever its lists say."""
+        row = self._server(instance)
+        return None if row is None else _seen(row)
+
     def list(self) -> dict[str, Seen]:
-        """Return the group's servers by mark, by one call for all of them."""
+        """Return the group's servers by mark, the one that counts of each; the others must go."""
         by_mark: dict[str, list[dict[str, Any]]] = {}
         for row in self._rows():
             by_mark.setdefault(row["metadata"]["rack_key"], []).append(row)
-        return {mark: self._seen(mark, self._one_of(mark, rows)) for mark, rows in by_mark.items()}
-
-    def _seen(self, mark: str, row: dict[str, Any]) -> Seen:
-        """Return what a row says; of one in ERROR also why, which Nova writes down a moment later."""
-        name = str(row["id"])
-        if row["status"] == "ERROR" and name not in self._faultless:
-            for pause in FAULT_PAUSES:
-                if row.get("fault"):
-                    break
-                self._sleep(pause)
-                row = self._server(name) or row
-            self._faultless.add(name)
-        return _seen(mark, row)
+        return {mark: _seen(self._one_of(mark, rows)) for mark, rows in by_mark.items()}
 
     def _rows(self, mark: str | None = None) -> Rows:
         """Return the servers of the group, or with one mark, oldest first."""
@@ -209,14 +262,17 @@ class NovaCloud:
         return f"{w.prefix(self._site.gid)}-{mark.split('.')[-2]}"
 
     def _one_of(self, mark: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return the one that counts of servers with the same mark; the others must go."""
+        """Return the one that counts of servers with the same mark; the others must go, if it is known who they are."""
         mine = self._ours.get(mark)
-        kept = next((row for row in rows if row["id"] == mine), rows[0])
+        if len(rows) == 1 or (mine is None and mark != self._first):
+            return rows[0]
+        # Who has not been told which server is the supervisor's takes the last: only that one's create was answered.
+        kept = next((row for row in rows if row["id"] == mine), rows[-1])
         for row in rows:
-            if row is not kept and row["id"] not in self._asked:
+            if row is not kept and self._clock() - self._asked.get(row["id"], -math.inf) >= AGAIN:
                 _log.warning("two servers of %s: %s stays, %s is deleted", mark, kept["id"], row["id"])
                 try:
-                    self._delete_server(str(row["id"]))
+                    self._end(str(row["id"]), row)
                 except CloudFault as error:
                     _log.warning("%s: %s", row["id"], error)
         return kept
@@ -226,42 +282,60 @@ class NovaCloud:
     def delete(self, mark: str, instance: str | None) -> bool:
         """Ask for a server's deletion; tells whether nothing is left of it, ports included.
 
-        The first call only asks, since no server goes at once; the next ones look.
+        The first call only asks, since no server goes at once. The next ones look, and what two of them in a row have
+        not found, some time apart, neither by id nor in a list, is gone: one "404 Not Found" is what Nova also says of
+        a server that is being built.
         """
-        if instance is not None:
-            row = {"status": ""} if instance not in self._asked else self._server(instance)
-            if row is not None and not self._end(instance, row):
-                return False
-        others = self._rows(mark) if instance is None or mark in self._doubtful else []
-        for each in others:
-            self._end(str(each["id"]), each)
-        if others:
+        began = self._clock()
+        if instance is not None and instance not in self._asked:
+            self._delete_server(instance)
             return False
-        known = [each for each in (instance, self._ours.get(mark)) if each is not None]
-        if any(self._clear_ports(each) for each in dict.fromkeys(known)):
+        known = {each for each in (instance, self._ours.get(mark)) if each is not None} | self._doubles.get(mark, set())
+        there = {str(row["id"]): row for row in self._rows(mark)}
+        there |= {name: row for name in known - set(there) if (row := self._server(name)) is not None}
+        for name, row in there.items():
+            self._departures.there(mark)
+            self._end(name, row)
+        if there:
+            return False
+        gone = self._departures.nothing(mark, began)
+        ports = sum(self._clear_ports(each) for each in known)
+        if ports or not gone:
             return False
         self._ours.pop(mark, None)
-        self._doubtful.discard(mark)
-        self._asked.difference_update(known)
+        self._doubles.pop(mark, None)
+        self._departures.forget(mark)
+        for name in known:
+            self._asked.pop(name, None)
         return True
 
-    def _end(self, instance: str, row: Mapping[str, Any]) -> bool:
-        """Ask for a deletion, unless it is under way; tells whether the server was gone already."""
-        if row.get("OS-EXT-STS:task_state") == "deleting":
-            return False
-        if row["status"] == "SOFT_DELETED":  # a cloud that keeps the dead for a while keeps what they hold, too
-            self._session.call("compute", "POST", f"/servers/{instance}/action", json={"forceDelete": None})
-            return False
-        return self._delete_server(instance)
+    def discard(self, instance: str) -> None:
+        """Ask for the deletion of one server, and of no other of its mark."""
+        row = self._server(instance)
+        if row is not None:
+            self._end(instance, row)
 
-    def _delete_server(self, instance: str) -> bool:
-        """Ask for a deletion; tells whether it was gone already."""
+    def _end(self, instance: str, row: Mapping[str, Any]) -> None:
+        """Ask for a deletion, unless it is under way."""
+        if row.get("OS-EXT-STS:task_state") == "deleting":
+            return
+        if row["status"] == "SOFT_DELETED":  # a cloud that keeps the dead for a while keeps what they hold, too
+            try:
+                self._session.call("compute", "POST", f"/servers/{instance}/action", json={"forceDelete": None})
+            except Exception as error:
+                raise fault(error) from error
+            return
+        self._delete_server(instance)
+
+    def _delete_server(self, instance: str) -> None:
+        """Ask for a deletion. That there is no such server is no proof: see `delete`."""
+        if instance == self._own:
+            raise CloudFault("refused", f"{instance} is the supervisor's own machine, which goes last of all")
         try:
-            gone = self._session.delete("compute", f"/servers/{instance}")
+            self._session.delete("compute", f"/servers/{instance}")
         except Exception as error:
             raise fault(error) from error
-        self._asked.add(instance)
-        return gone
+        self._asked[instance] = self._clock()
 
     def _server(self, instance: str) -> dict[str, Any] | None:
         try:
@@ -303,9 +377,10 @@ def _texts(value: Any) -> Sequence[str]:
     return [str(each).strip() for each in parts if str(each).strip()]
 
 
-def _seen(mark: str, row: Mapping[str, Any]) -> Seen:
+def _seen(row: Mapping[str, Any]) -> Seen:
     found = row.get("fault") or {}
     nets = row.get("addresses") or {}
     kinds = {each["addr"]: each.get("OS-EXT-IPS:type") for net in nets.values() for each in net}
     addresses = tuple(sorted(kinds, key=lambda address: kinds[address] == "floating"))
+    mark = str((row.get("metadata") or {}).get("rack_key") or "")
     return Seen(mark, str(row["id"]), str(row["status"]), str(found.get("message") or ""), addresses)

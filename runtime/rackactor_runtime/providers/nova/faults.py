@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from keystoneauth1 import exceptions as auth
@@ -14,6 +17,9 @@ from rackactor_runtime.providers.machines import CloudFault
 UNCLEAR = frozenset({408, 500, 502, 503, 504})
 #: Too many calls: nothing was done, and it may be asked again.
 BUSY = frozenset({425, 429})
+
+#: Seconds that a cloud may be left alone at the most because it says so: longer is a mistake of whoever set it.
+LONGEST = 3600.0
 
 #: What the words of a refusal are about, in the order in which they are looked for.
 _KINDS = (
@@ -36,9 +42,9 @@ def fault(error: BaseException) -> CloudFault:
     if isinstance(error, auth.MissingAuthPlugin | auth.AuthorizationFailure) or status == 401:
         return CloudFault("credential", text)
     if status is None or status in UNCLEAR:
-        return CloudFault("unclear", text)
+        return CloudFault("unclear", text, retry_after(error))
     if status in BUSY:
-        return CloudFault("busy", text)
+        return CloudFault("busy", text, retry_after(error))
     return CloudFault(kind(status, text), text)
 
 
@@ -57,6 +63,27 @@ def status_of(error: BaseException) -> int | None:
         if isinstance(value, int) and value:
             return value
     return None
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Return for how many seconds an answer says that it is not to be asked again; None: it does not say, or nonsense.
+
+    `Retry-After` is a number of seconds, or a date by the cloud's own clock (RFC 9110, 10.2.3).
+    """
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    said = str(headers.get("Retry-After") or "").strip()
+    try:
+        if said.isascii() and said.isdecimal():
+            return min(float(said), LONGEST)
+        date = parsedate_to_datetime(said).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    try:
+        now = parsedate_to_datetime(str(headers.get("Date"))).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        now = time.time()
+    left = date - now
+    return min(max(left, 0.0), LONGEST) if math.isfinite(left) else None
 
 
 def words(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.lookout import MISSING, Lookout
 from rackactor_runtime.providers.nova.session import Session
+from rackactor_runtime.providers.strays import DEBT
 
 #: Seconds that ending all processes of a group may take.
 END_TIMEOUT = 120.0
@@ -29,6 +30,8 @@ END_TIMEOUT = 120.0
 LOOK = 2.0
 #: Seconds without any answer, of the supervisor or the cloud, after which a group whose owner is gone is over.
 PATIENCE = 60.0
+#: Seconds that a supervisor which has ended its group may take for its last word.
+LAST_WORD = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ class Keeper:
         self._owner = owner
         self._bell = Bell()
         self._told_to_end = self._over = False
+        #: Seconds for which something of the group may still come to be; the supervisor says so with its last word.
+        self.owed = DEBT
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # meant for the program that made the group
         signal.signal(signal.SIGTERM, self._terminated)
@@ -66,13 +71,14 @@ class Keeper:
                     return
         finally:
             if self._kernel is not None:
+                self._hear_out(self._kernel)
                 self._kernel.cast("bye")
                 self._kernel.close()
 
     def _join(self) -> Kernel:
         card = self._card
         kernel = Kernel()
-        kernel.on("end", lambda fields, _: self._group_ended())
+        kernel.on("end", lambda fields, _: self._group_ended(fields))
         kernel.on("ended", lambda fields, _: self._bell.ring())
         birth = {"endpoint": card["endpoint"], "server_key": card["server_key"].encode(), "pid": 0, "incarnation": 1}
         public, secret = card["keys"]
@@ -144,9 +150,16 @@ class Keeper:
             _log.info("the supervisor's machine could not be looked at: %s", fault(error))
             return None
 
-    def _group_ended(self) -> None:
-        self._over = True
+    def _group_ended(self, fields: dict[str, Any]) -> None:
+        self._over, self.owed = True, float(fields.get("owed") or 0.0)
         self._bell.ring()
+
+    def _hear_out(self, kernel: Kernel) -> None:
+        """Wait a moment for the supervisor's last word."""
+        until = time.monotonic() + LAST_WORD
+        while not self._over and not kernel.ended and (left := until - time.monotonic()) > 0:
+            readable([self._bell], left)
+            self._bell.hear()
 
     def _terminated(self, number: int, frame: object) -> None:
         self._told_to_end = True

@@ -20,22 +20,27 @@ from pathlib import Path
 from typing import Any
 
 from rackactor import places
-from rackactor.errors import RackError, StartError
+from rackactor.errors import InvalidCall, RackError, StartError
 from rackactor.link import Keys
 from rackactor.readiness import readable
 from rackactor_runtime.guest.bootstrap import Sender
 from rackactor_runtime.guest.userdata import script
 from rackactor_runtime.providers.consoles import tail
+from rackactor_runtime.providers.judging import FAULT_PATIENCE
 from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
+from rackactor_runtime.providers.machinewords import Condition, condition
+from rackactor_runtime.providers.nova import late
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
 from rackactor_runtime.providers.nova.inventory import Inventory
 from rackactor_runtime.providers.nova.keeper import Keeper
+from rackactor_runtime.providers.nova.logins import objection
 from rackactor_runtime.providers.nova.reach import routed
 from rackactor_runtime.providers.nova.removal import remove
 from rackactor_runtime.providers.nova.resources import Plan, Resources, plan
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings, own_swift, swift_access
+from rackactor_runtime.providers.strays import DEBT
 
 #: Seconds that the supervisor's machine may take to be ACTIVE, and its supervisor to answer, unless told otherwise.
 BOOT_TIMEOUT = 300.0
@@ -72,6 +77,8 @@ class Launcher:
         self._instance: str | None = None  # the supervisor's machine
         self._owner = os.pidfd_open(order["owner"]) if order.get("owner") else None
         self._launched = threading.Event()
+        self._cloud: NovaCloud | None = None
+        self._in_error: float | None = None  # since when the supervisor's machine is
 
     def run(self) -> int:
         """Make the group and keep it; returns the exit status."""
@@ -84,11 +91,14 @@ class Launcher:
             self._progress(f"asking the cloud {self._settings.cloud or ''}".rstrip())
             session = Session(self._settings.cloud)
             self._read_clock(session)
+            if why := objection(session.kind, session.ends, self._end(), session.clock.now()):
+                raise InvalidCall(why)
             found = plan(session, self._settings)
             keeper = self._launch(session, found)
         except BaseException as error:
             _deaf()
             words = self._clean(session, settle=True)
+            words += self._look_out(DEBT if self._cloud is not None and self._cloud.owing else 0.0)
             told = {
                 "error": _said(error) + words,
                 "type": type(error).__name__ if isinstance(error, RackError) else "StartError",
@@ -101,7 +111,7 @@ class Launcher:
         except BaseException:
             _log.exception("the keeper of %s", self._gid)
         _deaf()
-        words = self._clean(session)
+        words = self._clean(session) + self._look_out(keeper.owed)
         _say_left(words)
         return LEFT if words else 0
 
@@ -143,7 +153,7 @@ class Launcher:
         self, session: Session, found: Plan, resources: Resources, site: Site, right: Future[dict[str, Any]]
     ) -> Keeper:
         settings = self._settings
-        cloud = NovaCloud(session, site)
+        cloud = self._cloud = NovaCloud(session, site)
         server_keys, own_keys = Keys.make(), Keys.make()
         self._progress("making the supervisor's machine")
         self._instance = instance = cloud.create(self._machine(found, server_keys, own_keys))
@@ -188,7 +198,7 @@ class Launcher:
                 self._progress(f"the supervisor's machine {instance} is {status}")
             if seen is not None and seen.status == "ACTIVE" and seen.addresses:
                 return seen
-            _judge(seen, instance, "")
+            self._judge(seen, instance, "")
             time.sleep(LOOK)
         raise StartError(
             f"the supervisor's machine {instance} is {status or 'not listed'} after {self._boot_timeout:g} s"
@@ -227,6 +237,7 @@ class Launcher:
             "server": instance,
             "boot_concurrency": self._settings.boot_concurrency,
             "install": self._settings.install,
+            "owed": DEBT if self._cloud is not None and self._cloud.owing else 0.0,
         }
         return {
             "name": self._order.get("name"),
@@ -267,7 +278,7 @@ class Launcher:
                 seen = _look(cloud, instance)
                 if NO_GUEST in console:  # before its end is judged: this is why it ended
                     raise StartError(f"the image {self._settings.image!r} has no guest program{tail(console)}")
-                _judge(seen, instance, console)
+                self._judge(seen, instance, console)
         if accepted or "waiting for an order" not in console:
             words = f"the supervisor's machine has not answered within {self._boot_timeout:g} s"
             raise StartError(f"{words}{tail(console)}")
@@ -315,6 +326,37 @@ class Launcher:
         what = "; ".join(rows) or words.get("", "it is not known what")
         return f"\nleft in the cloud, to be removed by `rack gc`: {what}"
 
+    def _look_out(self, seconds: float) -> str:
+        """Have it looked for what may still come of a call that was given up; return that as words, "" for nothing."""
+        if seconds <= 0:
+            return ""
+        pid = late.start(self._settings.cloud, self._gid, seconds)
+        return (
+            f"\na machine of a call that was given up may still come: process {pid} looks for it, and removes it, for"
+            f" {seconds / 60:.0f} min; after that, `rack gc` does"
+        )
+
+    def _judge(self, seen: Seen | None, instance: str, console: str) -> None:
+        """Refuse to wait for a machine that will not come.
+
+        Raises:
+            StartError: why.
+        """
+        means = None if seen is None else condition(seen.status)
+        if seen is None or means is not Condition.FAILED:
+            self._in_error = None
+        else:
+            now = time.monotonic()
+            self._in_error = now if self._in_error is None else self._in_error
+            if not seen.fault and now - self._in_error < FAULT_PATIENCE:
+                return  # the cloud writes down why a moment later
+            raise StartError(
+                f"the supervisor's machine {instance} is in ERROR: {seen.fault or 'the cloud does not say why'}"
+            )
+        if seen is not None and means in (Condition.OFF, Condition.GONE):
+            words = f"the supervisor's machine {instance} is {seen.status}: it ended by itself"
+            raise StartError(f"{words}{tail(console)}")
+
     def _watch_owner(self) -> None:
         """Call the launch off when the program that wanted the group is gone."""
         if self._owner is None:
@@ -330,29 +372,12 @@ class Launcher:
 
 
 def _look(cloud: NovaCloud, instance: str) -> Seen | None:
-    """Return what the list says of a server; None also when it cannot be had just now."""
+    """Return what the cloud says of a server; None also when it cannot be asked just now."""
     try:
-        return next((seen for seen in cloud.list().values() if seen.instance == instance), None)
+        return cloud.find(instance)
     except CloudFault as error:
-        _log.info("no list: %s", error)
+        _log.info("no word on %s: %s", instance, error)
         return None
-
-
-def _judge(seen: Seen | None, instance: str, console: str) -> None:
-    """Refuse to wait for a machine that will not come.
-
-    Raises:
-        StartError: why.
-    """
-    if seen is None:
-        return
-    if seen.status == "ERROR":
-        raise StartError(
-            f"the supervisor's machine {instance} is in ERROR: {seen.fault or 'the cloud does not say why'}"
-        )
-    if seen.status in ("SHUTOFF", "DELETED", "SOFT_DELETED"):
-        words = f"the supervisor's machine {instance} is {seen.status}: it ended by itself"
-        raise StartError(f"{words}{tail(console)}")
 
 
 def _endpoint(address: str, port: int) -> str:

@@ -31,8 +31,9 @@ class NovaProvider(MachineProvider):
     """Machines are Nova's servers.
 
     Args:
-        settings: what the launcher has resolved (`site`, `credential`, `boot_concurrency`, `install`, and as `server`
-            the supervisor's own machine), and the `gid`.
+        settings: what the launcher has resolved (`site`, `credential`, `boot_concurrency`, `install`, as `server` the
+            supervisor's own machine, and as `owed` for how many seconds a double of that may still come), and the
+            `gid`.
         state_dir: the group's directory.
 
     Raises:
@@ -54,7 +55,8 @@ class NovaProvider(MachineProvider):
         self.install = str(settings.get("install") or "")
         site = replace(Site(**settings["site"]), proxy_ip=addresses.outward())
         own = {name: settings[name] for name in ("gid", "boot_concurrency") if name in settings}
-        super().__init__(own, state_dir, NovaCloud(self._session, site))
+        cloud = NovaCloud(self._session, site, own=self._server)
+        super().__init__(own, state_dir, cloud, self._server, float(settings.get("owed") or 0.0))
 
     def last_act(self, kept: bool) -> None:
         """Delete the supervisor's own machine, when nobody outside is there to do it."""

@@ -5,7 +5,8 @@ The SDK's own repetition of calls is off: a POST that is repeated behind our bac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openstack
@@ -17,7 +18,8 @@ from rackactor._version import __version__
 from rackactor.errors import InvalidCall, StartError
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.clocks import CloudClock
-from rackactor_runtime.providers.nova.faults import words
+from rackactor_runtime.providers.nova.faults import status_of, words
+from rackactor_runtime.providers.nova.logins import repeatable
 
 #: Seconds that a call may be without a byte of its answer, unless `api_timeout` of clouds.yaml says otherwise.
 API_TIMEOUT = 30.0
@@ -29,6 +31,9 @@ POOL = 24
 #: What our calls are written for, whatever a clouds.yaml has as the default of others (`compute_default_microversion`):
 #: later versions refuse or rename what these know.
 MICROVERSIONS = {"compute": "2.1", "volume": "3.0"}
+#: Seconds before a call is made again, with a new token, that was refused as unknown (401), though we are let in: a
+#: service may not have a token yet, or may have lost those that it had. Nothing was done by such a call.
+LET_IN_PAUSES = (0.3, 1.0, 2.0)
 #: Items of a list in one answer: services have a bound of their own, which may be lower.
 PAGE = 500
 
@@ -44,7 +49,12 @@ class Session:
     Raises:
         InvalidCall: there is no such cloud.
         StartError: it does not let us in, or cannot be reached.
+
+    Attributes:
+        let_in_pauses: see `LET_IN_PAUSES`.
     """
+
+    let_in_pauses: Sequence[float] = LET_IN_PAUSES
 
     def __init__(self, cloud: str | None = None, credential: Mapping[str, Any] | None = None) -> None:
         try:
@@ -107,16 +117,44 @@ class Session:
         """Return the names of the roles that we have in the project."""
         return list(self.connection.session.auth.get_access(self.connection.session).role_names)
 
+    @property
+    def kind(self) -> str:
+        """Return the kind of login, in the words of clouds.yaml."""
+        return str(self.connection.config.config.get("auth_type") or "password")
+
+    @property
+    def ends(self) -> float | None:
+        """Return when we are let in no more, seconds since the epoch; None: the login can be repeated."""
+        login, config = self.connection.session.auth, self.connection.config
+        methods = config.get_auth_args().get("auth_methods") or ()
+        if repeatable(self.kind, methods, renews=getattr(login, "reauthenticate", True)):
+            return None
+        expires = login.get_access(self.connection.session).expires
+        return None if expires is None else float(expires.timestamp())
+
     def has(self, service: str) -> bool:
         """Tell whether the cloud has a service: "compute", "network", "identity" it has, "volume" it may."""
         return service in self._services
 
     def call(self, service: str, method: str, path: str, **more: Any) -> Any:
-        """Make one call, once; return the JSON of its answer (None when there is none).
+        """Make one call; return the JSON of its answer (None when there is none).
+
+        It is made once, unless it was not looked at because the service did not know us.
 
         Raises:
             Exception: `faults.fault` says what it means.
         """
+        for pause in self.let_in_pauses:
+            try:
+                return self._call(service, method, path, **more)
+            except sdk.HttpException as error:  # not of Keystone's refusal to let us in: that is final
+                if status_of(error) != 401:
+                    raise
+            time.sleep(pause)
+            self.connection.session.invalidate()
+        return self._call(service, method, path, **more)
+
+    def _call(self, service: str, method: str, path: str, **more: Any) -> Any:
         adapter = self._services[service]
         if service in MICROVERSIONS:
             more.setdefault("microversion", MICROVERSIONS[service])

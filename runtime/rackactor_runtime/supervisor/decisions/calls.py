@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, NotAllowed, RackError
+from rackactor.errors import ForkError, InvalidCall, NoChild, NoSuchProcess, NotAllowed, RackError
 from rackactor.signals import parse_signal, signal_name
 from rackactor.status import State
 from rackactor_runtime.supervisor.decisions.actorsystem import ActorSystemCalls
@@ -81,6 +81,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
             return
         placement = place(caller, args.get("placement"))
         inherited = core.pipes.check(args.get("pipes"), n)
+        self._check_room(n)
         core.intensity.admit(n, core.now)
         pids = [core.table.next_pid() for _ in range(n)]
         pgid = pids[0] if caller.external else caller.pgid
@@ -90,6 +91,23 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
         if named:
             core.names[named] = pids[0]
         self._reply(call, {"pids": pids, "pgid": pgid})
+
+    def _check_room(self, n: int) -> None:
+        """Refuse a fork of more processes than may live at the same time.
+
+        Raises:
+            ForkError: says how many there are, and what may be changed.
+        """
+        core = self._core
+        most = core.settings.max_processes
+        if len(core.table) + n <= most:
+            return
+        living = sum(record.alive and not record.external for record in core.table)
+        if living + n > most:
+            raise ForkError(
+                f"{living + n} processes would live at the same time, and the group allows {most}:"
+                " raise max_processes= of the group, or wait for some of them first"
+            )
 
     def _fork_one(
         self,
@@ -125,6 +143,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
         if args.get("code"):
             welcome["code"] = [str(name) for name in args["code"]]
         order = {"welcome": welcome, **{name: args.get(name) for name in ("env", "cwd", "memory", "args")}}
+        order["fork"] = pid - index  # the first of them
         core.fork(order, record, (call.blobs[0], arguments, *core.sources.content(args.get("source_hash"))))
 
     def op_started(self, caller: Process, call: Called) -> None:

@@ -131,6 +131,7 @@ class Core:
         record = self._of(key)
         if record is not None:
             record.instance = instance
+            record.note = record.note if record.state is State.UNKILLABLE else ""
             if record.started is None and record.boot_by is None and record.state in (State.NEW, State.BOOTING):
                 record.boot_by = self.now + self.settings.boot_timeout
             if record.state is State.NEW:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rackactor.errors import InvalidCall, NotAllowed
@@ -33,6 +34,8 @@ class Machinery:
         self._core = core
         #: Whether processes are machines here.
         self.made = made
+        #: Until when something may come to be in the cloud that nobody waits for any more (monotonic).
+        self.owed_until = 0.0
 
     def order(self, record: Process, order: dict[str, Any]) -> Order:
         """Return what to ask the provider for: an instance whose birth is the agent's, or a machine."""
@@ -47,6 +50,8 @@ class Machinery:
             "ppid": record.ppid,
             "placement": record.placement,
             "args": order.get("args") or {},
+            "fork": order.get("fork") or 0,
+            "boot_timeout": self._core.settings.boot_timeout,
         }
         if not self.made:
             return Order(record.life, birth, **surroundings, **about)
@@ -90,6 +95,17 @@ class Machinery:
             record.kill_at = record.deadline = record.boot_by = None
             if record.state is not State.UNKILLABLE:
                 record.state = State.STOPPING
+
+    def unanswered(self, key: Key, seconds: float, words: str) -> None:
+        """Learn that the cloud gives no clear answer to whoever asks for it."""
+        record = self._of(key)
+        if record is not None and record.alive and not record.instance and record.state is not State.UNKILLABLE:
+            since = datetime.fromtimestamp(self._core.wall - seconds, UTC)
+            record.note = f"the cloud gives no clear answer since {since:%H:%M:%S} UTC: {words}"
+
+    def owed(self, seconds: float) -> None:
+        """Learn that something may come to be in the cloud that nobody waits for any more, for how long."""
+        self.owed_until = max(self.owed_until, self._core.now + seconds)
 
     def unconfirmed(self, key: Key, words: str) -> None:
         """Learn that its delete is not confirmed."""

@@ -73,6 +73,22 @@ class InstanceOver:
 
 
 @dataclass(frozen=True)
+class Unanswered:
+    """The provider gets no clear answer to a create, since so many seconds, and tries on."""
+
+    key: Key
+    seconds: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Owed:
+    """What the provider has given up may still come to be, for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Unconfirmed:
     """The provider does not confirm a delete, and tries on."""
 
@@ -123,6 +139,8 @@ Event = (
     | InstanceLocated
     | InstanceOver
     | InstanceEnded
+    | Unanswered
+    | Owed
     | Unconfirmed
     | Examined
     | Severed

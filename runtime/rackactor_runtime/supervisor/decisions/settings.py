@@ -34,6 +34,8 @@ class Settings:
     max_spawns: int = 2000
     #: See `max_spawns`.
     spawn_period: float = 10.0
+    #: Processes that live at the same time, at the most; the same in the long run.
+    max_processes: int = 10_000
     #: Bytes of output kept of each process; the oldest goes first, unless somebody follows it.
     log_limit: int = 4 << 20
     #: Ended processes that `why` still knows after they have been waited for.

@@ -85,7 +85,9 @@ class Shutdown:
         self.finished = True
         for record in core.table:
             if record.external and record.alive and record.started is not None:
-                core.effects.append(Notify(record.pid, "end", {"reason": self.reason}))
+                owed = core.machinery.owed_until - core.now
+                fields = {"reason": self.reason, **({"owed": owed} if owed > 0 else {})}
+                core.effects.append(Notify(record.pid, "end", fields))
         core.effects.append(Finish(self.reason, left))
 
     def _look_for_life(self) -> None:

@@ -149,6 +149,9 @@ class Table:
     def __iter__(self) -> Iterator[Process]:
         return iter(list(self._records.values()))
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def next_pid(self) -> int:
         """Return a pid that was never given before."""
         pid = self._next
