@@ -10,6 +10,8 @@ from rackactor.errors import InvalidCall
 from rackactor.texts import os_text, show, to_bytes
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+#: The longest argument that is shown, characters.
+MAX_SHOWN = 255
 OnOrphan = Literal["kill", "adopt", "detach"]
 #: What may be said of the machine that a process is.
 PLACEMENT = ("image", "flavor", "availability_zone", "keypair", "security_groups")
@@ -110,6 +112,11 @@ def other_requirements(requirements: Any) -> Any:
 
 def path(cwd: Path | None) -> str | None:
     return None if cwd is None else os_text(cwd, "cwd")
+
+
+def shown(kwargs: dict[str, Any]) -> dict[str, str]:
+    """Return the texts among keyword arguments that go along for people to see, in a cloud's list of machines."""
+    return {name: value for name, value in kwargs.items() if isinstance(value, str) and len(value) <= MAX_SHOWN}
 
 
 def bounds(min_ok: int | None, timeout: float | None, count: int) -> None:

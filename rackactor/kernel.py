@@ -177,11 +177,11 @@ class Kernel(Exchange):
     ) -> tuple[Pending, int]:
         """Make a system call without waiting; returns what will hold the answer, and its number."""
         self._check()
-        for blob in blobs:
-            check_size(blob)
+        bodies = [wire.pack_body(args or {}), *blobs]
+        for body in bodies:
+            check_size(body)
         rid = next(self._rids)
         pending = self._calls[rid] = Pending(wire.SUPERVISOR, callback)
-        bodies = [wire.pack_body(args or {}), *blobs]
         self._outbox.append(lambda: self._raw_send(Kind.CALL, (rid, op), bodies))
         self._baton.turn()
         self._check_still(self._calls, rid)
@@ -190,6 +190,8 @@ class Kernel(Exchange):
     def cast(self, op: str, args: dict[str, Any] | None = None, *blobs: Any) -> None:
         """Make a system call whose result nobody wants."""
         bodies = [wire.pack_body(args or {}), *blobs]
+        for body in bodies:
+            check_size(body)
         self._outbox.append(lambda: self._raw_send(Kind.CALL, (0, op), bodies))
         self._baton.turn()
 

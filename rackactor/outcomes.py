@@ -26,6 +26,8 @@ Frames = Sequence[bytes | memoryview]
 PART = 256 << 20
 #: Pickles up to this size are tried where they are made, bytes: a larger one would cost as much once more.
 TRIED = 64 << 20
+#: The longest message of an exception in its description, characters.
+_LONGEST = 1 << 20
 #: How deeply exceptions within exceptions are described.
 _DEPTH = 8
 #: Classes that every exception is made of.
@@ -73,7 +75,8 @@ def pack_raised(error: BaseException, text: str) -> Frames:
             data = pickled
     except Exception:
         pass  # the description stands for it
-    head = {"returned": False, "what": _name(type(error)), "text": text, "about": describe(error)}
+    about = describe(error)
+    head = {"returned": False, "what": _name(type(error)), "text": text, "about": about if len(about) <= PART else b""}
     return [pack(head), *_parts(data)]
 
 
@@ -155,7 +158,7 @@ def describe(error: BaseException, depth: int = _DEPTH) -> bytes:
         state = {str(name): _pickled(value) for name, value in _attributes(error).items()}
         return pack(
             {
-                "message": f"{_name(type(error))}: {words_of(error)}",
+                "message": f"{_name(type(error))}: {words_of(error)}"[:_LONGEST],
                 "classes": [pickled for cls in classes if (pickled := _pickled(cls)) is not None],
                 "args": _pickled(args) or _pickled(tuple(map(show, args))),
                 "count": len(error.args),

@@ -189,7 +189,7 @@ class Session(PipeMethods, Handlers):
         options["streams"], standard = streams(stdin, stdout, stderr)
         options["pipes"] = ends + standard
         keywords = arguments.kwargs(kwargs)
-        options["args"] = {key: value for key, value in keywords.items() if isinstance(value, str)}
+        options["args"] = arguments.shown(keywords)
         arguments.bounds(min_ok, timeout, count)
         if count == 0:
             return Forked()

@@ -306,10 +306,12 @@ class Desk:
             if not done or done[0] is None:
                 return
             args, blobs = done[0]
-            fields, _ = self.kernel.call("pipe_bequeath", args, *blobs)
-            if fields["taken"]:
-                self._writings.pop(writing.seat, None)
-                return
+            # Asked for first: what there is no room for would be sent again and again, as often as it is tried.
+            if self.kernel.call("pipe_room", {"size": sum(map(len, blobs))})[0]["room"]:
+                fields, _ = self.kernel.call("pipe_bequeath", args, *blobs)
+                if fields["taken"]:
+                    self._writings.pop(writing.seat, None)
+                    return
             writing.frozen = False
             self.kernel.do_soon(writing.pump)
             if time.monotonic() >= deadline:

@@ -7,6 +7,7 @@ pickle's protocol 5 hands out of band (the memory of NumPy arrays).
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from rackactor.errors import InvalidCall, ProtocolError, RackError
 INLINE = 16 << 10
 #: What one entry of a stream carries at the most, bytes; a larger message goes in parts.
 PART = 8 << 20
+#: Frames that are handed over are cut into pieces of this size, bytes: a frame of the wire carries no more than 1 GiB.
+CUT = 256 << 20
 #: Frames of one message at the most.
 MAX_FRAMES = 256
 #: What each message costs beside its size, bytes: empty messages are not free.
@@ -179,9 +182,14 @@ class Assembly:
         return Bundle([head if not i else f[0] if len(f) == 1 else join(f) for i, f in enumerate(self._frames)])
 
 
-def pack_parcel(messages: Iterable[Message]) -> tuple[list[int], list[Any]]:
-    """Return messages as (shape, blobs): small ones share a blob (0), a large one is n frames."""
-    shape: list[int] = []
+#: What the blobs of a parcel are, one after the other: 0: small messages; n: the n frames of a large one; a list: the
+#: same, each frame in so many pieces.
+Shape = list[int | list[int]]
+
+
+def pack_parcel(messages: Iterable[Message]) -> tuple[Shape, list[Any]]:
+    """Return messages as (shape, blobs)."""
+    shape: Shape = []
     blobs: list[Any] = []
     small: list[bytes] = []
     size = 0
@@ -195,8 +203,10 @@ def pack_parcel(messages: Iterable[Message]) -> tuple[list[int], list[Any]]:
     for message in messages:
         if isinstance(message, Bundle):
             close()
-            shape.append(len(message.frames))
-            blobs.extend(message.frames)
+            pieces = [_cut(frame) for frame in message.frames]
+            whole = all(len(each) == 1 for each in pieces)
+            shape.append(len(pieces) if whole else [len(each) for each in pieces])
+            blobs.extend(itertools.chain(*pieces))
         else:
             small.append(message)
             size += len(message)
@@ -207,7 +217,26 @@ def pack_parcel(messages: Iterable[Message]) -> tuple[list[int], list[Any]]:
     return shape, blobs
 
 
-def parse_parcel(shape: Sequence[int], blobs: Sequence[Any]) -> list[Message]:
+def _cut(frame: Any) -> list[Any]:
+    if len(frame) <= CUT:
+        return [frame]
+    view = memoryview(frame)
+    return [view[begin : begin + CUT] for begin in range(0, len(view), CUT)]
+
+
+def _whole(counts: list[Any], blobs: Sequence[Any], position: int) -> list[Any]:
+    """Return the frames of a message from their pieces."""
+    if not all(type(count) is int and count > 0 for count in counts) or position + sum(counts) > len(blobs):
+        raise ProtocolError("the pieces of a message do not fit their description")
+    frames: list[Any] = []
+    for count in counts:
+        pieces = blobs[position : position + count]
+        frames.append(pieces[0] if count == 1 else bytearray().join(pieces))
+        position += count
+    return frames
+
+
+def parse_parcel(shape: Sequence[Any], blobs: Sequence[Any]) -> list[Message]:
     """Return the messages of a parcel.
 
     Raises:
@@ -216,6 +245,10 @@ def parse_parcel(shape: Sequence[int], blobs: Sequence[Any]) -> list[Message]:
     messages: list[Message] = []
     position = 0
     for count in shape:
+        if type(count) is list:
+            messages.append(Bundle(_whole(count, blobs, position)))
+            position += sum(count)
+            continue
         if type(count) is not int or count < 0 or position + max(1, count) > len(blobs):
             raise ProtocolError("the messages of a pipe do not fit their description")
         if count == 0:

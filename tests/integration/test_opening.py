@@ -14,7 +14,7 @@ from support import Script
 from targets import Echo, answer
 
 import rackactor as rack
-from rackactor import outcomes
+from rackactor import outcomes, wire
 from rackactor.status import Cause
 
 ENOUGH = 20.0
@@ -169,6 +169,47 @@ def test_results_in_parts(group: rack.Group) -> None:
     process = group.fork(return_in_parts, 1 << 20, 1 << 20)
     process.wait(ENOUGH)
     assert process.result(ENOUGH) == value
+
+
+def test_what_no_frame_can_carry_is_refused_before_anything_is_done(
+    group: rack.Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = group.fork(Echo)
+    monkeypatch.setattr(wire, "MAX_MESSAGE", 10_000)
+    large = b"x" * 20_000
+    refused: list[Callable[[], Any]] = [
+        lambda: echo.tell(large),
+        lambda: echo.ask(large),
+        lambda: echo.submit(large),
+        lambda: group.fork(give, large),
+        lambda: group.fork(give, name="x" * 20_000),
+        lambda: group.fork(["true", "x" * 20_000]),
+    ]
+    for call in refused:
+        with pytest.raises(rack.InvalidCall, match=r"\d+ bytes; at most 10000"):
+            call()
+    assert echo.ask("still there", ENOUGH) == "still there"
+    assert {row["pid"] for row in group.ps()} == {group.getpid(), echo.pid}
+
+
+class Huge(rack.Actor):
+    """Replies with what no frame can carry, and fails with as much to say."""
+
+    def receiveMsg_int(self, message: int, sender: Any) -> None:
+        wire.MAX_MESSAGE = message
+        self.send(sender, bytes(2 * message))
+
+    def receiveMsg_str(self, message: str, sender: Any) -> None:
+        raise ValueError("x" * 200_000)
+
+
+def test_an_actor_outlives_what_is_too_large(group: rack.Group) -> None:
+    actor = group.fork(Huge)
+    with pytest.raises(rack.HandlerFailed, match=r"200\d\d\d bytes; at most 100000"):
+        actor.ask(100_000, ENOUGH)
+    with pytest.raises(rack.HandlerFailed, match="xxx"):
+        actor.ask("fail", ENOUGH)
+    assert actor.is_alive()
 
 
 #: Classes of a program's main file.

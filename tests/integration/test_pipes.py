@@ -16,7 +16,8 @@ import pytest
 from support import eventually, os_pid_of
 
 import rackactor as rack
-from rackactor import grouping, places
+from rackactor import grouping, places, wire
+from rackactor.pipes import framing
 
 ENOUGH = 30.0
 
@@ -424,6 +425,30 @@ def test_what_the_supervisor_holds_is_bounded() -> None:
         assert eventually(lambda: group.pipes() and group.pipes()[0]["writers"])
         got = [len(data) for data in group.pipe("big", "r")]
         assert got == [600 << 10] * 4
+        assert child.wait(ENOUGH).ok
+
+
+def send_beyond_the_limits(size: int, limit: int) -> None:
+    """Send one message that is larger than a frame may be, and end."""
+    wire.MAX_MESSAGE, framing.CUT = limit, limit // 2
+    rack.pipe("beyond").send(bytes(range(256)) * (size // 256))
+
+
+def test_a_message_larger_than_a_frame_is_handed_over_in_pieces(group: rack.Group) -> None:
+    child = group.fork(send_beyond_the_limits, 1 << 20, 100_000)
+    assert child.wait(ENOUGH).ok
+    with group.pipe("beyond", "r") as reader:
+        assert reader.recv(ENOUGH) == bytes(range(256)) * 4096
+        with pytest.raises(rack.PipeEnded):
+            reader.recv(ENOUGH)
+
+
+def test_a_message_for_which_there_is_no_room_waits_for_its_reader() -> None:
+    with rack.group("small", pipe_held=1 << 20) as group:
+        child = group.fork(send_beyond_the_limits, 4 << 20, 100_000)
+        assert eventually(lambda: group.process(child.pid).info()["started"])
+        with group.pipe("beyond", "r") as reader:
+            assert len(reader.recv(ENOUGH)) == 4 << 20
         assert child.wait(ENOUGH).ok
 
 

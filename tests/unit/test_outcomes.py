@@ -229,7 +229,9 @@ def test_a_value_that_cannot_be_opened_here_says_so(monkeypatch: pytest.MonkeyPa
         outcomes.pack_returned(Elsewhere())
 
 
-@pytest.mark.parametrize("value", [Two(1, 2), [Two(1, 2)], threading.Lock(), Raising("x")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [Two(1, 2), [Two(1, 2)], threading.Lock(), Raising("x")], ids=["two", "list", "lock", "raising"]
+)
 def test_a_value_that_cannot_travel_is_refused_where_it_was_made(value: Any) -> None:
     with pytest.raises(rack.InvalidCall, match=r"what the function returned \(of the type \w+\) cannot be"):
         outcomes.pack_returned(value)

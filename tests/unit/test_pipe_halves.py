@@ -100,11 +100,15 @@ def test_parts_out_of_order_are_refused() -> None:
         Assembly(1).add(Part(1, False, b""))
 
 
-@given(st.lists(st.binary(max_size=10) | st.integers(1, 3)))
-@settings(max_examples=60, deadline=None)
-def test_parcels_come_back(items: list[Any]) -> None:
-    messages = [item if isinstance(item, bytes) else Bundle([b"x"] * item) for item in items]
-    shape, blobs = pack_parcel(messages)
+@given(st.lists(st.binary(max_size=10) | st.lists(st.binary(max_size=20), min_size=1, max_size=3)), st.integers(1, 30))
+@settings(max_examples=100, deadline=None)
+def test_parcels_come_back(items: list[Any], cut: int) -> None:
+    messages = [item if isinstance(item, bytes) else Bundle(item) for item in items]
+    before, framing.CUT = framing.CUT, cut
+    try:
+        shape, blobs = pack_parcel(messages)
+    finally:
+        framing.CUT = before
     found = parse_parcel(shape, blobs)
     assert [m if isinstance(m, bytes) else m.frames for m in found] == [
         m if isinstance(m, bytes) else m.frames for m in messages
@@ -112,6 +116,10 @@ def test_parcels_come_back(items: list[Any]) -> None:
     if blobs:
         with pytest.raises(ProtocolError):
             parse_parcel(shape, blobs[:-1])
+        with pytest.raises(ProtocolError):
+            parse_parcel([*shape, [0]], blobs)
+        with pytest.raises(ProtocolError):
+            parse_parcel([*shape, [1]], blobs)
 
 
 # -- credit ----------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from rackactor import letters
 from rackactor.address import RackAddress
 from rackactor.arguments import other_requirements
 from rackactor.codec import decode, encode, open_from
-from rackactor.errors import ActorNotMade
+from rackactor.errors import ActorNotMade, InvalidCall
 from rackactor.peers import Delivery
 from rackactor.session import Session
 from rackactor.stream import Entry, EntryKind
@@ -161,10 +161,14 @@ class ActorHost:
 
     def _fail(self, sender: RackAddress, message: Any, text: str) -> None:
         """Tell the sender that its message cannot be handled."""
+        text = text[-_report.MAX_TEXT :]
         if sender.rid:
             self._kernel.post(sender.pid, EntryKind.FAILED, text.encode("utf-8", "backslashreplace"), sender.rid)
         elif sender != self._me and not isinstance(message, (PoisonMessage, ChildActorExited, DeadEnvelope)):
-            self.send(sender, PoisonMessage(message, text))
+            try:
+                self.send(sender, PoisonMessage(message, text))
+            except InvalidCall as error:  # a handler may have put anything into its message, or made it too large
+                self.send(sender, PoisonMessage(None, f"{text}\n(the message itself cannot be sent back: {error})"))
 
     def _exit(self, message: ActorExitRequest, sender: RackAddress) -> Report:
         failure: Exception | None = None

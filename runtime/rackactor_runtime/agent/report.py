@@ -12,7 +12,9 @@ from rackactor.texts import words_of
 from rackactor_runtime import memory_reserve
 
 #: Characters of a traceback kept as evidence.
-_MAX_TEXT = 16_000
+MAX_TEXT = 16_000
+#: Characters of the traceback that goes to whoever asks for the result.
+LONGEST_TEXT = 1 << 20
 #: The files whose frames stand above a target's own.
 _OURS = ("rackactor_runtime/agent/boot.py", "rackactor_runtime/agent/actors.py", "rackactor/script.py")
 
@@ -31,7 +33,7 @@ class Report:
 
     def fields(self) -> dict[str, Any]:
         """Return the arguments of the system call `exit`."""
-        return {"how": self.how, "code": self.code, "signal": self.signal, "evidence": self.evidence[-_MAX_TEXT:]}
+        return {"how": self.how, "code": self.code, "signal": self.signal, "evidence": self.evidence[-MAX_TEXT:]}
 
 
 def returned(value: Any) -> Report:
@@ -51,7 +53,7 @@ def raised(error: BaseException, *, how: str = "exception", code: int = 1) -> Re
     if isinstance(error, MemoryError):
         how = "oom"
     text = "".join(traceback.format_exception(strip(error)))
-    return Report(how, code, evidence=text, result=outcomes.pack_raised(error, text))
+    return Report(how, code, evidence=text, result=outcomes.pack_raised(error, text[-LONGEST_TEXT:]))
 
 
 def strip(error: BaseException) -> BaseException:

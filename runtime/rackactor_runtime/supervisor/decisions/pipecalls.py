@@ -59,6 +59,10 @@ class PipeCalls:
         self._core.effects.extend(self._core.pipes.credit(caller.pid, *numbers))
         self._answer(call, {})
 
+    def op_pipe_room(self, caller: Process, call: Called) -> None:
+        """Tell whether there is room for so many bytes of messages that nobody has taken."""
+        self._answer(call, {"room": self._core.pipes.room(int(call.args["size"]))})
+
     def op_pipe_bequeath(self, caller: Process, call: Called) -> None:
         """Leave what nobody has taken to the supervisor; answers whether it has room for it."""
         core, args = self._core, call.args
