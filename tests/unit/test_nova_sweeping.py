@@ -538,7 +538,7 @@ def test_a_cloud_that_cannot_be_asked(nova: FaultyNova) -> None:
     nova.plan("list", *[(False, 500)] * 20)
     done = rack_gc("--cloud", "mine")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"rack: planned 500\n", done.stderr)
+    assert re.fullmatch(r"rack: the cloud could not be asked: planned 500\n", done.stderr)
 
 
 @pytest.mark.usefixtures("clouds_yaml")

@@ -202,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (RackError, CloudFault) as error:
-        print(f"rack: {error}", file=sys.stderr)  # noqa: T201
+        words = f"the cloud could not be asked: {error}" if isinstance(error, CloudFault) else str(error)
+        print(f"rack: {words}", file=sys.stderr)  # noqa: T201
         return 1
     _show(rows, given.format, "nothing of that in this project and region" if given.gid else NOTHING)
     return 0 if clean else 1
