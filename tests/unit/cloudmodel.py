@@ -38,6 +38,7 @@ class CloudModel:
     """What there is. Each row says in `project_id` and `region` where it is; missing, it is in `p` and `R`."""
 
     def __init__(self) -> None:
+        self._made = 0
         self.servers: dict[str, dict[str, Any]] = {}
         self.ports: dict[str, dict[str, Any]] = {}
         self.keypairs: dict[str, dict[str, Any]] = {}
@@ -52,11 +53,16 @@ class CloudModel:
         #: Rules of security groups that were made.
         self.rules: list[dict[str, Any]] = []
 
+    def _id(self) -> str:
+        """Return a new id: another cloud has the same ones, so that a seed repeats."""
+        self._made += 1
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, str(self._made)))
+
     # -- making ----------------------------------------------------------------------------------------------
 
     def add(self, body: Mapping[str, Any]) -> str:
         """Have a server, with a port of its own."""
-        name = str(uuid.uuid4())
+        name = self._id()
         row = {"id": name, "name": body["name"], "metadata": body["metadata"], "status": "BUILD", "addresses": {}}
         where = {key: body[key] for key in ("project_id", "region") if key in body}
         self.servers[name] = {**row, **where, "created": f"2026-01-01T00:00:{len(self.servers):02}Z", "asked": body}
@@ -68,7 +74,7 @@ class CloudModel:
 
     def have(self, kind: str, name: str, **more: Any) -> str:
         """Have something of Neutron's, a key pair, a server group or an application credential; return its id."""
-        row = {"id": str(uuid.uuid4()), "name": name, "description": "", **more}
+        row = {"id": self._id(), "name": name, "description": "", **more}
         if kind == "keypairs":
             row["id"] = name
         if kind == "ports":

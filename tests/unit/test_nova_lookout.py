@@ -92,7 +92,7 @@ SERVER = "0d1ef7dc-4f0f-4c0b-8e9b-0f3a0a5d5f7e"
 
 def port(**more: Any) -> ports.Port | None:
     row = {"id": "p", "name": "", "device_owner": "compute:nova", "device_id": SERVER, "status": "ACTIVE"}
-    return ports.read({**row, "network_id": "provider", "security_groups": ["sg"], **more}, OURS)
+    return ports.read({**row, "network_id": "provider", "security_groups": ["sg"], **more}, OURS, {})
 
 
 def test_a_port_leads_to_its_server() -> None:

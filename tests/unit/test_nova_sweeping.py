@@ -283,10 +283,18 @@ def test_a_server_that_shows_late_is_not_left(nova: FaultyNova, log_in: Callable
 def test_the_right_to_delete_goes_last(nova: FaultyNova, log_in: Callable[..., Session]) -> None:
     made_group(nova, GID, time.time(), network=True)
     nova.plan("delete", (False, 503), (False, 503))
+    answer, servers = nova.answer, set(nova.servers)
+    there: dict[str, set[str]] = {}
+
+    def watch(method: str, url: str, *more: Any) -> Any:
+        if method == "DELETE":
+            there[url.split("/")[-2]] = nova.everything()
+        return answer(method, url, *more)
+
+    nova.answer = watch  # type: ignore[method-assign]
     assert remove_group(log_in(), GID, []) == ([], "")
-    deletes = [path.split("/")[-2] for method, path, _ in nova.heard if method == "DELETE"]
-    assert deletes[-1] == "application_credentials"
-    assert deletes.index("os-keypairs") > max(number for number, each in enumerate(deletes) if each == "servers")
+    assert len(there["application_credentials"]) == 1, "itself"
+    assert not servers & there["os-keypairs"]
 
 
 # -- what is not ours -------------------------------------------------------------------------------------
@@ -358,9 +366,50 @@ def test_a_network_with_a_server_of_somebody_else_on_it_stays(nova: FaultyNova, 
     assert not clean
     left = {row["kind"]: row["result"] for row in rows if row["result"] != "deleted"}
     assert set(left) == {"network", "subnet", "router"}
-    assert f"the port {port['id']} of the server {port['device_id']} is on it" in left["network"]
+    assert f"the port {port['id']} of the server {port['device_id']} uses it" in left["network"]
     assert port["security_groups"] == ["web"]
     assert any(row["device_owner"] == "network:router_interface" for row in nova.ports.values()), "its way out"
+
+
+def test_so_does_a_router_that_a_network_of_somebody_else_is_joined_to(
+    nova: FaultyNova, log_in: Callable[..., Session]
+) -> None:
+    made_group(nova, GID, time.time() - LONG, status="", workers=0, network=True)
+    (router,) = nova.network["routers"]
+    theirs = nova.have("networks", "precious", project_id="p")
+    more = {"device_owner": "network:router_interface", "device_id": router, "network_id": theirs}
+    joint = nova.have("ports", "", **more)
+    rows, clean = sweep(log_in())
+    assert not clean
+    assert {row["kind"] for row in rows if row["result"] != "deleted"} == {"network", "subnet", "router"}
+    assert {theirs, joint, router} <= nova.everything()
+
+
+def test_and_a_floating_ip_that_somebody_has_taken_for_his_own(
+    nova: FaultyNova, log_in: Callable[..., Session]
+) -> None:
+    now = time.time()
+    made_group(nova, GID, now - LONG, status="", workers=0)
+    port = foreign(nova, ["web"])
+    about = w.description(GID, now - LONG, None, w.scope("p", "R"))
+    taken = nova.have("floatingips", "", description=about, port_id=port["id"], floating_ip_address="192.0.2.1")
+    free = nova.have("floatingips", "", description=about, port_id=None, floating_ip_address="192.0.2.2")
+    rows, clean = sweep(log_in())
+    assert not clean
+    (left,) = [row for row in rows if row["result"] != "deleted"]
+    assert (left["id"], left["name"]) == (taken, "192.0.2.1")
+    assert f"of the server {port['device_id']} uses it" in left["result"]
+    assert free not in nova.everything()
+    assert {taken, port["id"], port["device_id"]} == nova.everything()
+
+
+def test_a_floating_ip_of_the_supervisor_goes_with_it(nova: FaultyNova, log_in: Callable[..., Session]) -> None:
+    made_group(nova, GID, time.time(), workers=0)
+    about = w.description(GID, time.time(), None, w.scope("p", "R"))
+    (number,) = nova.servers
+    nova.have("floatingips", "", description=about, port_id=f"port-{number}", floating_ip_address="192.0.2.1")
+    assert remove_group(log_in(), GID, []) == ([], "")
+    assert not nova.everything()
 
 
 def test_a_port_that_nova_left_behind_goes(nova: FaultyNova, log_in: Callable[..., Session]) -> None:

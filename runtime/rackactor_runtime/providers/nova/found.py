@@ -43,6 +43,8 @@ class Found:
     #: Of a server: when it became what `status` says, seconds since the epoch; and whether its hypervisor says it runs.
     since: float | None = None
     powered: bool = False
+    #: Of a server: the last looks did not show it, but not for long enough to believe it.
+    fading: bool = False
     #: Why it can be that its group lives, though no list shows the group's supervisor; "" for no such doubt.
     doubt: str = ""
     #: Why it cannot be removed, "" if it may be tried.

@@ -88,6 +88,8 @@ def judge(things: Sequence[Found], now: float) -> tuple[str, str]:
 
 def lives(supervisor: Found, now: float) -> bool:
     """Tell whether a group may live whose supervisor's machine is so."""
+    if supervisor.fading:
+        return False
     lately = supervisor.since is None or now - supervisor.since < PATIENCE
     match condition(supervisor.status):
         case Condition.RUNNING | Condition.UNKNOWN:

@@ -120,7 +120,15 @@ class Inventory:
     def _marked(self, **more: Any) -> list[Found]:
         made = [(row, self._server(row)) for row in self._list("compute", "/servers/detail", **more)]
         self._foreign |= {str(row["id"]) for row, found in made if found is None}
-        return [found for _, found in made if found is not None]
+        return [self._remember(found) for _, found in made if found is not None]
+
+    def _remember(self, found: Found) -> Found:
+        """Know a server from now on, whatever becomes of this look."""
+        self._lacking.pop(found.id, None)
+        if self._counts(found):
+            self._known[found.id] = found
+            self._ours.add(found.id)
+        return found
 
     def _server(self, row: Mapping[str, Any]) -> Found | None:
         """Return a server by its row; None: it is not ours."""
@@ -154,7 +162,8 @@ class Inventory:
         found = self._server(row)
         if found is None:
             self._foreign.add(number)
-        return _Look(found)
+            return _Look(None)
+        return _Look(self._remember(found))
 
     # -- the user's ------------------------------------------------------------------------------------------
 
@@ -212,6 +221,7 @@ class Inventory:
         """Return what Neutron has of ours but for ports, and the ports with something of ours."""
         project = self._session.project
         owners: dict[str, w.Claim] = {}
+        addresses: dict[str, str] = {}
         found = []
         for kind, path in (
             ("router", "/routers"),
@@ -225,13 +235,15 @@ class Inventory:
                 if claim is None:
                     continue
                 owners[row["id"]] = claim
+                if row.get("port_id"):
+                    addresses[row["port_id"]] = row["id"]
                 remove: Callable[[], object] = partial(self._session.delete, "network", f"{path}/{row['id']}")
                 if kind == "router":
                     remove = partial(deletes.router, self._session, row["id"])
                 name = row.get("name") or row.get("floating_ip_address") or ""
                 found.append(Found(kind, row["id"], name, claim, here=self._here(claim), remove=remove))
         rows = self._list("network", "/ports", project_id=project) if owners else []
-        return found, [port for row in rows if (port := ports.read(row, owners)) is not None]
+        return found, [port for row in rows if (port := ports.read(row, owners, addresses)) is not None]
 
     def _skip(self, what: str, error: Exception) -> None:
         """Go on without a list that this credential may not have, as one that is an application credential itself."""
@@ -247,26 +259,28 @@ class Inventory:
     def _with_ports(self, found: list[Found], things: list[Found], there: list[Port]) -> list[Found]:
         """Return what is there beside the first list: what Neutron has, and servers that Nova's lists lack."""
         listed = {each.id: each for each in found if each.kind == "server"}
-        there = [port for port in there if self._gid12 is None or self._gid12 in {c.gid12 for c in port.claims}]
+        there = [port for port in there if self._gid12 is None or self._gid12 in port.gids]
         asked = dict.fromkeys([*self._known, *(port.server for port in there if port.server)])
         looks = self._look_at([each for each in asked if each not in listed])
-        self._remember(listed, looks)
         servers = listed | {key: look.server for key, look in looks.items() if look.server is not None}
         more = [each for key, each in servers.items() if key not in listed]
         for key, look in looks.items():
-            if look.unknown:
+            if look.gone:
+                more += self._fading(key)
+            elif look.unknown:
                 more += [self._unknown(key, claim, look.unknown) for claim in self._claims_on(key, there)]
         held: dict[str, str] = {}
         for port in there:
+
+            def whose(claim: w.Claim, port: Port = port) -> Whose:
+                return port.whose(_whose(claim, servers.get(port.server), looks.get(port.server)))
+
             for claim in port.claims:
-                whose = port.whose(_whose(claim, servers.get(port.server), looks.get(port.server)))
-                more += self._port(port, claim, whose)
-                if whose is Whose.FOREIGN and port.network is not None and port.network.gid12 == claim.gid12:
-                    held[claim.gid12] = f"{port.words()} is on it, which is not this group's"
-        for each in things:
-            on_it = each.kind in ("network", "subnet", "router")
-            more.append(replace(each, held=held.get(each.claim.gid12, "") if on_it else ""))
-        return more
+                more += self._port(port, claim, whose(claim))
+            held |= {key: _held(port) for key, claim in port.holds() if whose(claim) is Whose.FOREIGN}
+        return more + [
+            replace(each, held=held.get(each.id) or held.get(f"{each.claim.gid12} {each.kind}", "")) for each in things
+        ]
 
     def _look_at(self, numbers: list[str]) -> dict[str, _Look]:
         if not numbers:
@@ -274,18 +288,13 @@ class Inventory:
         with ThreadPoolExecutor(_LOOKS) as pool:
             return dict(zip(numbers, pool.map(self._look, numbers), strict=True))
 
-    def _remember(self, listed: Mapping[str, Found], looks: Mapping[str, _Look]) -> None:
-        """Keep the servers that are known to be ours, and forget those that Nova has lacked for some time."""
-        seen = [*listed.values(), *(look.server for look in looks.values() if look.server is not None)]
-        for each in seen:
-            self._lacking.pop(each.id, None)
-            if self._counts(each):
-                self._known[each.id] = each
-                self._ours.add(each.id)
+    def _fading(self, number: str) -> Iterator[Found]:
+        """Learn that Nova lacks a server; yield it as long as that may not be believed of one that is ours."""
         now = self._clock()
-        for number, look in looks.items():
-            if look.gone and now >= self._lacking.setdefault(number, now) + CONFIRM:
-                self._known.pop(number, None)
+        sure = now >= self._lacking.setdefault(number, now) + CONFIRM
+        known = self._known.pop(number, None) if sure else self._known.get(number)
+        if known is not None and not sure:
+            yield replace(known, status="MISSING", fading=True)
 
     def _claims_on(self, number: str, there: list[Port]) -> list[w.Claim]:
         """Return which group has a server of which Nova says nothing; else which ones its ports have something of."""
@@ -331,6 +340,10 @@ def _whose(claim: w.Claim, server: Found | None, look: _Look | None) -> Whose:
     if look is None or look.gone:
         return Whose.GONE
     return Whose.UNKNOWN if look.unknown else Whose.FOREIGN
+
+
+def _held(port: Port) -> str:
+    return f"{port.words()} uses it, which is not this group's"
 
 
 def _refuse(words: str) -> None:

@@ -8,7 +8,7 @@ machine of another group under the same security group or on the same network. T
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -45,6 +45,10 @@ class Port:
     #: Its security groups that are ours, and its network if that is.
     groups: Mapping[str, w.Claim]
     network: w.Claim | None
+    #: Of a port of a router of ours that joins somebody else's network to it: whose that router is.
+    router: w.Claim | None = None
+    #: Our floating IP that leads to it, by id, and whose that is.
+    address: tuple[str, w.Claim] | None = None
 
     @property
     def server(self) -> str:
@@ -58,6 +62,19 @@ class Port:
         """Return of which groups it has something, each once."""
         claims = [*self.groups.values(), *([self.network] if self.network else [])]
         return list({claim.gid12: claim for claim in claims}.values())
+
+    @property
+    def gids(self) -> set[str]:
+        """Return of which groups it has or uses something, by the twelve letters."""
+        return {claim.gid12 for claim in self.claims} | {claim.gid12 for _, claim in self.holds()}
+
+    def holds(self) -> Iterator[tuple[str, w.Claim]]:
+        """Yield what could not go while it is there: "gid12 kind" or an id, and whose that is."""
+        claim = self.network or self.router
+        if claim is not None:
+            yield from ((f"{claim.gid12} {kind}", claim) for kind in ("network", "subnet", "router"))
+        if self.address is not None:
+            yield self.address
 
     def whose(self, server: Whose) -> Whose:
         """Tell whose it is, by whose its server is.
@@ -75,18 +92,25 @@ class Port:
         return f"the port {self.name or self.id}" + (f" of {self.owner} {self.device}".rstrip() if self.owner else "")
 
 
-def read(row: Mapping[str, Any], owners: Mapping[str, w.Claim]) -> Port | None:
+def read(row: Mapping[str, Any], owners: Mapping[str, w.Claim], addresses: Mapping[str, str]) -> Port | None:
     """Return a port with something of ours, by Neutron's row; None for others, and those that go with their network.
 
     Args:
         row: Neutron's.
-        owners: by id what there is of ours: networks, security groups, routers.
+        owners: by id what there is of ours: networks, security groups, routers, floating IPs.
+        addresses: floating IPs of ours by the ports that they lead to.
     """
     groups = {each: owners[each] for each in row.get("security_groups") or () if each in owners}
     network = owners.get(row["network_id"])
     owner, device = row.get("device_owner") or "", row.get("device_id") or ""
-    if not groups and network is None:
+    router, address = None, None
+    if owner.startswith("network:router_interface") and network is None:
+        router = owners.get(device)
+    elif owner.startswith("network:") and (not owner.startswith("network:router") or device in owners):
         return None
-    if owner.startswith("network:") and (not owner.startswith("network:router") or device in owners):
+    if (number := addresses.get(row["id"])) is not None:
+        address = number, owners[number]
+    if not groups and network is None and router is None and address is None:
         return None
-    return Port(row["id"], row.get("name") or "", owner, device, row.get("status") == "ACTIVE", groups, network)
+    active = row.get("status") == "ACTIVE"
+    return Port(row["id"], row.get("name") or "", owner, device, active, groups, network, router, address)

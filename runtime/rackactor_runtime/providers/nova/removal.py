@@ -78,7 +78,7 @@ class _Servers:
     def look(self, left: Sequence[Found], now: float) -> None:
         """Learn what a look has shown."""
         self._looked = now
-        there = {each.claim.gid12 for each in left if each.kind == "server"}
+        there = _serving(left)
         for group in {each.claim.gid12 for each in left} | {_ALL}:
             if group in there or (group == _ALL and there):
                 self._absent.pop(group, None)
@@ -96,7 +96,7 @@ def _ready(left: Sequence[Found], servers: _Servers) -> list[Found]:
     What servers hold waits for them, and Nova removes their ports itself. The right to delete waits for all servers of
     the group to be gone for sure: a supervisor that still runs needs it, and uses it to the same end.
     """
-    serving = {each.claim.gid12 for each in left if each.kind == "server"}
+    serving = _serving(left)
     return [
         each
         for each in left
@@ -104,3 +104,8 @@ def _ready(left: Sequence[Found], servers: _Servers) -> list[Found]:
         and (each.kind in ("server", "volume") or each.claim.gid12 not in serving)
         and (each.kind != "application credential" or servers.gone(each.claim.gid12))
     ]
+
+
+def _serving(left: Sequence[Found]) -> set[str]:
+    """Return the groups that have servers."""
+    return {each.claim.gid12 for each in left if each.kind == "server" and not each.fading}
