@@ -312,6 +312,9 @@ class Exchange:
         if kind is EntryKind.STDIN:
             self._event("stdin", {"pid": delivery.pid, "cost": entry.cost}, [entry.payload])
             return
+        if kind is EntryKind.NAME:
+            self._event("name", {"delivery": delivery}, ())
+            return
         if kind is EntryKind.PIPE or kind is EntryKind.CREDIT:
             self._peers.consumed(delivery.pid, entry.cost)  # a pipe has a credit of its own
             if self.pipe_desk is not None:
@@ -390,7 +393,7 @@ class Exchange:
 
     def _undelivered(self, pid: int, entries: list[Entry]) -> None:
         """Give what a dead process never had to whoever handles dead letters."""
-        asked = [entry.rid for entry in entries if entry.kind is EntryKind.ASK]
+        asked = [entry.rid for entry in entries if entry.kind in (EntryKind.ASK, EntryKind.NAME)]
         for rid in asked:
             pending = self._asks.pop(rid, None)
             if pending is not None:

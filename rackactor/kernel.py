@@ -232,12 +232,19 @@ class Kernel(Exchange):
         else:
             self._baton.soon(0.001)
 
-    def ask(self, pid: int, payload: bytes, callback: Callable[[Pending], None] | None = None) -> Pending:
+    def ask(
+        self,
+        pid: int,
+        payload: bytes,
+        callback: Callable[[Pending], None] | None = None,
+        *,
+        kind: EntryKind = EntryKind.ASK,
+    ) -> Pending:
         """Send a message whose reply is awaited; `callback` runs when it is there, or the caller waits for it next."""
         rid = next(self._rids)
         pending = self._asks[rid] = Pending(pid, callback)
         try:
-            self.post(pid, EntryKind.ASK, payload, rid, waits=callback is None)
+            self.post(pid, kind, payload, rid, waits=callback is None)
             self._check_still(self._asks, rid)
         except BaseException:
             self._asks.pop(rid, None)

@@ -270,6 +270,21 @@ def describe() -> dict[str, Any]:
     }
 
 
+class _Arrived(ModuleType):
+    """A `__main__` that holds what has come by value, and has what has not looked up when somebody wants it."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Look up a name that has not come."""
+        if look_up is None or name.startswith("__"):
+            raise AttributeError(f"module '__main__' has no attribute {name!r}")
+        value = look_up(name)
+        return self.__dict__.setdefault(name, value)
+
+
+#: Finds names that have not come, where that can be done.
+look_up: Callable[[str], Any] | None = None
+
+
 def enter(about: dict[str, Any], place: Callable[[str], str] | None = None) -> None:
     """Make this process's `__main__` look like the one that was described; it is empty but for that.
 
@@ -277,7 +292,7 @@ def enter(about: dict[str, Any], place: Callable[[str], str] | None = None) -> N
         about: see `describe`.
         place: where a file of the program lies on this machine; None: where it lies there.
     """
-    module = ModuleType("__main__")
+    module = _Arrived("__main__")
     path, spec = about["file"], about["spec"]
     module.__dict__["__builtins__"] = sys.modules["builtins"]
     module.__package__ = about["package"]

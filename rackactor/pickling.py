@@ -104,6 +104,8 @@ def _reduce_function(function: Any, reduced: Any) -> Any:
     names = _hinted(home, function.__annotations__)
     if types.CodeType in map(type, code.co_consts):
         names.update(_loaded(code))
+    if "globals" in code.co_names:  # it may look for any name
+        names.update(_defined(home))
     values = _values(home, names, key)
     values.update((name, _own(value)) for name, value in slots.pop("__globals__").items())
     more = (fill, state, slots, values, home.versions_of(values))
@@ -349,6 +351,12 @@ def _can_travel(value: Any) -> bool:
     except Exception:
         _travels[value] = False
     return _travels.get(value, False)
+
+
+def _defined(home: Home) -> set[str]:
+    """Return the names of the classes and functions that the main file defines, of those that can be pickled."""
+    kinds = (type, types.FunctionType, _Cache)
+    return {name for name, value in list(home.namespace.items()) if isinstance(value, kinds) and _can_travel(value)}
 
 
 _LOADS = frozenset({"LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})

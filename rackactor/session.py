@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
-from rackactor import arguments, code, units
+from rackactor import arguments, code, mainnames, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
 from rackactor.codec import encode, open_from
@@ -73,6 +73,7 @@ class Session(PipeMethods, Handlers):
         self._exit_hooks: list[Callable[[], Any]] = []
         self._shm: Memory | None = None
         self.shipping = Shipping(self)
+        mainnames.serve(kernel)
 
     # -- who am I ----------------------------------------------------------------------------------------
 

@@ -49,6 +49,8 @@ class EntryKind(IntEnum):
     PIPE = 5
     #: What a reader of a pipe tells the writer at this seat.
     CREDIT = 6
+    #: Asks for a name of the receiver's `__main__` (see rackactor.mainnames).
+    NAME = 7
 
 
 class Entry(NamedTuple):

@@ -379,3 +379,49 @@ def test_troupes_of_the_main_file(started: Mode, tmp_path: Path) -> None:
                 system.shutdown()
     """
     assert "as it should be" in started(tmp_path, textwrap.dedent(text))
+
+
+def test_names_that_have_not_come_are_asked_for(started: Mode, tmp_path: Path) -> None:
+    text = program("""
+        print("once")
+        class Unused: pass
+        Unused.__qualname__ = "Unused"
+        settings = {"a": 1}
+        stream = sys.stdout.buffer if hasattr(sys.stdout, "buffer") else None
+        sys.modules["__main__"].__dict__.update(Unused=Unused, settings=settings, stream=stream)
+
+        def load(data):
+            thing = pickle.loads(data)
+            from __main__ import settings as found
+            import __main__
+            assert type(thing) is __main__.Unused and pickle.loads(pickle.dumps(thing))
+            for wrong, why in (("nothing", "no attribute 'nothing'"), ("stream", "cannot pickle")):
+                assert not hasattr(__main__, wrong)
+                try:
+                    getattr(__main__, wrong)
+                except AttributeError as error:
+                    assert why in str(error), error
+            return thing, found
+
+        def deeper(data):
+            return rack.fork(load, data).result()
+
+        data = pickle.dumps(Unused())
+        for target in (load, deeper):
+            thing, found = rack.fork(target, data).result()
+            assert type(thing) is Unused and found == {"a": 1}
+        print("as it should be")
+    """)
+    out = started(tmp_path, text)
+    assert "as it should be" in out
+    assert out.count("once") == 1
+
+
+def test_names_that_are_looked_for_in_globals(started: Mode, tmp_path: Path) -> None:
+    text = program("""
+        def call(name, n):
+            return globals()[name](n)
+        assert rack.fork(call, "fib", 10).result() == 55
+        print("as it should be")
+    """)
+    assert "as it should be" in started(tmp_path, text)

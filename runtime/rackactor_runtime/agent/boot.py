@@ -11,9 +11,10 @@ import threading
 import traceback
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn
 
-from rackactor import membership
+from rackactor import mainmodule, mainnames, membership
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
@@ -72,6 +73,7 @@ def main(birth: dict[str, Any]) -> int:
     relay = Relay() if kernel.welcome["kind"] == "command" else None
     session = Session(kernel, None if relay is None else relay.take)
     membership.enter(session)
+    mainmodule.look_up = partial(mainnames.look_up, kernel)
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
     kernel.on("ended", lambda *_: _give_up())
     kernel.out_of_memory = memory_reserve.give_up
