@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -21,10 +22,12 @@ from support import (
     PATIENCE,
     Script,
     describe,
+    end,
     eventually,
     file_dirs,
     group_dirs,
     open_files,
+    opened,
     place_of,
     started_here,
     wait_gone,
@@ -42,10 +45,13 @@ def pytest_configure() -> None:
     for name in ("RACK_GID", "RACK_PID", "RACK_PPID", "RACK_SOCKET"):
         os.environ.pop(name, None)
     interrupts.HARMLESS.add("pytest_timeout")  # its handler ends the test
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background; its tests send interrupts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
 
 
-def pytest_unconfigure() -> None:
+def pytest_sessionfinish() -> None:
+    """Remove it; a worker of pytest-xdist may be ended before it comes to `pytest_unconfigure`."""
     shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
@@ -56,18 +62,19 @@ def leaves_nothing() -> Iterator[None]:
     threads, files = set(threading.enumerate()), open_files()
     yield
     machines.bury()
-    left = wait_gone(started_here() - processes)
-    assert not left, f"left running: {[describe(os_pid) for os_pid in left]}"
+    left = {os_pid: describe(os_pid) for os_pid in wait_gone(started_here() - processes)}
+    end(left)  # so that none becomes another test's
+    assert not left, f"left running: {list(left.values())}"
     assert eventually(lambda: group_dirs() | file_dirs() <= directories), f"left: {group_dirs(), file_dirs()}"
     assert netlab.networks() <= networks, f"left: {netlab.networks() - networks}"
     for thread in set(threading.enumerate()) - threads:
         thread.join(PATIENCE)
         assert not thread.is_alive(), f"left running: {thread}"
-    most = len(files) + 2  # pyzmq's own thread may have opened two meanwhile
-    if len(after := open_files()) > most:
+    # pyzmq's own thread may have opened two meanwhile; and the end of a process closes what led to it a moment later.
+    most = len(files) + 2
+    if not eventually(lambda: len(open_files()) <= most, timeout=0.5):
         gc.collect()  # it takes its time: not after each test
-        after = open_files()
-    assert len(after) <= most, f"left open: {[after[fd] for fd in set(after) - set(files)]}"
+    assert eventually(lambda: len(open_files()) <= most), f"left open: {opened(files)}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

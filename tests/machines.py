@@ -178,13 +178,14 @@ class Yard:
         """Start the process that a machine is."""
         kept = {name: os.environ[name] for name in ("RACK_TEST_SESSION",) if name in os.environ}
         path_of_python = f"{os.path.dirname(sys.executable)}:/usr/sbin:/usr/bin:/sbin:/bin"
+        (path / "tmp").mkdir()  # a server's disk ends with it
         with output.open("wb") as file:
             process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                env={"PATH": path_of_python, MARK: path.name, **kept},
+                env={"PATH": path_of_python, "TMPDIR": str(path / "tmp"), MARK: path.name, **kept},
                 cwd="/",
                 start_new_session=True,
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ def wait_gone(os_pids: set[int], timeout: float = PATIENCE) -> set[int]:
     return left | {os_pid for os_pid in os_pids & ours if psutil.pid_exists(os_pid)}
 
 
+def end(os_pids: Iterable[int]) -> None:
+    """Kill processes of this run that should be gone."""
+    for os_pid in os_pids:
+        try:
+            os.kill(os_pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    wait_gone(set(os_pids))
+
+
 def eventually(condition: Callable[[], object], timeout: float = PATIENCE) -> bool:
     """Wait until something holds that nobody tells; returns whether it does."""
     until = time.monotonic() + timeout
@@ -97,6 +108,11 @@ def open_files() -> dict[str, str]:
         except OSError:
             continue
     return found
+
+
+def opened(before: dict[str, str]) -> list[str]:
+    """Return what is open that was not."""
+    return [name for fd, name in open_files().items() if before.get(fd) != name]
 
 
 def describe(os_pid: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from driving import House
+from support import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -15,8 +16,8 @@ def leaves_nothing() -> Iterator[None]:
     """Prove, cheaply, that a test has left no thread and no descriptor; unit tests start no processes."""
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
     yield
-    assert threading.active_count() <= threads
-    assert len(os.listdir("/proc/self/fd")) <= files
+    assert eventually(lambda: threading.active_count() <= threads)
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= files)
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def test_a_follower_misses_nothing_however_full_the_disk_is(tmp_path: Path, disk
         seen.extend(record[3] for record in msgpack.unpackb(blobs[0]))
         place = fields["next"]
 
-    service = LogService(tmp_path, 4 << 20, grant, reply)
+    service = LogService(tmp_path, 4 << 20, grant, reply, lambda pid: True)
     service.call(2, 1, {"pid": 5, "offset": 0, "follow": True})
     printed: list[bytes] = []
     held = 0
