@@ -124,6 +124,7 @@ def test_a_log_that_cannot_be_read_just_now_is_read_later(tmp_path: Path, monkey
         1 << 20,
         lambda key, count: None,
         lambda pid, rid, fields, blobs: answers.append((rid, fields, msgpack.unpackb(blobs[0]))),
+        lambda pid: True,
     )
     with monkeypatch.context() as broken:
         broken.setattr(Path, "open", _refuse)
