@@ -508,6 +508,19 @@ def test_the_version_that_we_know_is_the_one_that_is_asked_for(
     assert said == {"compute 2.1"}
 
 
+def test_no_answer_is_kept(nova: FaultyNova, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a clouds.yaml says of caches: a list of an hour ago would tell of groups of an hour ago."""
+    kept = {"compute.servers": 3600, "compute.servers.detail": 3600, "network.ports": 3600}
+    write_clouds(nova, tmp_path, cache={"class": "dogpile.cache.memory", "expiration_time": 3600, "expiration": kept})
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    session = Session("mine")
+    looks = [("compute", "/servers/detail"), ("network", "/ports")]
+    assert [session.list(*look) for look in looks] == [[], []]
+    made_group(nova, GID, time.time(), workers=0)
+    assert [len(session.list(*look)) for look in looks] == [1, 1]
+    session.close()
+
+
 _HOMELESS = """
 import os, pwd, runpy, sys
 
@@ -543,6 +556,13 @@ def test_a_user_without_a_home_is_told_in_one_line(program: str, words: list[str
 @pytest.fixture
 def clouds_yaml(nova: FaultyNova, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the cloud in a clouds.yaml: as `mine` and `other`, two projects."""
+    write_clouds(nova, tmp_path)
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    monkeypatch.delenv("OS_CLOUD", raising=False)
+
+
+def write_clouds(nova: FaultyNova, directory: Path, **more: Any) -> None:
+    """Write a clouds.yaml with two projects, `mine` and `other`."""
     entries = {}
     for name, project in (("mine", "p"), ("other", "q")):
         given = nova.login(project)
@@ -553,9 +573,7 @@ def clouds_yaml(nova: FaultyNova, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             "auth": {"auth_url": url, **given},
             "region_name": region,
         }
-    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": entries}))
-    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
-    monkeypatch.delenv("OS_CLOUD", raising=False)
+    (directory / "clouds.yaml").write_text(json.dumps({"clouds": entries, **more}))
 
 
 def rack_gc(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -191,7 +191,7 @@ def connect(name: str | None) -> Any:
 
     if name is None and not {"OS_CLOUD", "OS_AUTH_URL"} & os.environ.keys():
         raise ImageError("which cloud? Name one of clouds.yaml with --cloud or OS_CLOUD, or set the OS_* variables")
-    cloud = openstack.connect(cloud=name)
+    cloud = sdk.uncached(openstack.connect(cloud=name))
     cloud.authorize()
     return cloud
 

@@ -1,8 +1,9 @@
-"""Whether openstacksdk can be used here: said in one line where it cannot, by everyone who needs it."""
+"""How openstacksdk is used: whether it can be here, said in one line where it cannot, and without a cache."""
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from rackactor.errors import InvalidCall
 
@@ -20,3 +21,12 @@ def check() -> None:
     except (RuntimeError, KeyError, OSError) as error:
         # It asks where the user's directories are as soon as it is imported: https://github.com/tox-dev/platformdirs
         raise InvalidCall(f"openstacksdk cannot be used by this user ({error}): set HOME to a directory") from error
+
+
+def uncached(connection: Any) -> Any:
+    """Have a connection ask the cloud whenever it is asked, and return it.
+
+    A clouds.yaml may tell the SDK to keep answers for a while (`cache:`). Ours are about what there is now.
+    """
+    connection.cache_enabled = False
+    return connection

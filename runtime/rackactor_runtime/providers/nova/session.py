@@ -16,6 +16,7 @@ from openstack import exceptions as sdk
 
 from rackactor._version import __version__
 from rackactor.errors import InvalidCall, StartError
+from rackactor_runtime.providers.nova import sdk as our_sdk
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.clocks import CloudClock
 from rackactor_runtime.providers.nova.faults import status_of, words
@@ -60,7 +61,7 @@ class Session:
         try:
             region = _region(cloud, credential)
             region.config["api_timeout"] = region.config.get("api_timeout") or API_TIMEOUT
-            self.connection: Any = openstack.connection.Connection(config=region)
+            self.connection: Any = our_sdk.uncached(openstack.connection.Connection(config=region))
             adapter = TCPKeepAliveAdapter(pool_connections=8, pool_maxsize=POOL, pool_block=True)
             self.connection.session.session.mount("http://", adapter)
             self.connection.session.session.mount("https://", adapter)
