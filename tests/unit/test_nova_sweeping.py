@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from faultynova import FaultyNova
 pytest.importorskip("openstack")
 
 import rackactor as rack
+from rackactor.errors import StartError
 from rackactor_runtime.providers.nova import gc
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.inventory import Inventory
@@ -497,6 +499,62 @@ def test_what_a_keeper_sees(nova: FaultyNova, log_in: Callable[..., Session]) ->
     assert keeper._look() == "ACTIVE", "the list has it"
     nova.servers.clear()
     assert keeper._look() == MISSING
+
+
+@pytest.fixture
+def keeper(nova: FaultyNova, log_in: Callable[..., Session], monkeypatch: pytest.MonkeyPatch) -> Keeper:
+    """Have a keeper that has lost its supervisor, in a time that passes when it waits."""
+    made_group(nova, GID, time.time(), workers=0)
+    clock = Time()
+    monkeypatch.setattr("rackactor_runtime.providers.nova.keeper.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(
+        "rackactor_runtime.providers.nova.keeper.readable", lambda files, seconds: clock.sleep(seconds) or []
+    )
+    made = Keeper.__new__(Keeper)
+    made._session, made._instance, made._card = log_in(), next(iter(nova.servers)), {"gid": GID}
+    made._owner, made._told_to_end, made._kernel = None, False, None
+    made._bell = SimpleNamespace(fileno=lambda: -1)  # type: ignore[assignment]
+    return made
+
+
+class Joins:
+    """Stands for coming back to a supervisor: it answers at the n-th time."""
+
+    def __init__(self, *, at: int) -> None:
+        self.left = at
+
+    def __call__(self) -> object:
+        self.left -= 1
+        if self.left:
+            raise StartError("no answer")
+        return object()
+
+
+@pytest.mark.parametrize("how", [hide_from_lists, take_its_cell_down, rename])
+def test_a_keeper_does_not_believe_one_list(
+    nova: FaultyNova, keeper: Keeper, how: Callable[[FaultyNova, str], None]
+) -> None:
+    how(nova, keeper._instance)
+    keeper._join = Joins(at=60)  # type: ignore[method-assign]
+    assert keeper._rejoin()
+
+
+def test_a_keeper_does_not_believe_one_word(nova: FaultyNova, keeper: Keeper) -> None:
+    """ERROR of a migration that failed, of a machine that runs."""
+    nova.servers[keeper._instance]["status"] = "ERROR"
+    keeper._join = Joins(at=20)  # type: ignore[method-assign]
+    assert keeper._rejoin()
+
+
+@pytest.mark.parametrize("status, looks", [("SHUTOFF", 2), ("SHELVED", 2), ("PAUSED", 31), ("ERROR", 31), ("", 2)])
+def test_a_keeper_gives_up_what_does_not_come_back(nova: FaultyNova, keeper: Keeper, status: str, looks: int) -> None:
+    if status:
+        nova.servers[keeper._instance]["status"] = status
+    else:
+        nova.servers.clear()
+    keeper._join = Joins(at=1000)  # type: ignore[method-assign]
+    assert not keeper._rejoin()
+    assert nova.calls.count("get") == looks
 
 
 def test_the_version_that_we_know_is_the_one_that_is_asked_for(

@@ -25,7 +25,7 @@ from rackactor_runtime.providers.nova import gc
 from rackactor_runtime.providers.nova.inventory import Inventory
 from rackactor_runtime.providers.nova.removal import remove
 
-SEEDS = int(os.environ.get("RACK_SWEEP_SEEDS", "120"))
+SEEDS = int(os.environ.get("RACK_SWEEP_SEEDS", "80"))
 NOW = 1_800_000_000.0
 #: Worlds in one test.
 BATCH = 20
