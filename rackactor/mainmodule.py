@@ -179,9 +179,9 @@ def thing_of(key: Key) -> Any:
 
 
 def register(key: Key, thing: Any) -> Key:
-    """Know something by a key from now on."""
+    """Know something by a key from now on; returns the one that it has, if another thread was quicker."""
     try:
-        _keys[thing] = key
+        key = _keys.setdefault(thing, key)
         _things[key] = thing
     except TypeError:
         pass

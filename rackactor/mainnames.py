@@ -1,8 +1,8 @@
 """Names of the program's `__main__` that have not come with anything yet: they are asked for.
 
 What travels by value brings what it uses. What is looked up by its name only may be missing: a class in a file that
-pickle has written, `from __main__ import name`. The script does not run again for it. It asks its parent, which
-has the name or asks its own, up to the program. It gets the value that the name has there at that moment.
+pickle has written, `from __main__ import name`. The script does not run again for it. A process asks its
+parent, which has the name or asks its own, up to the program. It gets the value that the name has there at that moment.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _answer(kernel: Kernel, delivery: Delivery) -> None:
 def _find(number: str, name: str) -> bytes:
     if mainmodule.home().number != number:
         raise LookupError("this is another program")
-    return pickling.dumps(getattr(mainmodule.main_module(), name))
+    return pickling.dumps_itself(getattr(mainmodule.main_module(), name))
 
 
 def look_up(kernel: Kernel, name: str) -> Any:
@@ -57,6 +57,10 @@ def look_up(kernel: Kernel, name: str) -> Any:
     Raises:
         AttributeError: it has no such name, cannot send it, or does not answer.
     """
+    if name in _asked():
+        raise AttributeError(
+            f"module '__main__' has no attribute {name!r} here, and its parent sends nothing but the name"
+        )
     question = msgpack.packb((mainmodule.home().number, name), unicode_errors="surrogatepass")
     try:
         if not kernel.allow_pickle:
@@ -71,4 +75,17 @@ def look_up(kernel: Kernel, name: str) -> Any:
     if not found:
         said = data.decode("utf-8", "replace")
         raise AttributeError(f"module '__main__' has no attribute {name!r} (its parent says: {said})")
-    return pickle.loads(data)
+    _asked().add(name)
+    try:
+        return pickle.loads(data)
+    finally:
+        _asked().discard(name)
+
+
+_local = threading.local()
+
+
+def _asked() -> set[str]:
+    """Return the names whose answers this thread is opening."""
+    names: set[str] = _local.__dict__.setdefault("names", set())
+    return names

@@ -63,6 +63,36 @@ def dumps(value: Any, *, buffer_callback: _BufferCallback | None = None) -> byte
     return file.getvalue()
 
 
+def dumps_itself(value: Any) -> bytes:
+    """Pickle a value that may have itself pickled by its name only, as `typing.NewType` and many singletons do.
+
+    Raises:
+        Exception: whatever pickling raises.
+    """
+    if isinstance(value, (type, types.FunctionType, _Cache)) or not isinstance(value.__reduce_ex__(5), str):
+        return dumps(value)
+    return dumps(_Itself(type(value), getattr(value, "__getnewargs__", tuple)(), object.__getstate__(value)))
+
+
+class _Itself:
+    """Stands for an object, by what Python would make of it."""
+
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> Any:
+        return make_itself, self._parts
+
+
+def make_itself(cls: Any, args: Any, state: Any) -> Any:
+    """Return an object that is made as Python makes those which do not say how."""
+    thing = cls.__new__(cls, *args)
+    for part in state if isinstance(state, tuple) else (state,):
+        for name, value in (part or {}).items():
+            object.__setattr__(thing, name, value)
+    return thing
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's, with definitions that know where they belong."""
 
@@ -167,7 +197,8 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         values = _values(home, _hinted(home, inspect.get_annotations(cls)), key)
     members, slots = state
     members = {name: _own(value) for name, value in members.items()}
-    if "__slots__" in members and type(args[3]) is dict:  # where a class has its keywords: slots are made with it
+    # Where a class has its keywords; slots are made with it. Named tuples make their own.
+    if "__slots__" in members and type(args[3]) is dict and not hasattr(cls, "_fields"):
         args = (*args[:3], {**args[3], "__slots__": members.pop("__slots__")}, *args[4:])
     return make_class, (tuple(key), make, args), (fill, members, slots, values), None, None, fill_class
 

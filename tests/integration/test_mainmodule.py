@@ -387,10 +387,17 @@ def test_names_that_have_not_come_are_asked_for(started: Mode, tmp_path: Path) -
         class Unused: pass
         Unused.__qualname__ = "Unused"
         settings = {"a": 1}
+        Number = typing.NewType("Number", int)
+        class Singleton:
+            def __reduce__(self): return "MISSING"
+        MISSING = Singleton()
         stream = sys.stdout.buffer if hasattr(sys.stdout, "buffer") else None
         sys.modules["__main__"].__dict__.update(Unused=Unused, settings=settings, stream=stream)
+        sys.modules["__main__"].__dict__.update(Number=Number, Singleton=Singleton, MISSING=MISSING)
 
-        def load(data):
+        def load(data, missing, number):
+            import __main__
+            assert missing is __main__.MISSING and number is __main__.Number and number(3) == 3
             thing = pickle.loads(data)
             from __main__ import settings as found
             import __main__
@@ -401,15 +408,15 @@ def test_names_that_have_not_come_are_asked_for(started: Mode, tmp_path: Path) -
                     getattr(__main__, wrong)
                 except AttributeError as error:
                     assert why in str(error), error
-            return thing, found
+            return thing, found, missing
 
-        def deeper(data):
-            return rack.fork(load, data).result()
+        def deeper(*args):
+            return rack.fork(load, *args).result()
 
         data = pickle.dumps(Unused())
         for target in (load, deeper):
-            thing, found = rack.fork(target, data).result()
-            assert type(thing) is Unused and found == {"a": 1}
+            thing, found, missing = rack.fork(target, data, MISSING, Number).result()
+            assert type(thing) is Unused and found == {"a": 1} and missing is MISSING
         print("as it should be")
     """)
     out = started(tmp_path, text)
