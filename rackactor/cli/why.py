@@ -73,7 +73,7 @@ def story(group: Group, pid: int) -> Iterator[str]:
     else:
         yield f"  end       {status}: {_MEANING[status.cause]}"
         yield from _section("evidence", status.evidence.partition(_LAST_OUTPUT)[0])
-    fault = fields.get("fault") or ""
+    fault = fields.get("fault") or row.get("note") or ""
     if fault and (status is None or fault not in status.evidence):
         yield from _section("the provider's words", fault)
     yield from _signals(group, fields["signals"])

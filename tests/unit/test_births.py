@@ -109,6 +109,19 @@ def test_spawn_intensity() -> None:
     house.fork(script, n=5)
 
 
+def test_processes_that_live_at_the_same_time() -> None:
+    house = House(max_processes=5)
+    script = house.script()
+    pids = house.fork(script, n=4)
+    name, message = refusal(house.call(script, "fork", (b"t", b"a"), n=2, kind="function"))
+    assert name == "ForkError"
+    assert "6 processes would live at the same time, and the group allows 5: raise max_processes=" in message
+    assert len(list(house.core.table)) == 5  # nothing was begun
+    for pid in pids[:2]:
+        house.die(pid, code=0)
+    house.fork(script, n=3)
+
+
 def test_intensity_counts_a_period_and_refuses_all_or_nothing() -> None:
     intensity = Intensity(3, 10.0)
     intensity.admit(2, 0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from driving import House
 
@@ -156,6 +158,39 @@ def test_unkillable(house: House, script: int) -> None:
     assert house.state(pid) == "unkillable"
     house.die(pid)
     assert house.state(pid) == "zombie"
+
+
+def test_a_cloud_that_gives_no_clear_answer_is_said(house: House, script: int) -> None:
+    (pid,) = house.fork(script)
+    house.pass_time(40.0, heard=[script])
+    house.hear(m.Unanswered(Key(pid, 1), 40.0, "HTTP 503"))
+    row = house.call(script, "why", pid=pid).fields["process"]
+    since = datetime.fromtimestamp(house.core.wall - 40.0, UTC)
+    assert (row["state"], row["note"]) == (
+        "new",
+        f"the cloud gives no clear answer since {since:%H:%M:%S} UTC: HTTP 503",
+    )
+    house.hear(m.InstanceCreated(Key(pid, 1), "server"))
+    row = house.call(script, "why", pid=pid).fields["process"]
+    assert (row["state"], row["note"]) == ("booting", "")
+    house.hear(m.Unanswered(Key(pid, 1), 40.0, "HTTP 503"))  # too late: it is there
+    assert house.record(pid).note == ""
+
+
+def test_what_may_still_come_is_told_at_the_end(house: House, script: int) -> None:
+    house.hear(m.Owed(900.0))
+    house.hear(m.Owed(20.0))  # the longest counts
+    house.pass_time(100.0, heard=[script])
+    house.cast(script, "end", reason="enough")
+    [told] = house.told(script, "end")
+    assert told == {"reason": "enough", "owed": pytest.approx(800.0)}
+
+
+def test_what_is_one_fork_is_said_to_the_provider(house: House, script: int) -> None:
+    first, second = house.fork(script, 3), house.fork(script, 2)
+    orders = [create.order for create in house.effects if isinstance(create, m.Create)]
+    assert [order.fork for order in orders] == [first[0]] * 3 + [second[0]] * 2
+    assert {order.boot_timeout for order in orders} == {30.0}
 
 
 def test_the_end_names_what_is_not_confirmed(house: House, script: int) -> None:

@@ -372,7 +372,7 @@ class MachineProvider:
         try:
             seen = self._lagging.survey() if self._lagging is not None else self._cloud.list()
         except Exception as error:
-            _log.warning("the cloud's list could not be had: %s", error)
+            _log.warning("the cloud's list could not be had: %s", str(error))
             return self._sparing(error, self._lives.list_failed)
         return partial(self._lives.listed, seen)
 
@@ -383,7 +383,7 @@ class MachineProvider:
             else:
                 seen = next((each for each in self._cloud.list().values() if each.instance == instance), None)
         except Exception as error:
-            _log.warning("the cloud could not be asked for %s: %s", instance, error)
+            _log.warning("the cloud could not be asked for %s: %s", instance, str(error))
             return self._sparing(error, partial(self._lives.find_failed, key))
         return partial(self._lives.found, key, seen)
 
@@ -393,7 +393,7 @@ class MachineProvider:
             try:
                 text = self._cloud.console(instance)
             except Exception as error:
-                _log.warning("the console of %s could not be had: %s", instance, error)
+                _log.warning("the console of %s could not be had: %s", instance, str(error))
         try:
             gone = self._cloud.delete(self._lives.mark(key), instance)
         except Exception as error:
@@ -408,7 +408,7 @@ class MachineProvider:
             else:
                 self._cloud.delete(mark, instance)
         except Exception as error:
-            _log.warning("%s of %s, which counts for nobody, could not be deleted: %s", instance, mark, error)
+            _log.warning("%s of %s, which counts for nobody, could not be deleted: %s", instance, mark, str(error))
             return self._sparing(error, partial(self._lives.discarded, instance))
         return partial(self._lives.discarded, instance)
 

@@ -93,7 +93,7 @@ class NovaCloud:
         self._first = f"{site.gid}.{w.SUPERVISOR_PID}.1"
         #: mark -> id of the one that counts
         self._ours: dict[str, str] = {} if own is None else {self._first: own}
-        self._doubles: dict[str, set[str]] = {}  # mark -> ids of all, where more than one has been seen
+        self._ids: dict[str, set[str]] = {}  # mark -> ids of all that have been seen of it
         self._asked: dict[str, float] = {}  # ids whose deletion was asked for, and when last
         self._departures = Departures()
         self._lost: dict[str, int] = {}  # mark -> creates of which nobody knows what came of them
@@ -228,10 +228,12 @@ class NovaCloud:
     def survey(self) -> Servers:
         """Return the group's servers, by one call for all of them."""
         found = [_seen(row) for row in self._rows()]
-        names: dict[str, str] = {}
         for each in found:
-            if (first := names.setdefault(each.mark, each.instance)) != each.instance:
-                self._doubles.setdefault(each.mark, set()).update((first, each.instance))
+            self._ids.setdefault(each.mark, set()).add(each.instance)
+        listed = {each.mark for each in found}
+        for mark, ids in list(self._ids.items()):
+            if len(ids) == 1 and mark not in listed and mark not in self._ours:
+                self._ids.pop(mark, None)  # its life is over
         return found
 
     def find(self, instance: str) -> Seen | None:
@@ -290,8 +292,10 @@ class NovaCloud:
         if instance is not None and instance not in self._asked:
             self._delete_server(instance)
             return False
-        known = {each for each in (instance, self._ours.get(mark)) if each is not None} | self._doubles.get(mark, set())
         there = {str(row["id"]): row for row in self._rows(mark)}
+        ids = self._ids.setdefault(mark, set())
+        ids.update(there, (each for each in (instance, self._ours.get(mark)) if each is not None))
+        known = set(ids)  # another thread may list meanwhile
         there |= {name: row for name in known - set(there) if (row := self._server(name)) is not None}
         for name, row in there.items():
             self._departures.there(mark)
@@ -303,7 +307,7 @@ class NovaCloud:
         if ports or not gone:
             return False
         self._ours.pop(mark, None)
-        self._doubles.pop(mark, None)
+        self._ids.pop(mark, None)
         self._departures.forget(mark)
         for name in known:
             self._asked.pop(name, None)

@@ -1,0 +1,119 @@
+"""What comes after its group is over is looked for, and removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+pytest.importorskip("openstack")
+
+from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.nova import late, launch
+from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova.found import Found
+from rackactor_runtime.providers.strays import DEBT
+
+
+class Cloud:
+    """Servers that come at times, and clocks."""
+
+    def __init__(self, *comes: float, away: tuple[float, float] = (-1.0, -1.0)) -> None:
+        self.now = 0.0
+        self.comes = dict(enumerate(comes))
+        self.gone: set[int] = set()
+        self.away = away
+        self.looks = 0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def take(self) -> Sequence[Found]:
+        self.looks += 1
+        if self.away[0] <= self.now < self.away[1]:
+            raise CloudFault("unclear", "503")
+        there = [number for number, when in self.comes.items() if when <= self.now and number not in self.gone]
+        claim = w.Claim("01234567-89a", 0.0)
+        return [
+            Found("server", str(number), f"late {number}", claim, "ACTIVE", remove=lambda n=number: self.gone.add(n))
+            for number in there
+        ]
+
+    def look_out(self, seconds: float = DEBT) -> bool:
+        return late.look_out(self.take, seconds, self.sleep, lambda: self.now)
+
+
+def test_what_comes_late_is_removed() -> None:
+    cloud = Cloud(3.0, 400.0, DEBT - 1.0)
+    assert cloud.look_out()
+    assert cloud.gone == {0, 1, 2}
+    assert DEBT <= cloud.now < DEBT + 120.0
+    assert cloud.looks < 150
+
+
+def test_a_cloud_that_cannot_be_asked_at_the_end_is_waited_for() -> None:
+    cloud = Cloud(10.0, away=(5.0, DEBT + 600.0))
+    assert cloud.look_out()
+    assert cloud.gone == {0}
+
+
+def test_but_not_for_ever() -> None:
+    cloud = Cloud(10.0, away=(5.0, 1e9))
+    assert not cloud.look_out()
+    assert cloud.now < DEBT + late.PATIENCE + 400.0
+
+
+def test_it_is_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    def popen(words: list[str], **more: Any) -> Any:
+        started.append((words, more))
+        return subprocess.CompletedProcess(words, 0) if False else type("P", (), {"pid": 4711})()
+
+    monkeypatch.setattr(late.subprocess, "Popen", popen)
+    order = {"settings": {}, "provider_settings": {"cloud": "mine"}, "owner": None}
+    launcher = launch.Launcher(order, "01234567-89ab-4cde-8f01-23456789abcd")
+    assert launcher._look_out(0.0) == ""
+    assert started == []
+    words = launcher._look_out(DEBT)
+    assert "process 4711 looks for it, and removes it, for 15 min" in words
+    [(command, more)] = started
+    assert command[1:] == [
+        "-m",
+        "rackactor_runtime.providers.nova.late",
+        "01234567-89ab-4cde-8f01-23456789abcd",
+        "--seconds",
+        "900",
+        "--cloud",
+        "mine",
+    ]
+    assert more["start_new_session"]
+
+
+def test_the_program_runs() -> None:
+    words = [late.sys.executable, "-m", "rackactor_runtime.providers.nova.late", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=60)
+    assert "Look out for what may still come" in done.stdout
+
+
+@pytest.mark.parametrize("fault, waits", [("", True), ("No valid host was found", False)])
+def test_a_launch_waits_a_moment_for_the_reason_of_an_error(fault: str, waits: bool) -> None:
+    from rackactor.errors import StartError
+    from rackactor_runtime.providers.machines import Seen
+
+    launcher = launch.Launcher({"settings": {}, "owner": None}, "01234567-89ab-4cde-8f01-23456789abcd")
+    seen = Seen("m", "i", "ERROR", fault)
+    if waits:
+        launcher._judge(seen, "i", "")
+        assert launcher._in_error is not None
+        launcher._in_error -= launch.FAULT_PATIENCE
+    with pytest.raises(StartError, match=fault or "the cloud does not say why"):
+        launcher._judge(seen, "i", "")
+    for status in ("SHUTOFF", "SHELVED", "SOFT_DELETED"):
+        with pytest.raises(StartError, match="it ended by itself"):
+            launcher._judge(Seen("m", "i", status), "i", "")
+    launcher._judge(Seen("m", "i", "BUILD"), "i", "")
+    launcher._judge(None, "i", "")
