@@ -261,6 +261,10 @@ class Kernel(Exchange):
         """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
         self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
 
+    def leave_call(self, op: str, args: dict[str, Any]) -> None:
+        """Have a system call made some time whose result nobody wants; a finalizer may call it, as `leave_word`."""
+        self._outbox.append(lambda: self._raw_send(Kind.CALL, (0, op), [wire.pack_body(args)]))
+
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""
         for rid, known in list(self._asks.items()):

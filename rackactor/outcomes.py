@@ -23,7 +23,9 @@ from rackactor.texts import show, words_of
 Frames = Sequence[bytes | memoryview]
 
 #: Bytes of a part.
-PART = 256 << 20
+PART = 16 << 20
+#: Bytes that go at once, with the end of the process; more goes in parts, which leave room for heartbeats.
+AT_ONCE = 32 << 20
 #: Pickles up to this size are tried where they are made, bytes: a larger one would cost as much once more.
 TRIED = 64 << 20
 #: The longest message of an exception in its description, characters.

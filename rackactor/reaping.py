@@ -42,11 +42,37 @@ class Fate:
         self.given = False
 
     def take(self) -> Any:
-        """Return the packed result, or None; keep it only if it is small."""
+        """Return the frames of the result, or None; keep it only if it is small."""
         result = self.result
+        if type(result) is Shelved:
+            self.result, self.given = None, True
+            return result.fetch()
         if result is not None and sum(map(len, result)) > RESULT_KEPT:
             self.result, self.given = None, True
         return result
+
+
+class Shelved:
+    """A large result that the supervisor keeps for us: fetched in parts when somebody asks for it."""
+
+    def __init__(self, kernel: Kernel, pid: int, head: Any, parts: int) -> None:
+        self._kernel = kernel
+        self._pid = pid
+        self._head = head
+        self._parts = parts
+
+    def fetch(self) -> list[Any]:
+        """Return its frames."""
+        frames = [self._head]
+        while self._parts:
+            _, blobs = self._kernel.call("result_next", {"pid": self._pid})
+            self._parts -= 1
+            frames += blobs
+        return frames
+
+    def __del__(self) -> None:
+        if self._parts and not self._kernel.closed and not self._kernel.ended:
+            self._kernel.leave_call("result_drop", {"pid": self._pid})
 
 
 class _End(NamedTuple):
@@ -143,12 +169,22 @@ class Reaping:
 
     def _note(self, answer: Pending) -> _End:
         status = ExitStatus.from_wire(answer.value["status"])
-        end = _End(answer.value["pid"], status, answer.blobs or None)
+        end = _End(answer.value["pid"], status, self._result_of(answer))
         fate = self._fates.get(end.pid)
         if fate is not None and fate.status is None:
             # Another thread must not find the status without the result.
             fate.result, fate.status = end.result, end.status
         return end
+
+    def _result_of(self, answer: Pending) -> Any:
+        """Return what an answer holds of a result: the same object whoever looks, for it ends what it stands for."""
+        parts = answer.value.get("parts", 0)
+        if not parts:
+            return answer.blobs or None
+        with self._lock:
+            if len(answer.blobs) != 1 or type(answer.blobs[0]) is not Shelved:
+                answer.blobs = [Shelved(self._kernel, answer.value["pid"], answer.blobs[0], parts)]
+            return answer.blobs[0]
 
     def _keep(self, answer: Pending) -> None:
         """Keep an end that was told when its wait had been given up."""

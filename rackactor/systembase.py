@@ -308,9 +308,10 @@ def _raise_why(session: Session, pid: int, actor: Any, source_hash: str | None) 
     fate = session.reaping.fate(pid)
     status = session.reaping.wait_for(fate, END_TIMEOUT)
     failure = ActorSystemFailure(f"the actor {actor} did not start: {status}\n{status.evidence}")
-    if fate.result is None:
+    frames = fate.take()
+    if frames is None:
         raise failure
-    error = outcomes.raised(fate.result, pid, status)
+    error = outcomes.raised(frames, pid, status)
     if isinstance(error, ActorNotMade):
         raise _translate(error, actor, source_hash) from None
     if type(error).__module__ == RackError.__module__:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import urllib.error
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from targets import Echo, answer
 
 import rackactor as rack
 from rackactor import outcomes, wire
+from rackactor.kernel import Kernel
 from rackactor.status import Cause
 
 ENOUGH = 20.0
@@ -80,6 +82,20 @@ def write_own(writer: Any) -> None:
 def return_in_parts(size: int, part: int) -> bytes:
     outcomes.PART = part
     return bytes(range(256)) * (size // 256)
+
+
+def die_in_the_midst() -> bytes:
+    """Return a large value, and be killed when a part of it is there."""
+    call = Kernel.call
+
+    def once(self: Kernel, op: str, *args: Any, **options: Any) -> Any:
+        answer = call(self, op, *args, **options)
+        if op == "result_part":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    Kernel.call = once  # type: ignore[method-assign]
+    return bytes(outcomes.AT_ONCE + 1)
 
 
 def give(value: Any) -> Any:
@@ -169,6 +185,25 @@ def test_results_in_parts(group: rack.Group) -> None:
     process = group.fork(return_in_parts, 1 << 20, 1 << 20)
     process.wait(ENOUGH)
     assert process.result(ENOUGH) == value
+
+
+@pytest.mark.parametrize("size", [outcomes.AT_ONCE - (1 << 20), outcomes.AT_ONCE + (1 << 20)])
+def test_large_results(group: rack.Group, size: int) -> None:
+    made = group.fork(return_in_parts, size, outcomes.PART)
+    forgotten = group.fork(return_in_parts, size, outcomes.PART)
+    assert forgotten.wait(ENOUGH).ok
+    del forgotten
+    value = made.result(ENOUGH)
+    assert len(value) == size
+    assert value[-256:] == bytes(range(256))
+    with pytest.raises(rack.InvalidCall, match="handed out"):
+        made.result(ENOUGH)
+
+
+def test_a_process_that_is_killed_while_it_hands_over_its_result_has_none(group: rack.Group) -> None:
+    process = group.fork(die_in_the_midst)
+    with pytest.raises(rack.ProcessDied, match="ended without a result"):
+        process.result(ENOUGH)
 
 
 def test_what_no_frame_can_carry_is_refused_before_anything_is_done(

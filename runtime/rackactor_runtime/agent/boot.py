@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
-from rackactor import mainmodule, mainnames, membership
+from rackactor import mainmodule, mainnames, membership, outcomes
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
@@ -230,8 +230,12 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
             session.drop_handlers()
             finishing.clear()
         kernel.drain(DRAIN)
-        patience = DRAIN + sum(map(len, report.result)) / SLOWEST
-        kernel.call("exit", report.fields(), *report.result, timeout=patience)
+        result = report.result
+        if sum(map(len, result)) > outcomes.AT_ONCE:
+            for frame in result:
+                kernel.call("result_part", {}, frame)
+            result = ()
+        kernel.call("exit", report.fields(), *result, timeout=DRAIN + outcomes.AT_ONCE / SLOWEST)
     except RackError as error:
         logging.getLogger("rackactor").warning("could not report the exit: %s", error)
     finishing.flush()

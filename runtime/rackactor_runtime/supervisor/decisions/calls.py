@@ -18,6 +18,7 @@ from rackactor_runtime.supervisor.decisions.guests import GuestCalls
 from rackactor_runtime.supervisor.decisions.machinery import KeeperCalls, place
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
 from rackactor_runtime.supervisor.decisions.pipecalls import PipeCalls
+from rackactor_runtime.supervisor.decisions.results import ResultCalls
 from rackactor_runtime.supervisor.decisions.services import ServiceCalls
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.waits import Waiter
@@ -28,7 +29,7 @@ _KINDS = ("actor", "function", "command")
 _ORPHANS = ("kill", "adopt", "detach")
 
 
-class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
+class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, ResultCalls):
     """Carry out system calls on a core."""
 
     def __init__(self, core: Core) -> None:
@@ -250,7 +251,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls):
     def op_exit(self, caller: Process, call: Called) -> None:
         """Say how the target ended; the instance ends next."""
         caller.report = _report(call.args)
-        caller.result = tuple(call.blobs)
+        caller.result = (*caller.result, *call.blobs)
         if caller.state is State.RUNNING:
             caller.state = State.STOPPING
         if caller.kill_at is None and not caller.external:

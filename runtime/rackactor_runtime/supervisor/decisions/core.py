@@ -26,6 +26,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Welcome,
 )
 from rackactor_runtime.supervisor.decisions.pipes import Pipes
+from rackactor_runtime.supervisor.decisions.results import Shelf
 from rackactor_runtime.supervisor.decisions.services import Services
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.shutdown import Shutdown
@@ -62,6 +63,7 @@ class Core:
         self.sources = Sources()
         self.services = Services(self, SERVICES)
         self.pipes = Pipes(settings.pipe_held)
+        self.shelf = Shelf()
         self.machinery = Machinery(self, made=machines)
         self.shutdown = Shutdown(self)
         #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
@@ -230,6 +232,9 @@ class Core:
         self.effects.extend(self.services.gone(record))
         self.effects.extend(self.pipes.gone(record.pid, record.status))
         self.waits.forget(record.pid)
+        self.shelf.gone(record.pid)
+        if record.report is None:
+            record.result = ()  # parts of one that it did not come to an end with
         self.effects.append(Dismiss(record.pid))
         self._tell_end(record)
         self._orphans(record)
@@ -276,8 +281,10 @@ class Core:
     def answer_wait(self, pid: int, rid: int, record: Process, *, reap: bool) -> None:
         """Tell a waiter how a process ended; the parent's wait reaps it."""
         assert record.status is not None
-        fields = {"pid": record.pid, "status": record.status.to_wire()}
-        self.effects.append(Reply(pid, rid, True, fields, tuple(record.result)))
+        frames = self.shelf.put(pid, record.pid, record.result)
+        parts = self.shelf.count(pid, record.pid)
+        fields = {"pid": record.pid, "status": record.status.to_wire(), **({"parts": parts} if parts else {})}
+        self.effects.append(Reply(pid, rid, True, fields, tuple(frames)))
         if reap and pid == record.ppid:
             self.table.reap(record)
 
