@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from rackactor import units
 from rackactor.errors import InvalidCall
 from rackactor.texts import os_text, show, to_bytes
 
@@ -122,8 +123,7 @@ def shown(kwargs: dict[str, Any]) -> dict[str, str]:
 def bounds(min_ok: int | None, timeout: float | None, count: int) -> None:
     if min_ok is not None and not (type(min_ok) is int and 1 <= min_ok <= count):
         raise InvalidCall(f"min_ok is an integer from 1 to n ({count}), not {min_ok!r}")
-    if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
-        raise InvalidCall(f"timeout is a number of seconds, not {timeout!r}")
+    units.timeout(timeout)
 
 
 def count(n: int | None, items: list[Any] | None) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import zmq
 
-from rackactor import forked, interrupts, wire
+from rackactor import forked, interrupts, units, wire
 from rackactor import link as _link
 from rackactor.errors import (
     AuthenticationError,
@@ -151,6 +151,7 @@ class Kernel(Exchange):
             GroupEnded: the supervisor is gone.
             RackError: the supervisor's refusal, as its own class.
         """
+        timeout = units.timeout(timeout)
         pending, rid = self.begin_call(op, args, *blobs)
         try:
             if not self._wait(lambda: pending.done, timeout):
@@ -213,9 +214,9 @@ class Kernel(Exchange):
             NoSuchProcess: it is known to be gone.
             MailboxFull: its credit did not come back within `timeout` seconds; the message was not sent.
         """
+        timeout = self.bound(timeout)
         self._check()
         check_size(payload)
-        timeout = self.bound(timeout)
         if pid in self._dead:
             raise NoSuchProcess(f"process {pid} is gone: {self._dead[pid]}")
         if self._crowded(pid) and not self._wait(lambda: not self._crowded(pid), timeout):
@@ -276,7 +277,9 @@ class Kernel(Exchange):
 
         Only if the caller has named no bound: the same program is to run on a laptop and on a cloud.
         """
-        return CALL_TIMEOUT + float(self.welcome.get("boot_timeout", 0)) if timeout is CALL_TIMEOUT else timeout
+        if timeout is CALL_TIMEOUT:
+            return CALL_TIMEOUT + float(self.welcome.get("boot_timeout", 0))
+        return units.timeout(timeout)
 
     def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
         """Wait until `done()`, doing I/O meanwhile; returns whether it is done."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rackactor import units
 from rackactor.errors import InvalidCall, PipeBroken, ProcessDied, RackError
 from rackactor.status import ExitStatus
 from rackactor.texts import os_text
@@ -118,6 +119,7 @@ class Pipeline:
             ProcessDied: a stage failed; its `status` tells how.
             RackTimeout: it has not ended within `timeout` seconds (None: no bound).
         """
+        timeout = units.timeout(timeout)
         begun = time.monotonic()
         output, broken = b"", None
         try:
@@ -143,6 +145,7 @@ class Pipeline:
         Raises:
             RackTimeout: some still run after `timeout` seconds.
         """
+        timeout = units.timeout(timeout)
         self.start()
         deadline = None if timeout is None else time.monotonic() + timeout
         ended = []

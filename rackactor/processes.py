@@ -52,15 +52,17 @@ class Reply(Future[Any]):
             HandlerFailed: its handler raised on this message, twice.
             CannotOpen: the reply cannot be opened here.
         """
+        timeout = self._kernel.bound(timeout)
         if not self.done() and not self._kernel.closed:
-            self._kernel.wait(self.done, self._kernel.bound(timeout))
+            self._kernel.wait(self.done, timeout)
             timeout = 0
         return open_from(super().result(timeout), _REPLY, self._pid, allow_pickle=self._kernel.allow_pickle)
 
     def exception(self, timeout: float | None = CALL_TIMEOUT) -> BaseException | None:
         """Return the error instead of a reply, or None; see `result`."""
+        timeout = self._kernel.bound(timeout)
         if not self.done() and not self._kernel.closed:
-            self._kernel.wait(self.done, self._kernel.bound(timeout))
+            self._kernel.wait(self.done, timeout)
             timeout = 0
         return super().exception(timeout)
 

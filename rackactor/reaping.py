@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from rackactor import arguments
+from rackactor import arguments, units
 from rackactor.errors import NoChild, RackTimeout
 from rackactor.kernel import CALL_TIMEOUT, Kernel
 from rackactor.pending import Pending
@@ -103,6 +103,7 @@ class Reaping:
 
     def wait(self, pid: int | Sequence[int], timeout: float | None) -> tuple[int, ExitStatus]:
         """Wait for the end of one of several processes: see `Session.wait`."""
+        timeout = units.timeout(timeout)
         pids = arguments.targets(pid)
         if (known := self._take_late(pids)) is not None:
             return known
@@ -118,6 +119,7 @@ class Reaping:
 
     def wait_for(self, fate: Fate, timeout: float | None) -> ExitStatus:
         """Wait for one process; asked again, answer the same."""
+        timeout = units.timeout(timeout)
         try:
             if fate.status is None:
                 self.wait(fate.pid, timeout)

@@ -29,7 +29,7 @@ from thespian.actors import (
 from thespian.system import isInternalActorSystemMessage
 
 from rackactor import capabilities as _capabilities
-from rackactor import letters, membership, outcomes, sources
+from rackactor import letters, membership, outcomes, sources, units
 from rackactor.address import RackAddress
 from rackactor.codec import encode, open_from
 from rackactor.errors import (
@@ -248,12 +248,13 @@ class Context:
 
     def ask(self, address: ActorAddress, message: Any, timeout: Any) -> Any:
         """Send a message; return the next one that arrives, from any actor, or None."""
+        bound = _seconds(timeout)
         self.tell(address, message)
-        return self.listen(timeout)
+        return self.listen(bound)
 
     def listen(self, timeout: Any) -> Any:
         """Return the next message that arrives, or None when there is none within `timeout`."""
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = _seconds(timeout)
         limit = None if seconds is None else time.monotonic() + seconds
         with _as_thespian():
             while True:
@@ -338,3 +339,8 @@ def _register() -> None:
 
 
 _register()
+
+
+def _seconds(timeout: Any) -> float | None:
+    """Return a timeout as Thespian takes it: seconds, a timedelta, or None."""
+    return max(0.0, timeout.total_seconds()) if isinstance(timeout, timedelta) else units.timeout(timeout)

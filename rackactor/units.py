@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 import re
+from typing import Any
 
 from rackactor.errors import InvalidCall
 
@@ -15,22 +17,42 @@ _LARGEST = (1 << 63) - 1
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
+def timeout(value: Any, name: str = "timeout") -> float | None:
+    """Return how long to wait, seconds; None: no bound. The one place that looks at timeouts.
+
+    Args:
+        value: a number of seconds; None or infinity: no bound. What is longer than a century counts as one.
+        name: what it is, for the error.
+
+    Raises:
+        InvalidCall: a text, NaN, a negative number, True or False.
+    """
+    if type(value) is float and 0.0 <= value <= _LONGEST:
+        return value
+    if value is None:
+        return None
+    number: Any = value if not isinstance(value, bool) and isinstance(value, numbers.Real) else math.nan
+    if number >= 0:
+        return float(number) if number <= _LONGEST else _LONGEST if number < math.inf else None
+    raise InvalidCall(f"{name} is a number of seconds that is not negative, or None (no bound), not {value!r}")
+
+
 def seconds(value: float | str | None, name: str) -> float | None:
     """Return a duration in seconds.
 
     Args:
-        value: seconds as a number, or text with a unit: ms, s, m, h, d ("1.5h"); None stays None.
+        value: seconds as a number, or text with a unit: ms, s, m, h, d ("1.5h"); None stays None. Infinity: None.
         name: what it is, for the error.
 
     Raises:
         InvalidCall: not a positive duration.
     """
-    if value is None:
+    if value is None or value == math.inf:
         return None
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value)
         number = float(match[1]) * _SECONDS[match[2] or "s"] if match else math.nan
-    elif isinstance(value, (int, float)) and not isinstance(value, bool) and value <= _LONGEST:
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST:
         number = float(value)
     else:
         number = math.nan

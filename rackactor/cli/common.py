@@ -11,7 +11,7 @@ from typing import Any
 
 from cliff.command import Command
 
-from rackactor import places
+from rackactor import places, units
 from rackactor.cli import guest
 from rackactor.errors import InvalidCall, NoGroup
 from rackactor.grouping import Group, attach
@@ -118,3 +118,17 @@ def span(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def seconds(word: str) -> float | None:
+    """Read a duration of a command line: "1.5", "90s", "1h"; 0 and "inf" too (for argparse)."""
+    try:
+        return units.timeout(float(word), "this")
+    except InvalidCall as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    except ValueError:
+        pass
+    try:
+        return units.seconds(word, "this")
+    except InvalidCall as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 from cliff.lister import Lister
 
-from rackactor.cli.common import InGroup, add_group_choice, explain, span, visit
+from rackactor.cli.common import InGroup, add_group_choice, explain, seconds, span, visit
 from rackactor.cli.tap import write_all
 from rackactor.errors import InvalidCall, RackTimeout
 from rackactor.grouping import Group
@@ -127,7 +127,7 @@ class Wait(InGroup):
         """Return the parser."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--timeout", type=float, metavar="SECONDS", help=f"give up after this time, with exit status {TIMED_OUT}"
+            "--timeout", type=seconds, metavar="SECONDS", help=f"give up after this time, with exit status {TIMED_OUT}"
         )
         parser.add_argument("pid", metavar="PID", type=int)
         return parser

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rackactor import units
 from rackactor.address import RackAddress
 from rackactor.errors import ConflictError, InvalidCall, RackTimeout
 from rackactor.kernel import CALL_TIMEOUT
@@ -163,6 +164,7 @@ class Memory:
             RackTimeout: it did not come within the time.
         """
         self.backing.reader  # noqa: B018 - the replica begins with it
+        timeout = units.timeout(timeout)
         fields, _ = self.kernel.call("shm_sync", timeout=timeout)
         self.backing.reached(fields["revision"], timeout)
         return int(fields["revision"])
@@ -336,6 +338,7 @@ class Memory:
         """
         if not isinstance(prefix, str):
             raise InvalidCall(f"a prefix is a str, not {prefix!r}")
+        timeout = units.timeout(timeout)
         if to is None:
             return Watch(self, prefix, from_revision, timeout)
         return Delivered(self, prefix, from_revision, to.pid if isinstance(to, RackAddress) else to)

@@ -6,6 +6,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rackactor import units
 from rackactor.errors import GroupEnded, InvalidCall, LockError, RackTimeout
 from rackactor.kernel import CALL_TIMEOUT
 from rackactor.pending import Pending
@@ -34,7 +35,7 @@ class Lock:
             raise InvalidCall(f"the name of a lock is a text of 1 to {MAX_NAME} characters, not {show(name)}")
         self._kernel = kernel
         self._held = held  # by this process: name -> thread
-        self._timeout = timeout
+        self._timeout = units.timeout(timeout)
         self.name = name
         self.token = 0
 
@@ -61,8 +62,7 @@ class Lock:
             RackTimeout: others had it all the time.
             LockError: this thread holds it already.
         """
-        if timeout is not None and timeout < 0:
-            timeout = self._timeout
+        timeout = self._timeout if timeout == -1 else units.timeout(timeout)
         me = threading.get_ident()
         if self._held.get(self.name) == me:
             raise LockError(f"this thread holds the lock {self.name!r} already, and would wait for itself for ever")

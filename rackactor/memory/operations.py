@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rackactor import units
 from rackactor.errors import BY_NAME, InvalidCall, RackError
 from rackactor.memory import values
 from rackactor.memory.layout import pack_key
@@ -130,7 +131,7 @@ class Pipeline:
 
     def __init__(self, memory: Memory, timeout: float | None) -> None:
         self._memory = memory
-        self._timeout = timeout
+        self._timeout = units.timeout(timeout)
         self._batches: deque[Batch] = deque()
         self._kinds: list[str] = []
         self.results: list[Any] = []
@@ -242,7 +243,7 @@ class Transaction:
 
     def __init__(self, memory: Memory, timeout: float | None) -> None:
         self._memory = memory
-        self._timeout = timeout
+        self._timeout = units.timeout(timeout)
         self._batch = memory.batch()
         self._checks: dict[bytes, int] = {}
         self._written: dict[str, Any] = {}

@@ -6,6 +6,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rackactor import units
 from rackactor.codec import encode
 from rackactor.errors import GroupEnded, InvalidCall, NoSuchProcess, RackError, RackTimeout, RevisionGone
 from rackactor.peers import Delivery
@@ -89,7 +90,7 @@ class Watch:
     def __init__(self, memory: Memory, prefix: str, from_revision: int | None, timeout: float | None) -> None:
         self._memory = memory
         self._prefix = prefix.encode()
-        self._timeout = timeout
+        self._timeout = units.timeout(timeout)
         self._ready: deque[Changed] = deque()
         self._closed = False
         known = memory.begin_watch(self._prefix)
@@ -120,6 +121,7 @@ class Watch:
             RevisionGone: some are missing: the log does not reach back that far any more.
             StopIteration: the watch has been closed.
         """
+        timeout = units.timeout(timeout)
         while not self._ready:
             if self._closed:
                 raise StopIteration

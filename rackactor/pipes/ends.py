@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from rackactor import units
 from rackactor.errors import InvalidCall, PipeClosed, PipeEnded
 from rackactor.kernel import CALL_TIMEOUT
 from rackactor.pipes.desk import desk
@@ -95,7 +96,7 @@ class _End:
             given = CALL_TIMEOUT if timeout is DEFAULT or timeout == "default" else timeout
             bound: float | None = self._kernel.bound(given)
             return bound
-        return check_timeout(timeout)
+        return units.timeout(timeout)
 
     def _ready(self) -> None:
         if self._shut:
@@ -139,7 +140,7 @@ class PipeReader(_End):
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Wait for a message, or the end; tell whether `recv` would return, or raise, at once."""
         self._ready()
-        return bool(self._rest) or self._end.wait(check_timeout(timeout))
+        return bool(self._rest) or self._end.wait(units.timeout(timeout))
 
     # -- bytes ------------------------------------------------------------------------------------------
 
@@ -369,13 +370,6 @@ class _Raw(io.RawIOBase):
         if not self.closed:
             super().close()
             self._pipe.close()
-
-
-def check_timeout(timeout: Any) -> float | None:
-    """Check a number of seconds."""
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
-        raise InvalidCall(f"timeout is a number of seconds, or None, not {timeout!r}")
-    return timeout
 
 
 def open_pair(session: Any, options: dict[str, Any]) -> tuple[PipeReader, PipeWriter]:

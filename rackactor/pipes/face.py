@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 from typing import Any
 
+from rackactor import units
 from rackactor.errors import InvalidCall
-from rackactor.pipes.ends import check_timeout, open_named, open_pair
+from rackactor.pipes.ends import open_named, open_pair
 from rackactor.pipes.fifo import Pipe
 
 
@@ -19,7 +20,7 @@ def open_pipe(session: Any, name: str | None, mode: str | None, options: dict[st
     except (LookupError, TypeError) as error:
         raise InvalidCall(f"encoding is the name of an encoding of text: {error}") from None
     if options["timeout"] != "default":
-        check_timeout(options["timeout"])
+        options = {**options, "timeout": units.timeout(options["timeout"])}
     if name is None:
         if mode is not None:
             raise InvalidCall("a pipe without a name is opened at both ends: pipe() gives (reader, writer)")

@@ -25,7 +25,26 @@ from rackactor.status import Cause, ExitStatus
 from rackactor.target import actor_target, pack_arguments, pack_target, unpack_target
 from rackactor.wire import pack_body
 
-# -- durations and sizes ---------------------------------------------------------------------------
+# -- timeouts, durations and sizes ---------------------------------------------------------------------------
+
+
+@given(st.floats(min_value=0) | st.integers(min_value=0) | st.fractions(min_value=0))
+def test_what_is_a_timeout(value: Any) -> None:
+    bound = units.timeout(value)
+    assert bound is None if value == float("inf") else bound == pytest.approx(float(min(value, 36525 * 86400)))
+
+
+@given(
+    st.floats(max_value=-1e-300)
+    | st.integers(max_value=-1)
+    | st.text()
+    | st.booleans()
+    | st.just(float("nan"))
+    | st.binary()
+)
+def test_what_is_no_timeout(value: Any) -> None:
+    with pytest.raises(InvalidCall, match="patience is a number of seconds"):
+        units.timeout(value, "patience")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +59,7 @@ from rackactor.wire import pack_body
         ("250ms", 0.25),
         ("2m", 120.0),
         ("1d", 86400.0),
+        (float("inf"), None),
     ],
 )
 def test_durations(given_: Any, wanted: float | None) -> None:
@@ -53,7 +73,8 @@ def test_durations(given_: Any, wanted: float | None) -> None:
         -1,
         0.0,
         float("nan"),
-        float("inf"),
+        float("-inf"),
+        -(10**400),
         True,
         "",
         "s",

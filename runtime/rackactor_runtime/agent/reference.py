@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import ActorAddress, WakeupMessage
 from thespian.system.timing import ExpirationTimer
 
-from rackactor import sources
+from rackactor import sources, units
 from rackactor.address import RackAddress
 from rackactor.capabilities import pack
 from rackactor.session import Session
@@ -63,7 +63,7 @@ class Reference:
 
     def wakeupAfter(self, period: Any, payload: Any) -> None:
         """Have a WakeupMessage put into the mailbox later."""
-        delay = period.total_seconds() if isinstance(period, timedelta) else float(period)
+        delay = max(0.0, period.total_seconds()) if isinstance(period, timedelta) else units.timeout(period, "period")
         due = (self.address, ExpirationTimer(period))
         self.wakeups.append(due)
 
@@ -71,7 +71,8 @@ class Reference:
             self.wakeups.remove(due)
             self._kernel.put((WakeupMessage(period, payload), self.address))
 
-        self._kernel.after(delay, wake)
+        if delay is not None:
+            self._kernel.after(delay, wake)
 
     def handleDeadLetters(self, address: ActorAddress, enable: bool) -> None:
         """Begin or stop to get what could not be delivered."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -102,6 +101,8 @@ class Settings:
 #: What settings that are words may be.
 _CHOICES = {"shm_replica": ("auto", "always")}
 _SIZES = ("shm_size", "shm_log")
+#: What is more is a mistake; and it is what fits into 64 bits.
+_MOST = 1 << 62
 
 
 def _bytes(name: str, value: Any) -> Any:
@@ -128,4 +129,4 @@ def _masked(value: Any) -> Any:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_MOST < value < _MOST
