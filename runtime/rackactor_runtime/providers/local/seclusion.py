@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rackactor.errors import InvalidCall
@@ -87,8 +87,33 @@ def _cover(place: str) -> None:
 
 def _needed() -> set[str]:
     """Return where Python finds itself and its modules."""
-    paths = {sys.prefix, sys.exec_prefix, sys.base_prefix, *sys.path, linux.current_directory()}
+    paths = {sys.prefix, sys.exec_prefix, sys.base_prefix, *sys.path, os.getcwd(), *_editable(), *_loaded()}
     return {os.path.realpath(path) for path in paths if path and os.path.exists(path)}
+
+
+def _editable() -> Iterator[str]:
+    """Yield where packages are that were installed to be edited, and that an import hook finds: not `sys.path`."""
+    for finder in sys.meta_path:
+        module = sys.modules.get(getattr(finder, "__module__", "") or "")
+        mapping = getattr(module, "MAPPING", None)  # of setuptools
+        if isinstance(mapping, dict):
+            yield from (str(path) for path in mapping.values())
+        known = getattr(finder, "known_source_files", None)  # of scikit-build-core and meson-python
+        if isinstance(known, dict):
+            yield from (str(path) for path in known.values())
+
+
+def _loaded() -> Iterator[str]:
+    """Yield where the packages and modules are that are imported already, from wherever."""
+    for name, module in list(sys.modules.items()):
+        if "." in name:
+            continue
+        try:
+            places = list(getattr(module, "__path__", None) or ())
+        except Exception:
+            continue
+        file = getattr(module, "__file__", None)
+        yield from (path for path in places or [file] if isinstance(path, str))
 
 
 def _within(path: str, place: str) -> bool:
