@@ -104,6 +104,15 @@ def test_groups_of_other_projects_and_regions_are_none_of_ours(
     assert not ours & nova.everything()
 
 
+def test_nor_where_regions_share_their_networks_and_key_pairs(nova: FaultyNova, log_in: Callable[..., Session]) -> None:
+    theirs = made_group(nova, OTHER, time.time() - LONG, region="S", network=True)
+    for rows in (*nova.network.values(), nova.keypairs, nova.server_groups):
+        for row in rows.values():
+            row["region"] = "R"
+    assert sweep(log_in()) == ([], True)
+    assert nova.everything() == theirs
+
+
 def test_not_even_when_they_are_named(nova: FaultyNova, log_in: Callable[..., Session]) -> None:
     theirs = made_group(nova, OTHER, time.time() - LONG, project="q")
     assert sweep(log_in(), OTHER) == ([], True)
@@ -606,6 +615,23 @@ def test_a_user_without_a_home_is_told_in_one_line(program: str, words: list[str
         r"(rack: )?openstacksdk cannot be used by this user \(.*\): set HOME to a directory\n", done.stderr
     )
     assert done.stderr.startswith("rack: ") is (program == "gc")
+
+
+def test_so_is_a_program_whose_group_is_to_be_on_a_cloud() -> None:
+    order = {"provider": "nova", "provider_settings": {"cloud": "x"}, "settings": {}, "gid": GID, "transport": "tcp"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _HOMELESS, "rackactor_runtime.supervisor"],
+        input=json.dumps({**order, "name": "trial"}),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told = json.loads(done.stdout)
+    assert told["type"] == "InvalidCall"
+    assert "set HOME to a directory" in told["error"]
 
 
 # -- from outside, as people run it ---------------------------------------------------------------------------

@@ -133,12 +133,14 @@ def sweep(
     from rackactor_runtime.providers.nova.removal import remove
 
     inventory = Inventory(session, clock=clock)
+    said: set[str] = set()
 
     def look() -> list[tuple[Found, str]]:
         found = inventory.take()
         now = session.clock.earliest()
         for gid12, things in _groups(found).items():
-            if not gids and (why := judge(things, now)[1]):
+            if not gids and (why := judge(things, now)[1]) and gid12 not in said:
+                said.add(gid12)
                 _log.warning("the group %s is spared: %s", gid12, why)
         return unclaimed(found, now, gids)
 

@@ -232,7 +232,7 @@ class Inventory:
         ):
             for row in self._list("network", path, project_id=project):
                 claim = w.claim(row.get("name") or "", row.get("description") or "")
-                if claim is None:
+                if claim is None or claim.scope not in (None, self._session.scope):
                     continue
                 owners[row["id"]] = claim
                 if row.get("port_id"):
