@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 
-from rackactor import membership, places, units
+from rackactor import membership, places, surroundings, units
 from rackactor.echo import Echo
 from rackactor.errors import GroupEnded, InvalidCall, NoGroup, RackError
 from rackactor.kernel import Kernel
@@ -266,6 +266,8 @@ def group(
     }
     if ":" in provider:
         order["import_path"] = sys.path  # one's own: it is found as this program finds its modules
+    base = surroundings.note()  # the supervisor has all that from this process, and its processes have it from there
+    base.warnoptions, base.faulthandler, base.unbuffered = [], False, False
     supervisor = Supervisor(order, progress)
     try:
         kernel = Kernel(_decode_birth(supervisor.birth))
@@ -273,6 +275,7 @@ def group(
         supervisor.call_off()
         raise
     made = Group(kernel, supervisor.birth["name"], supervisor)
+    made.base = base
     supervisor.watch(kernel)
     if echo:
         made.echo()
@@ -292,7 +295,9 @@ def attach(card: dict[str, Any]) -> Group:
     if (life := Life.of(card)) is not None:
         kernel.at_close.append(life.close)
         kernel.watch_supervisor(life.pidfd, life.verdict)
-    return Group(kernel, card["name"], None)
+    group = Group(kernel, card["name"], None)
+    group.base = None  # it was made by another program
+    return group
 
 
 def groups() -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rackactor import executable, obituary
+from rackactor import executable, obituary, surroundings
 from rackactor.errors import BY_NAME, StartError
 from rackactor.kernel import Kernel
 from rackactor.readiness import readable
@@ -43,7 +43,7 @@ def program() -> list[str]:
     Raises:
         StartError: this interpreter cannot start another.
     """
-    return executable.words("rackactor_runtime.supervisor")
+    return executable.words("rackactor_runtime.supervisor", options=tuple(surroundings.flags()))
 
 
 class Supervisor:

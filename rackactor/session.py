@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
-from rackactor import arguments, code, mainnames, units
+from rackactor import arguments, code, mainnames, surroundings, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
 from rackactor.codec import encode, open_from
@@ -74,6 +74,8 @@ class Session(PipeMethods, Handlers):
         self._shm: Memory | None = None
         self.shipping = Shipping(self)
         mainnames.serve(kernel)
+        #: What the processes that it forks have by themselves; None: nobody knows.
+        self.base = surroundings.base
 
     # -- who am I ----------------------------------------------------------------------------------------
 
@@ -150,8 +152,8 @@ class Session(PipeMethods, Handlers):
             each: one child for each item, which comes before `args`; the result is a list.
             kwargs: keyword arguments of the target.
             name: their name in the process table.
-            env: environment variables on top of the group's.
-            cwd: working directory, where the process runs.
+            env: environment variables on top of this process's (elsewhere than on this host: of what is there).
+            cwd: working directory, where the process runs; this process's by default (likewise).
             deadline: seconds, or text ("90s", "1h"), after which the process is ended.
             on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
                 becomes its parent) or "detach" (the same; needs a deadline).
@@ -205,10 +207,11 @@ class Session(PipeMethods, Handlers):
     def _fork(self, packed: Target, calls: Sequence[tuple[Any, Any]], options: dict[str, Any]) -> Forked:
         packs = [collected(pack_arguments, *call) for call in calls]
         options["pipes"] = [options["pipes"] + ends for _, ends in packs]
+        placed = options["cwd"] is not None
+        options |= self._inherited(options["env"], options["cwd"])
         args = {"kind": packed.kind, "what": packed.what, "words": packed.words, **options}
         blobs = [packed.blob, *(blob for blob, _ in packs)]
         if self.shipping.needed:
-            placed = options["cwd"] is not None
             args["code"] = self.shipping.for_fork(packed.kind, packed.words, blobs, placed=placed)
         else:
             code.check_python(self.kernel.welcome.get("python"), blobs)
@@ -220,6 +223,14 @@ class Session(PipeMethods, Handlers):
         forked.outcomes = {}
         return forked
 
+    def _inherited(self, env: dict[str, str], cwd: str | None) -> dict[str, Any]:
+        """Return what a child has from this process, where both are on one host: what is given comes first."""
+        if self.kernel.welcome.get("remote"):
+            return {"env": env, "cwd": cwd}
+        found = surroundings.differences(self.base)
+        directory = found["cwd"] if cwd is None else os.path.join(found["cwd"], cwd)
+        return {"env": found["env"] | env, "cwd": directory, "inherited": found["inherited"]}
+
     def fork_actor(self, packed: Target, creation: Creation) -> tuple[int, bool]:
         """Start an actor as Thespian's createActor does.
 
@@ -229,6 +240,7 @@ class Session(PipeMethods, Handlers):
         # A global name is the whole group's: such an actor does not end with the one that happened to make it.
         options: dict[str, Any] = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
         options["placement"] = arguments.wanted_placement(creation.requirements)
+        options |= self._inherited({}, None)
         args = {"kind": packed.kind, "what": packed.what, "source_hash": creation.source_hash, **options}
         blobs = (packed.blob, pack_arguments((creation,), {}))
         if self.shipping.needed:

@@ -16,7 +16,7 @@ from rackactor_runtime.providers.local.cgroup import MemoryGroups
 from rackactor_runtime.providers.local.nursery import Nursery, Request, check_environment
 
 KEY = Key(2, 0)
-REQUEST = Request(KEY, b"\x80", {}, None, None)
+REQUEST = Request(KEY, b"\x80", {}, None, None, {})
 
 
 class Rig:

@@ -51,9 +51,10 @@ def test_outbox_sends_all_in_order_to_a_slow_taker(data: bytes, takes: list[int]
 
 
 def test_order_keeps_names_that_are_not_utf8_and_a_birth_that_stays_packed() -> None:
-    order = Order(Key(3, 1), {"n": 1, 2: b"x"}, {"A": "\udcff"}, "/\udcfe", 7)  # type: ignore[dict-item]
-    [[word, pid, incarnation, birth, env, cwd, memory]] = protocol.Decoder().feed(protocol.create_frame(order))
-    assert (word, pid, incarnation, env, cwd, memory) == (protocol.CREATE, 3, 1, order.env, order.cwd, 7)
+    order = Order(Key(3, 1), {"n": 1, 2: b"x"}, {"A": "\udcff", "B": None}, "/\udcfe", 7, {"umask": 7})  # type: ignore[dict-item]
+    [[word, pid, incarnation, birth, *around]] = protocol.Decoder().feed(protocol.create_frame(order))
+    assert (word, pid, incarnation) == (protocol.CREATE, 3, 1)
+    assert around == [order.env, order.cwd, 7, {"umask": 7}]
     assert protocol.unpack(birth) == order.birth
 
 

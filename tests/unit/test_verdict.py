@@ -368,3 +368,28 @@ def test_every_verdict_is_of_one_piece(
         assert (report or {"code": ending.code})["code"] == 0
     if intent is None and not started and report is None:
         assert status.cause in (Cause.BOOT_FAILED, Cause.SIGNALLED, Cause.DELETED_OUTSIDE, Cause.OOM)
+
+
+def test_the_evidence_of_a_crash_that_python_has_shown_is_where_the_program_was() -> None:
+    ours = [f'  File "/lib/rackactor_runtime/agent/x.py", line {number} in main' for number in range(30)]
+    dump = [
+        *(f"line {number}" for number in range(30)),
+        "Fatal Python error: Segmentation fault",
+        "",
+        "Thread 0x00007f8c909fd6c0 (most recent call first):",
+        '  File "/lib/rackactor/baton.py", line 330 in _background',
+        '  File "/lib/python3.11/threading.py", line 982 in run',
+        "",
+        "Current thread 0x00007f8c937bfb80 (most recent call first):",
+        '  File "/home/me/program.py", line 2 in inner',
+        *ours,
+        "",
+        "Extension modules: numpy (total: 1)",
+    ]
+    told = judge(Ending(None, SEGV, tail="\n".join(dump))).evidence
+    assert "it crashed: SIGSEGV" in told
+    assert "line 29\nFatal Python error: Segmentation fault" in told
+    assert 'first):\n  File "/home/me/program.py", line 2 in inner' in told
+    assert "Extension modules" in told
+    assert "rackactor" not in told
+    assert "line 3\n" not in told

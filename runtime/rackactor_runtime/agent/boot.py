@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
-from rackactor import mainmodule, mainnames, membership, outcomes
+from rackactor import mainmodule, mainnames, membership, outcomes, surroundings
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
@@ -121,6 +121,7 @@ def _run(
             pump.become_stdin()
         if piping is not None:
             piping.become_standard()
+        surroundings.enter_limits()
         try:
             what = "what it is to run"
             target = unpack_target(blobs[0], at_home=not remote)

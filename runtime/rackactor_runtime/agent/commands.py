@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from rackactor import surroundings
 from rackactor.session import Session
 from rackactor.texts import to_bytes
 from rackactor_runtime.agent.piping import Piping
@@ -105,6 +106,7 @@ def host_command(
 def _die_with_the_agent() -> None:
     """Have the kernel end the command with its agent, even when all that watches over both is killed at once."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    surroundings.enter_limits()
 
 
 def _await(session: Session, child: subprocess.Popen[bytes]) -> int:

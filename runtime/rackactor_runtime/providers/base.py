@@ -34,12 +34,14 @@ class Order:
     key: Key
     #: The agent's birth data: plain msgpack values, handed to it unread.
     birth: dict[str, Any]
-    #: Environment variables on top of the supervisor's own.
-    env: dict[str, str] = field(default_factory=dict)
+    #: Environment variables on top of the supervisor's own; None: it is not to be there.
+    env: dict[str, str | None] = field(default_factory=dict)
     #: Working directory; None: the supervisor's.
     cwd: str | None = None
     #: Memory limit in bytes; None: no limit of its own.
     memory: int | None = None
+    #: What else a process on one host has from its parent: see `rackactor.surroundings`, which made it.
+    inherited: dict[str, Any] = field(default_factory=dict)
     #: Of the process, for people.
     name: str = ""
     #: Its parent's pid.

@@ -1,8 +1,17 @@
 """`python -m rackactor_runtime.supervisor`."""
 
 import sys
+import warnings
 
-from rackactor_runtime.supervisor.program import main
+# What is to become of warnings (PYTHONWARNINGS=error) is said of the program: its processes have that, not this one.
+_filters = list(warnings.filters)
+warnings.resetwarnings()
+warnings.simplefilter("ignore")
+
+from rackactor import surroundings  # noqa: E402
+from rackactor_runtime.supervisor.program import main  # noqa: E402
+
+surroundings.filters = _filters
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -141,7 +141,7 @@ def _check_files(setting: Any) -> None:
 
         open_backend("", setting)  # a directory of this host
         return
-    words = executable.words("rackactor_runtime.services.files.check")
+    words = executable.words("rackactor_runtime.services.files.check", options=("-W", "ignore"))
     try:
         done = subprocess.run(
             words, input=json.dumps(setting), stdout=subprocess.PIPE, text=True, timeout=URL_PATIENCE, check=False

@@ -59,7 +59,7 @@ class Servants:
         """
         birth = {**self._surroundings, "pid": order.pid, "incarnation": order.incarnation, "token": order.token}
         # UTF-8 whatever the locale: that is what the names of files which it is asked for are in.
-        words = executable.words("rackactor_runtime.services", order.name, options=("-X", "utf8"))
+        words = executable.words("rackactor_runtime.services", order.name, options=("-X", "utf8", "-W", "ignore"))
         data = pack_body(birth)
         try:
             process = descriptors.spared(subprocess.Popen, words, stdin=subprocess.PIPE, stdout=2, bufsize=0)

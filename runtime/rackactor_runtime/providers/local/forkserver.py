@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from rackactor import places
+from rackactor import places, surroundings
 
 from ... import descriptors
 from ..base import Event, Key
@@ -116,6 +116,7 @@ class ForkServer:
         self._bell = self._hang_bell()
         self._preload()
         self._practise()
+        surroundings.note_base(plan.descriptors)
         newborn.flush()  # what a module printed while it was imported is not for each child to repeat
         gc.collect()
         gc.freeze()  # a collection in a child would otherwise copy every page of what is shared
@@ -231,8 +232,8 @@ class ForkServer:
                 self._nursery.expect(common)
             case [protocol.SETTLED]:
                 self._nursery.settled()
-            case [protocol.CREATE, pid, incarnation, birth, env, cwd, memory]:
-                self._nursery.add(Request(Key(pid, incarnation), birth, env, cwd, memory))
+            case [protocol.CREATE, pid, incarnation, birth, env, cwd, memory, inherited]:
+                self._nursery.add(Request(Key(pid, incarnation), birth, env, cwd, memory, inherited))
             case [protocol.DELETE, pid, incarnation]:
                 self._nursery.delete(Key(pid, incarnation))
             case [protocol.GRANT, pid, incarnation, count]:

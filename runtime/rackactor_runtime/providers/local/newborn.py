@@ -24,11 +24,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rackactor import surroundings
 from rackactor.texts import to_bytes
 
 from ... import memory_reserve
@@ -92,23 +93,27 @@ class Birth:
 
     name: str
     data: bytes
-    env: dict[str, str]
+    env: dict[str, str | None]
     cwd: str | None
     memory: int | None
     group: MemoryGroup | None
     #: The network namespace that it lives in, and the directories that it shall not see there.
     network: tuple[str, Sequence[str]] | None = None
+    #: What else it has from its parent.
+    inherited: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Return it as it goes to a child that waits for it."""
         group = None if self.group is None else (str(self.group.path), self.group.version)
-        return _frame(_BIRTH, self.name, self.data, self.env, self.cwd, self.memory, group, self.network)
+        words = (self.name, self.data, self.env, self.cwd, self.memory, group, self.network, self.inherited)
+        return _frame(_BIRTH, *words)
 
     @classmethod
     def of(cls, words: Sequence[Any]) -> Birth:
         """Return what was packed."""
-        name, data, env, cwd, memory, group, network = words
-        return cls(name, data, env, cwd, memory, group and MemoryGroup(Path(group[0]), group[1]), network)
+        name, data, env, cwd, memory, group, network, inherited = words
+        group = group and MemoryGroup(Path(group[0]), group[1])
+        return cls(name, data, env, cwd, memory, group, network, inherited)
 
 
 def expectation(common: bytes) -> bytes:
@@ -265,8 +270,7 @@ def _become(birth: Birth) -> None:
     if birth.cwd is not None:
         os.chdir(to_bytes(birth.cwd))
     _limit(birth)
-    for name, value in birth.env.items():
-        os.environb[to_bytes(name)] = to_bytes(value)  # in bytes: the locale may be one that cannot encode them
+    surroundings.assume(birth.env, birth.inherited)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 

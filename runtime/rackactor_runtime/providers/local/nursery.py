@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rackactor.texts import to_bytes
 
@@ -44,9 +44,10 @@ class Request(NamedTuple):
 
     key: Key
     birth: bytes
-    env: dict[str, str]
+    env: dict[str, str | None]
     cwd: str | None
     memory: int | None
+    inherited: dict[str, Any]
 
 
 @dataclass(eq=False)
@@ -276,7 +277,9 @@ class Nursery:
         group = None if request.memory is None else self._groups.make(name, request.memory)
         path = next(self._networks)
         network = None if path is None else (path, self._hidden)
-        birth = newborn.Birth(f"rack:{name}", request.birth, request.env, request.cwd, request.memory, group, network)
+        birth = newborn.Birth(
+            f"rack:{name}", request.birth, request.env, request.cwd, request.memory, group, network, request.inherited
+        )
         try:
             born = self._warm and self._warm.hand_over(birth)
             self._adopt(request.key, born or pool.fork(self._origin, birth), group)
@@ -324,10 +327,10 @@ class Nursery:
             self._emit(Output(child.key, *said))
 
 
-def check_environment(env: dict[str, str]) -> None:
+def check_environment(env: dict[str, str | None]) -> None:
     """Raise ValueError for what cannot be an environment variable."""
     for name, value in env.items():
         if not name or "=" in name or "\0" in name:
             raise ValueError(f"not a name of an environment variable: {name!r}")
-        if "\0" in value:
+        if value is not None and "\0" in value:
             raise ValueError(f"the environment variable {name} holds a null character")

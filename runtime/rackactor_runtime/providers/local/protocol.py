@@ -114,7 +114,7 @@ def receive(sock: socket.socket) -> bytes | None:
 
 def create_frame(order: Order) -> bytes:
     """Encode an order; its birth goes packed, so that only the newborn opens it."""
-    return frame(CREATE, *order.key, pack(order.birth), order.env, order.cwd, order.memory)
+    return frame(CREATE, *order.key, pack(order.birth), order.env, order.cwd, order.memory, order.inherited)
 
 
 def event_frame(event: Event) -> bytes:

@@ -6,6 +6,7 @@ import itertools
 import math
 import signal
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any
 
 from rackactor.errors import ForkError, InvalidCall, NoChild, NoSuchProcess, NotAllowed, RackError
@@ -26,6 +27,15 @@ from rackactor_runtime.supervisor.decisions.waits import Waiter
 #: Children of one fork call at the most.
 MAX_FORK = 10_000
 _KINDS = ("actor", "function", "command")
+#: What a process inherits beside its environment and directory, and of which type each is.
+_INHERITED = {
+    "bare": bool,
+    "umask": int,
+    "limits": list,
+    "warnoptions": list,
+    "faulthandler": bool,
+    "unbuffered": bool,
+}
 _ORPHANS = ("kill", "adopt", "detach")
 
 
@@ -143,7 +153,8 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
             welcome["streams"] = dict(args["streams"])
         if args.get("code"):
             welcome["code"] = [str(name) for name in args["code"]]
-        order = {"welcome": welcome, **{name: args.get(name) for name in ("env", "cwd", "memory", "args")}}
+        around = ("env", "cwd", "memory", "args", "inherited")
+        order = {"welcome": welcome, **{name: args.get(name) for name in around}}
         order["fork"] = pid - index  # the first of them
         core.fork(order, record, (call.blobs[0], arguments, *core.sources.content(args.get("source_hash"))))
 
@@ -374,12 +385,18 @@ def _ran(record: Process) -> bool:
 def _check_surroundings(args: dict[str, Any]) -> None:
     """Refuse what no provider could make of an order."""
     cwd, memory = args.get("cwd"), args.get("memory")
-    for name in ("env", "args"):
+    for name, kinds in (("env", (str, NoneType)), ("args", (str,))):
         texts = args.get(name)
         if texts is not None and not (
-            isinstance(texts, dict) and all(isinstance(text, str) for pair in texts.items() for text in pair)
+            isinstance(texts, dict) and all(isinstance(key, str) and isinstance(texts[key], kinds) for key in texts)
         ):
             raise InvalidCall(f"{name} is a map of texts, not {texts!r}")
+    inherited = args.get("inherited")
+    if inherited is not None and not (isinstance(inherited, dict) and inherited.keys() <= _INHERITED.keys()):
+        raise InvalidCall(f"inherited is a map of {', '.join(_INHERITED)}, not {inherited!r}")
+    for name, value in (inherited or {}).items():
+        if type(value) is not _INHERITED[name]:
+            raise InvalidCall(f"{name} is a value of the type {_INHERITED[name].__name__}, not {value!r}")
     if cwd is not None and not isinstance(cwd, str):
         raise InvalidCall(f"cwd is a path, not {cwd!r}")
     if memory is not None:

@@ -7,6 +7,7 @@ believed on what its target did; the provider on how it died; the supervisor on 
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,11 @@ from rackactor_runtime.providers.base import NO_DIRECTORY
 from rackactor_runtime.supervisor.decisions.table import Process
 
 _LAST_LINES = 20
+#: How the dump of Python's faulthandler begins. Below a program's frames stand those of the agent, its fork server and
+#: the supervisor that this was forked from; and each process has threads of the agent's.
+_CRASH = "Fatal Python error: "
+_OUR_FRAME = re.compile(r'  File "([^"]*/rackactor_runtime/|<frozen runpy>)')
+_OUR_THREAD = re.compile(r'Thread 0x\w+ [^\n]*\n  File "[^"]*/rackactor/')
 #: A shell's code for a command that cannot be run.
 NOT_EXECUTABLE = 126
 
@@ -147,7 +153,7 @@ def _signals(process: Process) -> str:
 
 
 def _evidence(words: str, report: dict[str, Any], ending: Ending, sig: int | None) -> str:
-    tail = "\n".join(ending.tail.splitlines()[-_LAST_LINES:])
+    tail = _last_lines(ending.tail)
     said = str(report.get("evidence", ""))
     if said.strip() and said.strip() in tail:
         tail = ""
@@ -156,6 +162,18 @@ def _evidence(words: str, report: dict[str, Any], ending: Ending, sig: int | Non
         later = f"after it had reported this, its agent was ended by {signal_name(ending.signal or 0)}"
     note = "" if ending.note == words else ending.note
     return _join(words, said, note, later, tail and f"last output:\n{tail}", sep="\n")
+
+
+def _last_lines(text: str) -> str:
+    """Return the last lines of what was printed; of a crash that Python has shown, where the program was."""
+    lines = text.splitlines()
+    crash = next((at for at in range(len(lines) - 1, -1, -1) if lines[at].startswith(_CRASH)), None)
+    if crash is None:
+        return "\n".join(lines[-_LAST_LINES:])
+    dump = "\n".join(line for line in lines[crash:] if not _OUR_FRAME.match(line))
+    threads = [part for part in dump.split("\n\n") if not _OUR_THREAD.match(part)]
+    shown = "\n\n".join(threads).splitlines()[: 2 * _LAST_LINES]  # the innermost frame comes first
+    return "\n".join(lines[:crash][-_LAST_LINES // 4 :] + shown)
 
 
 def _join(*parts: str, sep: str = ": ") -> str:

@@ -54,7 +54,7 @@ class Machinery:
             "boot_timeout": self._core.settings.boot_timeout,
         }
         if not self.made:
-            return Order(record.life, birth, **surroundings, **about)
+            return Order(record.life, birth, **surroundings, inherited=order.get("inherited") or {}, **about)
         member = self._core.external("machine", secrets.token_bytes(24))
         member.name, member.machine, record.machine = f"machine of {record.name}", record.pid, member.pid
         member.birth["order"] = {"pid": record.pid, "incarnation": record.incarnation, "birth": birth, **surroundings}
