@@ -1,6 +1,6 @@
 # Each target makes the virtual environment that it needs, from nothing; a second run is fast.
 #   make demo PYTHON=python3.12     another interpreter (after `make clean`)
-#   make test ARGS="-k pipe -x"     more words for pytest; likewise for bench, chaos and conformance
+#   make test ARGS="-k pipe -x"     more words for pytest; likewise for bench, chaos, faults and conformance
 
 PYTHON ?= python3
 ARGS   ?=
@@ -13,7 +13,7 @@ PIP    = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check conformance bench chaos test-openstack test-all clean help
+.PHONY: demo test check conformance bench chaos faults test-openstack test-all clean help
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: $(BENCH)/.bench ## measure RackActor beside its peers (downloads them; Re
 
 chaos: $(VENV)/.all ## kill, stop and cut under load, and judge what came of it (some twenty minutes; as root also networks)
 	PYTHONPATH=tests $(VENV)/bin/python -m chaos $(ARGS)
+
+faults: $(VENV)/.all ## have the operating system refuse what supervisors ask of it, and see that groups go on (some eight minutes)
+	PYTHONPATH=tests $(VENV)/bin/python -m faults $(ARGS)
 
 test-openstack: $(VENV)/.all ## bring a one-machine OpenStack up, run the tests on it, take it down (Debian 12, root, below 40 minutes)
 	$(VENV)/bin/python tests/openstack/run -- $(ARGS)

@@ -15,6 +15,7 @@ class Bell:
     """
 
     def __init__(self) -> None:
+        self._pid = 0  # nothing is open yet, and there may be no descriptor left
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._pid = os.getpid()
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import zmq
 from zmq.backend import Socket as _Raw
+from zmq.utils import garbage
 
 from rackactor.addresses import is_ipv6
 from rackactor.bell import Bell
@@ -141,7 +142,8 @@ def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
     _sending.add(socket)
     try:
         for index, frame in enumerate(frames):
-            _send(socket, frame, _SEND_MORE if index < last else _NOBLOCK, len(frame) < ZERO_COPY)
+            copies = len(frame) < ZERO_COPY or not _may_lend()
+            _send(socket, frame, _SEND_MORE if index < last else _NOBLOCK, copies)
         _sending.discard(socket)
     except zmq.ZMQError:
         _sending.discard(socket)
@@ -158,6 +160,19 @@ def _break_off(socket: zmq.Socket[Any]) -> None:
     except zmq.ZMQError:
         pass  # a router had not been told for whom the message was: none was begun
     _sending.discard(socket)
+
+
+def _may_lend() -> bool:
+    """Tell whether frames may be sent uncopied: a thread of pyzmq's gives them back, which has to be started once."""
+    if not garbage.gc.is_alive():
+        try:
+            with garbage.gc._lock:
+                if not garbage.gc.is_alive():
+                    garbage.gc.start()
+        except RuntimeError:  # no more threads may be started
+            garbage.gc.thread = None
+            return False
+    return True
 
 
 #: Seconds that a poll stays awake before it sleeps, in the middle of a conversation: a wake-up from another processor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import logging
@@ -83,8 +84,8 @@ def main(name: str) -> int:
         program.serve()
     except RackError as error:
         _log.warning("service %s: %s", name, error)
-    program.finish()
-    return 0
+    program.await_end()
+    return 1
 
 
 def _read_birth(lifeline: int) -> dict[str, Any]:
@@ -120,7 +121,9 @@ class Program:
         self._lock = threading.Lock()
         self._ending = threading.Lock()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="service")
-        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+        self._pool.submit(int)  # one thread is there from the start, should no more be possible later
+        self._watcher = threading.Thread(target=self._watch, name="lifeline", daemon=True)
+        self._watcher.start()
 
     def begin(self, name: str) -> None:
         """Join the group."""
@@ -137,6 +140,13 @@ class Program:
             if type(item) is Delivery:
                 self._take(item)
 
+    def await_end(self) -> None:
+        """Clean up when the supervisor wants it; returns when it does not: the group goes on, and so do its files.
+
+        Then it is this process alone whose membership is over, and the service's next life takes up what there is.
+        """
+        self._watcher.join(PARTING)
+
     def finish(self) -> None:
         """Clean up and end this process, in a bounded time; the first call counts."""
         if not self._ending.acquire(blocking=False):
@@ -151,8 +161,11 @@ class Program:
         os._exit(0)
 
     def _watch(self) -> None:
-        while os.read(self._lifeline, 4096):
-            pass
+        try:
+            while os.read(self._lifeline, 4096):
+                pass
+        except OSError:  # nobody would see the supervisor's end
+            os._exit(1)
         self.finish()
 
     def _take(self, item: Delivery) -> None:
@@ -177,7 +190,9 @@ class Program:
 
     def _start(self, turns: list[Turn[Delivery | _Gone]]) -> None:
         for turn in turns:
-            self._pool.submit(self._work, turn)
+            # What was handed over is done in any case: without another thread, by one that there is.
+            with contextlib.suppress(RuntimeError):
+                self._pool.submit(self._work, turn)
 
     def _work(self, turn: Turn[Delivery | _Gone]) -> None:
         assert self._answers is not None
