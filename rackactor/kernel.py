@@ -82,7 +82,7 @@ class Kernel(Exchange):
         server_key = birth.get("server_key")
         self.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
         try:
-            if server_key or birth["endpoint"] != self._link.endpoint:
+            if server_key or not self._link.endpoint:  # else it is connected: to the same, wherever that listens by now
                 self._link.dial(birth["endpoint"], server_key, self.keys)
             self.welcome, self.welcome_blobs = self._join(birth)
         except BaseException:

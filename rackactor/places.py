@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -52,6 +53,20 @@ def _private(path: Path) -> Path:
     return path
 
 
+def bases() -> list[Path]:
+    """Return all directories in which groups of this user may be: a runtime directory comes and goes with logins."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    paths = [Path(runtime) / "rackactor"] if runtime else []
+    paths.append(Path(tempfile.gettempdir()) / f"rackactor-{os.getuid()}")
+    found = []
+    for path in paths:
+        try:
+            found.append(_private(path))
+        except (OSError, StartError):
+            continue  # there is none, or it is nobody's to trust
+    return found
+
+
 def files_base() -> Path:
     """Return the directory of the files of all groups of this user that have no other backend.
 
@@ -86,6 +101,11 @@ def make_files_dir(directory: str) -> str:
     return path
 
 
+def files_dir(directory: str | Path) -> str:
+    """Return where a group's own files lie, or "" when nobody has used them yet."""
+    return _target(os.path.join(directory, FILES))
+
+
 def remove(directory: str | Path) -> None:
     """Remove the directory of a group that has ended, the files that were its own, and its shared memory."""
     memory = _target(os.path.join(directory, MEMORY))
@@ -110,7 +130,8 @@ def _target(link: str) -> str:
 
 def sweep() -> None:
     """Remove what supervisors and all who watch them have left when they were killed at once."""
-    for path in base().iterdir():
+    base()
+    for path in (path for each in bases() for path in each.iterdir()):
         try:
             stale = not alive(json.loads((path / CARD).read_text()))
         except FileNotFoundError:
@@ -169,8 +190,33 @@ def _make(path: Path) -> bool:
 
 
 def group_dir(gid: str) -> Path:
-    """Return the directory of a group."""
-    return base() / gid[:12]
+    """Return the directory of a group: where it is, or where it would be made."""
+    found = (path / gid[:12] for path in bases())
+    return next((path for path in found if path.is_dir()), None) or base() / gid[:12]
+
+
+def move_in(directory: Path, files: str, memory: str) -> None:
+    """Make a group's directory anew, somebody having removed it, with the links to what it has elsewhere.
+
+    Args:
+        directory: where it is to be.
+        files: the directory of its own files, which is made when there is a use for it.
+        memory: that of its shared memory; "": it has none yet.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    directory.mkdir(mode=0o700, exist_ok=True)
+    links = {MEMORY: memory} if memory and memory != str(directory / MEMORY) else {}
+    if os.path.isdir(files):
+        links[FILES] = files
+        back = os.path.join(files, GROUP)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(back)
+        os.symlink(directory, back)
+    for name, target in links.items():
+        if not os.path.lexists(directory / name):
+            os.symlink(target, directory / name)
 
 
 def memory_dir(directory: Path, size: int) -> Path:
@@ -210,6 +256,7 @@ def room_in_memory(size: int) -> str | None:
 def write_card(path: Path, card: dict[str, Any]) -> None:
     """Write how to reach a group, all at once."""
     draft = path / (CARD + ".new")
+    draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         json.dump(card, file)
@@ -218,9 +265,7 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
 
 def has_card(gid: str, endpoint: str) -> bool:
     """Tell whether a group's card can be read from here, and leads to where this endpoint does."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    bases = [Path(runtime) / "rackactor"] if runtime else []
-    for path in (*bases, Path(tempfile.gettempdir()) / f"rackactor-{os.getuid()}"):
+    for path in bases():
         try:
             return bool(json.loads((path / gid[:12] / CARD).read_text())["endpoint"] == endpoint)
         except (OSError, ValueError, KeyError):
@@ -231,7 +276,7 @@ def has_card(gid: str, endpoint: str) -> bool:
 def cards() -> Iterator[dict[str, Any]]:
     """Yield how to reach each group of this host whose supervisor lives, oldest first."""
     found = []
-    for path in base().glob(f"*/{CARD}"):
+    for path in (path for each in bases() for path in each.glob(f"*/{CARD}")):
         try:
             found.append((path.stat().st_mtime, json.loads(path.read_text())))
         except (OSError, ValueError):

@@ -54,7 +54,7 @@ def expect(common: dict[str, Any]) -> None:
 
     Nobody is heard on a connection before a token, which comes with the birth, was presented on it.
     """
-    if _ready is not None and not common["server_key"]:
+    if _ready is not None and not common["server_key"] and not _ready.link.endpoint:
         _ready.connect(common["endpoint"])
 
 

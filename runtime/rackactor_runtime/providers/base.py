@@ -224,6 +224,14 @@ class MachineryProvider(Provider, Protocol):
 
 
 @runtime_checkable
+class Housed(Protocol):
+    """A provider that knows the group's directory."""
+
+    def moved(self, state_dir: str) -> None:
+        """Learn that it is another one from now on: see the argument of that name."""
+
+
+@runtime_checkable
 class Foresighted(Protocol):
     """A provider that does some of its work before it is asked to. All this is advice: nothing depends on it."""
 

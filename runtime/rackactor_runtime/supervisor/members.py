@@ -24,6 +24,7 @@ from rackactor.zap import Authenticator
 from rackactor_runtime.supervisor.decisions.core import Core
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.door import Door, Speaker
+from rackactor_runtime.supervisor.home import Home
 from rackactor_runtime.supervisor.keeping import Keeping
 
 #: Messages taken from the socket in one go, so that the provider and the clock get their turn.
@@ -38,7 +39,7 @@ ANSWERS, ANSWERED = 8, 10_000
 class Config:
     """How a supervisor is reached, and by whom."""
 
-    directory: Path
+    home: Home
     transport: str
     #: Where it is reached over tcp.
     address: str
@@ -48,6 +49,11 @@ class Config:
     owner_fd: int | None
     #: On which port; 0: any.
     port: int = 0
+
+    @property
+    def directory(self) -> Path:
+        """The group's directory."""
+        return self.home.directory
 
 
 class Listener(Protocol):
@@ -101,6 +107,12 @@ class Members:
         _link.watch_over(router)
         _bind_soon(router, bind, PORT_PATIENCE)
         return router
+
+    def move(self) -> None:
+        """Listen in the group's directory, which is a new one. What is connected stays so."""
+        if self.keys is None:
+            self.endpoint = f"ipc://{self._config.directory}/s"
+            self._router.bind(self.endpoint)
 
     def bind_for(self, pid: int) -> str:
         """Return where a process may listen for others; over tcp it knows itself where they reach it."""

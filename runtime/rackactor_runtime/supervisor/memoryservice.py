@@ -101,6 +101,15 @@ class MemoryService:
             self._opened = store.Store(directory, settings.shm_size, settings.shm_log)
         return self._opened
 
+    @property
+    def path(self) -> str:
+        """Where the memory is; "": nowhere yet."""
+        return str(self._opened.path) if self._opened is not None else ""
+
+    def move(self, directory: Path) -> None:
+        """Take another directory for the group's."""
+        self._directory = self._restoring.directory = directory
+
     # -- from outside ------------------------------------------------------------------------------------
 
     def call(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: Sequence[Any]) -> None:

@@ -26,6 +26,7 @@ from rackactor.link import Keys
 from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Foresighted, Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.home import Home, link_log
 
 #: Seconds that it may take to find out whether fsspec can use a URL: its backends are slow to import.
 URL_PATIENCE = 20.0
@@ -81,7 +82,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     operator_keys = Keys.make() if order["transport"] == "tcp" else None
     owner = _owner_fd(order)
     port = order.get("port") or 0
-    config = Config(directory, order["transport"], order["address"], operator_token, operator_keys, owner, port)
+    config = Config(Home(directory), order["transport"], order["address"], operator_token, operator_keys, owner, port)
     try:
         shell = Shell(core, config, provider)
     except BaseException:
@@ -94,6 +95,8 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
         shell.run()
     finally:
         shell.close()
+        if config.directory != directory:
+            places.remove(config.directory)
 
 
 def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> None:
@@ -121,7 +124,7 @@ def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> Non
         "created": core.wall,
         "provider": order["provider"],
     }
-    places.write_card(config.directory, card)
+    config.home.open(card)
     answer = {"pid": script.pid, "incarnation": 1, "token": token.hex(), "endpoint": shell.endpoint}
     answer |= {"server_key": server_key, "gid": core.gid, "name": core.name, "here": card["here"]}
     if order.get("inside"):
@@ -170,7 +173,7 @@ def _redirect(directory: Path) -> None:
     """
     path = directory / "supervisor.log"
     if obituary.is_log(2):
-        path.symlink_to(f"/proc/{os.getpid()}/fd/2")
+        link_log(directory)
     else:
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.dup2(log, 2)

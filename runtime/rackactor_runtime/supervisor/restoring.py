@@ -40,7 +40,7 @@ class Restoring:
     """The snapshots that are under way, one of each member at the most."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._files: dict[int, BinaryIO] = {}
 
     def take(self, pid: int, offset: int, data: Any) -> None:
@@ -105,7 +105,7 @@ class Restoring:
             self.gone(pid)
 
     def _path(self, pid: int) -> Path:
-        return self._directory / f"restore-{pid}"
+        return self.directory / f"restore-{pid}"
 
 
 def _no_room(error: OSError) -> MemoryFull:

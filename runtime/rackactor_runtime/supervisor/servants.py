@@ -50,6 +50,10 @@ class Servants:
         """Tell whether none runs."""
         return not self._servants
 
+    def move(self, surroundings: Mapping[str, Any]) -> None:
+        """Tell services that are started from now on something else."""
+        self._surroundings = surroundings
+
     def start(self, order: StartService) -> int | None:
         """Start the program of a service.
 

@@ -100,6 +100,29 @@ class Shell:
             self._hear(m.Ticked())
             self._logs.again()
             obituary.bound_log(2, *LOG)
+            if self._config.home.is_lost(time.monotonic()):
+                self._move()
+
+    def _move(self) -> None:
+        """Make the group's directory anew: it has been removed."""
+        home = self._config.home
+        _log.warning("the group's directory %s has been removed", home.directory)
+        try:
+            home.make_again(self._memory.path)
+            self._members.move()
+            self.endpoint = self._common["endpoint"] = self._members.endpoint
+            home.open({**home.card, "endpoint": self.endpoint})
+        except (RackError, *SYSTEM_ERRORS) as error:
+            self._faults.note("the group's directory cannot be made again", error)
+            return
+        self._logs.move(home.directory)
+        self._memory.move(home.directory)
+        self._servants.move(self._surroundings())
+        if isinstance(self._provider, base.Housed):
+            self._provider.moved(str(home.directory))
+        if self._foresighted is not None:
+            self._foresighted.expect(self._common)
+        _log.warning("it is %s now", home.directory)
 
     def close(self) -> None:
         """Give everything back."""

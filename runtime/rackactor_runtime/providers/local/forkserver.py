@@ -7,6 +7,7 @@ them closes, everything ends, the supervisor's state directory included.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import importlib
@@ -32,8 +33,8 @@ from .pool import Pool
 
 #: Seconds from the order to end until the server goes, even if something will not die.
 ENDING = PATIENCE + 2.0
-#: Errors of the operating system that are noted; times, and seconds between them, that what must be is tried.
-_FAULTS, _TRIES, _PAUSE = 100, 200, 0.01
+#: Errors of the operating system that are noted; seconds until what met one is tried again.
+_FAULTS, _PAUSE = 100, 0.01
 
 R = TypeVar("R")
 _NOTHING: list[Callable[[], None]] = []
@@ -106,9 +107,14 @@ class ForkServer:
     def __init__(self, sock: socket.socket, plan: Plan) -> None:
         self._sock = sock
         self._plan = plan
+        self._state_dir = plan.state_dir
         self._selector = selectors.DefaultSelector()
         self._decoder = protocol.Decoder()
         self._outbox = protocol.Outbox()
+        # The same socket once more: its readability is watched for ever, and this as long as something waits. To change
+        # what is watched of one may fail half-way.
+        self._outlet = os.dup(sock.fileno())
+        self._waiting = False
         self._overdue: float | None = None  # when it goes whatever is left; None: not ending
         self._lost = False  # the supervisor is gone
         self._warmed = False  # the supervisor was told that the processes which are kept ready are
@@ -199,6 +205,8 @@ class ForkServer:
         if self._nursery.hungry:
             return 0
         waits = [self._nursery.patience()]
+        if self._outbox and not self._waiting:
+            waits.append(_PAUSE)
         if self._overdue is not None:
             waits.append(max(0.0, self._overdue - time.monotonic()))
         return min((wait for wait in waits if wait is not None), default=None)
@@ -230,6 +238,9 @@ class ForkServer:
         match message:
             case [protocol.EXPECT, common]:
                 self._nursery.expect(common)
+            case [protocol.MOVED, state_dir]:
+                self._state_dir = state_dir
+                self._nursery.hide(os.path.dirname(state_dir))
             case [protocol.SETTLED]:
                 self._nursery.settled()
             case [protocol.CREATE, pid, incarnation, birth, env, cwd, memory, inherited]:
@@ -252,8 +263,9 @@ class ForkServer:
         """The supervisor is gone: nobody is left to tell anything."""
         if not self._lost:
             self._lost = True
-            if self._sock in self._selector.get_map():
-                self._selector.unregister(self._sock)
+            self._selector.unregister(self._sock)
+            if self._waiting:
+                self._selector.unregister(self._outlet)
             self._end()
 
     def _emit(self, event: Event) -> None:
@@ -266,7 +278,6 @@ class ForkServer:
     def _flush(self) -> None:
         if self._lost:
             return
-        before = bool(self._outbox)
         try:
             self._outbox.flush(self._sock.send)
         except ConnectionError:
@@ -274,22 +285,15 @@ class ForkServer:
             return
         except OSError:
             pass  # the kernel has no memory for it: it waits, as when the socket is full
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
-        if before and self._selector.get_key(self._sock).events != wanted:
-            self._attend(wanted)
-
-    def _attend(self, events: int) -> None:
-        """Change what is watched of the supervisor's socket; it must not be left unwatched."""
-        for _ in range(_TRIES):
-            try:
-                if self._sock in self._selector.get_map():
-                    self._selector.modify(self._sock, events, self._listen)
-                else:  # a change that failed has removed it
-                    self._selector.register(self._sock, events, self._listen)
-                return
-            except OSError:
-                time.sleep(_PAUSE)
-        self._lose()
+        if bool(self._outbox) == self._waiting:
+            return
+        if self._waiting:
+            self._selector.unregister(self._outlet)
+            self._waiting = False
+        else:
+            with contextlib.suppress(OSError):  # no room to watch one more: see `_patience`
+                self._selector.register(self._outlet, selectors.EVENT_WRITE, lambda: None)
+                self._waiting = True
 
     def _groups_left(self) -> bool:
         return self._plan.groups.tidy() | self._plan.groups.close()
@@ -299,5 +303,5 @@ class ForkServer:
         until = time.monotonic() + 1.0
         while self._guarded(self._groups_left, True) and time.monotonic() < until:
             time.sleep(0.01)  # the kernel empties a control group a moment after its last process
-        if self._lost and self._plan.state_dir:
-            places.remove(self._plan.state_dir)
+        if self._lost and self._state_dir:
+            places.remove(self._state_dir)

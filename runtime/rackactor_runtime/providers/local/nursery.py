@@ -93,7 +93,7 @@ class Nursery:
         self._groups = groups
         self._origin = origin
         self._warm = warm
-        self._hidden = hidden
+        self._hidden = list(hidden)
         self._networks = itertools.cycle(networks or (None,))
         self._queue: deque[Request] = deque()
         self._alive: dict[int, Child] = {}  # by OS pid; exactly the children with a birth that are not reaped
@@ -125,6 +125,11 @@ class Nursery:
         if self._dead or self._orphans or self._groups.tidy() or self._unheard:
             return _LOOK_AGAIN
         return None if self._warm is None else self._warm.patience()
+
+    def hide(self, directory: str) -> None:
+        """Have children in networks of their own not see one more directory."""
+        if directory not in self._hidden:
+            self._hidden.append(directory)
 
     def expect(self, common: bytes) -> None:
         """Tell those who wait for their birth what it will have in common with all others, packed."""

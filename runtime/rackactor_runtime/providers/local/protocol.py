@@ -17,6 +17,7 @@ from ..base import Created, CreateFailed, Ended, Event, Key, Order, Output
 
 #: To the fork server.
 EXPECT, SETTLED, CREATE, DELETE, GRANT, CLOSE = "expect", "settled", "create", "delete", "grant", "close"
+MOVED = "moved"
 #: From it: one word per event, a note for the log, and that the processes that are kept ready are.
 CREATED, FAILED, OUTPUT, ENDED, NOTE, WARMED = "created", "failed", "output", "ended", "note", "warmed"
 

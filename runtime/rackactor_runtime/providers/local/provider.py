@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -120,6 +121,10 @@ class LocalProvider:
         """Learn what each birth will have in common: processes that wait for theirs prepare for it."""
         self._send(protocol.frame(protocol.EXPECT, protocol.pack(common)))
 
+    def moved(self, state_dir: str) -> None:
+        """Learn that the directory to be removed should this process die is another one."""
+        self._send(protocol.frame(protocol.MOVED, _check_state_dir(state_dir)))
+
     def settled(self) -> None:
         """Learn that whatever was ordered is up: the next can be made ready."""
         self._send(protocol.frame(protocol.SETTLED))
@@ -236,8 +241,11 @@ class LocalProvider:
             _log.warning("to the fork server: %s", error.strerror)
         writing = bool(self._outbox)
         if writing != self._writing:
-            self._writing = writing
-            self._epoll.modify(self._sock, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
+            try:
+                self._epoll.modify(self._sock, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
+                self._writing = writing
+            except OSError:
+                self._bell.ring()  # once more, in the next turn
 
     def _turn(self) -> None:
         self._bell.hear()
@@ -280,7 +288,8 @@ class LocalProvider:
     def _lose(self, patience: float) -> None:
         """The fork server is gone, or dying: from now on its orphans are this process's children."""
         if self._overdue is None:
-            self._epoll.unregister(self._sock)
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(self._sock)
         if self._server:
             tree.kill_all([self._server])  # a server without its socket is of no use to anybody
         self._overdue = time.monotonic() + patience
