@@ -294,3 +294,33 @@ raise SystemExit(main(["run", {str(place / "job.py")!r}, "--n", "4"]))
         )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["8 9", "text of mine"]
+
+
+def test_tracebacks_show_lines_of_files_that_are_not_there(elsewhere: dict[str, Any], place: Path) -> None:
+    """They name the file as the author knows it; `rack why` shows the same."""
+    out = run(
+        elsewhere,
+        place,
+        """
+        import inspect, pickle
+
+        class State:
+            pass
+
+        def fail():
+            raise ValueError("no")  # the line
+
+        def look():
+            import __main__
+            assert type(pickle.loads(pickle.dumps(State()))) is __main__.State
+            return inspect.getsource(fail), os.path.exists(__main__.__file__)
+
+        with rack.group(**options()) as g:
+            print(g.fork(fail).wait().evidence)
+            print(g.fork(look).result())
+        """,
+    )
+    assert f'File "{place}/job.py"' in out
+    assert 'raise ValueError("no")  # the line\n' in out
+    assert "('def fail():\\n" in out
+    assert out.rstrip().endswith("True)")
