@@ -28,7 +28,7 @@ from rackactor_runtime.providers.nova.removal import remove
 SEEDS = int(os.environ.get("RACK_SWEEP_SEEDS", "80"))
 NOW = 1_800_000_000.0
 #: Worlds in one test.
-BATCH = 20
+BATCH = 10
 
 batches = pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
 

@@ -7,6 +7,7 @@ is known.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -16,7 +17,7 @@ TOLERANCE = 30.0
 
 
 class CloudClock:
-    """What a cloud's answers say of its time.
+    """What a cloud's answers say of its time. Thread-safe.
 
     Args:
         wall: our own clock, seconds since the epoch.
@@ -24,7 +25,8 @@ class CloudClock:
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
-        self._offsets: list[float] = []  # that of the first answer, the least, the most
+        self._lock = threading.Lock()  # answers come to several threads
+        self._offsets: tuple[float, float] | None = None  # that of the first answer, and the least
 
     def note(self, date: str | None, took: float = 0.0) -> None:
         """Learn from an answer that has just come.
@@ -38,8 +40,9 @@ class CloudClock:
         except (ValueError, TypeError, OverflowError):
             return
         offset = told + 0.5 - (self._wall() - took / 2)  # a date is cut to whole seconds
-        first, least, most = self._offsets or (offset, offset, offset)
-        self._offsets = [first, min(least, offset), max(most, offset)]
+        with self._lock:
+            first, least = self._offsets or (offset, offset)
+            self._offsets = first, min(least, offset)
 
     @property
     def skew(self) -> float:
