@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Any
 
-from rackactor import places
+from rackactor import places, procfs
 
 #: Lines, and characters, of what a supervisor said last that are told.
 _LINES, _CHARACTERS = 20, 4000
@@ -64,7 +64,7 @@ class Life:
         self.pidfd = pidfd
         self._log = -1
         with contextlib.suppress(OSError):
-            self._log = os.open(f"/proc/{os_pid}/fd/2", os.O_RDONLY | os.O_CLOEXEC)
+            self._log = os.open(f"/proc/{procfs.number(os_pid)}/fd/2", os.O_RDONLY | os.O_CLOEXEC)
 
     @classmethod
     def of(cls, card: dict[str, Any]) -> Life | None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rackactor import procfs
 from rackactor.errors import StartError
 
 #: What a group's directory holds: how to reach it (`group.json`), sockets, output, the supervisor's log.
@@ -294,7 +295,7 @@ def alive(card: dict[str, Any]) -> bool:
 def start_time(os_pid: int) -> int:
     """Return when a process was started, in clock ticks since boot; 0 when there is none."""
     try:
-        text = Path(f"/proc/{os_pid}/stat").read_text()
+        text = Path(f"/proc/{procfs.number(os_pid)}/stat").read_text()
     except OSError:
         return 0
     fields = text.rpartition(")")[2].split()

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rackactor import procfs
 from rackactor.texts import as_utf8, to_bytes
 
 #: Variables that each process has of its own.
@@ -121,7 +122,7 @@ def _directory() -> str:
     try:
         return as_utf8(os.getcwdb())
     except FileNotFoundError:
-        return f"/proc/{os.getpid()}/cwd"  # it was removed; this leads there all the same
+        return f"/proc/{procfs.number(os.getpid())}/cwd"  # it was removed; this leads there all the same
 
 
 def umask() -> int:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rackactor import obituary, places
+from rackactor import obituary, places, procfs
 
 #: Seconds between looks.
 LOOK = 1.0
@@ -68,4 +68,4 @@ def link_log(directory: Path) -> None:
     """Have this process's log found in a directory, by the name that it has always had."""
     path = directory / "supervisor.log"
     path.unlink(missing_ok=True)
-    path.symlink_to(f"/proc/{os.getpid()}/fd/2")
+    path.symlink_to(f"/proc/{procfs.number(os.getpid())}/fd/2")

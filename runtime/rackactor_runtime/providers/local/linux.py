@@ -11,6 +11,8 @@ import os
 import resource
 from typing import NamedTuple
 
+from rackactor import procfs
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -135,11 +137,19 @@ class Stat(NamedTuple):
 
 def read_stat(ospid: int) -> Stat | None:
     """Return the state of a process, or None when there is none of that number."""
+    return read_entry(procfs.number(ospid))
+
+
+def read_entry(entry: int) -> Stat | None:
+    """Return the state of what has a number in /proc, with its parent and session as they are numbered here."""
     try:
-        with open(f"/proc/{ospid}/stat", "rb") as file:
-            return parse_stat(file.read())
+        with open(f"/proc/{entry}/stat", "rb") as file:
+            stat = parse_stat(file.read())
     except (FileNotFoundError, ProcessLookupError):
         return None
+    if procfs.is_foreign():
+        return stat._replace(ppid=procfs.pid_of(stat.ppid), session=procfs.session_of(entry))
+    return stat
 
 
 def parse_stat(line: bytes) -> Stat:

@@ -16,8 +16,10 @@ import os
 import signal
 from collections.abc import Container, Iterable
 
+from rackactor import procfs
+
 from ... import descriptors
-from .linux import read_stat
+from .linux import read_entry
 
 
 def find_orphans(children: Iterable[int], known: Container[int]) -> set[int]:
@@ -38,7 +40,7 @@ def list_children() -> list[int]:
         except FileNotFoundError:
             if os.path.exists(f"/proc/self/task/{task}"):  # a kernel without CONFIG_PROC_CHILDREN
                 return scan_children(os.getpid())
-    return found
+    return list(filter(None, map(procfs.pid_of, found))) if procfs.is_foreign() else found
 
 
 def scan_children(parent: int) -> list[int]:
@@ -46,10 +48,10 @@ def scan_children(parent: int) -> list[int]:
     found = []
     for name in os.listdir("/proc"):
         if name.isdecimal():
-            stat = read_stat(int(name))
+            stat = read_entry(int(name))
             if stat is not None and stat.ppid == parent:
-                found.append(int(name))
-    return found
+                found.append(procfs.pid_of(int(name)) if procfs.is_foreign() else int(name))
+    return list(filter(None, found))
 
 
 def kill_all(ospids: Iterable[int]) -> None:
