@@ -70,7 +70,10 @@ def test_an_unclear_answer_is_cleared_up_before_anything_is_asked_again(group: r
     assert yard.creates() == [f"{group.gid}.{child.pid}.1"]
     yard.plan("unclear")
     again = group.fork(targets.add, 2)
+    assert eventually(lambda: "the cloud gives no clear answer since" in again.info()["note"])
+    assert "503 Service Unavailable" in again.info()["note"]
     assert again.result(ENOUGH) == 2
+    assert again.info()["note"] == ""
     assert yard.creates()[1:] == [f"{group.gid}.{again.pid}.1"] * 2
 
 
@@ -163,6 +166,26 @@ def test_a_machine_ends_itself_at_its_deadline(yard: machines.Yard) -> None:
     assert eventually(lambda: "no supervisor" in yard.console(machine))
     assert eventually(lambda: not machines.processes(machine))
     yard.remove(machine)
+
+
+def test_machines_are_few_unless_somebody_says_otherwise(on_machines: dict[str, Any]) -> None:
+    with rack.group(**on_machines, end_grace=0.5) as group:
+        with pytest.raises(rack.ForkError, match="201 processes would live at the same time, and the group allows 200"):
+            group.fork(targets.nap, n=201)
+        with pytest.raises(rack.SpawnIntensityExceeded, match="101 forks within 60 s, and the group allows 100"):
+            group.fork(targets.nap, n=101)
+
+
+def test_a_quota_that_refuses_one_refuses_those_of_its_fork_that_wait(
+    on_machines: dict[str, Any], yard: machines.Yard
+) -> None:
+    yard.plan(*["quota"] * 12)
+    settings = {**on_machines, "provider_settings": {**on_machines["provider_settings"], "boot_concurrency": 2}}
+    with rack.group(**settings, end_grace=0.5) as group:
+        ends = [child.wait(ENOUGH) for child in group.fork(targets.add, 1, n=12)]
+        assert {status.cause for status in ends} == {C.QUOTA}
+        assert len(yard.creates()) <= 3
+        assert sum("this one was not asked for" in status.evidence for status in ends) >= 9
 
 
 def test_placement_is_inherited(group: rack.Group) -> None:

@@ -65,6 +65,19 @@ def test_from_outside(
         assert not of_group(cloud, program.gid)
 
 
+def test_a_server_that_is_renamed_goes_on(settings: dict[str, Any], cloud: Any) -> None:
+    with a_program(settings, "sleep 40; exit 7") as program:
+        program.hear("up")
+        pid = program.hear("forked")["pid"]
+        server = active(cloud, program.gid, pid)
+        program.hear("running")
+        cloud.compute.update_server(server.id, name="renamed by hand")  # and so no list of the group's has it any more
+        told = program.hear("status")
+        assert told["code"] == 7, told
+        program.hear("ended")
+        assert cloud.compute.find_server(server.id) is None
+
+
 @pytest.fixture
 def stuck_image(cloud: Any, tmp_path: Path) -> Iterator[str]:
     """Return an image whose machines come up, and hang."""

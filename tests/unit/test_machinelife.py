@@ -24,7 +24,7 @@ from rackactor_runtime.providers.base import (
     Vital,
 )
 from rackactor_runtime.providers.judging import FAULT_PATIENCE
-from rackactor_runtime.providers.lives import GRACE
+from rackactor_runtime.providers.lives import GRACE, Lives
 from rackactor_runtime.providers.machinelife import APART, ATTEMPTS, MISSING, SETTLE, UNKILLABLE, Machines
 from rackactor_runtime.providers.machinewords import (
     CONDITIONS,
@@ -41,6 +41,7 @@ from rackactor_runtime.providers.machinewords import (
     classify,
     condition,
 )
+from rackactor_runtime.providers.register import Record
 from rackactor_runtime.providers.strays import DEBT
 
 A, B = Key(3, 1), Key(4, 1)
@@ -536,13 +537,34 @@ def test_a_join_says_more_than_a_lost_answer() -> None:
     drive.do(drive.lives.refused(A, "unclear", "504", drive.now))
     drive.listed()
     drive.take(Ask)
-    drive.do(drive.lives.refused(A, "unclear", "504", drive.now))
     drive.do(drive.lives.joined(A, drive.now))
+    assert not drive.lives.wants(A)  # the thread that is about to ask need not
+    drive.do(drive.lives.refused(A, "called-off", "", drive.now))
     for _ in range(4):
         drive.listed()  # they lag
     assert drive.take(Ask) == []
     drive.listed(seen())
     assert drive.told[-1] == Created(A, "i3")
+
+
+@pytest.mark.parametrize("others", [0, 300])
+def test_an_event_costs_what_its_own_machine_costs(others: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = Driver(Machines("gid", 1000))
+    monkeypatch.setattr("rackactor_runtime.providers.pacing.BURST", 1000)
+    drive.lives._pace._tokens = 1000.0
+    for pid in range(10, 10 + others):
+        drive.up(Key(pid, 1))
+    sorted_: list[Record] = []
+    sort = Lives.sort
+    monkeypatch.setattr(Lives, "sort", lambda self, record: (sorted_.append(record), sort(self, record)))
+    drive.up()
+    drive.do(drive.lives.located(A, "10.0.0.5", drive.now))
+    drive.do(drive.lives.examine(A, drive.now)[1])
+    drive.do(drive.lives.said_ended(A, {"code": 0}, drive.now))
+    drive.do(drive.lives.removed(A, True, "", "", drive.now))
+    assert drive.told[-1] == Ended(A, 0, None)
+    assert {record.key for record in sorted_} == {A}
+    assert len(sorted_) < 20
 
 
 class Clouds(RuleBasedStateMachine):

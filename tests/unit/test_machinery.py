@@ -9,7 +9,7 @@ from driving import House
 
 from rackactor_runtime.providers.base import Key, Order, Vital
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.decisions.machinery import MARGIN
+from rackactor_runtime.supervisor.decisions.machinery import MARGIN, UNKNOWN
 
 KILL = 9
 
@@ -184,6 +184,14 @@ def test_what_may_still_come_is_told_at_the_end(house: House, script: int) -> No
     house.cast(script, "end", reason="enough")
     [told] = house.told(script, "end")
     assert told == {"reason": "enough", "owed": pytest.approx(800.0)}
+
+
+def test_who_is_left_without_a_word_may_still_come(house: House, script: int) -> None:
+    house.fork(script)
+    house.cast(script, "end", reason="enough")
+    house.keep_hearing(70.0)  # its create has no answer to the last
+    ended = [effect.fields for effect in house.effects if isinstance(effect, m.Notify) and effect.name == "end"]
+    assert [fields["owed"] for fields in ended] == [UNKNOWN]
 
 
 def test_what_is_one_fork_is_said_to_the_provider(house: House, script: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ def test_it_is_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def popen(words: list[str], **more: Any) -> Any:
         started.append((words, more))
-        return subprocess.CompletedProcess(words, 0) if False else type("P", (), {"pid": 4711})()
+        return SimpleNamespace(pid=4711)
 
     monkeypatch.setattr(late.subprocess, "Popen", popen)
     order = {"settings": {}, "provider_settings": {"cloud": "mine"}, "owner": None}
@@ -117,3 +118,32 @@ def test_a_launch_waits_a_moment_for_the_reason_of_an_error(fault: str, waits: b
             launcher._judge(Seen("m", "i", status), "i", "")
     launcher._judge(Seen("m", "i", "BUILD"), "i", "")
     launcher._judge(None, "i", "")
+
+
+class Kernel:
+    """A supervisor's last word, or none."""
+
+    def __init__(self, keeper: Any, last: dict[str, Any] | None) -> None:
+        self.keeper, self.last, self.ended = keeper, last, False
+
+    def speak(self) -> None:
+        if self.last is not None:
+            self.keeper._group_ended(self.last)
+
+
+@pytest.mark.parametrize(
+    "last, owed", [({"reason": "enough"}, 0.0), ({"reason": "enough", "owed": 50.0}, 50.0), (None, DEBT)]
+)
+def test_a_keeper_knows_what_may_still_come(
+    last: dict[str, Any] | None, owed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rackactor.bell import Bell
+    from rackactor_runtime.providers.nova import keeper as module
+
+    monkeypatch.setattr(module, "LAST_WORD", 0.2)
+    keeper = object.__new__(module.Keeper)
+    keeper._bell, keeper._over, keeper.owed = Bell(), False, DEBT
+    kernel: Any = Kernel(keeper, last)
+    kernel.speak()
+    keeper._hear_out(kernel)
+    assert keeper.owed == owed

@@ -34,10 +34,10 @@ from rackactor_runtime.providers.strays import DEBT, Strays
 __all__ = ["APART", "ATTEMPTS", "MISSING", "PAUSES", "SETTLE", "UNKILLABLE", "Machines"]
 
 #: Seconds between lists: while something is being deleted, while something comes up, and while nothing happens.
-LIST_ENDING, LIST_BOOTING, LIST_IDLE = 0.4, 1.0, 10.0
+LIST_ENDING, LIST_BOOTING, LIST_IDLE = 0.5, 1.0, 10.0
 #: Seconds between lists at the least when somebody has fallen silent, and when a machine was missing in the last one;
 #: and while a delete has been in vain for long.
-LIST_SILENT, LIST_MISSING, LIST_STUCK = 1.0, 0.3, 5.0
+LIST_SILENT, LIST_MISSING, LIST_STUCK = 1.0, 0.5, 5.0
 #: Seconds between deletes of one machine; the last one goes on for ever. And when the first has been in vain too long.
 PAUSES = (3.0, 6.0, 12.0, 24.0, 45.0)
 UNKILLABLE = 30.0
@@ -80,7 +80,7 @@ class Machines:
     def wants(self, key: Key) -> bool:
         """Tell whether a machine is still to be made. Any thread may ask."""
         record = self._lives.records.get(key)
-        return record is not None and record.ending is None
+        return record is not None and record.ending is None and not record.joined
 
     def __contains__(self, key: Key) -> bool:
         return key in self._lives.records

@@ -118,7 +118,7 @@ class Pace:
                 self._probe = None
             self._trouble(words, now)
         if after is None:
-            if began < self._busy_at:
+            if began < self._busy_at or (key is None and now < self._free_at):
                 return  # of the same crowd as the last one
             after = self._busy * (1.0 + 0.2 * self._jitter())
             self._busy = min(2.0 * self._busy, LONGEST_BUSY)

@@ -37,6 +37,8 @@ BUSY_PAUSES = (1.0, 3.0, 8.0, 20.0)
 BUSY_PATIENCE = 300.0
 #: Seconds before the delete of a double is asked for again, unless it is under way.
 AGAIN = 3.0
+#: Seconds for which the ids of a mark are remembered that lists do not show.
+REMEMBERED = 3600.0
 #: Bytes of user-data that Nova takes, in base64.
 MAX_USER_DATA = 65535
 
@@ -94,6 +96,7 @@ class NovaCloud:
         #: mark -> id of the one that counts
         self._ours: dict[str, str] = {} if own is None else {self._first: own}
         self._ids: dict[str, set[str]] = {}  # mark -> ids of all that have been seen of it
+        self._listed: dict[str, float] = {}  # mark -> when it was listed last
         self._asked: dict[str, float] = {}  # ids whose deletion was asked for, and when last
         self._departures = Departures()
         self._lost: dict[str, int] = {}  # mark -> creates of which nobody knows what came of them
@@ -101,7 +104,7 @@ class NovaCloud:
     @property
     def owing(self) -> bool:
         """Tell whether a create was given up that the cloud may still carry out."""
-        return any(count > 0 for count in self._lost.values())
+        return bool(self._lost)
 
     # -- create ----------------------------------------------------------------------------------------------
 
@@ -120,11 +123,17 @@ class NovaCloud:
         except Exception as error:
             found = fault(error)
             if found.kind != "unclear":
-                self._lost[mark] -= 1
+                self._answered(mark)
             raise found from error
-        self._lost[mark] -= 1
+        self._answered(mark)
         self._ours[mark] = made
         return made
+
+    def _answered(self, mark: str, count: int = 1) -> None:
+        """Learn what became of creates."""
+        self._lost[mark] = self._lost.get(mark, 0) - count
+        if self._lost[mark] <= 0:
+            del self._lost[mark]
 
     def create(self, machine: Machine) -> str:
         """Ask for a server until there is a clear answer, a bounded number of times; return its id.
@@ -175,7 +184,7 @@ class NovaCloud:
                 problem = error
                 continue
             if found:
-                self._lost[mark] = max(0, self._lost.get(mark, 0) - len(found))
+                self._answered(mark, len(found))
                 alive = [row for row in found if condition(row["status"]) in (Condition.COMING, Condition.RUNNING)]
                 self._ours[mark] = str((alive or found)[0]["id"])
                 return self._ours[mark]
@@ -228,12 +237,14 @@ class NovaCloud:
     def survey(self) -> Servers:
         """Return the group's servers, by one call for all of them."""
         found = [_seen(row) for row in self._rows()]
+        now = self._clock()
         for each in found:
             self._ids.setdefault(each.mark, set()).add(each.instance)
-        listed = {each.mark for each in found}
-        for mark, ids in list(self._ids.items()):
-            if len(ids) == 1 and mark not in listed and mark not in self._ours:
-                self._ids.pop(mark, None)  # its life is over
+            self._listed[each.mark] = now
+        for mark, when in list(self._listed.items()):
+            if now - when > REMEMBERED and mark not in self._ours:  # a stray's, or of a list that was late itself
+                del self._listed[mark]
+                self._ids.pop(mark, None)
         return found
 
     def find(self, instance: str) -> Seen | None:
@@ -308,6 +319,8 @@ class NovaCloud:
             return False
         self._ours.pop(mark, None)
         self._ids.pop(mark, None)
+        self._listed.pop(mark, None)
+        self._lost.pop(mark, None)
         self._departures.forget(mark)
         for name in known:
             self._asked.pop(name, None)
@@ -316,7 +329,9 @@ class NovaCloud:
     def discard(self, instance: str) -> None:
         """Ask for the deletion of one server, and of no other of its mark."""
         row = self._server(instance)
-        if row is not None:
+        if row is None:
+            self._asked.pop(instance, None)
+        else:
             self._end(instance, row)
 
     def _end(self, instance: str, row: Mapping[str, Any]) -> None:

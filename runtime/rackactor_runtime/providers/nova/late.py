@@ -24,7 +24,7 @@ from rackactor_runtime.providers.strays import DEBT
 #: Seconds between looks; the last one goes on.
 PAUSES = (2.0, 4.0, 8.0, 15.0, 30.0)
 #: Seconds beyond the time that it goes on at the most, while the cloud cannot be asked.
-PATIENCE = 3600.0
+PATIENCE = 900.0
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def start(cloud: str | None, gid: str, seconds: float) -> int:
     words = [sys.executable, "-m", __spec__.name, gid, "--seconds", f"{seconds:.0f}"]
     words += [] if cloud is None else ["--cloud", cloud]
     null = subprocess.DEVNULL
-    return subprocess.Popen(words, stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/").pid
+    return subprocess.Popen(words, stdin=null, stdout=null, stderr=null, start_new_session=True).pid
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

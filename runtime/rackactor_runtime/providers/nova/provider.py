@@ -64,8 +64,8 @@ class NovaProvider(MachineProvider):
             return
         for pause in _LAST_PAUSES:
             try:
+                # The machine ends any moment now. If not, it is asked for again: what was accepted may be forgotten.
                 self._session.delete("compute", f"/servers/{self._server}")
-                return  # the machine ends any moment now
             except Exception as error:
                 _log.warning("this machine could not be deleted: %s", error)
             time.sleep(pause)

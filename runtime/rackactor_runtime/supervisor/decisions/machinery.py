@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds after the time at which the supervisor ends a process that its machine ends itself, if nobody has.
 MARGIN = 30.0
+#: Seconds for which a machine may still come that was asked for, and of which nothing is known when the group ends.
+UNKNOWN = 900.0
 #: What a placement may say. The provider knows what of it it can do.
 PLACEMENT = ("availability_zone", "flavor", "image", "keypair", "network", "security_groups")
 
@@ -106,6 +109,11 @@ class Machinery:
     def owed(self, seconds: float) -> None:
         """Learn that something may come to be in the cloud that nobody waits for any more, for how long."""
         self.owed_until = max(self.owed_until, self._core.now + seconds)
+
+    def owes(self, left: Sequence[Process]) -> float:
+        """Return for how many seconds something may still come, when these processes are left at the group's end."""
+        unknown = self.made and any(not record.instance for record in left)
+        return max(self.owed_until - self._core.now, UNKNOWN if unknown else 0.0)
 
     def unconfirmed(self, key: Key, words: str) -> None:
         """Learn that its delete is not confirmed."""

@@ -83,10 +83,10 @@ class Shutdown:
         if self.finished or core.lives(self._held_by):
             return
         self.finished = True
+        owed = core.machinery.owes([record for record in core.table if record.alive and not record.external])
+        fields = {"reason": self.reason, **({"owed": owed} if owed > 0 else {})}
         for record in core.table:
             if record.external and record.alive and record.started is not None:
-                owed = core.machinery.owed_until - core.now
-                fields = {"reason": self.reason, **({"owed": owed} if owed > 0 else {})}
                 core.effects.append(Notify(record.pid, "end", fields))
         core.effects.append(Finish(self.reason, left))
 
