@@ -16,7 +16,6 @@ import zmq
 
 from rackactor import addresses, shortcut, wire
 from rackactor import link as _link
-from rackactor.errors import ProtocolError
 from rackactor.paths import Action, Step
 from rackactor.peers import Sending
 from rackactor.shortcut import Line
@@ -226,8 +225,10 @@ class Direct:
                     self._from_guest(frames[0], parse_header(frames[2]), frames[3:])
                 else:
                     self._from_host(socket, parse_header(frames[1]), frames[2:])
-            except (ProtocolError, IndexError):
-                continue
+            except Exception as error:  # whatever has come
+                guest = self._guests.get(frames[0]) if socket is self._listener else self._hosts.get(socket)
+                if guest is not None:
+                    self._exchange.malformed(guest.pid, error)
 
     def _listen(self, fields: dict[str, Any]) -> None:
         if self._listener is None:
@@ -345,8 +346,13 @@ class Direct:
             while (caller := shortcut.accept(line)) is not None:
                 self._lines[caller] = None
                 self._exchange.link.watch(caller)
-        elif line in self._lines and not shortcut.receive(line, self._from_line):
+        elif line in self._lines and not shortcut.receive(line, self._from_line, self._spoilt):
             self._hang_up(line)
+
+    def _spoilt(self, line: Line, error: Exception) -> None:
+        peer = self._lines.get(line)
+        if peer is not None:
+            self._exchange.malformed(peer.pid, error)
 
     def _from_line(self, line: Line, fields: list[Any]) -> None:
         peer = self._lines.get(line)

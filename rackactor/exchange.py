@@ -81,6 +81,7 @@ class Exchange:
         self._answered: dict[int, None] = {}
         self._peers = Peers()
         self._dead: dict[int, str] = {}
+        self._malformed: set[int] = set()  # who has sent what cannot be read
         self._outbox: deque[Callable[[], None]] = deque()
         self._outbox_cost = 0
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -264,8 +265,8 @@ class Exchange:
                 header = parse_header(frames[1])
                 if self._lifeline is None or not self._lifeline.took(header, frames):
                     self._dispatch(header, frames[2:])
-            except (ProtocolError, IndexError):
-                continue  # not from our supervisor's hand; what it says has no consequence
+            except Exception as error:  # not from our supervisor's hand; what it says has no consequence
+                _log.warning("the supervisor has passed on what cannot be read: %s: %s", type(error).__name__, error)
 
     def _dispatch(self, header: Header, bodies: list[Any]) -> None:
         kind = header.kind
@@ -293,12 +294,35 @@ class Exchange:
                 self.transmit(sending)
             return
         extra: Any = header.extra
-        self.took(header.pid, header.incarnation, extra, parse_entries(extra[1], bodies))
+        try:
+            entries = parse_entries(extra[1], bodies)
+        except ProtocolError as error:
+            self.malformed(header.pid, error)
+            return
+        self.took(header.pid, header.incarnation, extra, entries)
 
     def took(self, pid: int, incarnation: int, numbers: tuple[int, int, int, int], entries: list[Entry]) -> None:
         """Take messages of a stream."""
-        for delivery in self._peers.arrived(pid, incarnation, numbers, entries):
-            self._deliver(delivery)
+        try:
+            deliveries = self._peers.arrived(pid, incarnation, numbers, entries)
+        except ProtocolError as error:
+            self.malformed(pid, error)
+            return
+        for delivery in deliveries:
+            try:
+                self._deliver(delivery)
+            except Exception as error:  # whatever it has sent: what others send is taken all the same
+                self.malformed(pid, error)
+
+    def malformed(self, pid: int, error: Exception) -> None:
+        """Have a process that sends what nobody of this wire sends put out of the group."""
+        if pid in self._malformed or pid in (self.pid, wire.SUPERVISOR):
+            return
+        if len(self._malformed) < DEAD:
+            self._malformed.add(pid)
+        words = f"{error}" if isinstance(error, ProtocolError) else f"{type(error).__name__}: {error}"
+        _log.warning("process %d has sent what cannot be read: %s", pid, words)
+        self.request("malformed", {"pid": pid, "words": words[:500]})
 
     def _deliver(self, delivery: Delivery) -> None:
         entry = delivery.entry

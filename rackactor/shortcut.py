@@ -120,8 +120,16 @@ def _put(line: Line, packet: bytes) -> bool:
     return True
 
 
-def receive(line: Line, take: Callable[[Line, list[Any]], None], limit: int = 256) -> bool:
-    """Hand on what has come: frames, or numbers and fields (see `parse_data`); False when the connection has ended."""
+def receive(
+    line: Line,
+    take: Callable[[Line, list[Any]], None],
+    spoilt: Callable[[Line, Exception], None],
+    limit: int = 256,
+) -> bool:
+    """Hand on what has come: frames, or numbers and fields (see `parse_data`); False when the connection has ended.
+
+    `spoilt` hears of what cannot be read.
+    """
     for _ in range(limit):
         try:
             packet = line.recv(_ROOM)
@@ -133,9 +141,11 @@ def receive(line: Line, take: Callable[[Line, list[Any]], None], limit: int = 25
             return False
         try:
             fields = unpack(packet)
-            if type(fields) is list and fields:
-                take(line, fields)
-        except (ProtocolError, IndexError):
+            if type(fields) is not list or not fields:
+                raise ProtocolError("a packet is an array")
+            take(line, fields)
+        except Exception as error:  # whatever has come
+            spoilt(line, error)
             continue
         if len(packet) <= _SINGLE:
             return True

@@ -53,6 +53,8 @@ class Cause(StrEnum):
     DEADLINE = "deadline"
     #: Its parent died, and it was forked with `on_orphan="kill"`.
     PARENT_DIED = "parent-died"
+    #: It sent what nobody of this wire sends, to the supervisor or to another process, and was put out of the group.
+    EXPELLED = "expelled"
     #: The group ended while it lived.
     GROUP_ENDED = "group-ended"
 

@@ -262,6 +262,7 @@ class Incoming:
     def __init__(self, window: int = WINDOW) -> None:
         self._expected = 1
         self._early: dict[int, Entry] = {}  # arrived ahead of a gap
+        self._early_cost = 0
         self._window = window
         self._consumed = 0  # cost of what the application has taken
         self._told_limit = window
@@ -279,7 +280,10 @@ class Incoming:
                 ready.append(entry)
                 self._expected += 1
             elif number > self._expected:
+                if self._early_cost > 4 * self._window:
+                    raise ProtocolError("far more messages than it had credit for, with gaps between them")
                 self._early[number] = entry
+                self._early_cost += entry.cost
         while self._early:
             following = self._early.pop(self._expected, None)
             if following is None:
@@ -288,6 +292,8 @@ class Incoming:
                 break
             ready.append(following)
             self._expected += 1
+        if not self._early:
+            self._early_cost = 0
         return ready
 
     def consume(self, cost: int) -> None:

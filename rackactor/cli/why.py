@@ -32,6 +32,7 @@ _MEANING = {
     Cause.LOST: "its agent stopped answering, and it was deleted",
     Cause.DELETED_OUTSIDE: "something outside the group ended it",
     Cause.DEADLINE: "its deadline passed",
+    Cause.EXPELLED: "it sent what no process of a group sends, and was put out of the group",
     Cause.PARENT_DIED: "its parent ended, and it was forked to end with it",
     Cause.GROUP_ENDED: "the group ended while it lived",
 }

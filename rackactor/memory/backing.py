@@ -242,7 +242,9 @@ class Backing:
                     service.answer(pending, pid)
                     service.begin(pid, "done", {"box": pack_boxes(number, 0)})
                     return
-                yield kernel.take(0, box).entry.payload
+                part = kernel.take(0, box)
+                if part.pid == pid:  # anybody could write to this mailbox
+                    yield part.entry.payload
             raise RackTimeout(f"no part of the snapshot came within {SILENCE:g} s")
         finally:
             kernel.boxes.pop(number, None)

@@ -198,9 +198,13 @@ class Desk:
                 end.accept(fields[0], fields[1], [Bundle(list(more))], False)
             else:
                 writer, number, frame, last = fields
+                if type(frame) is not int or type(last) is not bool:
+                    raise TypeError("a part of a message has a number, and is the last one or not")
                 end.accept_part(writer, number, Part(frame, last, more[0]))
-        except (TypeError, ValueError) as error:
-            raise ProtocolError(f"not what is said of a pipe: {error}") from None
+        except Exception as error:  # whatever it is made of
+            self.kernel.malformed(
+                delivery.pid, ProtocolError(f"not what is said of a pipe: {type(error).__name__}: {error}")
+            )
 
     def _event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
         seat, what = fields["seat"], fields["what"]

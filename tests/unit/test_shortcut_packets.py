@@ -39,7 +39,7 @@ def a_pair() -> Iterator[Pair]:
 
 def taken(line: Line) -> list[list[Any]]:
     found: list[list[Any]] = []
-    assert shortcut.receive(line, lambda _, fields: found.append(fields))
+    assert shortcut.receive(line, lambda _, fields: found.append(fields), lambda *_: None)
     return found
 
 
@@ -120,4 +120,4 @@ def test_nonsense_is_passed_over_and_the_end_is_seen(pair: Pair) -> None:
         here.send(packet)
         assert taken(there) == []
     here.close()
-    assert not shortcut.receive(there, lambda *_: None)
+    assert not shortcut.receive(there, lambda *_: None, lambda *_: None)

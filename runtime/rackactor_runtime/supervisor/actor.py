@@ -21,6 +21,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     InstanceLocated,
     InstanceOver,
     Joined,
+    Malformed,
     Owed,
     OwnerGone,
     ServiceEnded,
@@ -83,6 +84,10 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.instance_ended(event)
             case Examined(life, vital):
                 core.examined(life, vital)
+            case Malformed(pid, words):
+                record = core.table.get(pid)
+                if record is not None:
+                    core.expel(record, words)
             case Severed(pid, reason):
                 core.severed(pid, reason)
             case OwnerGone(reason):

@@ -117,6 +117,11 @@ class Door:
         self._check(speaker, header)
         return speaker
 
+    def known(self, connection: bytes, key: bytes | None) -> Speaker | None:
+        """Return the member behind a connection, if it is certain."""
+        speaker = self._speakers.get(connection)
+        return speaker if speaker is not None and speaker.key == key else None
+
     def _owner(self, key: bytes | None, header: Header) -> Speaker | None:
         """Return whose key this is; of the operators, which all have one, the one who speaks."""
         if key is None:

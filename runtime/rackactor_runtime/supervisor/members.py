@@ -17,6 +17,7 @@ import zmq
 
 from rackactor import addresses, wire
 from rackactor import link as _link
+from rackactor.codec import is_plain
 from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
 from rackactor.link import Keys
 from rackactor.wire import Header, Kind, parse_header, parse_map, parse_route
@@ -64,6 +65,9 @@ class Listener(Protocol):
 
     def severed(self, pid: int, why: str) -> None:
         """Learn that a member's connection broke, and cannot be mended."""
+
+    def malformed(self, pid: int, why: str) -> None:
+        """Learn that a member sends what nobody of this wire sends."""
 
     def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
         """Do what a member calls for."""
@@ -167,6 +171,7 @@ class Members:
 
     def _take(self, frames: list[Any], key: bytes | None) -> None:
         connection = frames[0]
+        speaker = None
         try:
             route, header = parse_route(frames[1]), parse_header(frames[2])
             if header.kind is Kind.JOIN:
@@ -192,8 +197,13 @@ class Members:
             elif header.kind is Kind.BEAT:
                 self.send(speaker.pid, Kind.BEAT, (), [])
                 self._acknowledge(speaker.pid, self._keeping.due(speaker.pid))
-        except (RackError, IndexError) as error:
+        except Exception as error:  # whatever has come
+            if isinstance(error, OSError) and not isinstance(error, RackError):
+                raise  # the system's, not the sender's fault
             self._refuse(connection, error)
+            speaker = speaker or self._door.known(connection, key)
+            if speaker is not None and not isinstance(error, AuthenticationError):
+                self._listener.malformed(speaker.pid, f"ProtocolError: {error}")
 
     def _acknowledge(self, pid: int, count: int | None) -> None:
         if count is not None:
@@ -224,6 +234,8 @@ class Members:
     def _call(self, speaker: Speaker, header: Header, bodies: Sequence[Any]) -> None:
         rid, op = header.extra
         args = parse_map(bodies[0])
+        if not is_plain(args):  # the types of extensions, or nested so deeply that it could not be packed again
+            raise ProtocolError(f"the arguments of {op!r} are not plain values")
         if op == "bye":
             self._leaving.add(speaker.pid)
         self._listener.called(speaker.pid, rid, op, args, tuple(bodies[1:]))

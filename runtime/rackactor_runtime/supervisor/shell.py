@@ -168,6 +168,10 @@ class Shell:
         """Learn that a member's connection broke, and cannot be mended."""
         self._hear(m.Severed(pid, why))
 
+    def malformed(self, pid: int, why: str) -> None:
+        """Learn that a member sends what nobody of this wire sends."""
+        self._hear(m.Malformed(pid, why[:500]))
+
     def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
         """Do what a member calls for, or have it done where it belongs."""
         try:
@@ -176,6 +180,9 @@ class Shell:
             if not isinstance(error, RackError):
                 self._faults.note(f"the call {op!r} of process {pid}", error)
             self.carry_out(m.Reply(pid, rid, False, refusal(error, op)))
+        except Exception as error:  # whatever the arguments are
+            words = f"{op}: bad arguments ({type(error).__name__}: {error})"
+            self.carry_out(m.Reply(pid, rid, False, {"type": "InvalidCall", "message": words}))
 
     def _call(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
         if op == "logs":

@@ -63,7 +63,9 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
             op(caller, call)
         except RackError as error:
             self._refuse(call, type(error).__name__, str(error))
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:
+        except OSError:
+            raise  # not the arguments' fault
+        except Exception as error:  # whatever they are
             self._refuse(call, "InvalidCall", f"{call.op}: bad arguments ({type(error).__name__}: {error})")
 
     def _refuse(self, call: Called, name: str, message: str) -> None:
@@ -357,8 +359,11 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
         other = self._core.table.get(call.args["pid"])
         if other is None or not other.alive:
             return
-        if type(call.args["endpoint"]) is not str or type(call.args["ticket"]) is not bytes:
+        endpoint = call.args["endpoint"]
+        if type(endpoint) is not str or type(call.args["ticket"]) is not bytes:
             raise InvalidCall("a process listens at an endpoint, a text, for a ticket, bytes")
+        if not endpoint.startswith(("ipc://", "tcp://")) or len(endpoint) > 300 or not endpoint.isprintable():
+            raise InvalidCall(f"nobody can connect to {endpoint[:300]!r}")
         fields = {
             "pid": caller.pid,
             "incarnation": caller.incarnation,
@@ -368,6 +373,18 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
             "number": _integer(call.args["number"], "number", 1, 1 << 62),
         }
         self._core.effects.append(Notify(other.pid, "meet", fields))
+
+    def op_malformed(self, caller: Process, call: Called) -> None:
+        """Hear that the caller has got bytes from another process that nobody of this wire sends.
+
+        It costs the other one its membership. That is no more than a `kill` may do, and can be said of those only that
+        have been in touch with the caller.
+        """
+        other = self._core.table.get(_integer(call.args["pid"], "pid", 1, 1 << 32))
+        if other is not None and caller.pid in other.correspondents | {other.ppid}:
+            words = str(call.args["words"])[:500]
+            self._core.expel(other, f"ProtocolError: what it sent to process {caller.pid} was {words}")
+        self._reply(call)
 
     def op_part(self, caller: Process, call: Called) -> None:
         """Tell the other one of introductions that nothing came of, or whose connections went dark."""

@@ -330,6 +330,11 @@ class Core:
         else:
             self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
 
+    def expel(self, record: Process, words: str) -> None:
+        """Put a process out that sends what nobody of this wire sends; who was not forked is only not listened to."""
+        if record.alive and not record.external:
+            self.signal(record, int(signal.SIGKILL), INIT, Cause.EXPELLED, words)
+
     def tick(self) -> None:
         """Do what is due."""
         if self.deadline_at is not None and self.now >= self.deadline_at:

@@ -113,6 +113,14 @@ class Severed:
 
 
 @dataclass(frozen=True)
+class Malformed:
+    """A member sends what nobody of this wire sends."""
+
+    pid: int
+    words: str
+
+
+@dataclass(frozen=True)
 class OwnerGone:
     """The program that made the group is no more."""
 
@@ -144,6 +152,7 @@ Event = (
     | Unconfirmed
     | Examined
     | Severed
+    | Malformed
     | OwnerGone
     | ServiceEnded
     | Ticked

@@ -1,0 +1,144 @@
+"""Members of a group that send garbage of every kind, at every layer."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import msgpack
+
+import rackactor as rack
+from rackactor.membership import current
+from rackactor.stream import Entry, EntryKind
+from rackactor.wire import Header, Kind, pack_route
+from rackactor_runtime.supervisor.decisions.calls import Calls
+
+#: Names of all system calls but those that end what the test needs.
+OPS = sorted({name[3:] for name in dir(Calls) if name.startswith("op_")} - {"exit", "end", "detach", "keep", "kill"})
+OPS += [
+    "shm",
+    "shm_sync",
+    "shm_watch",
+    "shm_lock",
+    "shm_unlock",
+    "shm_replica",
+    "shm_restore",
+    "logs",
+    "machine",
+    "x" * 1000,
+]
+
+
+def value(chance: random.Random, depth: int = 0) -> Any:
+    """Return some plain value, mostly of the wrong type."""
+    kind = chance.randrange(12 if depth < 4 else 9)
+    if kind == 9:
+        return [value(chance, depth + 1) for _ in range(chance.randrange(4))]
+    if kind == 10:
+        return {chance.choice(NAMES): value(chance, depth + 1) for _ in range(chance.randrange(4))}
+    if kind == 11:
+        deep: Any = []
+        for _ in range(chance.choice([20, 400, 1000])):
+            deep = [deep]
+        return deep
+    return [
+        None,
+        True,
+        -1,
+        chance.choice([0, 1, 2, 3, 4, 1 << 40, (1 << 64) - 1, -(1 << 63)]),
+        chance.random() * 1e300,
+        float("nan"),
+        "text",
+        chance.randbytes(chance.choice([0, 1, 30])),
+        "x" * 3000,
+    ][kind]
+
+
+NAMES = [
+    "pid", "pids", "n", "kind", "name", "id", "seat", "mode", "rid", "signal", "count", "words", "numbers", "endpoint",
+    "ticket", "number", "ops", "key", "limit", "taken", "shape", "lanes", "env", "args", "cwd", "memory", "deadline",
+    "placement", "pipes", "streams", "code", "on_orphan", "global_name", "hang", "revision", "prefix", "token", "wait",
+    "enable", "value", "box", "reader", "received", "last", "stream", "offset", "follow", "event", "service", "what",
+]  # fmt: skip
+
+
+def packed(chance: random.Random) -> bytes:
+    """Return bytes that are, or are nearly, a msgpack value."""
+    if chance.random() < 0.3:
+        return chance.randbytes(chance.choice([0, 1, 7, 100, 5000]))
+    try:
+        body: bytes = msgpack.packb(value(chance))
+    except ValueError:  # nested more deeply than this end packs; the other one would read it
+        body = b"\x91" * 600 + b"\xc0"
+    return body
+
+
+def settle() -> None:
+    """Stay until this process is put out of its group."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        rack.getpid()
+        time.sleep(0.05)
+
+
+def spew(layer: str, seed: int, target: int, seat: int) -> None:
+    """Send garbage at one layer, then wait for what it costs."""
+    chance = random.Random(seed)
+    kernel: Any = current().kernel
+    other = rack.process(target)
+    if layer == "direct":
+        for _ in range(60):
+            other.ask("again")  # from now on the two are connected directly
+    for _ in range(60):
+        kernel.at_crank(lambda: send(kernel, layer, chance, target, seat))
+    if layer == "calls":
+        for _ in range(200):
+            op = chance.choice(OPS)
+            fields = {chance.choice(NAMES): value(chance) for _ in range(chance.randrange(8))}
+            try:
+                kernel.call(op, fields, *[packed(chance) for _ in range(chance.randrange(3))], timeout=0.05)
+            except (rack.RackError, ValueError):
+                pass
+        return
+    settle()
+
+
+def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int) -> None:
+    """Send one piece of garbage, at the crank."""
+    numbers = [chance.choice([0, 1, 2, 50, 1 << 40]) for _ in range(4)]
+    if layer == "entries":
+        kind = chance.choice([EntryKind.PIPE, EntryKind.CREDIT])
+        more = tuple(packed(chance) for _ in range(chance.randrange(3)))
+        kernel.offer(target, Entry(kind, seat, packed(chance), more))
+        if chance.random() < 0.3:
+            kernel.offer(target, Entry(EntryKind.PIPE, seat, msgpack.packb({"a": 1})))
+    elif layer == "packets":
+        kernel.say(Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target)
+    elif layer == "supervisor":
+        frames = [pack_route(1), packed(chance), packed(chance)]
+        if chance.random() < 0.5:
+            kind = chance.choice([Kind.CALL, Kind.RESUME, Kind.RECEIVED, Kind.BEAT, Kind.JOIN])
+            extra = {Kind.CALL: (1, "ps"), Kind.RESUME: (1,), Kind.RECEIVED: (1,)}.get(kind, ())
+            frames[1] = Header(
+                kind, kernel.epoch, kernel.pid, kernel.incarnation, chance.randrange(1 << 50), extra
+            ).pack()
+        kernel.link.send(kernel.link.supervisor, frames[: chance.randint(2, 3)])
+    elif layer == "direct":
+        path = kernel._direct._paths.get(target)
+        if path is None:
+            return
+        prefix = [] if path.identity is None else [path.identity]
+        if path.line is not None and chance.random() < 0.5:
+            path.line.send(packed(chance) or b"\xc1")
+        else:
+            head = Header(Kind.DATA, kernel.epoch, kernel.pid, kernel.incarnation, 0, tuple(numbers)).pack()
+            kernel.link.send(path.socket, [*prefix, pack_route(target), head, packed(chance)])
+
+
+def echo(pipe: Any) -> None:
+    """Reply to what is asked, with the end of a pipe open; say at which seat that is."""
+    reader = rack.pipe(pipe, "r")
+    while True:
+        message = rack.receive(None)
+        message.reply(reader._end.seat if message.value == "seat" else message.value)
