@@ -9,40 +9,71 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections import deque
 from typing import Any
 
 import msgpack
 
-from rackactor import codec, mainmodule, pickling
+from rackactor import codec, mainmodule, pickling, wire
 from rackactor.errors import InvalidCall, RackError, RackTimeout
-from rackactor.kernel import Kernel
+from rackactor.kernel import Kernel, check_size
 from rackactor.peers import Delivery
 from rackactor.stream import EntryKind
 
 #: Seconds that the answer may take.
 PATIENCE = 20.0
+#: Questions answered at a time.
+THREADS = 4
 
 
 def serve(kernel: Kernel) -> None:
     """Answer what this process's children ask for."""
-    kernel.on("name", lambda fields, _: _in_a_thread(kernel, fields["delivery"]))
+    desk = _Desk(kernel)
+    kernel.on("name", lambda fields, _: desk.take(fields["delivery"]))
 
 
-def _in_a_thread(kernel: Kernel, delivery: Delivery) -> None:
-    # Pickling takes time, may run the program's own code, and may have to ask in turn: nothing to do at the crank.
-    threading.Thread(target=_answer, args=(kernel, delivery), name="rackactor-names", daemon=True).start()
+class _Desk:
+    """Answers questions in threads of its own, some at a time.
 
+    Pickling takes time, may run the program's own code, and may have to ask in turn: nothing to do at the crank.
+    """
 
-def _answer(kernel: Kernel, delivery: Delivery) -> None:
-    try:
-        answer = (True, _find(*codec.unpack(delivery.entry.payload)))
-    except Exception as error:
-        answer = (False, f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
-    try:
-        kernel.consume(delivery.pid, delivery.entry.cost)
-        kernel.answer(delivery.pid, delivery.entry.rid, msgpack.packb(answer))
-    except RackError:
-        pass  # nobody is left to hear it
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._waiting: deque[Delivery] = deque()
+        self._lock = threading.Lock()
+        self._threads = 0
+
+    def take(self, delivery: Delivery) -> None:
+        """Have a question answered; at the crank. Those who ask have credit for so many."""
+        with self._lock:
+            self._waiting.append(delivery)
+            if self._threads == THREADS:
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name="rackactor-names", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                delivery = self._waiting.popleft()
+            self._answer(delivery)
+
+    def _answer(self, delivery: Delivery) -> None:
+        try:
+            answer = msgpack.packb((True, _find(*codec.unpack(delivery.entry.payload))))
+            check_size(answer)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
+            answer = msgpack.packb((False, said))
+        try:
+            self._kernel.consume(delivery.pid, delivery.entry.cost)
+            self._kernel.answer(delivery.pid, delivery.entry.rid, answer)
+        except RackError:
+            pass  # nobody is left to hear it
 
 
 def _find(number: str, name: str) -> bytes:
@@ -65,7 +96,9 @@ def look_up(kernel: Kernel, name: str) -> Any:
     try:
         if not kernel.allow_pickle:
             raise InvalidCall("this group refuses pickle")
-        pending = kernel.ask(kernel.welcome["ppid"], question, kind=EntryKind.NAME)
+        if (parent := kernel.welcome["ppid"]) == wire.SUPERVISOR:
+            raise InvalidCall("the supervisor, which has no such thing")
+        pending = kernel.ask(parent, question, kind=EntryKind.NAME)
         if not kernel.wait(lambda: pending.done, PATIENCE):
             kernel.forget_ask(pending)
             raise RackTimeout(f"no answer within {PATIENCE:g} s")
