@@ -34,7 +34,15 @@ INSTALL = [
 ]
 
 OPENSTACK = ["openstacksdk>=3"]
-TEST = ["numpy>=1.26", "pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "pytest-xdist>=3.6", "pandas>=2"]
+TEST = [
+    "coverage>=7.10",
+    "numpy>=1.26",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "pytest-xdist>=3.6",
+    "pandas>=2",
+]
 DEV = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.16", "types-psutil"]
 # Only what `python -m benchmarks` compares with; nothing else imports them.
 BENCH = ["ray>=2.30", "distributed>=2024.5", "redis>=5", "fsspec>=2024.3"]
