@@ -21,7 +21,7 @@ from rackactor.codec import unpack
 from rackactor.errors import GroupEnded, ProtocolError, RackError
 from rackactor.kernel import Kernel
 from rackactor.peers import Delivery
-from rackactor.pipes.framing import PART, Bundle, Part, pack_parcel, parse_parcel, small_messages, split
+from rackactor.pipes.framing import AT_ONCE, PART, Bundle, Part, pack_parcel, parse_parcel, small_messages, split
 from rackactor.pipes.opened import End, Reading, Writing
 from rackactor.pipes.reading import Credit, Reader
 from rackactor.pipes.writing import Batch
@@ -69,6 +69,8 @@ class Desk:
         self._begun = self._done = 0
         #: How its ends are closed has been said, by `leave`: that a program's objects go now says nothing more.
         self._left = False
+        #: What has come of messages that are in pieces, by seats of reader and writer.
+        self._pieces: dict[tuple[int, int], list[Any]] = {}
         self._stash: list[tuple[int, Callable[[], None]]] = []
         kernel.on("pipe", self._event)
 
@@ -134,6 +136,8 @@ class Desk:
         if self._readings.pop(reading.seat, None) is None:
             return
         self._forget(reading)
+        for key in [key for key in self._pieces if key[0] == reading.seat]:
+            del self._pieces[key]
         with reading.lock:
             final = list(reading.reader.final().items())
         self.kernel.request("pipe_close", {"seat": reading.seat, "taken": final})
@@ -223,8 +227,11 @@ class Desk:
         elif what == "ended":
             end.broken = fields["broken"]
             end.ended = fields["ended"]
+        elif what == "piece":
+            self._pieces.setdefault((seat, fields["writer"]), []).extend(blobs)
         elif what == "data":
-            messages = parse_parcel(fields["shape"], list(blobs))
+            pieces = self._pieces.pop((seat, fields["writer"]), [])
+            messages = parse_parcel(fields["shape"], [*pieces, *blobs])
             end.accept(fields["writer"], fields["first"], messages, fields["closing"])
 
     # -- at the crank: what is sent -------------------------------------------------------------------------
@@ -310,12 +317,9 @@ class Desk:
             if not done or done[0] is None:
                 return
             args, blobs = done[0]
-            # Asked for first: what there is no room for would be sent again and again, as often as it is tried.
-            if self.kernel.call("pipe_room", {"size": sum(map(len, blobs))})[0]["room"]:
-                fields, _ = self.kernel.call("pipe_bequeath", args, *blobs)
-                if fields["taken"]:
-                    self._writings.pop(writing.seat, None)
-                    return
+            if self._hand_over(args, blobs):
+                self._writings.pop(writing.seat, None)
+                return
             writing.frozen = False
             self.kernel.do_soon(writing.pump)
             if time.monotonic() >= deadline:
@@ -323,6 +327,21 @@ class Desk:
                 self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": lost})
                 return
             self.kernel.wait(lambda: self._gone(writing), 0.2)
+
+    def _hand_over(self, args: dict[str, Any], blobs: list[Any]) -> bool:
+        """Leave messages to the supervisor; returns whether it has taken them.
+
+        It is asked first: what there is no room for would be sent again and again, as often as it is tried.
+        """
+        call, size = self.kernel.call, sum(map(len, blobs))
+        if not call("pipe_room", {"size": size})[0]["room"]:
+            return False
+        if size > AT_ONCE:
+            for blob in blobs:
+                if not call("pipe_piece", {}, blob)[0]["room"]:
+                    return False
+            blobs = []
+        return bool(call("pipe_bequeath", args, *blobs)[0]["taken"])
 
     def _gone(self, writing: Writing) -> bool:
         return writing.seat not in self._writings

@@ -22,8 +22,10 @@ from rackactor.errors import InvalidCall, ProtocolError, RackError
 INLINE = 16 << 10
 #: What one entry of a stream carries at the most, bytes; a larger message goes in parts.
 PART = 8 << 20
-#: Frames that are handed over are cut into pieces of this size, bytes: a frame of the wire carries no more than 1 GiB.
-CUT = 256 << 20
+#: Frames that are handed over are cut into pieces of this size, bytes.
+CUT = 16 << 20
+#: A parcel up to this size is one message, bytes; of a larger one each piece is, with room for heartbeats in between.
+AT_ONCE = 32 << 20
 #: Frames of one message at the most.
 MAX_FRAMES = 256
 #: What each message costs beside its size, bytes: empty messages are not free.
@@ -217,27 +219,40 @@ def pack_parcel(messages: Iterable[Message]) -> tuple[Shape, list[Any]]:
     return shape, blobs
 
 
-def _cut(frame: Any) -> list[Any]:
+class Pieces:
+    """A frame that came in pieces, and goes on in them."""
+
+    def __init__(self, pieces: Sequence[Any]) -> None:
+        self.pieces = pieces
+        self._size = sum(map(len, pieces))
+
+    def __len__(self) -> int:
+        return self._size
+
+
+def _cut(frame: Any) -> Sequence[Any]:
+    if type(frame) is Pieces:
+        return frame.pieces
     if len(frame) <= CUT:
         return [frame]
     view = memoryview(frame)
     return [view[begin : begin + CUT] for begin in range(0, len(view), CUT)]
 
 
-def _whole(counts: list[Any], blobs: Sequence[Any], position: int) -> list[Any]:
+def _whole(counts: list[Any], blobs: Sequence[Any], position: int, join: bool) -> list[Any]:
     """Return the frames of a message from their pieces."""
     if not all(type(count) is int and count > 0 for count in counts) or position + sum(counts) > len(blobs):
         raise ProtocolError("the pieces of a message do not fit their description")
     frames: list[Any] = []
     for count in counts:
         pieces = blobs[position : position + count]
-        frames.append(pieces[0] if count == 1 else bytearray().join(pieces))
+        frames.append(pieces[0] if count == 1 else bytearray().join(pieces) if join else Pieces(pieces))
         position += count
     return frames
 
 
-def parse_parcel(shape: Sequence[Any], blobs: Sequence[Any]) -> list[Message]:
-    """Return the messages of a parcel.
+def parse_parcel(shape: Sequence[Any], blobs: Sequence[Any], *, join: bool = True) -> list[Message]:
+    """Return the messages of a parcel; without `join` for whoever only passes them on.
 
     Raises:
         ProtocolError: shape and blobs do not fit.
@@ -246,7 +261,7 @@ def parse_parcel(shape: Sequence[Any], blobs: Sequence[Any]) -> list[Message]:
     position = 0
     for count in shape:
         if type(count) is list:
-            messages.append(Bundle(_whole(count, blobs, position)))
+            messages.append(Bundle(_whole(count, blobs, position, join)))
             position += sum(count)
             continue
         if type(count) is not int or count < 0 or position + max(1, count) > len(blobs):

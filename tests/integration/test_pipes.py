@@ -434,6 +434,24 @@ def send_beyond_the_limits(size: int, limit: int) -> None:
     rack.pipe("beyond").send(bytes(range(256)) * (size // 256))
 
 
+def send_large(size: int) -> None:
+    pattern = bytes(range(256)) * (size // 256)
+    with rack.pipe("large") as writer:
+        writer.send([1, pattern, np.arange(size // 8)])
+
+
+def test_large_messages_are_handed_over_piece_by_piece(group: rack.Group) -> None:
+    size = framing.AT_ONCE + framing.CUT // 2
+    child = group.fork(send_large, size)
+    assert child.wait(ENOUGH * 2).ok
+    with group.pipe("large", "r") as reader:
+        one, pattern, array = reader.recv(ENOUGH)
+        assert (one, len(pattern), pattern[-1]) == (1, size, 255)
+        assert np.array_equal(array, np.arange(size // 8))
+        with pytest.raises(rack.PipeEnded):
+            reader.recv(ENOUGH)
+
+
 def test_a_message_larger_than_a_frame_is_handed_over_in_pieces(group: rack.Group) -> None:
     child = group.fork(send_beyond_the_limits, 1 << 20, 100_000)
     assert child.wait(ENOUGH).ok

@@ -110,6 +110,7 @@ def test_parcels_come_back(items: list[Any], cut: int) -> None:
     finally:
         framing.CUT = before
     found = parse_parcel(shape, blobs)
+    assert pack_parcel(parse_parcel(shape, blobs, join=False))[1] == blobs, "who passes it on changes nothing"
     assert [m if isinstance(m, bytes) else m.frames for m in found] == [
         m if isinstance(m, bytes) else m.frames for m in messages
     ]

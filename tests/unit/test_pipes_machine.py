@@ -123,6 +123,8 @@ class Kernel:
     closed = False
     ended = ""
     last_turn = 0.0
+    #: Of its record at the supervisor.
+    pieces: Any = ()
 
     def __init__(self, world: World, pid: int) -> None:
         self.world = world

@@ -63,13 +63,22 @@ class PipeCalls:
         """Tell whether there is room for so many bytes of messages that nobody has taken."""
         self._answer(call, {"room": self._core.pipes.room(int(call.args["size"]))})
 
+    def op_pipe_piece(self, caller: Process, call: Called) -> None:
+        """Take a piece of what the caller is about to bequeath."""
+        pieces = (*caller.pieces, *call.blobs)
+        room = self._core.pipes.room(sum(map(len, pieces)))
+        caller.pieces = pieces if room else ()
+        self._answer(call, {"room": room})
+
     def op_pipe_bequeath(self, caller: Process, call: Called) -> None:
         """Leave what nobody has taken to the supervisor; answers whether it has room for it."""
         core, args = self._core, call.args
-        if not core.pipes.room(sum(map(len, call.blobs))):
+        blobs = (*caller.pieces, *call.blobs)
+        caller.pieces = ()
+        if not core.pipes.room(sum(map(len, blobs))):
             self._answer(call, {"taken": False})
             return
-        messages = parse_parcel(args["shape"], call.blobs)
+        messages = parse_parcel(args["shape"], blobs, join=False)
         writer = Writer.inherit(args["lanes"], messages)
         effects = core.pipes.inherit(caller.pid, args["seat"], writer, clean=bool(args["clean"]))
         self._answer(call, {"taken": True})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.pipes.framing import pack_parcel
+from rackactor.pipes.framing import AT_ONCE, pack_parcel
 from rackactor.pipes.writing import Batch, Writer
 from rackactor.status import Cause, ExitStatus
 from rackactor_runtime.supervisor.decisions.messages import Effect, Notify
@@ -309,13 +309,13 @@ class Pipes:
                 if (seat, reader) not in pipe.resumed:
                     pipe.resumed.add((seat, reader))
                     missing = estate.resume(reader, received)
-                    effects += [_data(seat, missing)] if missing is not None else []
+                    effects += _data(seat, missing) if missing is not None else []
                 return [*effects, *self._serve(pipe, seat, estate), *self._check_forget(pipe)]
         return []
 
     def _serve(self, pipe: Pipe, seat: int, estate: Writer) -> Iterator[Effect]:
         for batch in estate.assign():
-            yield _data(seat, batch)
+            yield from _data(seat, batch)
         if estate.settled:
             pipe.estates.pop(seat, None)
             pipe.resumed = {key for key in pipe.resumed if key[0] != seat}
@@ -337,7 +337,12 @@ def _event(end: End, what: str, **fields: Any) -> Notify:
     return Notify(end.pid, "pipe", {"what": what, "seat": end.seat, **fields})
 
 
-def _data(seat: int, batch: Batch) -> Notify:
+def _data(seat: int, batch: Batch) -> list[Notify]:
     shape, blobs = pack_parcel(batch.messages)
-    fields = {"what": "data", "seat": batch.seat, "writer": seat, "first": batch.first, "shape": shape}
-    return Notify(batch.pid, "pipe", {**fields, "closing": batch.closing}, blobs)
+    whose = {"seat": batch.seat, "writer": seat}
+    effects: list[Notify] = []
+    if sum(map(len, blobs)) > AT_ONCE:
+        effects = [Notify(batch.pid, "pipe", {"what": "piece", **whose}, [blob]) for blob in blobs]
+        blobs = []
+    fields = {"what": "data", **whose, "first": batch.first, "shape": shape, "closing": batch.closing}
+    return [*effects, Notify(batch.pid, "pipe", fields, blobs)]

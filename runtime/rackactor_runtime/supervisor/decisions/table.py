@@ -75,6 +75,8 @@ class Process:
     #: What its agent said of its end.
     report: dict[str, Any] | None = None
     result: Sequence[Any] = ()
+    #: What it has sent of the messages that it is about to leave to the supervisor.
+    pieces: Sequence[Any] = ()
     status: ExitStatus | None = None
     sent: list[Sent] = field(default_factory=list)
     held_signals: list[dict[str, Any]] = field(default_factory=list)
@@ -188,7 +190,7 @@ class Table:
     def reap(self, record: Process) -> None:
         """Take a process that has been waited for out of the table."""
         record.state = State.GONE
-        record.result = record.blobs = ()
+        record.result = record.blobs = record.pieces = ()
         del self._records[record.pid]
         self._children.get(record.ppid, set()).discard(record.pid)
         self._children.pop(record.pid, None)
