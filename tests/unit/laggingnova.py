@@ -305,7 +305,7 @@ class World:
             return
         server.joined = True
         if not self.lives.wants(key):
-            self.over.add(key)  # it is too late, or the second
+            self.over.add(key)  # it is too late
         self.do(self.lives.joined(key, self.now))
         self.do(self.lives.located(key, server.address, self.now))
         match self.rng.choices(["lives", "ends", "deleted", "off", "error"], weights=[40, 25, 10, 10, 15])[0]:

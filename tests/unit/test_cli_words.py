@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -243,3 +244,14 @@ def test_addresses_are_shown_where_there_are_any(monkeypatch: pytest.MonkeyPatch
 
 def test_every_cause_of_an_end_is_explained() -> None:
     assert set(why._MEANING) == set(Cause)
+
+
+def test_why_tells_what_a_process_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "the cloud gives no clear answer since 14:03:22 UTC: HTTP 503"
+    row = {"pid": 7, "ppid": 1, "name": "worker", "kind": "function", "what": "", "instance": "", "state": "new"}
+    row |= {"created": 1.8e9, "started": None, "ended": None, "status": None, "note": words}
+    kernel = SimpleNamespace(call=lambda op, args: ({"process": row, "signals": []}, []))
+    monkeypatch.setattr(why, "_last_output", lambda group, pid, status: "")
+    group: Any = SimpleNamespace(kernel=kernel)
+    lines = list(why.story(group, 7))
+    assert lines[lines.index("  the provider's words") + 1] == f"    {words}"

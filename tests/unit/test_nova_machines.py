@@ -36,9 +36,18 @@ def nova() -> Iterator[FaultyNova]:
 @pytest.fixture
 def cloud(nova: FaultyNova, monkeypatch: pytest.MonkeyPatch) -> NovaCloud:
     monkeypatch.setattr("rackactor_runtime.providers.nova.session.API_TIMEOUT", 2.0)
-    for module, name in ((judging, "SETTLE"), (judging, "APART"), (departures, "APART"), (machinelife, "SETTLE")):
+    for module, name in (
+        (judging, "SETTLE"),
+        (judging, "APART"),
+        (departures, "APART"),
+        (machinelife, "SETTLE"),
+        (machinelife, "APART"),
+    ):
         monkeypatch.setattr(module, name, 0.5)
-    monkeypatch.setattr(judging, "AGAIN", 1.0)
+    for module, name in ((judging, "AGAIN"), (judging, "AGAIN_BOOTING"), (machinelife, "LIST_IDLE")):
+        monkeypatch.setattr(module, name, 0.5)
+    for name in ("LIST_BOOTING", "LIST_SILENT"):
+        monkeypatch.setattr(machinelife, name, 0.3)
     pair = {"application_credential_id": "i", "application_credential_secret": "s"}
     session = Session(credential={"auth_url": f"{nova.url}/v3", **pair, "region_name": "R"})
     return NovaCloud(session, Site(GID, "net", "img", "flv"))

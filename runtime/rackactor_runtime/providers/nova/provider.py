@@ -12,6 +12,7 @@ from rackactor import addresses
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.machines import MachineProvider
 from rackactor_runtime.providers.nova import sdk
+from rackactor_runtime.providers.strays import DEBT
 
 #: Seconds between attempts of the supervisor to delete its own machine, as its very last act.
 _LAST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0)
@@ -56,7 +57,7 @@ class NovaProvider(MachineProvider):
         site = replace(Site(**settings["site"]), proxy_ip=addresses.outward())
         own = {name: settings[name] for name in ("gid", "boot_concurrency") if name in settings}
         cloud = NovaCloud(self._session, site, own=self._server)
-        super().__init__(own, state_dir, cloud, self._server, float(settings.get("owed") or 0.0))
+        super().__init__(own, state_dir, cloud, self._server, float(settings.get("owed", DEBT)))
 
     def last_act(self, kept: bool) -> None:
         """Delete the supervisor's own machine, when nobody outside is there to do it."""
