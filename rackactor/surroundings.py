@@ -17,7 +17,7 @@ import resource
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,13 +88,17 @@ def differences(base: Base | None) -> dict[str, Any]:
 
     Returns: `env` (a value of None: not there), `cwd`, and under `inherited` all else.
     """
-    env = {name: value for name, value in os.environb.copy().items() if name not in _OWN}
-    before = {} if base is None else base.env
-    told: dict[str, str | None] = {}
-    if env != before:
-        told = {as_utf8(name): as_utf8(value) for name, value in env.items() if before.get(name) != value}
-        told |= {as_utf8(name): None for name in before.keys() - env.keys()}
+    env, before = _environment(), {} if base is None else base.env
+    changed = [(name, value) for name, value in env.items() if before.get(name) != value and name not in _OWN]
+    told: dict[str, str | None] = {as_utf8(name): as_utf8(value) for name, value in changed}
+    told |= {as_utf8(name): None for name in before if name not in env}
     return {"env": told, "cwd": _directory(), "inherited": _rest(base)}
+
+
+def _environment() -> Mapping[bytes, bytes]:
+    """Return the environment, of which nothing is kept: as it lies below `os.environb`, which is six times slower."""
+    found: Mapping[bytes, bytes] = getattr(os.environ, "_data", os.environb)
+    return found
 
 
 def _rest(base: Base | None) -> dict[str, Any]:
