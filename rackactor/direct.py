@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rackactor.exchange import Exchange
 
 
+#: Seconds until callers are looked at again which could not be taken.
+_LATER = 1.0
 _FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
 
 
@@ -275,9 +277,21 @@ class Direct:
         self._exchange.link.watch(listener)
         place = shortcut.place(self._endpoint)
         if place is not None:
-            self._door = shortcut.open_door(place)
-            self._exchange.link.watch(self._door)
+            self._open_door(place)
         return listener
+
+    def _open_door(self, place: str) -> None:
+        """Open the short way's door, if that can be: there is the usual way too."""
+        try:
+            door = shortcut.open_door(place)
+        except OSError:
+            return
+        try:
+            self._exchange.link.watch(door)
+        except OSError:
+            door.close()
+            return
+        self._door = door
 
     def _from_guest(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
         guest = self._guests.get(identity)
@@ -300,7 +314,7 @@ class Direct:
             return  # nobody is introduced twice
         try:
             socket = self._exchange.link.connect(fields["endpoint"], fields.get("key"))
-        except (zmq.ZMQError, ValueError):
+        except (zmq.ZMQError, OSError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
         self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
         self._met[socket] = (fields["endpoint"], fields["ticket"])
@@ -334,8 +348,8 @@ class Direct:
         if line is None:
             return
         self._lines[line] = host
-        self._exchange.link.watch(line)
         try:
+            self._exchange.link.watch(line)
             shortcut.send(line, self._frames(host.pid, Kind.JOIN, {"ticket": ticket}))
         except OSError:
             self._hang_up(line)
@@ -343,11 +357,29 @@ class Direct:
     def read_line(self, line: Line) -> None:
         """Take what waits on a short way."""
         if line is self._door:
-            while (caller := shortcut.accept(line)) is not None:
-                self._lines[caller] = None
-                self._exchange.link.watch(caller)
+            try:
+                self._take_callers(line)
+            except OSError:  # it would only be told of them again, at once; until later the usual way has to do
+                self._exchange.link.unwatch(line)
+                self._exchange.at_time(_LATER, self._watch_door)
         elif line in self._lines and not shortcut.receive(line, self._from_line, self._spoilt):
             self._hang_up(line)
+
+    def _watch_door(self) -> None:
+        assert self._door is not None
+        try:
+            self._exchange.link.watch(self._door)
+        except OSError:
+            self._exchange.at_time(_LATER, self._watch_door)
+
+    def _take_callers(self, door: Line) -> None:
+        while (caller := shortcut.accept(door)) is not None:
+            try:
+                self._exchange.link.watch(caller)
+            except OSError:
+                caller.close()
+                raise
+            self._lines[caller] = None
 
     def _spoilt(self, line: Line, error: Exception) -> None:
         peer = self._lines.get(line)

@@ -129,6 +129,10 @@ class Exchange:
         if self._later:
             self._run_later()
 
+    def at_time(self, delay: float, action: Callable[[], None]) -> None:
+        """Run `action` in `delay` seconds (holder of the baton only)."""
+        heapq.heappush(self._timers, (time.monotonic() + delay, next(self._rids), action))
+
     def later(self, action: Callable[[], None]) -> None:
         """Run `action` at the end of this turn, where it may make calls itself (holder of the baton only)."""
         self._later.append(action)

@@ -84,7 +84,7 @@ class Lifeline:
     def _redial(self) -> None:
         try:
             self._exchange.link.redial()
-        except zmq.ZMQError:
+        except (zmq.ZMQError, OSError):
             return  # too many open files: there will be another attempt
         self.resuming = True
         self._exchange.say(Kind.RESUME, (self._kept.tell(),))

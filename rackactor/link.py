@@ -259,7 +259,11 @@ class Link:
     def _open(self) -> zmq.Socket[Any]:
         socket: zmq.Socket[Any] = self.context.socket(zmq.DEALER)
         tune(socket)
-        self.watch(socket)
+        try:
+            self.watch(socket)
+        except OSError:
+            socket.close(0)
+            raise
         return socket
 
     def _connect(self, socket: zmq.Socket[Any], endpoint: str, server_key: bytes | None) -> None:
@@ -273,11 +277,11 @@ class Link:
 
     def watch(self, socket: zmq.Socket[Any] | Line) -> None:
         """Include a socket in the poll."""
+        number = socket.fileno()
+        self._poll.register(number, select.EPOLLIN)
+        self._watched[number] = socket
         if not isinstance(socket, Line):
             self._unsure.add(socket)
-        number = socket.fileno()
-        self._watched[number] = socket
-        self._poll.register(number, select.EPOLLIN)
 
     def unwatch(self, socket: zmq.Socket[Any] | Line) -> None:
         """Leave a socket out of the poll; it is still open."""

@@ -73,10 +73,14 @@ def dial(path: str) -> Line | None:
 
 
 def accept(door: Line) -> Line | None:
-    """Take one connection, or None when nobody waits."""
+    """Take one connection, or None when nobody waits.
+
+    Raises:
+        OSError: it cannot be taken now: no descriptor is left, or no memory.
+    """
     try:
         line, _ = door.accept()
-    except OSError:
+    except (BlockingIOError, ConnectionError):
         return None
     line.setblocking(False)
     return line

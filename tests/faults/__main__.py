@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first round; the next has one more")
     parser.add_argument("--rounds", type=int, default=20, help="groups that are tried (20)")
     parser.add_argument("--operations", type=int, default=200, help="that are tried in each (200)")
+    parser.add_argument("--roles", default=",".join(driver.ROLES), help="that get faults; also: agent")
     options = parser.parse_args()
     place = tempfile.mkdtemp(prefix="rk-", dir="/tmp")
     os.environ["XDG_RUNTIME_DIR"] = os.environ["TMPDIR"] = place
@@ -25,7 +26,8 @@ def main() -> int:
     try:
         for number in range(options.rounds):
             seed, transport = options.seed + number, ("ipc", "tcp")[number % 2]
-            driver.run(figures, seed, options.operations, transport)
+            roles = tuple(options.roles.split(","))
+            driver.run(figures, seed, options.operations, transport, roles=roles)
             print(f"seed {seed} ({transport}): {sum(figures.injected.values())} faults so far", flush=True)
     finally:
         shutil.rmtree(place, ignore_errors=True)

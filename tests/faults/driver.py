@@ -87,7 +87,7 @@ class Arm:
 
 
 @contextmanager
-def injector(seed: int, roles: tuple[str, ...] = ROLES) -> Iterator[Arm]:
+def injector(seed: int, roles: tuple[str, ...]) -> Iterator[Arm]:
     """Have supervisors that are started meanwhile get faults when the injector is armed."""
     place = Path(tempfile.mkdtemp(prefix="rack-faults-"))
     arm = Arm(place)
@@ -221,12 +221,14 @@ OPERATIONS: tuple[Callable[[rack.Group, random.Random], None], ...] = (
 # -- rounds -----------------------------------------------------------------------------------------------------
 
 
-def run(figures: Figures, seed: int, count: int, transport: str, seconds: float = 60.0) -> None:
+def run(
+    figures: Figures, seed: int, count: int, transport: str, seconds: float = 60.0, roles: tuple[str, ...] = ROLES
+) -> None:
     """Do one round: `count` operations, or as many as can be tried in this time."""
     until = time.monotonic() + seconds
     dice = random.Random(seed)
     figures.rounds += 1
-    with injector(seed) as arm:
+    with injector(seed, roles) as arm:
         try:
             _round(figures, dice, arm, count, until, transport)
         except Exception as error:

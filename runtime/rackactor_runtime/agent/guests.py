@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from typing import Any
 
 from rackactor import places
@@ -58,8 +59,11 @@ class _Door:
         while True:
             try:
                 caller, _ = self._listener.accept()
-            except OSError:
+            except ConnectionError:
                 continue  # it has gone again
+            except OSError:
+                time.sleep(PATIENCE / 50)  # no descriptor is free at the moment
+                continue
             with caller:
                 caller.settimeout(PATIENCE)
                 try:
