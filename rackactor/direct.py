@@ -261,6 +261,7 @@ class Direct:
             self._exchange.link.watch(self._zap.socket)
         listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
         _link.tune(listener)
+        listener.setsockopt(zmq.RCVHWM, _link.QUEUE)
         listener.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if keys is not None:
             _link.watch_over(listener)

@@ -51,6 +51,9 @@ _PATIENCE = 64
 #: and finds it here knows that a message was broken off.
 _sending: set[zmq.Socket[Any]] = set()
 _reading: set[zmq.Socket[Any]] = set()
+#: Messages of one connection that wait at a listening socket to be looked at. Nothing is dropped beyond: ZeroMQ reads
+#: no more from that connection, and the rest waits at its sender.
+QUEUE = 1000
 #: Descriptors that a direct connection takes at the most: a ZeroMQ socket, its connection, the short way.
 _OF_A_PEER = 3
 #: Descriptors that one poll tells of at the most; the next tells of the rest.

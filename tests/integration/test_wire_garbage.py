@@ -182,3 +182,22 @@ def test_many_impostors(house: House) -> None:
             stranger.say(Kind.BEAT)
             assert stranger.refused()[0] == "AuthenticationError"
     house.check(3.0)
+
+
+@pytest.mark.parametrize("transport", ["ipc"])
+def test_a_flood_of_who_has_not_joined_is_held_back_and_not_kept(house: House) -> None:
+    """What comes faster than it is refused waits at its sender: the supervisor's memory stays as it is."""
+    with closing(house.raw()) as raw:
+        shake_hands(raw)
+        raw.settimeout(0.05)
+        before = most = resident(house)
+        flood = b"\0\1x" * 300_000
+        until = time.monotonic() + 4.0
+        while time.monotonic() < until:
+            try:
+                raw.send(flood)
+            except TimeoutError:
+                pass
+            most = max(most, resident(house))
+        assert most - before < 32 << 20
+        house.check(2 * BOUND)

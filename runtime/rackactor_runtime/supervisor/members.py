@@ -98,6 +98,7 @@ class Members:
     def _bind(self) -> zmq.Socket[Any]:
         router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
         _link.tune(router)
+        router.setsockopt(zmq.RCVHWM, _link.QUEUE)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.BACKLOG, 1024)
         if self.keys is None:
