@@ -110,7 +110,7 @@ def test_children_of_one_fork_are_a_process_group_and_have_a_parent(group: rack.
         ((5,), {}, "not a int"),
         (("ls -l",), {}, "list of words"),
         (([],), {}, "at least one word"),
-        ((["ls", 5],), {}, "texts"),
+        ((["ls", 5],), {}, "a str, bytes or a path"),
         ((["a\0b"],), {}, "NUL"),
         ((targets.nap, threading.Lock()), {}, "cannot be sent"),
         ((threading.Lock().acquire,), {}, "cannot be sent"),
