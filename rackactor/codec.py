@@ -3,7 +3,7 @@
 msgpack carries what it can carry *unchanged* (a tuple, a bytearray or a subclass would come out as
 something else, so they do not count); everything else is pickled by value, so that classes and
 functions of `__main__` travel too. Only a process that a message is addressed to opens it: the
-supervisor and the command line never do.
+supervisor and the command line never do (`rack` refuses pickles, and shows how large they are).
 """
 
 from __future__ import annotations
@@ -24,6 +24,18 @@ _KEYS = frozenset({str, int, bytes})
 _MAX_DEPTH = 16
 #: How strings with lone surrogates travel: see `pack`.
 _SURROGATES = "surrogatepass"
+
+
+class PickleRefused(ProtocolError):
+    """A value is pickled, and whoever reads it opens no pickles.
+
+    Attributes:
+        size: of the pickle, bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"a pickle of {size} bytes, and whoever reads it refuses pickle")
+        self.size = size
 
 
 def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
@@ -70,7 +82,7 @@ def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
         return unpack(rest)
     if kind == _PICKLE:
         if not allow_pickle:
-            raise ProtocolError("a pickled message in a group that refuses pickle")
+            raise PickleRefused(len(rest))
         return pickle.loads(rest)
     raise ProtocolError(f"a message begins with {kind!r}, which no codec of this wire knows")
 

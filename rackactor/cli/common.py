@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +14,8 @@ from cliff.command import Command
 
 from rackactor import places, units
 from rackactor.cli import guest
+from rackactor.cli.escaping import visible
+from rackactor.cli.tables import Cell
 from rackactor.errors import InvalidCall, NoGroup
 from rackactor.grouping import Group, attach
 from rackactor.status import Cause, ExitStatus
@@ -88,9 +91,16 @@ def _name(cards: Sequence[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def visit(wanted: str | None) -> Iterator[Group]:
-    """Come to a group for one command; it goes on when the command has ended."""
+def visit(wanted: str | None, *, unpickle: bool = False) -> Iterator[Group]:
+    """Come to a group for one command; it goes on when the command has ended.
+
+    Args:
+        wanted: see `choose`.
+        unpickle: whether what its processes have written may be unpickled, which runs code of theirs.
+    """
     group = attach(choose(wanted))
+    if not unpickle:
+        group.kernel.allow_pickle = False
     try:
         yield group
     finally:
@@ -98,16 +108,31 @@ def visit(wanted: str | None) -> Iterator[Group]:
 
 
 def explain(pid: int, name: str, status: ExitStatus) -> str | None:
-    """Return one line on an end that the process could not explain itself, or None."""
+    """Return one line, for `say`, on an end that the process could not explain itself, or None."""
     if status.cause in _PLAIN:
         return None
     first = status.evidence.strip().partition("\n")[0]
-    return f"rack: process {pid} ({name}): {status}" + (f": {first}" if first else "")
+    return f"process {pid} ({name}): {status}" + (f": {first}" if first else "")
+
+
+def say(text: str) -> None:
+    """Print a line about processes on standard error."""
+    print(f"rack: {visible(text)}", file=sys.stderr)
 
 
 def clock(seconds: float | None) -> str:
-    """Return a time of the table as people read it, in the local time zone."""
-    return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    """Return a time as people read it: ISO 8601, in the local time zone."""
+    return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def moment(seconds: float | None) -> Cell | None:
+    """Return a time for a list: seconds since the epoch as data."""
+    return None if seconds is None else Cell(seconds, clock(seconds))
+
+
+def duration(seconds: float | None) -> Cell | None:
+    """Return a duration for a list: seconds as data."""
+    return None if seconds is None else Cell(round(seconds, 3), span(seconds))
 
 
 def span(seconds: float) -> str:

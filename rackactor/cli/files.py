@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from cliff.lister import Lister
-
-from rackactor.cli.common import InGroup, clock, visit
+from rackactor.cli.common import InGroup, moment, visit
+from rackactor.cli.tables import Cell, Listed
 from rackactor.cli.tap import write_all
 from rackactor.errors import InvalidCall, RackError
 from rackactor.grouping import Group
@@ -21,7 +20,7 @@ SCHEME = "rack:"
 _CHUNK = 1 << 20
 
 
-class FsLs(InGroup, Lister):
+class FsLs(InGroup, Listed):
     """List directories of the group's files, or files: type, size in bytes, time of the last change."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -39,14 +38,14 @@ class FsLs(InGroup, Lister):
                 for entry in group.fs.ls(path, detail=True):
                     name = posixpath.basename(entry["name"].rstrip("/"))
                     rows.append(_row(entry, name if len(paths) == 1 else posixpath.join(path, name)))
-        return ("Name", "Type", "Size", "Modified"), sorted(rows)
+        return ("Name", "Type", "Size", "Modified"), sorted(rows, key=lambda row: str(row[0]))
 
 
 def _row(entry: dict[str, Any], name: str) -> tuple[Any, ...]:
     changed = entry.get("mtime")
     when = changed.timestamp() if isinstance(changed, datetime) else changed
     is_file = entry["type"] == "file"
-    return name if is_file else f"{name}/", entry["type"], entry["size"] if is_file else "", clock(when)
+    return Cell(name, name if is_file else f"{name}/"), entry["type"], entry["size"] if is_file else None, moment(when)
 
 
 class FsCat(InGroup):

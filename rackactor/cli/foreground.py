@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 
-from rackactor.cli.common import explain
+from rackactor.cli.common import explain, say
 from rackactor.cli.feeder import Feeder
 from rackactor.cli.interrupts import SIGNALS, Interrupts
 from rackactor.cli.plan import Plan
@@ -73,7 +72,7 @@ class Foreground:
             self._await_output()
         except GroupEnded as error:
             if not all(self._ended(pid) for pid in self._waits):
-                print(f"rack: the group has ended: {error}", file=sys.stderr)
+                say(f"the group has ended: {error}")
         self._progress.clear()
         if self._tap.fault is not None:
             raise self._tap.fault
@@ -151,5 +150,5 @@ class Foreground:
             code = code or status.code
             line = None if self._interrupts.count else explain(process.pid, process.name, status)
             if line is not None:
-                print(line, file=sys.stderr)
+                say(line)
         return code

@@ -8,11 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cliff.lister import Lister
-from cliff.show import ShowOne
-
 from rackactor import places
-from rackactor.cli.common import Plain, choose, clock, span, visit
+from rackactor.cli.common import Plain, choose, duration, moment, visit
+from rackactor.cli.tables import Listed, Shown
 from rackactor.errors import GroupEnded, RackTimeout
 from rackactor.grouping import attach
 from rackactor.readiness import readable
@@ -21,16 +19,16 @@ from rackactor.readiness import readable
 _GONE, _GONE_AFAR = 10.0, 300.0
 
 
-class GroupList(Plain, Lister):
+class GroupList(Plain, Listed):
     """List the groups of this host that are yours."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         """Return the columns and the rows."""
-        rows = [(c["gid"], c["name"], c["provider"], clock(c["created"])) for c in places.cards()]
+        rows = [(c["gid"], c["name"], c["provider"], moment(c["created"])) for c in places.cards()]
         return ("GID", "Name", "Provider", "Created"), rows
 
 
-class GroupShow(Plain, ShowOne):
+class GroupShow(Plain, Shown):
     """Show a group."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -48,8 +46,8 @@ class GroupShow(Plain, ShowOne):
             card["gid"],
             card["name"],
             card.get("provider", ""),
-            clock(card.get("created")),
-            span(time.time() - card["created"]) if "created" in card else "",
+            moment(card.get("created")),
+            duration(time.time() - card["created"] if "created" in card else None),
             fields["processes"],
             fields["detached"],
             fields["ending"],

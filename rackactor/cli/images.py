@@ -12,11 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cliff.lister import Lister
-from cliff.show import ShowOne
-
 from rackactor.cli.clouds import add_cloud_choice, cloud_words
 from rackactor.cli.common import Plain
+from rackactor.cli.tables import Listed, Shown
 from rackactor.errors import RackError
 
 _PROGRAM = "rackactor_runtime.providers.nova.images"
@@ -57,7 +55,7 @@ class ImageBuild(Plain):
             raise RackError("no image was built")
 
 
-class ImageUpload(Plain, ShowOne):
+class ImageUpload(Plain, Shown):
     """Put an image on a cloud, in the place of an older one of that name; the same one is not sent again."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -74,8 +72,10 @@ class ImageUpload(Plain, ShowOne):
         return tuple(image), tuple(image.values())
 
 
-class ImageList(Plain, Lister):
+class ImageList(Plain, Listed):
     """List the images of a cloud that hold the agent."""
+
+    spare = ("Contents", "Created", "Size")
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""

@@ -15,6 +15,7 @@ from cliff.help import HelpAction
 
 from rackactor._version import __version__
 from rackactor.cli import encoding
+from rackactor.cli.escaping import block
 
 #: The global options that are followed by a word of their own.
 _WITH_VALUE = frozenset({"--log-file"})
@@ -46,6 +47,13 @@ class RackApp(App):
         App.NAME = self.NAME
         return super().build_option_parser(description, version, {**(argparse_kwargs or {}), "prog": self.NAME})
 
+    def configure_logging(self) -> None:
+        """Have errors said as plain text, whatever a process, a cloud or a person has put into them."""
+        super().configure_logging()
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setFormatter(_PlainText(self.CONSOLE_MESSAGE_FORMAT))
+
     def run(self, argv: list[str]) -> int:
         """Run a command line; returns the exit code."""
         head, words = split(argv)
@@ -63,6 +71,18 @@ class RackApp(App):
             return 141
         except KeyboardInterrupt:
             return 130
+
+
+class _PlainText(logging.Formatter):
+    """Escape what a terminal would obey; further lines of a message are indented, so that none looks like another."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line, or the lines."""
+        return block(super().formatMessage(record)).replace("\n", "\n  ")
+
+    def formatException(self, ei: Any) -> str:
+        """Return a traceback."""
+        return block(super().formatException(ei))
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,17 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
+import shlex
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from cliff.lister import Lister
-
-from rackactor.cli.common import InGroup, visit
+from rackactor.cli.common import InGroup, say, visit
 from rackactor.cli.encoding import encode
 from rackactor.cli.outlet import while_read
+from rackactor.cli.tables import Cell, Listed
 from rackactor.cli.tap import write_all
-from rackactor.cli.values import from_word, read_input, to_bytes, to_json, to_text, to_word
+from rackactor.cli.values import (
+    Sealed,
+    add_unpickle,
+    from_word,
+    opened,
+    read_input,
+    to_bytes,
+    to_json,
+    to_output,
+    to_text,
+    to_word,
+)
 from rackactor.errors import InvalidCall
 from rackactor.grouping import Group
 
@@ -37,24 +48,25 @@ class _Keyed(InGroup):
 class ShmGet(_Keyed):
     """Print the value of a key: text and numbers as a line, bytes as they are, other values as JSON.
 
-    If there is no such key, it says so on standard error and exits with 1.
+    A pickle is shown by its size. If there is no such key, it says so on standard error and exits with 1.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
         parser.add_argument("--default", metavar="TEXT", help="print this if there is no such key, and exit with 0")
+        add_unpickle(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Print it."""
-        with visit(parsed_args.group) as group:
-            value = group.shm.get(parsed_args.key, _MISSING)
+        with visit(parsed_args.group, unpickle=parsed_args.unpickle) as group:
+            value = opened(lambda: group.shm.get(parsed_args.key, _MISSING))
         if value is _MISSING:
             value = parsed_args.default
             if value is None:
                 return _say_missing(parsed_args.key)
-        write_all(1, to_bytes(value))
+        write_all(1, to_output(value))
         return 0
 
 
@@ -100,8 +112,14 @@ class ShmIncr(_Keyed):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Add it."""
+        key = parsed_args.key
         with visit(parsed_args.group) as group:
-            value = group.shm.incr(parsed_args.key, parsed_args.by)
+            try:
+                value = group.shm.incr(key, parsed_args.by)
+            except InvalidCall as error:
+                if key not in group.shm:
+                    raise
+                raise InvalidCall(f"{error} (a number is set by `rack shm set --json {shlex.quote(key)} 5`)") from error
         write_all(1, to_bytes(value))
 
 
@@ -118,6 +136,7 @@ class ShmCas(_Keyed):
         parser.add_argument("new", metavar="NEW")
         parser.add_argument("--absent", action="store_true", help="the key must not exist")
         parser.add_argument("--json", action="store_true", help="OLD and NEW are JSON")
+        add_unpickle(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
@@ -125,22 +144,22 @@ class ShmCas(_Keyed):
         options = parsed_args
         if (options.old is None) is not options.absent:
             raise InvalidCall("give OLD and NEW; or --absent and NEW")
-        with visit(options.group) as group:
+        with visit(options.group, unpickle=options.unpickle) as group:
             found, done = _cas(group, options)
         if not done:
             state = "does not exist" if found is _MISSING else f"is {to_word(found)}"
-            print(f"rack: {options.key} {state}", file=sys.stderr)
+            say(f"{options.key} {state}")
         return 0 if done else 1
 
 
 def _cas(group: Group, options: argparse.Namespace) -> tuple[Any, bool]:
     """Return the value that was found, and whether it was replaced."""
-    entry = group.shm.entry(options.key)
-    found = _MISSING if entry is None else entry.value
+    entry = opened(lambda: group.shm.entry(options.key))
+    found = _MISSING if entry is None else entry if isinstance(entry, Sealed) else entry.value
     if options.absent or entry is None:
         new = from_word(options.new, as_json=options.json)
         return found, options.absent and entry is None and bool(group.shm.cas(options.key, new=new, revision=0))
-    if not _same(found, options.old, as_json=options.json):
+    if isinstance(entry, Sealed) or not _same(found, options.old, as_json=options.json):
         return found, False
     number = type(found) is int and options.new.lstrip("-").isdecimal()
     new = from_word(options.new, as_json=options.json or number)
@@ -167,6 +186,7 @@ class ShmWatch(InGroup):
         add("--from-revision", metavar="N", type=int, help="begin with the changes of the past, from this one on")
         add("-n", "--count", metavar="COUNT", type=int, help="end after so many")
         add("-f", "--format", choices=("plain", "json"), default="plain", help="json: an object on each line")
+        add_unpickle(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -175,7 +195,7 @@ class ShmWatch(InGroup):
         if options.count is not None and options.count < 1:
             raise InvalidCall("--count is a number of changes, from 1 on")
         show = _as_json if options.format == "json" else _as_line
-        with visit(options.group) as group, while_read():
+        with visit(options.group, unpickle=options.unpickle) as group, while_read():
             changes = group.shm.watch(options.prefix, from_revision=options.from_revision)
             for number, change in enumerate(changes, 1):
                 write_all(1, encode(show(change)) + b"\n")
@@ -185,45 +205,50 @@ class ShmWatch(InGroup):
 
 def _as_line(change: Any) -> str:
     words = [str(change.revision), change.kind, to_word(change.key)]
-    return " ".join(words if change.kind == "delete" else [*words, to_word(change.value)])
+    return " ".join(words if change.kind == "delete" else [*words, to_word(opened(lambda: change.value))])
 
 
 def _as_json(change: Any) -> str:
     fields = {"revision": change.revision, "change": change.kind, "key": change.key}
     if change.kind != "delete":
-        fields["value"] = to_json(change.value)
+        value = opened(lambda: change.value)
+        fields["value"] = to_json(value)
+        if isinstance(value, Sealed):
+            fields["pickle"] = value.size
     return json.dumps(fields, ensure_ascii=False)
 
 
-class ShmLs(InGroup, Lister):
+class ShmLs(InGroup, Listed):
     """List the keys that begin with PREFIX: value, revision at which it was put, process that it goes with.
 
-    A table shows the beginnings of long values.
+    A table shows the beginnings of long values. A pickle is shown by its size.
     """
+
+    only_data = ("Kind", "Size")
+    spare = ("Lease", "Revision")
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
         parser.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="(default: all keys)")
+        add_unpickle(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         """Return the columns and the rows."""
-        with visit(parsed_args.group) as group:
-            found = {key: group.shm.entry(key) for key in group.shm.keys(parsed_args.prefix)}
-        rows = [
-            (key, _cell(entry.value, parsed_args.formatter), entry.revision, entry.lease or "")
-            for key, entry in found.items()
-            if entry is not None
-        ]
-        return ("Key", "Value", "Revision", "Lease"), rows
+        rows = []
+        with visit(parsed_args.group, unpickle=parsed_args.unpickle) as group, group.shm.reading() as reading:
+            for key in reading.keys(parsed_args.prefix):
+                facts = reading.facts(key)
+                if facts is not None:
+                    value = _cell(opened(partial(reading.get, key)), parsed_args.formatter)
+                    rows.append((key, value, facts.kind, facts.size, facts.revision, facts.lease or None))
+        return ("Key", "Value", "Kind", "Size", "Revision", "Lease"), rows
 
 
 def _cell(value: Any, formatter: str) -> Any:
-    if formatter in ("json", "yaml"):
-        return to_json(value)
     word = to_word(value)
-    return word if formatter != "table" or len(word) <= _SHOWN else word[: _SHOWN - 4] + " ..."
+    return Cell(to_json(value), word if formatter != "table" or len(word) <= _SHOWN else word[: _SHOWN - 4] + " ...")
 
 
 class ShmRm(InGroup):
@@ -246,5 +271,5 @@ class ShmRm(InGroup):
 
 
 def _say_missing(key: str) -> int:
-    print(f"rack: shared memory has no key {key!r}", file=sys.stderr)
+    say(f"shared memory has no key {key!r}")
     return 1

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from rackactor.cli.clouds import place
-from rackactor.cli.common import InGroup, explain, visit
+from rackactor.cli.common import InGroup, explain, say, visit
 from rackactor.cli.feeder import Feeder
 from rackactor.cli.foreground import Foreground
 from rackactor.cli.interrupts import Interrupts
@@ -153,7 +152,7 @@ class _Joined(Foreground):
             return  # the end that a pipeline is made for needs no words
         line = explain(process.pid, process.name, status)
         if line is not None:
-            print(line, file=sys.stderr)
+            say(line)
 
 
 class _Lines(Lines):

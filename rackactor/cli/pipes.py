@@ -7,20 +7,19 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cliff.lister import Lister
-
 from rackactor.cli.common import InGroup, visit
 from rackactor.cli.outlet import while_read
+from rackactor.cli.tables import Cell, Listed
 from rackactor.cli.tap import write_all
-from rackactor.cli.values import to_bytes
-from rackactor.errors import InvalidCall
+from rackactor.cli.values import add_unpickle, opened, to_bytes
+from rackactor.errors import InvalidCall, PipeEnded
 
 #: What a shell calls the end of a writer whose reader has gone: 128 + SIGPIPE.
 BROKEN_PIPE = 141
 _CHUNK = 64 << 10
 
 
-class PipeList(InGroup, Lister):
+class PipeList(InGroup, Listed):
     """List the pipes of the group."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
@@ -31,16 +30,16 @@ class PipeList(InGroup, Lister):
 
 
 def _row(row: dict[str, Any]) -> tuple[Any, ...]:
-    ends = (" ".join(str(pid) for pid in row[key]) for key in ("readers", "writers"))
-    return row["id"], row["name"] or "", *ends
+    ends = (Cell(row[key], " ".join(str(pid) for pid in row[key])) for key in ("readers", "writers"))
+    return row["id"], row["name"], *ends
 
 
 class PipeRead(InGroup):
     """Copy what comes out of a pipe to standard output, until its last writer has closed it.
 
-    Bytes are written as they are, texts as lines, other values as lines of JSON. Waits for a writer if there is none
-    yet. If a writer dies in the middle, it says so and exits with 1. When nobody reads its output any more, it ends
-    as of SIGPIPE (141).
+    Bytes are written as they are, texts as lines, other values as lines of JSON, pickles as their sizes. Waits for a
+    writer if there is none yet. If a writer dies in the middle, it says so and exits with 1. When nobody reads its
+    output any more, it ends as of SIGPIPE (141).
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -50,18 +49,27 @@ class PipeRead(InGroup):
         parser.add_argument(
             "-n", "--count", metavar="COUNT", type=int, help="end after so many messages; others get what follows"
         )
+        add_unpickle(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Copy."""
-        count = parsed_args.count
+        count, unpickle = parsed_args.count, parsed_args.unpickle
         if count is not None and count < 1:
             raise InvalidCall("--count is a number of messages, from 1 on")
-        with visit(parsed_args.group) as group, while_read(), group.pipe(parsed_args.name, "r") as pipe:
-            for number, message in enumerate(pipe, 1):
-                write_all(1, to_bytes(message))
-                if number == count:
+        with (
+            visit(parsed_args.group, unpickle=unpickle) as group,
+            while_read(),
+            group.pipe(parsed_args.name, "r") as pipe,
+        ):
+            taken = 0
+            while count is None or taken < count:
+                try:
+                    message = opened(lambda: pipe.recv(timeout=None))
+                except PipeEnded:
                     return
+                write_all(1, to_bytes(message))
+                taken += 1
 
 
 class PipeWrite(InGroup):

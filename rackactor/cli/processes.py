@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgpack
-from cliff.lister import Lister
 
-from rackactor.cli.common import InGroup, add_group_choice, explain, seconds, span, visit
+from rackactor.cli.common import InGroup, add_group_choice, duration, explain, moment, say, seconds, visit
+from rackactor.cli.tables import DATA, Listed
 from rackactor.cli.tap import write_all
 from rackactor.errors import InvalidCall, RackTimeout
 from rackactor.grouping import Group
@@ -21,11 +21,19 @@ from rackactor.status import ExitStatus, State
 #: What `timeout(1)` exits with when the time is over.
 TIMED_OUT = 124
 
-_COLUMNS = ("PID", "PPID", "PGID", "Name", "Kind", "State", "Instance", "Address", "Age", "Runs", "Status")
+#: What a row of the process table has as data only: how it ended, and when things were, in seconds since the epoch.
+_DATA = ("Code", "Signal", "Cause", "Evidence", "Created", "Started", "Ended")
+_COLUMNS = ("PID", "PPID", "PGID", "Name", "Kind", "State", "Instance", "Address", "Age", "Runs", "Status", *_DATA)
 
 
-class Ps(InGroup, Lister):
-    """List the processes of a group."""
+class Ps(InGroup, Listed):
+    """List the processes of a group.
+
+    In a table a narrow terminal has no room for all columns; -c chooses. JSON, YAML and CSV have more of them: exit
+    codes, numbers of signals, causes, evidence, times in seconds.
+    """
+
+    spare = ("PGID", "Instance", "Kind", "PPID", "Age", "Address", "Runs")
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -39,29 +47,39 @@ class Ps(InGroup, Lister):
             rows = group.ps()
         now = time.time()
         located = any(row.get("address") for row in rows)  # machines have addresses
-        columns = [name for name in _COLUMNS if located or name != "Address"]
+        plain = parsed_args.formatter not in DATA and not parsed_args.columns
+        left_out = {*(_DATA if plain else ()), *(() if located else ("Address",))}
+        columns = [name for name in _COLUMNS if name not in left_out]
         if not parsed_args.tree:
-            return columns, [_row(row, now, located) for row in rows]
-        return ("Process", *columns[4:]), [(branch, *_row(row, now, located)[4:]) for branch, row in tree(rows)]
+            return columns, [_row(row, now, columns) for row in rows]
+        lines = [(branch, *_row(row, now, columns)) for branch, row in tree(rows)]
+        if not plain:
+            return ("Process", *columns), lines
+        return ("Process", *columns[4:]), [(branch, *cells[4:]) for branch, *cells in lines]  # the branch says it
 
 
-def _row(row: dict[str, Any], now: float, located: bool) -> tuple[Any, ...]:
-    status = "" if row["status"] is None else str(ExitStatus.from_wire(row["status"]))
-    age = span((row["ended"] or now) - row["created"])
-    return (
-        *(row[key] for key in ("pid", "ppid", "pgid", "name", "kind", "state", "instance")),
-        *([row.get("address", "")] if located else []),
-        age,
-        row["what"],
-        status,
-    )
+def _row(row: dict[str, Any], now: float, columns: Sequence[str]) -> tuple[Any, ...]:
+    status = None if row["status"] is None else ExitStatus.from_wire(row["status"])
+    cells = {
+        **{name: row[name.lower()] for name in ("PID", "PPID", "PGID", "Name", "Kind", "State", "Instance")},
+        "Address": row.get("address"),
+        "Age": duration((row["ended"] or now) - row["created"]),
+        "Runs": row["what"],
+        "Status": None if status is None else str(status),
+        "Code": None if status is None else status.code,
+        "Signal": None if status is None else status.signal,
+        "Cause": None if status is None else str(status.cause),
+        "Evidence": None if status is None else status.evidence,
+        **{name: moment(row.get(name.lower())) for name in ("Created", "Started", "Ended")},
+    }
+    return tuple(cells[name] for name in columns)
 
 
 def tree(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (branch with pid and name, row), children below their parents; the supervisor is the root."""
-    root: dict[str, Any] = dict.fromkeys(rows[0], "") if rows else {}
-    root |= {"pid": 1, "name": "supervisor", "kind": "supervisor", "state": str(State.RUNNING), "status": None}
-    root |= {"created": min((row["created"] for row in rows), default=time.time()), "ended": None}
+    root: dict[str, Any] = {"pid": 1, "ppid": 0, "pgid": 1, "name": "supervisor", "kind": "supervisor", "what": ""}
+    root |= {"instance": "", "state": str(State.RUNNING), "status": None, "ended": None}
+    root["created"] = min((row["created"] for row in rows), default=time.time())
     known = {row["pid"] for row in rows}
     below: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
@@ -72,10 +90,21 @@ def tree(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]
 
 def _below(pid: int, below: dict[int, list[dict[str, Any]]], indent: str) -> Iterator[tuple[str, dict[str, Any]]]:
     children = below.get(pid, [])
+    trunk, branch, end = _lines_of_trees()
     for row in children:
         last = row is children[-1]
-        yield f"{indent}{'└─' if last else '├─'} {row['pid']} {row['name']}", row
-        yield from _below(row["pid"], below, indent + ("   " if last else "│  "))
+        yield f"{indent}{end if last else branch} {row['pid']} {row['name']}", row
+        yield from _below(row["pid"], below, indent + ("   " if last else f"{trunk}  "))
+
+
+def _lines_of_trees() -> tuple[str, str, str]:
+    """Return what branches are drawn with, in the letters that standard output has."""
+    drawn = "│", "├─", "└─"
+    try:
+        "".join(drawn).encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "|", "|-", "`-"
+    return drawn
 
 
 class Kill(InGroup):
@@ -141,11 +170,11 @@ class Wait(InGroup):
             try:
                 status = process.wait(parsed_args.timeout)
             except RackTimeout:
-                print(f"rack: process {pid} ({name}) still runs", file=sys.stderr)
+                say(f"process {pid} ({name}) still runs")
                 return TIMED_OUT
         line = explain(pid, name, status)
         if line is not None:
-            print(line, file=sys.stderr)
+            say(line)
         return status.code
 
 

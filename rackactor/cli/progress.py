@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from rackactor.cli.escaping import visible
+
 
 class Progress:
     """One line on standard error."""
@@ -18,7 +20,7 @@ class Progress:
     def show(self, text: str) -> None:
         """Show a text in place of the one before."""
         if self._terminal:
-            self._put(f"\r{text}\x1b[K")
+            self._put(f"\r{visible(text)}\x1b[K")
             self._shown = True
 
     def clear(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from rackactor.cli.common import InGroup, clock, span, visit
+from rackactor.cli.escaping import block, visible
 from rackactor.cli.processes import records
 from rackactor.errors import RackError
 from rackactor.grouping import Group
@@ -46,23 +48,56 @@ class Why(InGroup):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "-f", "--format", choices=("text", "json", "yaml"), default="text", help="(default: text, for people)"
+        )
         parser.add_argument("pid", metavar="PID", type=int)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Tell it."""
         with visit(parsed_args.group) as group:
-            for line in story(group, parsed_args.pid):
-                print(line)
+            fields, _ = group.kernel.call("why", {"pid": parsed_args.pid})
+            if parsed_args.format == "text":
+                for line in story(group, parsed_args.pid, fields):
+                    print(block(line))
+            else:
+                _emit(facts(group, parsed_args.pid, fields), parsed_args.format)
 
 
-def story(group: Group, pid: int) -> Iterator[str]:
+def facts(group: Group, pid: int, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a process as data: times in seconds since the epoch, signals as numbers or texts."""
+    row = fields["process"]
+    status = None if row["status"] is None else ExitStatus.from_wire(row["status"])
+    known = {name: value for name, value in row.items() if name not in ("status", "capabilities")}
+    return {
+        **known,
+        "code": None if status is None else status.code,
+        "signal": None if status is None else status.signal,
+        "cause": None if status is None else str(status.cause),
+        "evidence": None if status is None else status.evidence,
+        "fault": fields.get("fault") or None,
+        "signals": [{"at": at, "sender": sender, "signal": sig} for at, sender, sig in fields["signals"]],
+        "last_output": _last_output(group, pid, None) if row["kind"] in _LOGGED else None,
+        "console": fields.get("console") or None,
+    }
+
+
+def _emit(known: dict[str, Any], format: str) -> None:
+    if format == "json":
+        print(json.dumps(known, indent=2, default=repr))
+        return
+    import yaml
+
+    print(yaml.safe_dump(json.loads(json.dumps(known, default=repr)), sort_keys=False), end="")
+
+
+def story(group: Group, pid: int, fields: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of what is known of a process."""
-    fields, _ = group.kernel.call("why", {"pid": pid})
     row = fields["process"]
     status = None if row["status"] is None else ExitStatus.from_wire(row["status"])
     what = f", {row['what']}" if row["what"] not in ("", row["name"]) else ""
-    yield f"process {pid} ({row['name']}): {row['kind']}{what}"
+    yield visible(f"process {pid} ({row['name']}): {row['kind']}{what}")
     yield f"  parent    {_who(group, row['ppid'])}"
     if row["instance"]:
         yield f"  instance  {row['instance']}"
@@ -97,7 +132,7 @@ def _signals(group: Group, signals: list[Any]) -> Iterator[str]:
     if signals:
         yield "  signals"
     for at, sender, sig in signals:
-        yield f"    {clock(at)}  {signal_name(sig)} from {_who(group, sender)}"
+        yield f"    {clock(at)}  {visible(signal_name(sig))} from {_who(group, sender)}"
 
 
 def _who(group: Group, pid: int) -> str:
@@ -113,11 +148,11 @@ def _who(group: Group, pid: int) -> str:
         "service": f"the group's service {row['name']!r}",
     }
     kind = kinds.get(row["kind"], row["name"])
-    return f"{pid} ({kind})"
+    return visible(f"{pid} ({kind})")
 
 
 def _section(title: str, text: str) -> Iterator[str]:
-    lines = text.strip("\n").splitlines()
+    lines = block(text).strip("\n").split("\n")
     if any(line.strip() for line in lines):
         yield f"  {title}"
         yield from (f"    {line}" for line in lines)
@@ -131,4 +166,4 @@ def _last_output(group: Group, pid: int, status: ExitStatus | None) -> str:
     text = tail.decode("utf-8", "replace") or kept
     if text.strip() and text.strip() in head:
         return ""  # a traceback, which the evidence has shown
-    return "\n".join(text.splitlines()[-LAST_LINES:])
+    return "\n".join(text.replace("\r\n", "\n").rstrip("\n").split("\n")[-LAST_LINES:])

@@ -40,6 +40,17 @@ class Entry(NamedTuple):
     lease: int
 
 
+class Facts(NamedTuple):
+    """What is known of a key without opening its value."""
+
+    #: "list" (made by `append`), "bytes", "pickle", or "value": a text, a number, a list or dict of such.
+    kind: str
+    #: Of the value, bytes; of a list its elements.
+    size: int
+    revision: int
+    lease: int
+
+
 class Logged(NamedTuple):
     """One change of one key, from the log."""
 
@@ -211,6 +222,18 @@ class Reading:
         """Return a value with its revision and lease, or None."""
         data = self._txn.get(layout.pack_key(key), db=self._dbs.entries)
         return None if data is None else self._entry(data, key)
+
+    def facts(self, key: str) -> Facts | None:
+        """Return what is known of a key without opening its value, or None."""
+        data = self._txn.get(layout.pack_key(key), db=self._dbs.entries)
+        if data is None:
+            return None
+        kind, lease, revision = layout.head(data)
+        if kind == LIST:
+            return Facts("list", layout.list_state(data).length, revision, lease)
+        body = data[HEADER:]
+        what = "pickle" if values.pickled(body) else "bytes" if body[0] == values.BYTES else "value"
+        return Facts(what, len(body) - 1, revision, lease)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that begin with a prefix, in order."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rackactor import codec, pickling
-from rackactor.errors import CannotOpen, InvalidCall, ProtocolError, RackError
+from rackactor.errors import CannotOpen, InvalidCall, RackError
 from rackactor.memory.layout import LEAD, MAX_VALUE
 
 _BUFFERS = b"o"
@@ -122,13 +122,18 @@ def decode_in_place(data: memoryview, key: str = "", *, allow_pickle: bool = Tru
 def unpickle(data: memoryview, *, allow_pickle: bool) -> Any:
     """Return a value whose buffers are parts of `data`."""
     if not allow_pickle:
-        raise ProtocolError("a pickled value in a group that refuses pickle")
+        raise codec.PickleRefused(len(data) - 1)
     _, count, length = _HEAD.unpack_from(data)
     at = _HEAD.size + count * _BUFFER.size
     buffers: Sequence[memoryview] = [
         data[begin : begin + size] for begin, size in _BUFFER.iter_unpack(data[_HEAD.size : at])
     ]
     return pickle.loads(data[at : at + length], buffers=buffers)
+
+
+def pickled(data: bytes | memoryview) -> bool:
+    """Tell whether these bytes are a pickle."""
+    return bytes(data[:1]) in (b"p", _BUFFERS)
 
 
 def integer(data: bytes | memoryview) -> int | None:

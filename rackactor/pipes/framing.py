@@ -132,7 +132,7 @@ def _open(frames: Sequence[Any], allow_pickle: bool) -> Any:
     kind = bytes(head[:1])
     if kind == _PICKLE:
         if not allow_pickle:
-            raise ProtocolError("a pickled message in a group that refuses pickle")
+            raise codec.PickleRefused(sum(map(len, frames)) - 1)
         return pickle.loads(memoryview(head)[1:], buffers=frames[1:])
     if len(frames) != 2 or len(head) != 1:
         raise ProtocolError("a message of too many frames")

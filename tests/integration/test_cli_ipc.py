@@ -65,7 +65,8 @@ def test_values_go_in_and_come_out(run: Run, group: rackactor.Group) -> None:
     assert (group.shm["list"], run("shm", "get", "list")[1]) == ([1, "a", None], '[1, "a", null]\n')
     group.shm["raw"] = b"\x00\xff"
     group.shm["odd"] = {1, 2}
-    assert run("shm", "get", "odd")[1] == "{1, 2}\n"
+    assert run("shm", "get", "odd")[1].startswith("pickle, ")
+    assert run("shm", "get", "--unpickle", "odd")[1] == "{1, 2}\n"
     shown = json.loads(run("shm", "ls", "-f", "json")[1])
     assert {row["Key"]: row["Value"] for row in shown}["raw"] == "\x00\\xff"
     assert [row["Key"] for row in json.loads(run("shm", "ls", "l", "-f", "json")[1])] == ["list"]
@@ -91,6 +92,7 @@ def test_counting_and_comparing(run: Run) -> None:
     code, _, words = run("shm", "incr", "m")
     assert (code, words.count("\n")) == (1, 1)
     assert words.startswith("rack: the value of 'm' is no integer")
+    assert words.endswith("(a number is set by `rack shm set --json m 5`)\n")
     run("shm", "rm", "n", "m")
 
 
@@ -212,7 +214,7 @@ def test_values_of_pipes(run: Run, group: rackactor.Group) -> None:
         for value in ("text", b"raw", 5, ["list"], "a line\n"):
             pipe.send(value)
         row = json.loads(run("pipe", "list", "-f", "json")[1])[0]
-        assert (row["Name"], row["Readers"], row["Writers"]) == ("values", "", str(group.getpid()))
+        assert (row["Name"], row["Readers"], row["Writers"]) == ("values", [], [group.getpid()])
         assert run("pipe", "read", "-n", 2, "values") == (0, "text\nraw", "")
     assert run("pipe", "read", "values") == (0, '5\n["list"]\na line\n', "")
 

@@ -1,0 +1,157 @@
+"""Lists and facts: tables for people, and data for programs.
+
+cliff knows the formats; what a cell is in each of them is decided here. JSON, YAML and CSV get values as they are:
+numbers, lists, seconds. A table and `-f value` get what people read, with everything escaped that a terminal would
+obey, and a table fits the terminal: texts are wrapped, then columns are left out that the command can spare, and what
+still does not fit is shown as a block of lines for each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from cliff.columns import FormattableColumn
+from cliff.lister import Lister
+from cliff.show import ShowOne
+
+from rackactor.cli.escaping import visible
+from rackactor.cli.fitting import as_blocks, fit
+
+#: The formats that programs read.
+DATA = frozenset({"json", "yaml", "csv"})
+
+
+class Cell(FormattableColumn[Any]):
+    """A value that people read as another text.
+
+    Args:
+        value: what it is, as data.
+        text: what people read.
+    """
+
+    def __init__(self, value: Any, text: str) -> None:
+        super().__init__(value)
+        self._text = text
+
+    def human_readable(self) -> str:
+        """Return what people read."""
+        return self._text
+
+
+class Listed(Lister):
+    """A command that lists things.
+
+    Attributes:
+        only_data: columns that only data have, unless they are asked for with `-c`.
+        spare: columns that a table may do without, the first one first, where the terminal is narrow.
+    """
+
+    only_data: Sequence[str] = ()
+    spare: Sequence[str] = ()
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
+    ) -> int:
+        """Show the rows."""
+        chosen = bool(parsed_args.columns)
+        if not chosen and parsed_args.formatter not in DATA:
+            parsed_args.columns = [name for name in column_names if name not in self.only_data]
+        formatter: Any = _Formatter(self.formatter, parsed_args.formatter, () if chosen else self.spare)
+        self.formatter = formatter
+        return int(super().produce_output(parsed_args, column_names, data))
+
+
+class Shown(ShowOne):
+    """A command that shows the facts of one thing."""
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]) -> int:
+        """Show them."""
+        formatter: Any = _Formatter(self.formatter, parsed_args.formatter, ())
+        self.formatter = formatter
+        return int(super().produce_output(parsed_args, column_names, data))
+
+
+class _Formatter:
+    """A formatter of cliff's that gets each cell as its format is to have it."""
+
+    def __init__(self, formatter: Any, format: str, spare: Sequence[str]) -> None:
+        self._formatter = formatter
+        self._format = format
+        self._spare = spare
+
+    def emit_list(
+        self, names: Sequence[str], data: Iterable[Sequence[Any]], stdout: TextIO, options: argparse.Namespace
+    ) -> None:
+        """Show a list."""
+        rows = [[self._cell(value) for value in row] for row in data]
+        width = _width(options) if self._format == "table" else None
+        if width is None or not rows:
+            self._formatter.emit_list(names, rows, stdout, options)
+            return
+        fitted = fit(names, rows, width, self._spare)
+        if fitted is None:
+            stdout.writelines(line + "\n" for line in as_blocks(names, rows, width))
+        else:
+            self._formatter.emit_list(*fitted, stdout, _unfitted(options))
+
+    def emit_one(self, names: Sequence[str], data: Sequence[Any], stdout: TextIO, options: argparse.Namespace) -> None:
+        """Show the facts of one thing."""
+        cells = [self._cell(value) for value in data]
+        if self._format == "shell":
+            _emit_shell(names, cells, stdout, options)
+            return
+        width = _width(options) if self._format == "table" else None
+        fitted = width and fit(("Field", "Value"), list(zip(names, cells, strict=True)), width, ())
+        if width is not None and fitted is None:
+            stdout.writelines(line + "\n" for line in as_blocks(names, [cells], width))
+        elif fitted:
+            self._formatter.emit_one(*zip(*fitted[1], strict=True), stdout, _unfitted(options))
+        else:
+            self._formatter.emit_one(names, cells, stdout, options)
+
+    def _cell(self, value: Any) -> Any:
+        if self._format in DATA:
+            return _datum(value.machine_readable() if isinstance(value, Cell) else value, self._format)
+        if isinstance(value, Cell):
+            value = value.human_readable()
+        if value is None:
+            return ""
+        return visible(value) if isinstance(value, str) else value
+
+
+def _emit_shell(names: Sequence[str], cells: Sequence[Any], stdout: TextIO, options: argparse.Namespace) -> None:
+    """Write assignments of a shell; cliff's own let a value be a command of it."""
+    for name, cell in zip(names, cells, strict=True):
+        variable = name.lower().replace(" ", "_")
+        if not options.variables or variable in options.variables:
+            stdout.write(f"{options.prefix}{variable}={shlex.quote(str(cell))}\n")
+
+
+def _datum(value: Any, format: str) -> Any:
+    if format != "csv":
+        return value
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value if isinstance(value, int | float) else json.dumps(value)
+    return visible(value) if sys.stdout.isatty() else value
+
+
+def _width(options: argparse.Namespace) -> int | None:
+    """Return how wide a table may be; None: as wide as it is."""
+    if options.max_width > 0:
+        return int(options.max_width)
+    if options.fit_width or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def _unfitted(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options without those by which cliff itself would make columns narrower."""
+    return argparse.Namespace(**{**vars(options), "max_width": 1 << 20, "fit_width": False})
