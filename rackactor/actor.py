@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from thespian.actors import ActorTypeDispatcher
 
 from rackactor import calls, membership
 from rackactor.address import RackAddress
+from rackactor.arguments import ForkOptions
 from rackactor.errors import InvalidCall
 from rackactor.processes import Process
+from rackactor.session import Forked
 from rackactor.status import ExitStatus
 
 if TYPE_CHECKING:
     from rackactor.files.filesystem import RackFileSystem
     from rackactor.memory.face import Memory
     from rackactor.memory.locks import Lock
+    from rackactor.pipes.ends import PipeReader, PipeWriter
+    from rackactor.pipes.fifo import Pipe
 
 
 class Actor(ActorTypeDispatcher):  # type: ignore[misc]
@@ -37,9 +41,35 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
             sender: pid of the process that sent it.
         """
 
+    #: `rack.open`, with its types.
+    open = staticmethod(calls.open)
+
+    @overload
+    def fork(
+        self, target: Any, *args: Any, n: None = None, each: None = None, **options: Unpack[ForkOptions]
+    ) -> Process: ...
+    @overload
+    def fork(self, target: Any, *args: Any, n: int, each: None = None, **options: Unpack[ForkOptions]) -> Forked: ...
+    @overload
+    def fork(
+        self, target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Unpack[ForkOptions]
+    ) -> Forked: ...
     def fork(self, target: Any, *args: Any, **options: Any) -> Any:
         """Start processes as children of this one: see `rack.fork`."""
         return calls.fork(target, *args, **options)
+
+    @overload
+    def pipe(self, name: None = None, mode: None = None, **options: Any) -> tuple[PipeReader, PipeWriter]: ...
+    @overload
+    def pipe(self, name: str, mode: None = None, **options: Any) -> Pipe: ...
+    @overload
+    def pipe(self, name: str, mode: Literal["r"], **options: Any) -> PipeReader: ...
+    @overload
+    def pipe(self, name: str, mode: Literal["w"], **options: Any) -> PipeWriter: ...
+    def pipe(self, name: str | None = None, mode: str | None = None, **options: Any) -> Any:
+        """Open a pipe: see `rack.pipe`."""
+        opened: Any = calls.pipe
+        return opened(name, mode, **options)
 
     def wait(self, pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
         """Wait for the end of a process: see `rack.wait`."""
@@ -82,10 +112,6 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Return a lock of the group: see `rack.lock`."""
         return calls.lock(name, timeout)
 
-    def open(self, path: str | os.PathLike[str], mode: str = "r", **options: Any) -> IO[Any]:
-        """Open a file of the group: see `rack.open`."""
-        return calls.open(path, mode, **options)
-
     def listdir(self, path: str | os.PathLike[str] = "/") -> list[str]:
         """Return the names in a directory of the group's files."""
         return calls.listdir(path)
@@ -94,10 +120,6 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     def fs(self) -> RackFileSystem:
         """The group's files as an fsspec file system."""
         return membership.current().fs
-
-    def pipe(self, name: str | None = None, mode: str | None = None, **options: Any) -> Any:
-        """Open a pipe: see `rack.pipe`."""
-        return calls.pipe(name, mode, **options)
 
     def exit(self, code: int = 0) -> None:
         """End this process with an exit code, 0-255."""

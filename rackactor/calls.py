@@ -1,64 +1,91 @@
-"""The system calls as module functions, for the group this program is in."""
+"""The system calls as module functions, for the group this program is in.
+
+Each is the method of the same name of a group (`rackactor.session.Session`), and says what that says.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Unpack, overload
 
 from rackactor import membership
+from rackactor.arguments import ForkOptions
 from rackactor.grouping import current_or_ephemeral
 from rackactor.kernel import CALL_TIMEOUT
 from rackactor.processes import Process
-from rackactor.session import Message
+from rackactor.session import Forked, Message, Session
 from rackactor.status import ExitStatus
 
 if TYPE_CHECKING:
     from rackactor.memory.locks import Lock
     from rackactor.pipelines import Pipeline
+    from rackactor.pipes.ends import PipeReader, PipeWriter
+    from rackactor.pipes.fifo import Pipe
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_MAKES_ONE = "Outside any group this makes one, which ends with the program."
 
 
+def _says(method: Callable[..., Any], more: str = "") -> Callable[[_F], _F]:
+    """Give a function the description and the signature of a method."""
+
+    def describe(function: _F) -> _F:
+        text = inspect.getdoc(method) or ""
+        function.__doc__ = f"{text}\n\n{more}" if more else text
+        _, *rest = inspect.signature(method).parameters.values()
+        signature = inspect.signature(method).replace(parameters=rest)
+        function.__signature__ = signature  # type: ignore[attr-defined]
+        return function
+
+    return describe
+
+
+@overload
+def fork(target: Any, *args: Any, n: None = None, each: None = None, **options: Unpack[ForkOptions]) -> Process: ...
+@overload
+def fork(target: Any, *args: Any, n: int, each: None = None, **options: Unpack[ForkOptions]) -> Forked: ...
+@overload
+def fork(target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Unpack[ForkOptions]) -> Forked: ...
+@_says(Session.fork, _MAKES_ONE)
 def fork(target: Any, *args: Any, **options: Any) -> Any:
-    """Start processes as children of this one: see `Session.fork`.
-
-    Outside any group it makes one of its own, which ends with the program.
-    """
     return current_or_ephemeral().fork(target, *args, **options)
 
 
+@_says(Session.wait)
 def wait(pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
-    """Wait for the end of a process: see `Session.wait`."""
     return membership.current().wait(pid, timeout)
 
 
+@_says(Session.kill)
 def kill(pid: int | Sequence[int], sig: int | str = "TERM") -> None:
-    """Send a signal: see `Session.kill`."""
     membership.current().kill(pid, sig)
 
 
+@_says(Session.signal)
 def signal(sig: int | str, handler: Any) -> Any:
-    """Set what happens when this process gets a signal: see `Session.signal`."""
     return membership.current().signal(sig, handler)
 
 
+@_says(Session.ps)
 def ps() -> list[dict[str, Any]]:
-    """Return the process table of the group."""
     return membership.current().ps()
 
 
+@_says(Session.getpid)
 def getpid() -> int:
-    """Return this process's pid in its group."""
     return membership.current().getpid()
 
 
+@_says(Session.getppid)
 def getppid() -> int:
-    """Return its parent's pid."""
     return membership.current().getppid()
 
 
+@_says(Session.getpgid)
 def getpgid(pid: int = 0) -> int:
-    """Return the process group of a process (0: of this one)."""
     return membership.current().getpgid(pid)
 
 
@@ -67,29 +94,72 @@ def getgid() -> str:
     return membership.current().gid
 
 
+@_says(Session.process)
 def process(pid: int) -> Process:
-    """Return a handle on any process of the group."""
     return membership.current().process(pid)
 
 
+_Seconds = float | Literal["default"] | None
+
+
+@overload
+def pipe(
+    name: None = None,
+    mode: None = None,
+    *,
+    text: bool = False,
+    binary: bool = False,
+    encoding: str = "utf-8",
+    timeout: _Seconds = "default",
+) -> tuple[PipeReader, PipeWriter]: ...
+@overload
+def pipe(
+    name: str,
+    mode: None = None,
+    *,
+    text: bool = False,
+    binary: bool = False,
+    encoding: str = "utf-8",
+    timeout: _Seconds = "default",
+) -> Pipe: ...
+@overload
+def pipe(
+    name: str,
+    mode: Literal["r"],
+    *,
+    text: bool = False,
+    binary: bool = False,
+    encoding: str = "utf-8",
+    timeout: _Seconds = "default",
+) -> PipeReader: ...
+@overload
+def pipe(
+    name: str,
+    mode: Literal["w"],
+    *,
+    text: bool = False,
+    binary: bool = False,
+    encoding: str = "utf-8",
+    timeout: _Seconds = "default",
+) -> PipeWriter: ...
+@_says(Session.pipe, _MAKES_ONE)
 def pipe(name: str | None = None, mode: str | None = None, **options: Any) -> Any:
-    """Open a pipe: see `Session.pipe`. Outside any group it makes one, as `fork` does."""
     opened: Any = current_or_ephemeral().pipe
     return opened(name, mode, **options)
 
 
+@_says(Session.pipes)
 def pipes() -> list[dict[str, Any]]:
-    """Return the pipes of the group: see `Session.pipes`."""
     return membership.current().pipes()
 
 
+@_says(Session.run, _MAKES_ONE)
 def run(target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
-    """Describe a command of a pipeline: see `Session.run`. Outside any group it makes one, as `fork` does."""
     return current_or_ephemeral().run(target, *args, n=n, **options)
 
 
+@_says(Session.receive)
 def receive(timeout: float | None = CALL_TIMEOUT) -> Message:
-    """Take the next message from this process's mailbox: see `Session.receive`."""
     return membership.current().receive(timeout)
 
 
@@ -105,6 +175,7 @@ def lock(name: str, timeout: float | None = 60.0) -> Lock:
     return current_or_ephemeral().lock(name, timeout)
 
 
+@_says(Session.open)
 def open(
     path: str | os.PathLike[str],
     mode: str = "r",
@@ -113,12 +184,11 @@ def open(
     errors: str | None = None,
     newline: str | None = None,
 ) -> IO[Any]:
-    """Open a file of the group: see `Session.open`."""
     return membership.current().open(path, mode, buffering, encoding, errors, newline)
 
 
+@_says(Session.listdir)
 def listdir(path: str | os.PathLike[str] = "/") -> list[str]:
-    """Return the names in a directory of the group's files."""
     return membership.current().listdir(path)
 
 
@@ -127,6 +197,6 @@ def exit(code: int = 0) -> NoReturn:
     sys.exit(code)
 
 
+@_says(Session.on_exit)
 def on_exit(hook: Callable[[], Any]) -> None:
-    """Run a function when this process exits by itself."""
     membership.current().on_exit(hook)
