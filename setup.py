@@ -10,6 +10,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+#: Where the project lives: what links in the package's description lead to.
+HOME = "https://github.com/rackactor/rackactor"
 
 
 def read_version() -> str:
@@ -20,6 +22,12 @@ def read_version() -> str:
     return found[1]
 
 
+def read_description() -> str:
+    """Return the README with links that work on any page: PyPI shows it without the files beside it."""
+    text = (HERE / "README.md").read_text("utf-8")
+    return re.sub(r"\]\((?![a-z]+:|#)([^)\s]+)\)", rf"]({HOME}/blob/main/\1)", text)
+
+
 INSTALL = [
     # Pinned: its reference object is not a published interface, so each release is checked before it is allowed.
     "thespian==4.0.1",
@@ -27,7 +35,7 @@ INSTALL = [
     "msgpack>=1.0",
     "lmdb>=1.4",
     "cloudpickle>=3",
-    "psutil>=5.9",
+    "PyYAML>=6",
     "cliff>=4.3",
     "rich>=13",
     "fsspec>=2024.10",
@@ -42,6 +50,8 @@ TEST = [
     "hypothesis>=6.100",
     "pytest-xdist>=3.6",
     "pandas>=2",
+    "psutil>=5.9",
+    "setuptools>=77",  # which makes wheels without another package
 ]
 DEV = ["ruff>=0.6", "mypy>=1.11", "import-linter>=2.16", "types-psutil"]
 # Only what `python -m benchmarks` compares with; nothing else imports them.
@@ -100,8 +110,15 @@ setup(
     name="rackactor",
     version=read_version(),
     description="fork, wait, kill and pipe that mean virtual machines: an actor runtime for a laptop and for OpenStack",
-    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description=read_description(),
     long_description_content_type="text/markdown",
+    url=HOME,
+    project_urls={
+        "Documentation": f"{HOME}/tree/main/docs",
+        "Source": HOME,
+        "Changelog": f"{HOME}/blob/main/CHANGELOG.md",
+        "Issues": f"{HOME}/issues",
+    },
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",

@@ -7,6 +7,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from rackactor import platforms as _platforms  # noqa: F401 - first: it refuses systems without what the rest needs
 from rackactor._version import __version__
 from rackactor.actor import Actor
 from rackactor.calls import (
