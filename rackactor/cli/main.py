@@ -15,6 +15,7 @@ from cliff.help import HelpAction
 
 from rackactor._version import __version__
 from rackactor.cli import encoding
+from rackactor.cli.completing import Complete
 from rackactor.cli.escaping import block
 
 #: The global options that are followed by a word of their own.
@@ -39,6 +40,7 @@ class RackApp(App):
             command_manager=CommandManager("rack.commands"),
             deferred_help=True,
         )
+        self.command_manager.add_command("complete", Complete)  # cliff's own knows one shell, with a package beside it
 
     def build_option_parser(
         self, description: str | None, version: str | None, argparse_kwargs: dict[str, Any] | None = None
