@@ -276,6 +276,7 @@ def group(
         raise
     made = Group(kernel, supervisor.birth["name"], supervisor)
     made.base = base
+    places.claim(made.gid)
     supervisor.watch(kernel)
     if echo:
         made.echo()

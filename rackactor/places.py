@@ -19,6 +19,8 @@ from rackactor.errors import StartError
 
 #: What a group's directory holds: how to reach it (`group.json`), sockets, output, the supervisor's log.
 CARD = "group.json"
+#: Says from which session the group was made.
+SESSION = "session"
 #: Longest path of a UNIX socket, bytes (sun_path, less the final NUL).
 MAX_SOCKET_PATH = 107
 #: Where a group's directory has its shared memory, or a link to it.
@@ -285,6 +287,39 @@ def cards() -> Iterator[dict[str, Any]]:
     for _, card in sorted(found, key=lambda pair: pair[0]):
         if alive(card):
             yield card
+
+
+def named(name: str) -> list[str]:
+    """Return the gids of the groups of this host that have a name, in the order in which they could be found by it."""
+    found = []
+    for card in cards():
+        if card["name"] == name:
+            try:
+                found.append(((group_dir(card["gid"]) / CARD).stat().st_ctime_ns, card["gid"]))
+            except OSError:
+                continue  # it is ending this very moment
+    return [gid for _, gid in sorted(found)]
+
+
+def claim(gid: str) -> None:
+    """Note that a group was made from this session (as setsid has it: a terminal's shell and all it started)."""
+    try:
+        (group_dir(gid) / SESSION).write_text(_session())
+    except OSError:
+        pass  # it has just ended; or the disk is full, and command lines must name the group
+
+
+def is_own(card: dict[str, Any]) -> bool:
+    """Tell whether a group was made from this session."""
+    try:
+        return (group_dir(card["gid"]) / SESSION).read_text() == _session()
+    except OSError:
+        return False
+
+
+def _session() -> str:
+    leader = os.getsid(0)
+    return f"{leader} {start_time(leader)}"  # a number may have been another session's
 
 
 def alive(card: dict[str, Any]) -> bool:

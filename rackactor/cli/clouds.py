@@ -116,6 +116,7 @@ class Gc(Plain):
         parser = super().get_parser(prog_name)
         add_cloud_choice(parser)
         parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+        parser.add_argument("-f", "--format", choices=("table", "json"), default="table", help="(default: table)")
         parser.add_argument("gid", metavar="GID", nargs="?", help="only what is left of this group, even if it lives")
         return parser
 
@@ -123,6 +124,7 @@ class Gc(Plain):
         """Have it done by a program that knows clouds; returns its exit code."""
         words = cloud_words(parsed_args)
         words += ["--dry-run"] if parsed_args.dry_run else []
+        words += ["--format", "json"] if parsed_args.format == "json" else []
         words += [parsed_args.gid] if parsed_args.gid else []
         program = [sys.executable, "-P", "-m", "rackactor_runtime.providers.nova.gc"]
         return subprocess.run([*program, *words], check=False).returncode

@@ -55,19 +55,22 @@ def add_group_choice(parser: argparse.ArgumentParser) -> None:
         "--group",
         metavar="GROUP",
         help="a group by its name, its gid or the beginning of it"
-        " (default: the group this runs in, or the only one of this host)",
+        " (default: the group this runs in, or the only one of this host;"
+        " to change something in it, one that was made from this session)",
     )
 
 
-def choose(wanted: str | None) -> dict[str, Any]:
+def choose(wanted: str | None, *, change: bool = False) -> dict[str, Any]:
     """Return how to reach the group that is meant.
 
     Args:
         wanted: a name, a gid or the beginning of one; None: the group that the command runs in, or else the only one.
+        change: whether something in it is to be ended, changed or taken: the only one must have been made from this
+            session then, lest a command meant for one's own group, which has just ended, reaches another.
 
     Raises:
         NoGroup: there is no such group.
-        InvalidCall: there are several.
+        InvalidCall: there are several, or the only one must be named.
     """
     if (inside := guest.card(wanted)) is not None:
         return inside
@@ -78,6 +81,11 @@ def choose(wanted: str | None) -> dict[str, Any]:
         here = f"RACK_GID names one that is not here; {here}"
     found = [card for card in cards if wanted is None or wanted == card["name"] or card["gid"].startswith(wanted)]
     if len(found) == 1:
+        if change and wanted is None and not places.is_own(found[0]):
+            name = found[0]["name"]
+            raise InvalidCall(
+                f"the only group here, {name}, was made from another session: say -g {name} if it is meant"
+            )
         return found[0]
     if found:
         raise InvalidCall(f"which group? Choose one with -g: {_name(found)}")
@@ -91,14 +99,15 @@ def _name(cards: Sequence[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def visit(wanted: str | None, *, unpickle: bool = False) -> Iterator[Group]:
+def visit(wanted: str | None, *, unpickle: bool = False, change: bool = False) -> Iterator[Group]:
     """Come to a group for one command; it goes on when the command has ended.
 
     Args:
         wanted: see `choose`.
+        change: see `choose`.
         unpickle: whether what its processes have written may be unpickled, which runs code of theirs.
     """
-    group = attach(choose(wanted))
+    group = attach(choose(wanted, change=change))
     if not unpickle:
         group.kernel.allow_pickle = False
     try:

@@ -96,7 +96,7 @@ class FsCp(InGroup):
         options = parsed_args
         if not any(path.startswith(SCHEME) for path in (*options.sources, options.target)):
             raise InvalidCall(f"none of these is a path of the group, which begins with {SCHEME!r}: use cp")
-        with visit(options.group) as group, plainly(""):
+        with visit(options.group, change=options.target.startswith(SCHEME)) as group, plainly(""):
             copy(group, options.sources, options.target, recursive=options.recursive)
 
 
@@ -113,7 +113,7 @@ class FsRm(InGroup):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Remove them."""
-        with visit(parsed_args.group) as group, plainly():
+        with visit(parsed_args.group, change=True) as group, plainly():
             for path in parsed_args.paths:
                 _remove(group, inside(path), parsed_args)
 
@@ -144,7 +144,7 @@ class FsMv(InGroup):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Rename them."""
         sources, target = [inside(path) for path in parsed_args.sources], inside(parsed_args.target)
-        with visit(parsed_args.group) as group, plainly():
+        with visit(parsed_args.group, change=True) as group, plainly():
             into = group.fs.isdir(target)
             if not into and len(sources) > 1:
                 raise InvalidCall(f"{SCHEME}{target} is no directory, and several files cannot become one")
@@ -164,7 +164,7 @@ class FsMkdir(InGroup):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Make them."""
-        with visit(parsed_args.group) as group, plainly():
+        with visit(parsed_args.group, change=True) as group, plainly():
             for path in map(inside, parsed_args.paths):
                 if parsed_args.parents:
                     group.fs.makedirs(path, exist_ok=True)

@@ -91,7 +91,7 @@ class ShmSet(_Keyed):
             value = from_word(read_input().decode(), as_json=True)
         else:
             value = read_input() if options.stdin else from_word(options.value, as_json=options.json)
-        with visit(options.group) as group:
+        with visit(options.group, change=True) as group:
             group.shm.put(options.key, value, lease=_own_pid(group) if options.lease else False)
 
 
@@ -113,7 +113,7 @@ class ShmIncr(_Keyed):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Add it."""
         key = parsed_args.key
-        with visit(parsed_args.group) as group:
+        with visit(parsed_args.group, change=True) as group:
             try:
                 value = group.shm.incr(key, parsed_args.by)
             except InvalidCall as error:
@@ -144,7 +144,7 @@ class ShmCas(_Keyed):
         options = parsed_args
         if (options.old is None) is not options.absent:
             raise InvalidCall("give OLD and NEW; or --absent and NEW")
-        with visit(options.group, unpickle=options.unpickle) as group:
+        with visit(options.group, unpickle=options.unpickle, change=True) as group:
             found, done = _cas(group, options)
         if not done:
             state = "does not exist" if found is _MISSING else f"is {to_word(found)}"
@@ -263,7 +263,7 @@ class ShmRm(InGroup):
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Remove them."""
         missing = 0
-        with visit(parsed_args.group) as group:
+        with visit(parsed_args.group, change=True) as group:
             for key in parsed_args.keys:
                 if not group.shm.delete(key):
                     missing = _say_missing(key)

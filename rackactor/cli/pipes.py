@@ -58,7 +58,7 @@ class PipeRead(InGroup):
         if count is not None and count < 1:
             raise InvalidCall("--count is a number of messages, from 1 on")
         with (
-            visit(parsed_args.group, unpickle=unpickle) as group,
+            visit(parsed_args.group, unpickle=unpickle, change=True) as group,
             while_read(),
             group.pipe(parsed_args.name, "r") as pipe,
         ):
@@ -90,7 +90,7 @@ class PipeWrite(InGroup):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         """Copy."""
-        with visit(parsed_args.group) as group, group.pipe(parsed_args.name, "w", timeout=None) as pipe:
+        with visit(parsed_args.group, change=True) as group, group.pipe(parsed_args.name, "w", timeout=None) as pipe:
             try:
                 for piece in pieces(0):
                     for message in lines(piece) if parsed_args.lines else [piece]:

@@ -130,7 +130,7 @@ class Kill(InGroup):
         if not pids:
             raise InvalidCall(f"whom? `rack kill -{sig} PID`; or, for a process group, `rack kill -s TERM -- -{sig}`")
         parse_signal(sig or "TERM")
-        with visit(parsed_args.group) as group:
+        with visit(parsed_args.group, change=True) as group:
             group.kill(pids, sig or "TERM")
 
 

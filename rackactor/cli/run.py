@@ -11,6 +11,7 @@ from typing import Any
 
 from cliff.command import Command
 
+from rackactor import places
 from rackactor.cli.clouds import add_cloud_options, place
 from rackactor.cli.common import Plain
 from rackactor.cli.foreground import Foreground
@@ -77,11 +78,13 @@ def _run(plan: Plan, options: argparse.Namespace) -> int:
 def _detach(plan: Plan, options: argparse.Namespace) -> int:
     deadline = options.deadline or DETACHED_DEADLINE
     progress = Progress()
+    _refuse_name(options.name)
     try:
         made = make_group(options, deadline, _AFTER_DETACHED, progress, _count_commands(plan, options))
     finally:
         progress.clear()
     try:
+        _refuse_name(options.name, made.gid)  # of two that began at once, one stays
         if plan.path:
             made.shipping.add_script(plan.path)
         forked = made.fork(plan.target, *plan.args, n=options.count, name=plan.name, deadline=deadline, stdin=False)
@@ -94,6 +97,27 @@ def _detach(plan: Plan, options: argparse.Namespace) -> int:
     if not options.deadline:
         print(f"rack: it ends after {deadline} at the latest (--deadline says otherwise)", file=sys.stderr)
     return 0
+
+
+def _refuse_name(name: str | None, own: str | None = None) -> None:
+    """See that no other group has the name of one that is to be found by it.
+
+    Args:
+        name: that it is to have; None: one of its own.
+        own: its gid, when it has been made: a group that was made before it stands in its way.
+
+    Raises:
+        InvalidCall: there is one.
+    """
+    if name is None:
+        return
+    found = places.named(name)
+    before = found[: found.index(own)] if own in found else [] if own else found
+    if before:
+        raise InvalidCall(
+            f"there is a group named {name} ({before[0][:8]}) on this host already: take another --name,"
+            f" or end that one first: rack group delete {before[0][:8]}"
+        )
 
 
 def add_group_options(parser: argparse.ArgumentParser) -> None:

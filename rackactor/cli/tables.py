@@ -9,6 +9,7 @@ still does not fit is shown as a block of lines for each row.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shlex
 import shutil
@@ -68,13 +69,35 @@ class Listed(Lister):
 
 
 class Shown(ShowOne):
-    """A command that shows the facts of one thing."""
+    """A command that shows the facts of one thing; cliff has no CSV for those."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser."""
+        parser = super().get_parser(prog_name)
+        for action in parser._actions:
+            if action.dest == "formatter":
+                action.choices = sorted({*(action.choices or ()), "csv"})
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Run it."""
+        self._format = parsed_args.formatter
+        if self._format == "csv":
+            parsed_args.formatter = "json"  # cliff looks up one of its own
+        return int(super().run(parsed_args))
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]) -> int:
         """Show them."""
-        formatter: Any = _Formatter(self.formatter, parsed_args.formatter, ())
+        formatter: Any = _Formatter(self.formatter, self._format, ())
         self.formatter = formatter
         return int(super().produce_output(parsed_args, column_names, data))
+
+
+def write_csv(names: Sequence[str], data: Sequence[Any], stdout: TextIO) -> None:
+    """Write the facts of one thing: a line of names, and one of values."""
+    writer = csv.writer(stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerow([_datum(value, "csv") for value in data])
 
 
 class _Formatter:
@@ -103,6 +126,9 @@ class _Formatter:
     def emit_one(self, names: Sequence[str], data: Sequence[Any], stdout: TextIO, options: argparse.Namespace) -> None:
         """Show the facts of one thing."""
         cells = [self._cell(value) for value in data]
+        if self._format == "csv":
+            write_csv(names, cells, stdout)
+            return
         if self._format == "shell":
             _emit_shell(names, cells, stdout, options)
             return

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from rackactor.cli.common import InGroup, clock, span, visit
 from rackactor.cli.escaping import block, visible
 from rackactor.cli.processes import records
+from rackactor.cli.tables import write_csv
 from rackactor.errors import RackError
 from rackactor.grouping import Group
 from rackactor.signals import signal_name
@@ -49,7 +51,11 @@ class Why(InGroup):
         """Return the parser."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "-f", "--format", choices=("text", "json", "yaml"), default="text", help="(default: text, for people)"
+            "-f",
+            "--format",
+            choices=("text", "json", "yaml", "csv"),
+            default="text",
+            help="(default: text, for people)",
         )
         parser.add_argument("pid", metavar="PID", type=int)
         return parser
@@ -86,6 +92,9 @@ def facts(group: Group, pid: int, fields: dict[str, Any]) -> dict[str, Any]:
 def _emit(known: dict[str, Any], format: str) -> None:
     if format == "json":
         print(json.dumps(known, indent=2, default=repr))
+        return
+    if format == "csv":
+        write_csv(tuple(known), tuple(known.values()), sys.stdout)
         return
     import yaml
 

@@ -16,6 +16,8 @@ from rackcommand import RACK, Rack, a_rack
 
 from rackactor.readiness import readable
 
+pytestmark = pytest.mark.timeout(180)  # programs that start programs: a busy machine needs its time
+
 
 @pytest.fixture
 def rack() -> Iterator[Rack]:
@@ -380,6 +382,46 @@ def test_which_group(rack: Rack) -> None:
         assert other.stderr == f"rack: there is no group 'other'; groups on this host: job ({first.gid[:8]})\n"
         for name in ("job", first.gid, first.gid[:5]):
             assert rack("kill", "-g", name, "-s", "0", 3).returncode == 0
+
+
+CHANGES = [
+    ["kill", "-s", "0", 3],
+    ["shm", "set", "k", "v"],
+    ["shm", "incr", "k"],
+    ["shm", "cas", "--absent", "k", "v"],
+    ["shm", "rm", "k"],
+    ["fs", "rm", "f"],
+    ["fs", "mv", "f", "g"],
+    ["fs", "mkdir", "d"],
+    ["fs", "cp", "/dev/null", "rack:/f"],
+    ["pipe", "read", "p"],
+    ["pipe", "write", "p"],
+]
+
+
+def test_to_change_a_group_of_another_session_it_must_be_named(rack: Rack) -> None:
+    with detached(rack, "sleep", "60"):
+        for words in CHANGES:
+            done = rack(*words, start_new_session=True)
+            assert (done.returncode, done.stdout) == (1, ""), words
+            assert done.stderr.startswith("rack: the only group here, job, was made from another session"), words
+        assert rack("ps", start_new_session=True).returncode == 0  # to look does no harm
+        assert rack("kill", "-g", "job", "-s", "0", 3, start_new_session=True).returncode == 0
+        assert rack("kill", "-s", "0", 3).returncode == 0
+        inside = rack("run", "--", "sh", "-c", "rack kill -s 0 $RACK_PID && rack shm set k v", start_new_session=True)
+        assert (inside.returncode, inside.stderr) == (0, "")
+
+
+def test_a_second_detached_group_of_one_name_is_refused(rack: Rack) -> None:
+    with detached(rack, "sleep", "60") as first:
+        again = rack("run", "--detach", "--name", "job", "--", "true")
+        assert (again.returncode, again.stdout) == (1, "")
+        assert again.stderr.startswith(f"rack: there is a group named job ({first.gid[:8]}) on this host already")
+        assert again.stderr.count("\n") == 1
+    both = [rack.start("run", "--detach", "--name", "twins", "--", "sleep", "60") for _ in range(2)]
+    ends = sorted((running.communicate(timeout=40)[0] != "", running.returncode) for running in both)
+    assert ends == [(False, 1), (True, 0)]
+    assert rack("group", "delete", "twins").returncode == 0
 
 
 def test_errors_are_one_line_and_debug_shows_more(rack: Rack) -> None:

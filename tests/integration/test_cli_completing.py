@@ -15,6 +15,8 @@ from rackcommand import RACK
 
 from rackactor.readiness import readable
 
+pytestmark = pytest.mark.timeout(180)
+
 SHELLS = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
     "zsh": ["zsh", "-f", "-i"],

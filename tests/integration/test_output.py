@@ -16,6 +16,8 @@ from rackcommand import Rack, a_rack
 import rackactor
 from rackactor.readiness import readable
 
+pytestmark = pytest.mark.timeout(180)
+
 #: More than the supervisor keeps of a log that nobody follows, and than it sends at once.
 LINES = 60_000
 PRINTS = f"""

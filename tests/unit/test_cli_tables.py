@@ -9,7 +9,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -40,6 +40,7 @@ def test_a_block_keeps_its_lines() -> None:
 
 
 @given(st.text(st.characters()))
+@settings(max_examples=50, deadline=None)
 def test_nothing_else_is_left(text: str) -> None:
     shown = visible(text)
     assert all(unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in shown)
@@ -52,12 +53,14 @@ _ROWS = st.lists(st.tuples(st.integers(0, 10**6), _CELLS, st.integers(0, 99), _C
 
 
 @given(_ROWS, st.integers(20, 200))
+@settings(max_examples=50, deadline=None)
 def test_a_table_is_no_wider_than_the_terminal(rows: list[Any], width: int) -> None:
     printed = _print(Listed, _NAMES, rows, "--max-width", str(width))
     assert all(cell_len(line) <= width for line in printed.splitlines())
 
 
 @given(_ROWS, st.integers(20, 200))
+@settings(max_examples=50, deadline=None)
 def test_a_table_says_all_or_leaves_out_whole_columns(rows: list[Any], width: int) -> None:
     fitted = fit(_NAMES, rows, width, ["Revision", "Runs"])
     if fitted is None:
@@ -112,6 +115,7 @@ def test_data_are_data() -> None:
     expected = {"Name": _ROW[0], "Age": 0.25, "Code": None, "Pids": [3, 4]}
     assert json.loads(_print(Listed, _FACTS, [_ROW], "-f", "json")) == [expected]
     assert json.loads(_print(Shown, _FACTS, _ROW, "-f", "json")) == expected
+    assert _print(Shown, _FACTS, _ROW, "-f", "csv", "-c", "Age", "-c", "Pids") == '"Age","Pids"\n0.25,"[3, 4]"\n'
     assert "Age: 0.25" in _print(Listed, _FACTS, [_ROW], "-f", "yaml")
     assert _print(Listed, _FACTS, [_ROW], "-f", "csv") == (
         '"Name","Age","Code","Pids"\n"a\x1b[31m\nb",0.25,"","[3, 4]"\n'

@@ -228,6 +228,8 @@ def test_what_removes_leavings(monkeypatch: pytest.MonkeyPatch) -> None:
     gc = clouds.Gc(None, None)
     assert gc.take_action(gc.get_parser("rack gc").parse_args(["--cloud", "mini", "--dry-run", "a-gid"])) == 3
     assert started[0][2:] == ["-m", "rackactor_runtime.providers.nova.gc", "--cloud", "mini", "--dry-run", "a-gid"]
+    gc.take_action(gc.get_parser("rack gc").parse_args(["--cloud", "mini", "-f", "json"]))
+    assert started[1][-2:] == ["--format", "json"]
 
 
 def test_addresses_are_shown_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackactor.lines import LONGEST, Lines
@@ -14,6 +14,7 @@ _PIECES = st.lists(
 
 
 @given(_PIECES)
+@settings(max_examples=100, deadline=None)
 def test_nothing_is_lost_or_waits_too_long(pieces: list[tuple[int, int, bytes, int]]) -> None:
     lines = Lines(2)
     printed: dict[tuple[int, int], bytes] = {}
