@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from rackcommand import ROOT, Rack, a_rack
 
+pytestmark = pytest.mark.timeout(180)
+
 SAMPLES = ROOT / "samples"
 
 
@@ -27,7 +29,7 @@ def run(rack: Rack, how: str, name: str, *words: str) -> str:
         done = rack("run", SAMPLES / name, *words)
     else:
         command = [sys.executable, SAMPLES / name, *words]
-        done = subprocess.run(command, env=rack.env, text=True, capture_output=True, timeout=40, check=False)
+        done = subprocess.run(command, env=rack.env, text=True, capture_output=True, timeout=150, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
