@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rackactor.cli.escaping import block, visible
 from rackactor.cli.fitting import as_blocks, fit
 from rackactor.cli.tables import Cell, Listed, Shown
+from rackactor_runtime.providers.nova import gc
 
 
 @pytest.mark.parametrize(
@@ -138,3 +139,9 @@ def test_rows_are_sorted_by_what_they_are() -> None:
 
 def test_a_shell_reads_values_and_runs_none_of_them() -> None:
     assert _print(Shown, ["a name"], ["$(touch x) 'y'"], "-f", "shell") == """a_name='$(touch x) '"'"'y'"'"''\n"""
+
+
+def test_what_a_cloud_says_is_escaped_too(capsys: pytest.CaptureFixture[str]) -> None:
+    row = dict.fromkeys(("kind", "name", "id", "gid", "reason", "result"), "x")
+    gc._show([row | {"name": "a\x1b[2J\nb"}], "table", "nothing")
+    assert "a\\x1b[2J\\nb  x" in capsys.readouterr().out

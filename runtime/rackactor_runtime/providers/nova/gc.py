@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rackactor.cli.escaping import visible
 from rackactor.errors import RackError
 from rackactor_runtime.providers.machines import CloudFault
 from rackactor_runtime.providers.machinewords import Condition, condition
@@ -227,8 +228,9 @@ def _show(rows: Sequence[dict[str, str]], form: str, nothing: str) -> None:
         text = nothing
     else:
         names = ("kind", "name", "id", "gid", "reason", "result")
-        widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
-        lines = [dict(zip(names, names, strict=True)), *rows]
+        shown = [{name: visible(row[name]) for name in names} for row in rows]  # a cloud's names are anybody's
+        widths = {name: max(len(name), *(len(row[name]) for row in shown)) for name in names}
+        lines = [dict(zip(names, names, strict=True)), *shown]
         text = "\n".join("  ".join(row[name].ljust(widths[name]) for name in names).rstrip() for row in lines)
     print(text)  # noqa: T201
 
