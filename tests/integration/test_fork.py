@@ -316,7 +316,7 @@ def test_too_few_come_up(transport: str, tmp_path: Path) -> None:
     with rack.group(transport=transport, end_grace=0.2, provider_settings={"warm": 0}) as group:
         with pytest.raises(rack.ForkFailed, match="0 of 3 processes came up, 1 were wanted") as caught:
             group.fork(targets.nap, n=3, min_ok=1, timeout=ENOUGH, cwd=tmp_path / "missing")
-        assert {outcome.cause for outcome in caught.value.outcomes.values()} == {rack.Cause.BOOT_FAILED}
+        assert {outcome.cause for outcome in caught.value.outcomes.values()} == {rack.Cause.LOAD_FAILED}
         assert len(caught.value.outcomes) == 3
         with pytest.raises(rack.ForkFailed) as caught:
             group.fork(targets.nap, n=30, min_ok=30, timeout=0.0001)
