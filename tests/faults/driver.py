@@ -115,7 +115,7 @@ def command(g: rack.Group, dice: random.Random) -> None:
     said = child.stdout.read()
     status = child.wait(BOUND)
     if status.cause is rack.Cause.EXITED:
-        assert (status.code, said) == (0, b"words\n")
+        assert (status.code, said) == (0, b"words\n"), (said, status.evidence)
     else:
         raise rack.ForkError(f"{status.cause}: {status.evidence}")
 

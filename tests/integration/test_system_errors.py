@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support import Script
 
+import rackactor as rack
+
 #: At the head of each program.
 HEAD = """
 import os, resource, sys
@@ -188,3 +190,18 @@ def test_no_descriptor_is_left(script: Callable[..., Script]) -> None:
     code, out, err = script(program(text)).end(150)
     assert code == 0, err
     assert out.split() == ["True", "well"], err
+
+
+def test_a_process_without_standard_files_has_not_been_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "crippled.py").write_text(
+        "import errno, os\n"
+        "from rackactor_runtime.agent import boot\n"
+        "def refuse(*_):\n"
+        "    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))\n"
+        "boot.StdinPump = refuse\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with rack.group("tight", provider_settings={"warm": 0, "preload": ["crippled"]}) as g:
+        status = g.fork(["cat"]).wait(30)
+        assert status.cause is rack.Cause.LOAD_FAILED
+        assert "Too many open files" in status.evidence

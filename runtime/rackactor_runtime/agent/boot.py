@@ -79,10 +79,17 @@ def main(birth: dict[str, Any]) -> int:
     kernel.out_of_memory = memory_reserve.give_up
     welcome = kernel.welcome
     announce(welcome)
-    open_if_needed(session, birth)
-    pump = StdinPump(session) if welcome.get("stdin") else None
-    piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
-    report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)
+    piping = None
+    try:
+        open_if_needed(session, birth)
+        pump = StdinPump(session) if welcome.get("stdin") else None
+        piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
+    except GroupEnded:
+        raise
+    except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread: the target has not begun
+        report = _tell(_report.raised(error, how="load-failed"))
+    else:
+        report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)
     code = _leave(session, report, piping, own=relay is None)
     shipped.remove()
     return code

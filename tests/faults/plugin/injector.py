@@ -45,7 +45,7 @@ DEPTH = 8
 OURS = ("/rackactor/", "/rackactor_runtime/")
 #: The least probability of a fault at one place, and that of the first call there. A service calls each place anew
 #: in each of its lives, and is to come up now and then.
-LEAST, FIRST = 0.02, {"supervisor": 0.3, "forkserver": 0.3, "service": 0.02}
+LEAST, FIRST = 0.02, {"supervisor": 0.3, "forkserver": 0.3, "service": 0.02, "agent": 0.1}
 
 
 class Injector:
