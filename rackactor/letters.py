@@ -56,6 +56,14 @@ def dead_letter(kernel: Kernel, pid: int, payload: Any, box: int = 0) -> None:
     kernel.cast("dead_letter", {"pid": pid, "box": box}, payload)
 
 
+def return_letters(kernel: Kernel) -> None:
+    """Treat what lies in this process's mailbox, and will not be handled any more, as dead letters."""
+    while kernel.mailbox:
+        item = kernel.take(0)
+        if type(item) is Delivery and item.entry.kind is EntryKind.TELL:
+            dead_letter(kernel, kernel.pid, item.entry.payload)
+
+
 def collect_dead_letters(kernel: Kernel) -> None:
     """Have messages of this process that find nobody handled as dead letters from now on."""
 

@@ -181,17 +181,10 @@ class ActorHost:
             _log.warning("the handler for ActorExitRequest raised", exc_info=failure)
         if not message.isRecursive:
             self._kernel.call("spare_children")
-        self._return_letters()
+        letters.return_letters(self._kernel)
         if self._terminated:
             return Report("signalled", 128 + signal.SIGTERM, int(signal.SIGTERM), "it took its ActorExitRequest")
         return Report("exited", 0)
-
-    def _return_letters(self) -> None:
-        """Treat what will not be handled any more as dead letters."""
-        while self._kernel.mailbox:
-            item = self._kernel.take(0)
-            if type(item) is Delivery and item.entry.kind is EntryKind.TELL:
-                letters.dead_letter(self._kernel, self._me.pid, item.entry.payload)
 
     # -- what it hears of beside messages -----------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
-from rackactor import mainmodule, mainnames, membership, outcomes, surroundings
+from rackactor import letters, mainmodule, mainnames, membership, outcomes, surroundings
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
@@ -237,6 +237,8 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
             _kept.clear()
             session.drop_handlers()
             finishing.clear()
+        if kernel.welcome["kind"] == "actor":
+            letters.return_letters(kernel)  # what has come while the program was finished
         kernel.drain(DRAIN)
         result = report.result
         if sum(map(len, result)) > outcomes.AT_ONCE:
