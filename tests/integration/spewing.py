@@ -112,7 +112,9 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
         more = tuple(packed(chance) for _ in range(chance.randrange(3)))
         kernel.offer(target, Entry(kind, seat, packed(chance), more))
         if chance.random() < 0.3:
-            kernel.offer(target, Entry(EntryKind.PIPE, seat, msgpack.packb({"a": 1})))
+            count = chance.randint(1, 5)  # a map has no first field, and may have as many as an array that is right
+            fields = msgpack.packb({f"{number}": number for number in range(count)})
+            kernel.offer(target, Entry(EntryKind.PIPE, seat, fields, more))
     elif layer == "packets":
         kernel.say(Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target)
     elif layer == "supervisor":
