@@ -18,6 +18,7 @@ from rackactor_runtime.providers.machines import MachineProvider
 from rackactor_runtime.providers.nova import departures
 from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
+from rackactor_runtime.providers.nova.provider import NovaProvider
 from rackactor_runtime.providers.nova.session import Session
 
 GID = "01234567-89ab-4cde-8f01-23456789abcd"
@@ -34,7 +35,13 @@ def nova() -> Iterator[FaultyNova]:
 
 
 @pytest.fixture
-def cloud(nova: FaultyNova, monkeypatch: pytest.MonkeyPatch) -> NovaCloud:
+def credential(nova: FaultyNova) -> dict[str, str]:
+    pair = {"application_credential_id": "i", "application_credential_secret": "s"}
+    return {"auth_url": f"{nova.url}/v3", **pair, "region_name": "R"}
+
+
+@pytest.fixture
+def cloud(nova: FaultyNova, credential: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> NovaCloud:
     monkeypatch.setattr("rackactor_runtime.providers.nova.session.API_TIMEOUT", 2.0)
     for module, name in (
         (judging, "SETTLE"),
@@ -48,9 +55,7 @@ def cloud(nova: FaultyNova, monkeypatch: pytest.MonkeyPatch) -> NovaCloud:
         monkeypatch.setattr(module, name, 0.5)
     for name in ("LIST_BOOTING", "LIST_SILENT"):
         monkeypatch.setattr(machinelife, name, 0.3)
-    pair = {"application_credential_id": "i", "application_credential_secret": "s"}
-    session = Session(credential={"auth_url": f"{nova.url}/v3", **pair, "region_name": "R"})
-    return NovaCloud(session, Site(GID, "net", "img", "flv"))
+    return NovaCloud(Session(credential=credential), Site(GID, "net", "img", "flv"))
 
 
 @pytest.fixture
@@ -146,12 +151,14 @@ def test_a_late_machine_of_a_killed_process_is_found_and_removed(
 
 
 def test_a_double_of_the_supervisor_is_removed_and_the_supervisor_is_not(
-    cloud: NovaCloud, nova: FaultyNova, monkeypatch: pytest.MonkeyPatch
+    cloud: NovaCloud, nova: FaultyNova, credential: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cloud.close()  # the provider has its own
     monkeypatch.setattr(strays, "LIST_OWING", 0.3)
     body = {"name": w.server(GID, 1, "supervisor"), "metadata": w.metadata(GID, 1, 0, f"{GID}.1.1")}
     nova.add(body), (own := nova.add(body))
-    provider = MachineProvider({"gid": GID}, "", cloud, own, owed=60.0)
+    site = {"gid": GID, "network": "net"}
+    provider = NovaProvider({"gid": GID, "site": site, "credential": credential, "server": own, "owed": 60.0}, "")
     until(provider, lambda told: set(nova.servers) == {own})
     nova.add(body)  # another one, later
     until(provider, lambda told: set(nova.servers) == {own})
