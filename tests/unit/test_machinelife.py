@@ -283,6 +283,30 @@ def test_a_delete_that_is_not_confirmed_is_tried_on() -> None:
     assert drive.told[-1] == Ended(A, None, None)
 
 
+def test_what_a_later_list_shows_is_not_gone() -> None:
+    drive = Driver()
+    name = drive.up()
+    drive.do(drive.lives.delete(A, drive.now))
+    assert drive.take(Remove) == [Remove(A, name, console=False)]
+    drive.wait(1.0)
+    drive.do(drive.lives.removed(A, False, "", "", drive.now))
+    while not drive.take(Remove):
+        drive.wait(0.1)
+        if drive.take(List):
+            drive.do(drive.lives.listed([], drive.now))
+    late = replace(seen(), instance="late")
+    drive.do(drive.lives.examine(A, drive.now)[1])  # somebody wants a list
+    while not drive.take(List):
+        drive.wait(0.1)
+    drive.do(drive.lives.listed([late], drive.now))  # a create that was lost has just been carried out
+    drive.do(drive.lives.removed(A, True, "", "", drive.now))
+    assert not any(isinstance(event, Ended) for event in drive.told)
+    while not drive.take(Remove):
+        drive.wait(0.1)
+    drive.do(drive.lives.removed(A, True, "", "", drive.now))
+    assert drive.told[-1] == Ended(A, None, None)
+
+
 def test_deleted_before_anybody_was_asked() -> None:
     drive = Driver(Machines("gid", 1))
     drive.order()

@@ -41,7 +41,7 @@ class Judging:
                 self._clear_up(record, rows, now)
             return []
         if record.ending is not None:
-            _going(record, rows, now)
+            _going(record, rows, began, now)
             return []
         if record.instance is None:
             return []
@@ -133,10 +133,10 @@ class Judging:
             self._lives.end(record, Ending(fault=words, kind="unclear"), now)
 
 
-def _going(record: Record, rows: list[Seen], now: float) -> None:
+def _going(record: Record, rows: list[Seen], began: float, now: float) -> None:
     """Learn whether a machine that is being removed is still listed."""
     if rows:
-        record.missing = 0
+        record.missing, record.shown = 0, record.shown or began > record.removed_at
         record.words = f"{rows[0].instance} is listed as {rows[0].status}"
     elif record.removals and not record.removing:
         record.missing += 1

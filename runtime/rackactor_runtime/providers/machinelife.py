@@ -253,7 +253,7 @@ class Machines:
         record.words = words or record.words
         if text := tail(console):
             record.ending = replace(record.ending, note=f"{record.ending.note}{text}".strip())
-        if gone:
+        if gone and not record.shown:
             self._tell_end(record, now)
         else:
             record.remove_at = now + PAUSES[min(record.removals, len(PAUSES)) - 1]
@@ -336,7 +336,7 @@ class Machines:
                 self._tell_end(record, now)  # there never was one
                 return
             if not record.removing and now >= max(record.remove_at, self._pace.free_at):
-                record.removing = True
+                record.removing, record.removed_at, record.shown = True, now, False
                 record.removals += 1
                 self._effects.append(Remove(record.key, record.instance, record.console and record.removals == 1))
             elif not record.removing:

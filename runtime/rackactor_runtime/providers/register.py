@@ -74,6 +74,9 @@ class Record:
     ending_since: float = 0.0
     removing: bool = False
     removals: int = 0
+    #: When the last removal began, and whether a list has shown something of it that began later.
+    removed_at: float = 0.0
+    shown: bool = False
     remove_at: float = 0.0
     console: bool = False
     unkillable: bool = False
