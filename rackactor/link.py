@@ -26,6 +26,7 @@ from zmq.utils import garbage
 from rackactor.addresses import is_ipv6
 from rackactor.bell import Bell
 from rackactor.shortcut import Line
+from rackactor.wakefulness import WAKEFUL, Wakefulness
 from rackactor.wire import MAX_FRAME
 
 Frames = list[Any]
@@ -178,11 +179,6 @@ def _may_lend() -> bool:
     return True
 
 
-#: Seconds that a poll stays awake before it sleeps, in the middle of a conversation: a wake-up from another processor
-#: takes about as long as many an answer does. It gives the processor away all the while to whoever wants it.
-WAKEFUL = 0.0001
-
-
 def room() -> int:
     """Return how many peers may be connected to directly: they take half of the descriptors at the most.
 
@@ -217,8 +213,9 @@ class Link:
         self.broken = self.revoked = False
         self.supervisor = self._open()
         self._monitor: zmq.Socket[Any] | None = None
-        #: The last turn was short, and so probably will the next be: see `WAKEFUL`.
+        #: The last turn was short, and so probably will the next be.
         self.brisk = False
+        self._wakefulness = Wakefulness()
         #: Both ends of the pipe of `heed_signals`.
         self._signals: tuple[int, ...] = ()
         #: A pidfd of the supervisor, if it is a process of this host, and what is called when that ends.
@@ -342,11 +339,16 @@ class Link:
         """Wait for descriptors; where the last turn was short, at first without sleeping."""
         poll = self._poll.poll
         if self.brisk and (timeout is None or timeout > WAKEFUL):
-            until = time.monotonic() + WAKEFUL
-            while time.monotonic() < until:
-                if found := poll(0, _AT_ONCE):
-                    return found
-                os.sched_yield()  # whoever is to answer may need this very processor
+            began = now = time.monotonic()
+            if began >= self._wakefulness.again:
+                until = began + WAKEFUL
+                while now < until:
+                    if found := poll(0, _AT_ONCE):
+                        self._wakefulness.ended(began, now, True)
+                        return found
+                    os.sched_yield()  # whoever is to answer may need this very processor
+                    now = time.monotonic()
+                self._wakefulness.ended(began, now, False)
         # Python rounds up: rounded down, the last millisecond before a timer would be spent spinning.
         return poll(timeout, _AT_ONCE)
 
