@@ -15,13 +15,10 @@ import msgpack
 
 from rackactor import pickling
 from rackactor.errors import CannotOpen, InvalidCall, ProtocolError, RackError
+from rackactor.plain import is_plain
 from rackactor.texts import words_of
 
 _MSGPACK, _PICKLE, _BYTES = b"m", b"p", b"b"
-_SCALARS = frozenset({type(None), bool, int, float, str, bytes})
-_NESTED = frozenset({list, dict})
-_KEYS = frozenset({str, int, bytes})
-_MAX_DEPTH = 16
 #: How strings with lone surrogates travel: see `pack`.
 _SURROGATES = "surrogatepass"
 
@@ -51,7 +48,7 @@ def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
     kind = type(value)
     if kind is bytes:
         return b"".join((_BYTES, value))
-    if kind in _SCALARS or _is_plain(value, _MAX_DEPTH):
+    if is_plain(value):
         try:
             return _MSGPACK + pack(value)
         except (OverflowError, ValueError):
@@ -138,27 +135,3 @@ def unpack(data: bytes | memoryview) -> Any:
         return msgpack.unpackb(data, strict_map_key=False, use_list=True, unicode_errors=_SURROGATES)
     except Exception as error:  # msgpack raises a handful of unrelated classes, all meaning the same
         raise ProtocolError(f"not a msgpack value: {type(error).__name__}: {error}") from None
-
-
-def is_plain(value: Any) -> bool:
-    """Tell whether msgpack carries a value unchanged."""
-    return type(value) in _SCALARS or _is_plain(value, _MAX_DEPTH)
-
-
-def _is_plain(value: Any, depth: int) -> bool:
-    """Tell whether msgpack gives the very same value back (types are checked at C speed per level)."""
-    kind = type(value)
-    if kind is list:
-        rest = set(map(type, value)) - _SCALARS
-    elif kind is dict:
-        if not set(map(type, value)) <= _KEYS:
-            return False
-        rest = set(map(type, value.values())) - _SCALARS
-        value = value.values()
-    else:
-        return kind in _SCALARS
-    if not rest:
-        return True
-    if depth == 0 or not rest <= _NESTED:
-        return False
-    return all(_is_plain(item, depth - 1) for item in value if type(item) in _NESTED)

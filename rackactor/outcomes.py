@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rackactor import pickling
-from rackactor.codec import is_plain, pack, unpack
+from rackactor.codec import pack, unpack
 from rackactor.errors import InvalidCall, ProcessDied, RemoteTraceback
+from rackactor.plain import is_plain
 from rackactor.status import ExitStatus
 from rackactor.texts import show, words_of
 

@@ -17,6 +17,7 @@ import msgpack
 from rackactor import codec, pickling
 from rackactor.codec import unpack
 from rackactor.errors import InvalidCall, ProtocolError, RackError
+from rackactor.plain import is_plain
 
 #: Buffers up to this size are copied into the message, bytes: a frame of their own costs more.
 INLINE = 16 << 10
@@ -68,7 +69,7 @@ def pack(value: Any, *, allow_pickle: bool = True) -> Message:
     if kind is memoryview:
         view = value.cast("B") if value.contiguous and value.nbytes else memoryview(value.tobytes())
         return _VIEW + bytes(view) if len(view) <= INLINE else Bundle([_VIEW, view])
-    if codec.is_plain(value):
+    if is_plain(value):
         packed = codec.encode(value, allow_pickle=allow_pickle)
         return packed if len(packed) <= INLINE or packed[:1] != _MSGPACK else Bundle([_MSGPACK, packed[1:]])
     return _pickle(value, allow_pickle)

@@ -17,9 +17,9 @@ import zmq
 
 from rackactor import addresses, wire
 from rackactor import link as _link
-from rackactor.codec import is_plain
 from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
 from rackactor.link import Keys
+from rackactor.plain import is_plain
 from rackactor.wire import Header, Kind, parse_header, parse_map, parse_route
 from rackactor.zap import Authenticator
 from rackactor_runtime.supervisor.decisions.core import Core
