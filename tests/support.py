@@ -22,7 +22,7 @@ from rackactor.readiness import readable
 #: Every process that a test starts carries this in its environment, wherever it is in the tree.
 MARK = "RACK_TEST_SESSION", f"{os.getpid()}-{os.urandom(6).hex()}"
 #: Seconds that what a test has ended may take to be gone.
-PATIENCE = 8.0
+PATIENCE = 20.0
 
 #: A group of one test has little use for all the processes that are otherwise made ready for its program.
 FEW_WARM = {"warm": 4}
@@ -144,7 +144,7 @@ class Script:
             env={**os.environ, **(env or {})},
         )
 
-    def line(self, timeout: float = 20.0) -> str:
+    def line(self, timeout: float = 60.0) -> str:
         """Return the next line that it prints."""
         assert self.process.stdout is not None
         ready = readable([self.process.stdout], timeout)
@@ -154,7 +154,7 @@ class Script:
             raise AssertionError(f"it said nothing: {self.process.communicate()[1]}")
         return text
 
-    def end(self, timeout: float = 20.0) -> tuple[int, str, str]:
+    def end(self, timeout: float = 60.0) -> tuple[int, str, str]:
         """Wait for its end; return its code and what it had still to say."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out, err

@@ -20,7 +20,7 @@ from rackactor.readiness import readable
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Output
 from rackactor_runtime.providers.local import LocalProvider, tree
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 MB = 1024 * 1024
 
 

@@ -56,7 +56,7 @@ class House:
         """Nobody has come to harm: the bystander answers, and the supervisor forks."""
         begun = time.monotonic()
         assert self.bystander.ask("still there?", timeout=within) == "still there?"
-        assert self.group.fork(abs, -3).result(timeout=10) == 3
+        assert self.group.fork(abs, -3).result(timeout=60) == 3
         assert time.monotonic() - begun < within
 
     def come(self, token: Any, **other: Any) -> Kernel:

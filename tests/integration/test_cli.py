@@ -97,7 +97,7 @@ def test_outputs_that_are_closed_or_full(rack: Rack) -> None:
     assert (done.returncode, done.stderr) == (0, "err\n")
     with open("/dev/full", "w") as full:
         running = rack.start("run", "--", "yes", stdout=full)
-        assert "No space left on device" in running.communicate(timeout=20)[1]
+        assert "No space left on device" in running.communicate(timeout=120)[1]
     assert running.returncode == 1
 
 
@@ -419,7 +419,7 @@ def test_a_second_detached_group_of_one_name_is_refused(rack: Rack) -> None:
         assert again.stderr.startswith(f"rack: there is a group named job ({first.gid[:8]}) on this host already")
         assert again.stderr.count("\n") == 1
     both = [rack.start("run", "--detach", "--name", "twins", "--", "sleep", "60") for _ in range(2)]
-    ends = sorted((running.communicate(timeout=40)[0] != "", running.returncode) for running in both)
+    ends = sorted((running.communicate(timeout=120)[0] != "", running.returncode) for running in both)
     assert ends == [(False, 1), (True, 0)]
     assert rack("group", "delete", "twins").returncode == 0
 

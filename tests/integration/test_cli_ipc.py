@@ -44,7 +44,7 @@ def run(group: rackactor.Group, capfd: pytest.CaptureFixture[str]) -> Iterator[R
     def call(*words: Any) -> tuple[int, str, str]:
         if words[0] == "pipeline":  # it leaves threads to its end, and its standard input to them
             command = [RACK, "pipeline", "-g", group.gid, *words[1:]]
-            done = subprocess.run(command, input="", text=True, capture_output=True, timeout=40, check=False)
+            done = subprocess.run(command, input="", text=True, capture_output=True, timeout=120, check=False)
             return done.returncode, done.stdout, done.stderr
         code = main([*map(str, words[:2]), "-g", group.gid, *map(str, words[2:])])
         logging.root.handlers[:] = handlers
@@ -253,11 +253,11 @@ def test_a_reader_of_ours_that_goes_is_noticed_while_nothing_comes(group: rackac
     with group.pipe("quiet", "w") as pipe:
         pipe.send("first")
         words = f"{RACK} pipe read -g {group.gid} quiet | head -1"
-        done = subprocess.run(["bash", "-o", "pipefail", "-c", words], capture_output=True, timeout=30, check=False)
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", words], capture_output=True, timeout=120, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (141, b"first\n", b"")
     watch = f"{RACK} shm watch -g {group.gid} --from-revision 1 | head -1"
     group.shm["seen"] = 1
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", watch], capture_output=True, timeout=30, check=False)
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", watch], capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
@@ -291,7 +291,7 @@ def test_head_stops_the_pipeline(group: rackactor.Group, run: Run) -> None:
 
 def test_whoever_stops_reading_us_stops_the_pipeline(group: rackactor.Group) -> None:
     words = f"PATH={BIN}:$PATH; rack pipeline -g {group.gid} 'yes' 'cat' </dev/null | head -1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", words], capture_output=True, timeout=30, check=False)
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", words], capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (141, b"y\n", b"")
     assert [row for row in group.ps() if not row["ended"] and row["kind"] == "command"] == []
 

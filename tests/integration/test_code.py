@@ -60,7 +60,7 @@ def run(elsewhere: dict[str, Any], place: Path, text: str, cwd: str = "/") -> st
     (place / "job.py").write_text(PREAMBLE + textwrap.dedent(text))
     env = {**os.environ, "OPTIONS": json.dumps(elsewhere), "PYTHONPATH": machines.HERE}  # where the provider is
     done = subprocess.run(
-        [sys.executable, place / "job.py"], env=env, cwd=cwd, text=True, capture_output=True, timeout=50, check=False
+        [sys.executable, place / "job.py"], env=env, cwd=cwd, text=True, capture_output=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -289,7 +289,7 @@ raise SystemExit(main(["run", {str(place / "job.py")!r}, "--n", "4"]))
             cwd="/",
             text=True,
             capture_output=True,
-            timeout=50,
+            timeout=120,
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "")

@@ -55,7 +55,7 @@ class App:
         self.path.chmod(0o755)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([self.path, *words], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([self.path, *words], capture_output=True, text=True, timeout=120, check=False)
 
     @property
     def starts(self) -> int:

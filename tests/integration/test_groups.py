@@ -260,7 +260,7 @@ def test_a_bad_setting_is_named(settings: dict[str, Any], named: str) -> None:
 def test_its_deadline(transport: str) -> None:
     with rack.group(transport=transport, deadline=0.5, end_grace=0.2) as group:
         child = group.fork(nap)
-        status = child.wait(timeout=10)
+        status = child.wait(timeout=60)
         assert status.cause is rack.Cause.GROUP_ENDED
         assert "deadline" in status.evidence
         with pytest.raises(rack.GroupEnded, match="deadline"):
@@ -291,11 +291,11 @@ def test_kill_of_the_fork_server(transport: str) -> None:
         pids = {os_pid_of(child) for child in children}
         fork_server_of(supervisor_of(group)).kill()
         for child in children:
-            status = child.wait(timeout=10)
+            status = child.wait(timeout=60)
             assert status.cause is rack.Cause.DELETED_OUTSIDE
             assert "fork server died" in status.evidence
         assert not wait_gone(pids, 2.0)
-        status = group.fork(nap).wait(timeout=10)
+        status = group.fork(nap).wait(timeout=60)
         assert status.cause is rack.Cause.BOOT_FAILED
         assert "fork server died" in status.evidence
 

@@ -13,7 +13,7 @@ PROGRAM = Path(__file__).parent / "handlercalls.py"
 
 
 def run(*words: str) -> dict[str, int]:
-    done = subprocess.run([sys.executable, PROGRAM, *words], text=True, capture_output=True, timeout=100, check=False)
+    done = subprocess.run([sys.executable, PROGRAM, *words], text=True, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     count: dict[str, int] = ast.literal_eval(done.stdout)
     return count

@@ -43,16 +43,16 @@ def cards() -> list[dict[str, Any]]:
 
 def check(g: rack.Group) -> None:
     """See that all is there which a group offers, to those in it and from outside."""
-    assert [g.fork(pow, n, 2).result(timeout=30) for n in range(4)] == [0, 1, 4, 9]  # more than are warm
+    assert [g.fork(pow, n, 2).result(timeout=60) for n in range(4)] == [0, 1, 4, 9]  # more than are warm
     g.shm["k"] = 1
     assert g.shm["k"] == 1
-    assert g.fork(lambda: rack.shm["k"]).result(timeout=30) == 1
+    assert g.fork(lambda: rack.shm["k"]).result(timeout=60) == 1
     with g.open("/f", "w") as file:
         file.write("words")
-    assert g.fork(read, "/f").result(timeout=30) == "words"
+    assert g.fork(read, "/f").result(timeout=60) == "words"
     child = g.fork(["echo", "said"])
     assert child.stdout.read() == b"said\n"
-    listed = subprocess.run([RACK, "ps", "-g", g.name], capture_output=True, text=True, timeout=30, check=False)
+    listed = subprocess.run([RACK, "ps", "-g", g.name], capture_output=True, text=True, timeout=120, check=False)
     assert (listed.returncode, "script" in listed.stdout) == (0, True), listed.stderr
 
 

@@ -141,7 +141,7 @@ rack.group(cloud="none", provider_settings={settings!r})
         assert eventually(lambda: (tmp_path / "notes").exists(), 20)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=20)
+        _, error = process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()

@@ -73,7 +73,7 @@ class Keeper(rack.Actor):
 
 
 def run(words: list[str], stdin: str | None = None, cwd: Path | None = None) -> str:
-    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=90, cwd=cwd, check=False)
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -266,13 +266,13 @@ def test_watches_have_no_gaps(make: Callable[..., rack.Group], replica: str) -> 
 def test_changes_as_messages(make: Callable[..., rack.Group], replica: str) -> None:
     group = make(shm_replica=replica)
     actor = group.fork(targets.Watcher, "a/")
-    assert actor.ask("begin", timeout=10) == "begun"
+    assert actor.ask("begin", timeout=60) == "begun"
     group.shm["a/1"] = 5
     group.shm["b"] = 5
     group.shm.append("a/l", 6)
     del group.shm["a/1"]
     expected = [("put", "a/1", 5), ("append", "a/l", 6), ("delete", "a/1", None)]
-    assert eventually(lambda: actor.ask("seen", timeout=10) == expected)
+    assert eventually(lambda: actor.ask("seen", timeout=60) == expected)
     delivered = group.shm.watch("m/", to=group.getpid())
     group.shm["m/1"] = "mine"
     change = group.receive(5).value

@@ -336,7 +336,7 @@ def test_small_messages_are_not_free(group: rack.Group) -> None:
 def chatter(other: int, count: int) -> list[int]:
     """Ask another one many times: soon on a connection of their own."""
     friend = rack.process(other)
-    return [friend.ask(number, timeout=30) for number in range(count)]
+    return [friend.ask(number, timeout=60) for number in range(count)]
 
 
 @pytest.mark.parametrize("direct", [True, False])

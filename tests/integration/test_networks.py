@@ -217,7 +217,7 @@ def test_the_page_keeps_its_word() -> None:
     (text,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     try:
         subprocess.run(["sh", "-eu", "-c", before], check=True)
-        done = subprocess.run([sys.executable, "-c", text], check=True, text=True, capture_output=True, timeout=40)
+        done = subprocess.run([sys.executable, "-c", text], check=True, text=True, capture_output=True, timeout=120)
     finally:
         subprocess.run(["sh", "-u", "-c", after], check=False, capture_output=True)
     net = own["10.77.0."]

@@ -57,7 +57,7 @@ def test_a_slow_reader_gets_all_of_it(rack: Rack, how: str) -> None:
     printing.stdin.write(text.encode())
     printing.stdin.close()
     read = subprocess.run(
-        [sys.executable, "-c", SLOWLY], stdin=printing.stdout, capture_output=True, timeout=40, check=True
+        [sys.executable, "-c", SLOWLY], stdin=printing.stdout, capture_output=True, timeout=120, check=True
     )
     assert printing.stdout is not None
     printing.stdout.close()
@@ -129,7 +129,7 @@ def test_progress_shows_as_it_comes(rack: Rack, tmp_path: Path, how: str, form: 
             assert readable([running.stderr], 30), seen
             seen += os.read(running.stderr.fileno(), 4096)
     finally:
-        running.communicate(b"\n", timeout=30)
+        running.communicate(b"\n", timeout=120)
     assert running.returncode == 0
     assert seen.startswith(form.format(1).encode() + form.format(2).encode())
 
@@ -154,6 +154,6 @@ sys.stderr.write(repr((kept.getvalue(), below.buffer.getvalue())))
 
 
 def test_what_a_program_has_put_in_the_place_of_its_output_gets_text(rack: Rack) -> None:
-    done = subprocess.run([sys.executable, "-c", REPLACED], env=rack.env, capture_output=True, text=True, timeout=40)
+    done = subprocess.run([sys.executable, "-c", REPLACED], env=rack.env, capture_output=True, text=True, timeout=120)
     assert done.stdout == ""
     assert ast.literal_eval(done.stderr) == ("one é\ntwo \\xff\n" * 2, b"one \\xe9\ntwo \\xff\n")

@@ -40,12 +40,12 @@ def _talk(pid: int, cut: bool, short: bool = True) -> tuple[int, list[int]]:
         # Small and large ones in turn, so that both ways are busy at once and may overtake each other.
         keeper.tell({"n": n, "fill": bytes(40_000 if n % 50 == 0 else 10)})
         if n == 499 and short:
-            assert eventually(lambda: keeper.ask("lines", timeout=30) == 1, 30.0)
+            assert eventually(lambda: keeper.ask("lines", timeout=60) == 1, 30.0)
         if n % 500 == 499:
-            lines = max(lines, keeper.ask("lines", timeout=30))
+            lines = max(lines, keeper.ask("lines", timeout=60))
             if cut and n == 1499:
-                keeper.ask("cut", timeout=30)
-    return lines, keeper.ask("kept", timeout=30)
+                keeper.ask("cut", timeout=60)
+    return lines, keeper.ask("kept", timeout=60)
 
 
 def test_small_messages_take_it_and_order_holds() -> None:
@@ -87,7 +87,7 @@ def test_a_stranger_is_shown_the_door() -> None:
                     assert line.recv(100) == b""
                 except ConnectionError:
                     pass  # hung up on before we had done
-        assert len(keeper.ask("kept", timeout=30)) == 3000
+        assert len(keeper.ask("kept", timeout=60)) == 3000
 
 
 def _ask_all(pids: list[int], limit: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ few = {"provider_settings": {"warm": 2}}
 #: Show that a group is as good as ever.
 WELL = """
 def well(g):
-    assert g.fork(pow, 2, 10).result(timeout=30) == 1024
+    assert g.fork(pow, 2, 10).result(timeout=60) == 1024
     child = g.fork(["echo", "still here"])
     assert child.stdout.read() == b"still here\\n", child.wait()
     assert child.wait().code == 0
@@ -171,7 +171,7 @@ def test_no_descriptor_is_left(script: Callable[..., Script]) -> None:
             except rack.RackError as error:
                 assert "Too many open files" in str(error), error
             ready.tell([1, 2])
-            assert ready.result(timeout=30) == 2
+            assert ready.result(timeout=60) == 2
         finally:
             os.kill(pid, 9)
             os.waitpid(pid, 0)

@@ -289,5 +289,5 @@ def test_a_program_that_forgets_shutdown_leaves_nothing(script: Any) -> None:
 
 def test_the_sample_says_hello() -> None:
     sample = Path(__file__).parents[2] / "samples" / "thespian_hello.py"
-    done = subprocess.run([sys.executable, str(sample)], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, str(sample)], capture_output=True, text=True, timeout=120, check=True)
     assert "Hello World, and RackActor!" in done.stdout

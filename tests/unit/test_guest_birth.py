@@ -95,7 +95,7 @@ def test_a_secret_that_is_no_key_is_not_shown() -> None:
 def test_a_machine_without_a_network_says_so() -> None:
     birth = json.dumps({**MACHINE, "endpoint": "tcp://192.0.2.1:7710", "boot_timeout": 0.5, "poweroff": False})
     words = ["unshare", "--net", sys.executable, "-m", "rackactor_runtime.guest"]
-    done = subprocess.run(words, input=birth, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, input=birth, capture_output=True, text=True, timeout=120)
     assert "not joined yet: this machine has no way to tcp://192.0.2.1:7710 (Network is unreachable)" in done.stderr
     assert done.returncode == ending.OVERDUE
 
@@ -110,7 +110,9 @@ def run(text: str, place: Path, **programs: str) -> str:
         (place / name.replace("_", "-")).write_text(body)
         (place / name.replace("_", "-")).chmod(0o755)
     text = text.replace(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "")
-    done = subprocess.run(["/bin/sh", "-c", text], env={"PATH": str(place)}, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(
+        ["/bin/sh", "-c", text], env={"PATH": str(place)}, capture_output=True, text=True, timeout=120
+    )
     return done.stdout + done.stderr
 
 

@@ -117,7 +117,9 @@ def test_offsets_outside(spool: Spool) -> None:
 
 
 @given(st.lists(st.binary(max_size=9000), max_size=30))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_the_tail_is_the_end_of_what_was_printed(tmp_path: Path, datas: list[bytes]) -> None:
     spool = Spool(tmp_path / "out", 8192)
     for data in datas:

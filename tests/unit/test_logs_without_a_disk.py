@@ -180,7 +180,9 @@ def test_a_follower_misses_nothing_however_full_the_disk_is(tmp_path: Path, disk
 
 
 @given(st.integers(0, 2**32), st.floats(0, 1), st.lists(st.integers(0, 9000), max_size=80))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_every_byte_is_read_or_counted_as_lost(
     tmp_path: Path, disk: Callable[[float], None], seed: int, share: float, sizes: list[int]
 ) -> None:

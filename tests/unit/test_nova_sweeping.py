@@ -608,7 +608,7 @@ def test_a_user_without_a_home_is_told_in_one_line(program: str, words: list[str
     """As in a container that runs under a number that nobody has."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
     command = [sys.executable, "-P", "-c", _HOMELESS, f"rackactor_runtime.providers.nova.{program}", *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert done.stdout == ""
     assert re.fullmatch(
@@ -626,7 +626,7 @@ def test_so_is_a_program_whose_group_is_to_be_on_a_cloud() -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     told = json.loads(done.stdout)
