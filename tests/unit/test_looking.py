@@ -172,7 +172,7 @@ def test_who_has_missed_something_for_good_is_lost(house: House, script: int) ->
     assert house.state(script) in ("zombie", "gone")
 
 
-@pytest.mark.parametrize("op", ["", "no_such_call", "handle", "__class__", "check_starts"])
+@pytest.mark.parametrize("op", ["", "no_such_call", "handle", "__class__", "answer_starts"])
 def test_an_unknown_call(house: House, script: int, op: str) -> None:
     name, message = refusal(house.call(script, op))
     assert (name, message) == ("InvalidCall", f"there is no system call {op!r}")

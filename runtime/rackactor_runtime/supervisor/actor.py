@@ -56,7 +56,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         core = self.core
         core.now, core.wall = message.now, message.wall
         self._handle(message.event)
-        self._calls.check_starts()
+        self._calls.answer_starts()
         effects, core.effects = core.effects, []
         for effect in effects:
             self.send(WORLD, effect)

@@ -94,7 +94,7 @@ class Door:
         if header.seq <= speaker.seq:
             return None
         speaker.seq = header.seq
-        self._speakers = {name: other for name, other in self._speakers.items() if other is not speaker}
+        self._speakers.pop(self._connections.get(speaker.pid, b""), None)
         self._speakers[connection] = speaker
         self._connections[speaker.pid] = connection
         return speaker
@@ -141,13 +141,11 @@ class Door:
 
     def dismiss(self, pid: int) -> None:
         """Forget a member; its key is revoked."""
-        self._connections.pop(pid, None)
+        connection = self._connections.pop(pid, None)
         self._operators.pop(pid, None)
-        for connection in [name for name, speaker in self._speakers.items() if speaker.pid == pid]:
-            del self._speakers[connection]
-        for key, speaker in list(self._keys.items()):
-            if speaker.pid == pid:
-                del self._keys[key]
-                self._revoked[key] = None
+        speaker = None if connection is None else self._speakers.pop(connection, None)
+        if speaker is not None and speaker.key is not None and self._keys.get(speaker.key) is speaker:
+            del self._keys[speaker.key]
+            self._revoked[speaker.key] = None
         while len(self._revoked) > REVOKED:
             del self._revoked[next(iter(self._revoked))]

@@ -46,7 +46,6 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
         ActorSystemCalls.__init__(self, core)
         ServiceCalls.__init__(self, core)
         self._introductions = itertools.count(1)
-        self._starts: list[tuple[int, int, tuple[int, ...], int]] = []
         self._ops: dict[str, Callable[[Process, Called], None]] = {
             name.removeprefix("op_"): getattr(self, name) for name in dir(self) if name.startswith("op_")
         }
@@ -102,7 +101,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
             self._fork_one(caller, call, pid, pgid, index, deadline, placement)
             core.effects.extend(core.pipes.reserve(pid, inherited[index % len(inherited)]))
         if named:
-            core.names[named] = pids[0]
+            core.give_name(named, pids[0])
         self._reply(call, {"pids": pids, "pgid": pgid})
 
     def _check_room(self, n: int) -> None:
@@ -163,27 +162,13 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
     def op_started(self, caller: Process, call: Called) -> None:
         """Answer when k of these processes have come up, or cannot any more."""
         pids = tuple(_integer(pid, "pid", 1, 1 << 32) for pid in call.args["pids"])
-        self._starts.append((call.pid, call.rid, pids, _integer(call.args["count"], "count", 1, len(pids))))
-        self.check_starts()
+        count = _integer(call.args["count"], "count", 1, len(pids))
+        self._core.starts.begin(call.pid, call.rid, pids, count)
 
-    def check_starts(self) -> None:
+    def answer_starts(self) -> None:
         """Answer the `started` calls whose time has come."""
-        for start in list(self._starts):
-            pid, rid, pids, count = start
-            states = {p: self._state(p) for p in pids}
-            up = sum(1 for came_up, _ in states.values() if came_up)
-            possible = up + sum(1 for came_up, alive in states.values() if alive and not came_up)
-            if up >= count or possible < count:
-                self._starts.remove(start)
-                up_pids = [p for p, (came_up, _) in states.items() if came_up]
-                self._core.effects.append(Reply(pid, rid, True, {"up": up_pids}))
-
-    def _state(self, pid: int) -> tuple[bool, bool]:
-        """Return (has come up, lives)."""
-        record = self._core.table.get(pid) or self._core.table.past(pid)
-        if record is None:
-            return False, False
-        return record.started is not None and (record.alive or _ran(record)), record.alive
+        for start in self._core.starts.decided():
+            self._core.effects.append(Reply(start.pid, start.rid, True, {"up": start.up_pids()}))
 
     # -- wait --------------------------------------------------------------------------------------------
 
@@ -210,7 +195,7 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
         rid = _integer(call.args["rid"], "rid", 1, 1 << 62)
         self._core.waits.cancel(call.pid, rid)
         self._core.services.cancel(call.pid, rid)
-        self._starts = [start for start in self._starts if start[:2] != (call.pid, rid)]
+        self._core.starts.cancel(call.pid, rid)
         # Answered in any case, so that the caller may forget the call; if the result has crossed this, it came first.
         self._core.effects.append(Reply(call.pid, rid, False, {"type": "RackTimeout", "message": "withdrawn"}))
 
@@ -301,10 +286,9 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
 
     def op_ps(self, caller: Process, call: Called) -> None:
         """List the processes."""
-        rows = [record.row() for record in self._core.table if not record.hidden]
-        wanted = call.args.get("pids")
-        if wanted:
-            rows = [row for row in rows if row["pid"] in wanted]
+        table, wanted = self._core.table, call.args.get("pids")
+        asked = [table.get(pid) for pid in sorted({*wanted})] if wanted else table
+        rows = [record.row() for record in asked if record is not None and not record.hidden]
         self._reply(call, {"processes": rows})
 
     def op_why(self, caller: Process, call: Called) -> None:
@@ -393,10 +377,6 @@ class Calls(ActorSystemCalls, ServiceCalls, PipeCalls, GuestCalls, KeeperCalls, 
             return
         numbers = [_integer(number, "number", 1, 1 << 62) for number in call.args["numbers"]]
         self._core.effects.append(Notify(other.pid, "part", {"pid": caller.pid, "numbers": numbers}))
-
-
-def _ran(record: Process) -> bool:
-    return record.status is not None and record.status.cause not in ("boot-failed", "load-failed", "lost")
 
 
 def _check_surroundings(args: dict[str, Any]) -> None:

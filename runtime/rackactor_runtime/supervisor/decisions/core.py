@@ -32,6 +32,7 @@ from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.shutdown import Shutdown
 from rackactor_runtime.supervisor.decisions.sources import Sources
 from rackactor_runtime.supervisor.decisions.spawning import Intensity
+from rackactor_runtime.supervisor.decisions.starts import Starts
 from rackactor_runtime.supervisor.decisions.table import INIT, Process, Sent, Table
 from rackactor_runtime.supervisor.decisions.waits import Waits
 
@@ -50,12 +51,14 @@ class Core:
         self.epoch = epoch
         self.table = Table(settings.history)
         self.waits = Waits(self.table)
+        self.starts = Starts(self.table)
         self.intensity = Intensity(settings.max_spawns, settings.spawn_period)
         self.effects: list[Effect] = []
         self.now = 0.0
         self.wall = 0.0
         self.tokens: dict[bytes, int] = {}
         self.names: dict[str, int] = {}
+        self._names_of: dict[int, list[str]] = {}
         #: Who gets dead letters, if anybody.
         self.dead_letters: int | None = None
         #: What the group's actor system can do, by name: values that only its members open.
@@ -106,6 +109,15 @@ class Core:
         self.table.add(record)
         self.effects.append(Create(self.machinery.order(record, order)))
 
+    def give_name(self, name: str, pid: int) -> None:
+        """Give a process a name that the whole group knows, until it ends."""
+        self.names[name] = pid
+        self._names_of.setdefault(pid, []).append(name)
+
+    def _unname(self, pid: int) -> None:
+        for name in self._names_of.pop(pid, ()):
+            del self.names[name]
+
     def _birth_of(self, record: Process) -> dict[str, Any]:
         # Bytecode is for one Python only: whoever sends code has to know for which. And whoever waits for a process
         # elsewhere waits for a machine.
@@ -150,6 +162,7 @@ class Core:
             record.instance = str(os_pid)
         if record.state in (State.NEW, State.BOOTING):
             record.state = State.RUNNING
+        self.starts.changed(pid)
         if record.kind == "actor" and self.capabilities:
             record.birth["capabilities"] = self.capabilities
         self.effects.append(Welcome(pid, record.birth, record.blobs))
@@ -213,7 +226,7 @@ class Core:
 
     def leaving(self, record: Process) -> None:
         """Learn that an actor has ended, its process not quite yet: Thespian's programs go on from here."""
-        self.names = {name: pid for name, pid in self.names.items() if pid != record.pid}
+        self._unname(record.pid)
         parent = self.table.get(record.ppid)
         if record.kind == "actor" and parent is not None and parent.kind == "actor" and parent.alive:
             self.effects.append(Notify(parent.pid, "leaving", {"pid": record.pid}))
@@ -221,17 +234,20 @@ class Core:
     def gone(self, record: Process, ending: Ending) -> None:
         """Turn a process into a zombie, tell everyone concerned, and see to its children."""
         record.status = verdict(record, ending, self.wall)
-        record.state, record.ended = State.ZOMBIE, self.wall
+        record.ended = self.wall
+        self.table.bury(record)
         record.kill_at = record.deadline = record.boot_by = None
         self.tokens.pop(record.token, None)
         self.machinery.gone(record)
-        self.names = {name: pid for name, pid in self.names.items() if pid != record.pid}
+        self._unname(record.pid)
         if self.dead_letters == record.pid:
             self.dead_letters = None
         self.effects.extend(self.sources.gone(record.pid))
         self.effects.extend(self.services.gone(record))
         self.effects.extend(self.pipes.gone(record.pid, record.status))
         self.waits.forget(record.pid)
+        self.starts.gone(record.pid)
+        self.starts.changed(record.pid)
         self.shelf.gone(record.pid)
         if record.report is None:
             record.result = ()  # parts of one that it did not come to an end with
@@ -274,7 +290,7 @@ class Core:
         nobody = parent is None or not parent.alive
         if reaped or (nobody and not self.shutdown.detached and not self.shutdown.reason) or record.hidden:
             self.table.reap(record)
-        for waiter, error in self.waits.hopeless():
+        for waiter, error in self.waits.hopeless(record):
             fields = {"type": type(error).__name__, "message": str(error)}
             self.effects.append(Reply(waiter.pid, waiter.rid, False, fields))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,6 +144,7 @@ class Table:
     def __init__(self, history: int) -> None:
         self._records: dict[int, Process] = {}
         self._children: dict[int, set[int]] = {}
+        self._zombies: dict[int, list[int]] = {}  # heaps, by parent; also of some reaped
         self._past: dict[int, Process] = {}
         self._visits: dict[int, Process] = {}
         self._history = history
@@ -177,6 +179,26 @@ class Table:
         """Return the children of a process, oldest first."""
         return [self._records[child] for child in sorted(self._children.get(pid, ()))]
 
+    def has_children(self, pid: int) -> bool:
+        """Tell whether a process has a child that has not been waited for."""
+        return bool(self._children.get(pid))
+
+    def zombie(self, pid: int) -> Process | None:
+        """Return the oldest child of a process that has ended and not been waited for."""
+        heap = self._zombies.get(pid)
+        while heap:
+            record = self._records.get(heap[0])
+            if record is not None and record.ppid == pid:
+                return record
+            heapq.heappop(heap)
+        self._zombies.pop(pid, None)
+        return None
+
+    def bury(self, record: Process) -> None:
+        """Turn a process that has ended into a zombie, until it is waited for."""
+        record.state = State.ZOMBIE
+        heapq.heappush(self._zombies.setdefault(record.ppid, []), record.pid)
+
     def members(self, pgid: int) -> list[Process]:
         """Return the processes of a process group."""
         return [record for record in self if record.pgid == pgid]
@@ -186,6 +208,8 @@ class Table:
         self._children.get(record.ppid, set()).discard(record.pid)
         record.ppid = ppid
         self._children.setdefault(ppid, set()).add(record.pid)
+        if record.state is State.ZOMBIE:
+            self.bury(record)
 
     def reap(self, record: Process) -> None:
         """Take a process that has been waited for out of the table."""
@@ -194,6 +218,8 @@ class Table:
         del self._records[record.pid]
         self._children.get(record.ppid, set()).discard(record.pid)
         self._children.pop(record.pid, None)
+        self._zombies.pop(record.pid, None)
+        self.zombie(record.ppid)
         if record.kind == "machine":
             return  # nobody asks for one
         past, most = (self._visits, VISITS) if record.hidden else (self._past, self._history)

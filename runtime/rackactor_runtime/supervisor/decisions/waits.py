@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rackactor.errors import NoChild, NoSuchProcess
@@ -21,11 +21,14 @@ class Waiter:
 
 
 class Waits:
-    """The waits under way, and the rules of waiting."""
+    """The waits under way, by whom they wait for, and the rules of waiting."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, looked_at: Callable[[Waiter], None] = lambda _: None) -> None:
         self._table = table
-        self._waiters: list[Waiter] = []
+        self._looked_at = looked_at  # called for each wait that is looked at: what this costs
+        self._waiters: dict[tuple[int, int], Waiter] = {}
+        self._of: dict[int, dict[int, Waiter]] = {}  # by who waits, and the call's number
+        self._for: dict[int, dict[tuple[int, int], Waiter]] = {}  # by whose end is awaited; not: any child's
 
     def begin(self, waiter: Waiter, *, hang: bool) -> Process | None:
         """Begin to wait; return the process at once when one has ended already.
@@ -36,49 +39,69 @@ class Waits:
         """
         found = self._ended(waiter)
         if found is None and hang:
-            self._waiters.append(waiter)
+            self._waiters[waiter.pid, waiter.rid] = waiter
+            self._of.setdefault(waiter.pid, {})[waiter.rid] = waiter
+            for target in set(waiter.targets):
+                self._for.setdefault(target, {})[waiter.pid, waiter.rid] = waiter
         return found
 
     def cancel(self, pid: int, rid: int) -> None:
         """Withdraw a wait that timed out."""
-        self._waiters = [w for w in self._waiters if (w.pid, w.rid) != (pid, rid)]
+        waiter = self._waiters.get((pid, rid))
+        if waiter is not None:
+            self._remove(waiter)
 
     def forget(self, pid: int) -> None:
         """Withdraw all waits of a process that has ended."""
-        self._waiters = [w for w in self._waiters if w.pid != pid]
+        for waiter in list(self._of.get(pid, {}).values()):
+            self._remove(waiter)
 
     def ended(self, process: Process) -> Iterator[Waiter]:
         """Yield who waited for this process: observers first, its parent last, for the parent reaps."""
-        ready = [w for w in self._waiters if self._matches(w, process)]
-        ready.sort(key=lambda w: w.pid == process.ppid)
+        ready = sorted(self._concerned(process), key=lambda w: (w.pid == process.ppid, w.rid))
         reaped = False
         for waiter in ready:
             if waiter.pid == process.ppid and reaped:
                 continue  # a second wait of the parent goes on for another child
             reaped = reaped or waiter.pid == process.ppid
-            self._waiters.remove(waiter)
+            self._remove(waiter)
             yield waiter
 
-    def hopeless(self) -> Iterator[tuple[Waiter, Exception]]:
-        """Yield the waits that nothing can end any more."""
-        for waiter in list(self._waiters):
+    def hopeless(self, process: Process) -> Iterator[tuple[Waiter, Exception]]:
+        """Yield the waits that nothing can end any more now that this process has ended."""
+        for waiter in self._concerned(process):
             try:
                 self._ended(waiter)
             except (NoChild, NoSuchProcess) as error:
-                self._waiters.remove(waiter)
+                self._remove(waiter)
                 yield waiter, error
 
-    def _matches(self, waiter: Waiter, process: Process) -> bool:
-        if waiter.targets:
-            return process.pid in waiter.targets
-        return process.ppid == waiter.pid
+    def _concerned(self, process: Process) -> list[Waiter]:
+        """Return who waits for this process, or for any child of its parent's."""
+        waiters = list(self._for.get(process.pid, {}).values())
+        waiters += [waiter for waiter in self._of.get(process.ppid, {}).values() if not waiter.targets]
+        for waiter in waiters:
+            self._looked_at(waiter)
+        return waiters
+
+    def _remove(self, waiter: Waiter) -> None:
+        key = waiter.pid, waiter.rid
+        del self._waiters[key]
+        mine = self._of[waiter.pid]
+        del mine[waiter.rid]
+        if not mine:
+            del self._of[waiter.pid]
+        for target in set(waiter.targets):
+            others = self._for[target]
+            del others[key]
+            if not others:
+                del self._for[target]
 
     def _ended(self, waiter: Waiter) -> Process | None:
         if not waiter.targets:
-            children = self._table.children(waiter.pid)
-            if not children:
+            if not self._table.has_children(waiter.pid):
                 raise NoChild(f"process {waiter.pid} has no child to wait for")
-            return next((child for child in children if child.state is State.ZOMBIE), None)
+            return self._table.zombie(waiter.pid)
         found = None
         living = False
         for pid in waiter.targets:
