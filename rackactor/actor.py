@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numbers
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from thespian.actors import ActorTypeDispatcher
+from thespian.actors import ActorSystemMessage, ActorTypeDispatcher, WakeupMessage
 
-from rackactor import calls, membership
+from rackactor import calls, coroutines, membership
 from rackactor.address import RackAddress
 from rackactor.arguments import ForkOptions
 from rackactor.errors import InvalidCall
@@ -25,13 +27,54 @@ if TYPE_CHECKING:
     from rackactor.pipes.fifo import Pipe
 
 
+#: How the names of handlers begin.
+HANDLER = "receiveMsg_"
+#: Handlers that an error names.
+_NAMED = 20
+
+
+class NoHandler(Exception):
+    """An actor has no handler for a message; the text says what it has handlers for."""
+
+
 class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     """An actor that is a process of a group.
 
     Write handlers as Thespian's `ActorTypeDispatcher` has them: `receiveMsg_int(self, message, sender)` for an int,
     `receiveMsg_MyClass` for a MyClass, `receiveUnrecognizedMessage` for the rest. `self.send(sender, reply)`
     answers. The system calls are methods too.
+
+    A handler runs once for each message, one after the other. It may be `async def`. What it raises, and that there is
+    no handler for a message, is a `HandlerFailed` for whoever asked.
     """
+
+    def receiveMessage(self, message: Any, sender: RackAddress) -> Any:
+        """Give a message to its handler: that of its class, or else of the nearest class above that has one.
+
+        Returns: what the handler returned. One that returns `self.SUPER` has the next one above asked, too.
+
+        Raises:
+            NoHandler: there is none, and no `receiveUnrecognizedMessage` either.
+            InvalidCall: the handler is a generator.
+        """
+        own = type(self)
+        for kind in type(message).__mro__:  # `_handlers` again, without the generator: all messages come by here
+            name = HANDLER + kind.__name__
+            if hasattr(self, name):
+                for cls in own.__mro__:
+                    if name in cls.__dict__:
+                        handler = getattr(cls, name)
+                        result = handler(self, message, sender)
+                        if result is None or (result := _settled(result, handler)) is None:
+                            return None
+                        if type(result) is not int or result != self.SUPER:
+                            return result
+        other = getattr(self, "receiveUnrecognizedMessage", None)
+        if other is not None:
+            return _settled(other(message, sender), other)
+        if not isinstance(message, ActorSystemMessage) or isinstance(message, WakeupMessage):
+            raise NoHandler(no_handler(self, message))
+        return None
 
     def receiveSignal(self, sig: str, sender: int) -> None:
         """Take a free-string signal; override it. POSIX signals are real ones: see `rack.signal`.
@@ -128,6 +171,47 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     def on_exit(self, hook: Callable[[], Any]) -> None:
         """Run a function when this process exits by itself."""
         calls.on_exit(hook)
+
+
+def _handlers(actor: Any, message: Any) -> Iterator[Any]:
+    """Yield the handlers for a message, the nearest one first, each as its class has it."""
+    for kind in type(message).__mro__:
+        name = HANDLER + kind.__name__
+        if hasattr(actor, name):
+            for cls in type(actor).__mro__:
+                if name in cls.__dict__:
+                    yield getattr(cls, name)
+
+
+def _settled(result: Any, handler: Any) -> Any:
+    if coroutines.is_coroutine(result):
+        return coroutines.finish(result)
+    if isinstance(result, (GeneratorType, AsyncGeneratorType)):
+        name = getattr(handler, "__qualname__", repr(handler))
+        raise InvalidCall(f"{name} has a `yield`, which makes it a generator: nothing of it has run")
+    return result
+
+
+def has_handler(actor: Any, message: Any) -> bool:
+    """Tell whether an actor of Thespian's has a handler for a message."""
+    return hasattr(actor, "receiveUnrecognizedMessage") or any(True for _ in _handlers(actor, message))
+
+
+def no_handler(actor: Any, message: Any) -> str:
+    """Say that an actor has no handler for a message, and what it has handlers for."""
+    kind = type(message)
+    handled = sorted({name.removeprefix(HANDLER) for name in dir(type(actor)) if name.startswith(HANDLER)})
+    more = f" and {len(handled) - _NAMED} more" if len(handled) > _NAMED else ""
+    has = f"it has handlers for {', '.join(handled[:_NAMED])}{more}" if handled else "it has none at all"
+    said = f"{type(actor).__name__} has no handler for {_name(kind)}; {has}"
+    if kind.__module__.partition(".")[0] == "numpy" and isinstance(message, numbers.Number):
+        wanted = "int" if isinstance(message, numbers.Integral) else "float"
+        said += f" (a number of NumPy is no {wanted}: send {wanted}(...), or write {HANDLER}{kind.__name__})"
+    return said
+
+
+def _name(kind: type) -> str:
+    return kind.__name__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def pid_of(who: int | RackAddress) -> int:

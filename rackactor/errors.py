@@ -153,7 +153,7 @@ class OutputLost(RackError, OSError):
 
 
 class HandlerFailed(RackError):
-    """The receiver's handler raised on this message twice; the remote traceback is in the text."""
+    """The receiver's handler raised on this message, or it has none for it; the text says which, with the traceback."""
 
 
 class MemoryFull(RackError, MemoryError):

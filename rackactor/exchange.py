@@ -361,7 +361,7 @@ class Exchange:
             del self._answered[next(iter(self._answered))]
         if kind is EntryKind.FAILED:
             text = bytes(entry.payload).decode("utf-8", "replace")
-            self._settle(pending, error=HandlerFailed(f"the handler of process {delivery.pid} failed twice:\n{text}"))
+            self._settle(pending, error=HandlerFailed(f"process {delivery.pid}: {text}"))
         else:
             self._settle(pending, value=entry.payload)
 

@@ -6,8 +6,10 @@ import signal as _signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
+from rackactor import coroutines
 from rackactor.exchange import EventHandler
 from rackactor.kernel import Kernel
 from rackactor.signals import Signal, parse_signal
@@ -37,7 +39,8 @@ class Handlers:
         Args:
             sig: a POSIX signal: `signal.signal(sig, handler)`, a real one; SIGCHLD and free strings:
                 `handler(signal, pid)` runs in the main thread, with the child's or the sender's pid.
-            handler: a function, or None for the default.
+            handler: a function, or None for the default. It may be `async def`: it runs at once, or as a task of the
+                event loop that runs in the main thread.
 
         A free string that came before its first handler has waited for it, so that a parent may send one to a
         child that boots. Without a handler, or after None, it does nothing.
@@ -46,7 +49,8 @@ class Handlers:
         """
         number = parse_signal(sig)
         if isinstance(number, int) and number != _signal.SIGCHLD:
-            return _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+            given = coroutines.plain(handler) if iscoroutinefunction(handler) else handler
+            return _signal.signal(number, _signal.SIG_DFL if given is None else given)
         self.kernel.stand_aside()  # whatever the handler does
         # Python runs handlers of real signals in the main thread, and this one has no other use.
         _signal.signal(_signal.SIGURG, lambda *_: self._run_free())
@@ -104,7 +108,7 @@ class Handlers:
             sig, sender = self._free.pop(0)
             handler = self._handlers.get(sig)
             if handler is not None:
-                handler(sig, sender)
+                coroutines.finish(handler(sig, sender))
 
 
 def raise_signal(sig: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from _signal import getsignal as _getsignal  # type: ignore[import-not-found] # 50 times as fast: it makes no enums
+from collections.abc import Callable
 from types import FrameType
 
 #: True while the main thread does what must be finished (set and read by that thread only).
@@ -40,7 +41,7 @@ def install() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _guard)
+        signal.signal(signal.SIGINT, guard)
     _users += 1
 
 
@@ -50,8 +51,24 @@ def uninstall() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     _users = max(0, _users - 1)
-    if _users == 0 and signal.getsignal(signal.SIGINT) is _guard:
+    if _users == 0 and signal.getsignal(signal.SIGINT) is guard:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def replace(handler: Callable[[int, FrameType | None], None]) -> bool:
+    """Have another handler than the default one for a while; returns whether it is there."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if _getsignal(signal.SIGINT) not in (guard, signal.default_int_handler):
+        return False
+    signal.signal(signal.SIGINT, handler)
+    return True
+
+
+def put_back(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have the default handler again, unless the program has set one meanwhile."""
+    if _getsignal(signal.SIGINT) == handler:
+        signal.signal(signal.SIGINT, guard if _users else signal.default_int_handler)
 
 
 def release() -> None:
@@ -62,7 +79,8 @@ def release() -> None:
         raise KeyboardInterrupt
 
 
-def _guard(number: int, frame: FrameType | None) -> None:
+def guard(number: int, frame: FrameType | None) -> None:
+    """Take SIGINT as Python does, but not in the middle of what must be finished."""
     global pending
     if busy:
         pending = True

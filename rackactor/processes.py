@@ -37,42 +37,64 @@ _REPLY = "the reply of process"
 class Reply(Future[Any]):
     """The reply to one message: a `concurrent.futures.Future` whose waiting does the process's I/O."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, pid: int) -> None:
         super().__init__()
         self._kernel = kernel
-        self._pid = 0
+        self._pid = pid
+        self._opened: dict[str, Any] = {}
         self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = CALL_TIMEOUT) -> Any:
         """Return the reply.
 
         Raises:
-            TimeoutError: none within `timeout` seconds.
+            RackTimeout: none within `timeout` seconds; ask again, it may still come.
             NoSuchProcess: the process is gone, or ended before it replied.
-            HandlerFailed: its handler raised on this message, twice.
+            HandlerFailed: its handler raised on this message, or it has none for it.
             CannotOpen: the reply cannot be opened here.
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame
+        return self._opened["value"]
+
+    def exception(self, timeout: float | None = CALL_TIMEOUT) -> BaseException | None:
+        """Return the error instead of a reply, or None; see `result`.
+
+        Raises:
+            RackTimeout: no reply within `timeout` seconds.
         """
         timeout = self._kernel.bound(timeout)
         if not self.done() and not self._kernel.closed:
             self._kernel.wait(self.done, timeout)
-            timeout = 0
-        return open_from(super().result(timeout), _REPLY, self._pid, allow_pickle=self._kernel.allow_pickle)
+        if not self.done():
+            raise RackTimeout(_late(self._pid, timeout))
+        return super().exception() or self._open()
 
-    def exception(self, timeout: float | None = CALL_TIMEOUT) -> BaseException | None:
-        """Return the error instead of a reply, or None; see `result`."""
-        timeout = self._kernel.bound(timeout)
-        if not self.done() and not self._kernel.closed:
-            self._kernel.wait(self.done, timeout)
-            timeout = 0
-        return super().exception(timeout)
+    def _open(self) -> BaseException | None:
+        """Unpickle what has come, once: by whoever asks, and not by the thread that has received it."""
+        if not self._opened:
+            try:
+                value = open_from(super().result(), _REPLY, self._pid, allow_pickle=self._kernel.allow_pickle)
+            except RackError as error:
+                self._opened.setdefault("error", error)
+            else:
+                self._opened.setdefault("value", value)
+        return self._opened.get("error")
 
     def settle(self, pending: Pending) -> None:
         """Take the answer."""
-        self._pid = pending.pid
         if pending.error is not None:
             self.set_exception(pending.error)
         else:
             self.set_result(pending.value)
+
+
+def _late(pid: int, timeout: float | None) -> str:
+    return f"process {pid} did not reply" + ("" if timeout is None else f" within {timeout:g} s")
 
 
 class Process:
@@ -157,7 +179,7 @@ class Process:
         Raises:
             RackTimeout: no reply within `timeout` seconds.
             NoSuchProcess: the process is gone, or ended before it replied.
-            HandlerFailed: its handler raised on this message, twice.
+            HandlerFailed: its handler raised on this message, or it has none for it.
             CannotOpen: the reply cannot be opened here.
         """
         kernel = self._session.kernel
@@ -165,13 +187,16 @@ class Process:
         pending = kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle))
         if not kernel.wait(lambda: pending.done, timeout):
             kernel.forget_ask(pending)
-            raise RackTimeout(f"process {self.pid} did not reply within {timeout:g} s")
+            raise RackTimeout(_late(self.pid, timeout))
         return open_from(pending.get(), _REPLY, self.pid, allow_pickle=kernel.allow_pickle)
 
     def submit(self, message: Any) -> Future[Any]:
-        """Send a message; return the reply to it as a `concurrent.futures.Future`."""
+        """Send a message; return the reply to it as a `concurrent.futures.Future`.
+
+        Its `result(timeout)` raises what `ask` raises. In a coroutine, `await asyncio.wrap_future(...)` waits for it.
+        """
         kernel = self._session.kernel
-        reply = Reply(kernel)
+        reply = Reply(kernel, self.pid)
         kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle), reply.settle)
         return reply
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rackactor import mainmodule, options, unpacked
+from rackactor import coroutines, mainmodule, options, unpacked
 from rackactor.errors import InvalidCall
 
 #: Where a script lies that came on standard input.
@@ -106,6 +106,8 @@ def call(main: Callable[..., Any]) -> None:
     """
     args, kwargs = options.read(main, os.path.basename(sys.argv[0]), sys.argv[1:])
     status = main(*args, **kwargs)
+    if coroutines.is_coroutine(status):
+        status = coroutines.run_target(status)
     if isinstance(status, int) and not isinstance(status, bool):
         sys.exit(status)
 
@@ -117,7 +119,9 @@ def wants_options(text: str) -> bool:
     `if __name__ == "__main__"`.
     """
     tree = ast.parse(text)
-    mains = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+    mains = [
+        node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == "main"
+    ]
     return bool(mains) and _annotated(mains[-1].args) and not any(map(_starts_itself, _top_level(tree)))
 
 

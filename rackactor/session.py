@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
-from rackactor import arguments, code, mainnames, surroundings, units
+from rackactor import arguments, code, coroutines, mainnames, surroundings, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
 from rackactor.codec import encode, open_from
@@ -405,6 +405,6 @@ class Session(PipeMethods, Handlers):
         """Run what `on_exit` has registered; one that fails is shown, and changes nothing else."""
         while self._exit_hooks:
             try:
-                self._exit_hooks.pop()()
+                coroutines.finish(self._exit_hooks.pop()())
             except Exception:
                 traceback.print_exc()

@@ -11,7 +11,7 @@ from typing import Any
 
 from thespian.actors import Actor
 
-from rackactor import mainmodule, pickling, unpacked
+from rackactor import coroutines, mainmodule, pickling, unpacked
 from rackactor.errors import InvalidCall
 from rackactor.texts import os_text
 
@@ -54,6 +54,11 @@ def pack_target(target: Any) -> Target:
         return Target("function", getattr(target, "__qualname__", repr(target)), _dump(target))
     if isinstance(target, str):
         raise InvalidCall(f"a command is a list of words: {target.split()!r}, not the text {target!r}")
+    if coroutines.is_coroutine(target):
+        name = getattr(target, "__name__", "function")
+        raise InvalidCall(
+            f"a process runs an `async def` function, not a coroutine: fork({name}, ...), not fork({name}(...))"
+        )
     raise InvalidCall(f"a process runs an Actor class, a function or a list of words, not a {type(target).__name__}")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from thespian.actors import (
     ActorAddress,
     ActorExitRequest,
+    ActorTypeDispatcher,
     ChildActorExited,
     DeadEnvelope,
     LoadedSource,
@@ -27,7 +28,8 @@ from thespian.actors import (
 )
 
 from rackactor import capabilities as _capabilities
-from rackactor import letters
+from rackactor import coroutines, letters
+from rackactor.actor import Actor, NoHandler, has_handler, no_handler
 from rackactor.address import RackAddress
 from rackactor.arguments import other_requirements
 from rackactor.codec import decode, encode, open_from
@@ -40,19 +42,22 @@ from rackactor.wire import SUPERVISOR
 from rackactor_runtime import memory_reserve
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent import sources
+from rackactor_runtime.agent.fetching import Fetcher
 from rackactor_runtime.agent.making import make
 from rackactor_runtime.agent.reference import Reference
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.watching import Watcher
 
 _log = logging.getLogger("rackactor.actor")
+#: Types of messages without a handler that are told of, at the most.
+_DROPPED = 100
 
 
 class ActorHost:
     """Host one actor in this process.
 
-    A handler that raises gets its message a second time; if it raises again, the sender gets a `PoisonMessage`
-    (or, if it asked, an error) and the actor goes on.
+    When a handler raises, the sender gets a `PoisonMessage` (or, if it asked, an error) and the actor goes on. Actors
+    of Thespian's own classes get the message a second time before that, as their programs expect it.
     """
 
     def __init__(self, session: Session, creation: Creation) -> None:
@@ -66,6 +71,10 @@ class ActorHost:
         self._terminated = False
         self._capabilities = _capabilities.standard()
         self._watcher: Watcher | None = None
+        self._loop = coroutines.keep()
+        self._fetcher: Fetcher | None = None
+        #: Names of the types of messages that were dropped for want of a handler, and have been told of.
+        self._dropped: set[str] = set()
 
     # -- its life -------------------------------------------------------------------------------------
 
@@ -79,8 +88,11 @@ class ActorHost:
             self._instance = target(*args, **kwargs)
         self._instance._myRef = self._reference
         signal.signal(signal.SIGTERM, self._terminate)
-        while (report := self._turn()) is None:
-            pass
+        try:
+            while (report := self._turn()) is None:
+                pass
+        finally:
+            coroutines.forget()
         self._instance = None  # what it has open is closed, though handlers of events refer to this host
         return report
 
@@ -101,26 +113,41 @@ class ActorHost:
             self._terminated = True
             self._kernel.mailbox.appendleft((ActorExitRequest(), self._me))
             self._kernel.poke()
+            self._loop.call_off()
 
     def _turn(self) -> Report | None:
         """Handle one message; returns how the actor ends when it does."""
-        item = self._kernel.take(None)
+        item = self._next() if self._loop.begun else self._kernel.take(None)
         if item is None:
             return Report("exited", 0)
+        try:
+            return self._take(item)
+        except coroutines.CalledOff:
+            return None  # the ActorExitRequest is next
+
+    def _next(self) -> Any:
+        """Wait for a message while the event loop runs: there may be tasks in it."""
+        if self._kernel.mailbox:
+            return self._kernel.take(None)
+        if self._fetcher is None:
+            self._fetcher = Fetcher(self._kernel)
+        return self._loop.wait(self._fetcher.take())
+
+    def _take(self, item: Any) -> Report | None:
         if type(item) is not Delivery:
             return self._take_own(*item)
         sender = letters.sender_of(self._kernel, item)
         try:
             message = self._decode(item)
         except Exception:
-            self._fail(sender, None, traceback.format_exc())
+            self._fail(sender, None, traceback.format_exc()[-_report.MAX_TEXT :])
             return None
         return self._handle(message, sender, item)
 
     def _take_own(self, message: Any, sender: RackAddress) -> Report | None:
         """Take what this host itself has put into the mailbox."""
         if isinstance(message, _Free):
-            self._instance.receiveSignal(message.signal, message.sender)
+            coroutines.finish(self._instance.receiveSignal(message.signal, message.sender))
         elif isinstance(message, _Changed):
             self._apply_capabilities(message.changes)
             self._check_capabilities()
@@ -146,22 +173,54 @@ class ActorHost:
 
     def _receive(self, message: Any, sender: RackAddress, item: Delivery | None) -> Any:
         try:
-            return self._instance.receiveMessage(message, sender)
-        except Exception:
+            return self._call(message, sender)
+        except NoHandler as missing:
+            self._drop(sender, message, str(missing))
+            return None
+        except BaseException as error:
+            if not coroutines.is_failure(error):
+                raise
+            if isinstance(self._instance, Actor):
+                self._failed(sender, message, error)
+                return None
             _log.debug("a handler raised; it gets the message again", exc_info=True)
         try:
             if item is not None:  # as it came, whatever the handler has done to its copy
                 message = self._decode(item)
-            return self._instance.receiveMessage(message, sender)
-        except Exception as error:
-            with memory_reserve.lent():
-                text = "".join(traceback.format_exception(_report.strip(error)))
-                _log.warning("the handler for %s raised twice:\n%s", type(message).__name__, text)
-                self._fail(sender, message, text)
+            return self._call(message, sender)
+        except BaseException as error:
+            if not coroutines.is_failure(error):
+                raise
+            self._failed(sender, message, error, " twice")
+
+    def _call(self, message: Any, sender: RackAddress) -> Any:
+        actor = self._instance
+        result = actor.receiveMessage(message, sender)
+        if result is not None:
+            return coroutines.finish(result)
+        # Thespian drops in silence what has no handler; but in a program of Thespian's own nobody asks as we do.
+        dispatches = sender.rid and type(actor).receiveMessage is ActorTypeDispatcher.receiveMessage
+        if dispatches and not has_handler(actor, message):
+            raise NoHandler(no_handler(actor, message))
+        return None
+
+    def _failed(self, sender: RackAddress, message: Any, error: BaseException, twice: str = "") -> None:
+        with memory_reserve.lent():
+            text = "".join(traceback.format_exception(_report.strip(error)))
+            name = type(message).__name__
+            _log.warning("the handler for %s raised%s:\n%s", name, twice, text)
+            self._fail(sender, message, f"the handler for {name} raised{twice}:\n{text[-_report.MAX_TEXT :]}")
+
+    def _drop(self, sender: RackAddress, message: Any, words: str) -> None:
+        """Answer a message that there is no handler for; if nobody asked, say so once for each type of message."""
+        if sender.rid:
+            self._fail(sender, message, words)
+        elif words not in self._dropped and len(self._dropped) < _DROPPED:
+            self._dropped.add(words)
+            _log.warning("a message from process %d was dropped: %s", sender.pid, words)
 
     def _fail(self, sender: RackAddress, message: Any, text: str) -> None:
-        """Tell the sender that its message cannot be handled."""
-        text = text[-_report.MAX_TEXT :]
+        """Tell the sender that its message cannot be handled, and why."""
         if sender.rid:
             self._kernel.post(sender.pid, EntryKind.FAILED, text.encode("utf-8", "backslashreplace"), sender.rid)
         elif sender != self._me and not isinstance(message, (PoisonMessage, ChildActorExited, DeadEnvelope)):
@@ -171,10 +230,13 @@ class ActorHost:
                 self.send(sender, PoisonMessage(None, f"{text}\n(the message itself cannot be sent back: {error})"))
 
     def _exit(self, message: ActorExitRequest, sender: RackAddress) -> Report:
-        failure: Exception | None = None
+        failure: BaseException | None = None
+        self._loop.go_on()
         try:
-            self._instance.receiveMessage(message, sender)
-        except Exception as error:
+            coroutines.finish(self._instance.receiveMessage(message, sender))
+        except BaseException as error:
+            if not coroutines.is_failure(error):
+                raise
             failure = error
         self._kernel.cast("leaving")
         if failure is not None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
-from rackactor import letters, mainmodule, mainnames, membership, outcomes, surroundings
+from rackactor import coroutines, letters, mainmodule, mainnames, membership, outcomes, surroundings
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import Kernel
 from rackactor.session import Session
@@ -141,6 +141,8 @@ def _run(
         if kind == "actor":
             return host_actor(session, target, args, kwargs)
         return _host_function(target, args, kwargs)
+    except coroutines.CalledOff:
+        return Report("signalled", 128 + signal.SIGTERM, int(signal.SIGTERM), "its coroutine was cancelled")
     except SystemExit as error:
         code, text = _report.exit_code(error)
         if text is not None:
@@ -162,7 +164,10 @@ def _run(
 
 
 def _host_function(function: Any, args: Any, kwargs: Any) -> Report:
-    return _report.returned(function(*args, **kwargs))
+    value = function(*args, **kwargs)
+    if coroutines.is_coroutine(value):
+        value = coroutines.run_target(value)
+    return _report.returned(value)
 
 
 def _tell(report: Report) -> Report:

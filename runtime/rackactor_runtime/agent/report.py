@@ -16,7 +16,15 @@ MAX_TEXT = 16_000
 #: Characters of the traceback that goes to whoever asks for the result.
 LONGEST_TEXT = 1 << 20
 #: The files whose frames stand above a target's own.
-_OURS = ("rackactor_runtime/agent/boot.py", "rackactor_runtime/agent/actors.py", "rackactor/script.py")
+_OURS = (
+    "rackactor_runtime/agent/boot.py",
+    "rackactor_runtime/agent/actors.py",
+    "rackactor/script.py",
+    "rackactor/actor.py",
+    "rackactor/coroutines.py",
+    "asyncio/runners.py",
+    "asyncio/base_events.py",
+)
 
 
 @dataclass(frozen=True)
