@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +106,52 @@ def round_trip_driver(peer: Peer, effort: Effort) -> Figures:
     return [s * 1e6 / n for n, s in repeat(action, effort, 50_000)]
 
 
+@contextmanager
+def busy(loops: int = 2) -> Iterator[None]:
+    """Have as many busy loops beside what is measured; should they be left alone, they end by themselves."""
+    program = "import time\nuntil = time.monotonic() + 120\nwhile time.monotonic() < until: sum(range(1000))"
+    running = [subprocess.Popen([sys.executable, "-S", "-c", program]) for _ in range(loops)]
+    try:
+        time.sleep(0.2)  # until they are at it
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def round_trip_busy(peer: Peer, effort: Effort) -> Figures:
+    """Ask from worker to worker, on a machine whose two processors others want, too: microseconds."""
+    with busy():
+        return round_trip(peer, effort)
+
+
+def round_trip_driver_busy(peer: Peer, effort: Effort) -> Figures:
+    """The same from the program that made the worker: microseconds."""
+    with busy():
+        return round_trip_driver(peer, effort)
+
+
+def crowd(peer: Peer, effort: Effort) -> Figures:
+    """Start 100 workers at once until each has answered: milliseconds for each."""
+    return _crowd(peer, effort, wait=False)
+
+
+def crowd_waited(peer: Peer, effort: Effort) -> Figures:
+    """Do the same, and have the call return when all have come up: milliseconds for each."""
+    return _crowd(peer, effort, wait=True)
+
+
+def _crowd(peer: Peer, effort: Effort, *, wait: bool) -> Figures:
+    found = []
+    for _ in range(effort.spawns):
+        begin = time.perf_counter()
+        peer.gather(effort.crowd, wait=wait)
+        found.append((time.perf_counter() - begin) * 1e3 / effort.crowd)
+        peer.end()
+    return found
+
+
 def tells(peer: Peer, effort: Effort) -> Figures:
     """Send messages of 100 bytes one way: messages per second."""
     peer.spawn(2)
@@ -153,6 +202,10 @@ MEASURES: tuple[Measure, ...] = (
     Measure("spawn_on", "the same, going on without a pause", "ms", spawn_on, 120),
     Measure("round_trip", "round trip of 1 KB between two processes", "µs", round_trip, 60),
     Measure("round_trip_driver", "round trip of 1 KB, program to process", "µs", round_trip_driver, 60),
+    Measure("round_trip_busy", "between two processes, beside two busy loops", "µs", round_trip_busy, 90),
+    Measure("round_trip_driver_busy", "program to process, beside two busy loops", "µs", round_trip_driver_busy, 90),
+    Measure("crowd", "spawn 100, until answered, each", "ms", crowd, 120),
+    Measure("crowd_waited", "spawn 100, and wait until all are up, each", "ms", crowd_waited, 120),
     Measure("tells", "100-byte tells, one way", "msg/s", tells, 60, larger_is_better=True),
     Measure("bulk", "1 MB messages, one way", "MB/s", bulk, 60, larger_is_better=True),
     Measure("broadcast", "broadcast to 100, all answers back", "ms", broadcast, 180),

@@ -57,6 +57,10 @@ class Peer(Entrant):
     def spawn(self, count: int) -> None:
         """Start `count` workers and return when each has answered one message."""
 
+    def gather(self, count: int, *, wait: bool) -> None:
+        """Start `count` workers and return when each has answered; `wait`: and have the call wait until all are up."""
+        raise Unsupported(LACKING)
+
     @abstractmethod
     def end(self) -> None:
         """End all workers, and wait until they have ended."""

@@ -24,7 +24,9 @@ METHOD = """## What is measured
   right after the start: RackActor has processes ready for them. *Going on*: the seventh to ninth time without a
   pause, when each must be made while the last ones end.
 - **round trip**: a worker asks another one 1 KB and waits for the answer, again and again. *Program to process* is the
-  same from the program that made the worker.
+  same from the program that made the worker. *Beside two busy loops*: two other programs compute all the while, so
+  that on a machine of two processors nobody has one for itself.
+- **spawn 100**: as above, 100 workers at once; *and wait until all are up*: by `fork(n, min_ok=n)`.
 - **one way**: a worker sends to another one; the clock stops when the sender knows that the last was seen.
 - **broadcast**: from the program to all workers, until the last answer is here.
 - **unique memory**: USS, the memory that ending the process would give back; of 10 idle workers that have each

@@ -13,7 +13,7 @@ BACKLOG = 64
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on one median, or on its ratio to a peer's."""
+    """A bound on one median, or on its ratio to a peer's, or to another of the same peer."""
 
     words: str
     measure: str
@@ -23,11 +23,13 @@ class Target:
     #: How the bound is written.
     shown: str
     at_least: bool = False
+    #: The peer's measure that this one is compared with; None: the same.
+    beside: str | None = None
 
     def verdict(self, results: Results) -> tuple[str, str]:
         """Return (measured, verdict) as words."""
         ours = results.median(OURS, self.measure)
-        theirs = results.median(self.peer, self.measure) if self.peer else 1.0
+        theirs = results.median(self.peer, self.beside or self.measure) if self.peer else 1.0
         if ours is None or theirs is None:
             return "–", "not measured"
         found = ours / theirs
@@ -41,6 +43,9 @@ ACTOR_TARGETS = (
     Target("spawn, beside a Ray actor", "spawn", "ray", 1 / 20, "≤ 1/20 (0.05)"),
     Target("round trip of 1 KB, beside Ray", "round_trip", "ray", 1 / 3, "≤ 1/3 (0.333)"),
     Target("round trip of 1 KB, beside Thespian TCP", "round_trip", "thespian", 1 / 5, "≤ 1/5 (0.2)"),
+    Target("round trip beside two busy loops, beside multiprocessing", "round_trip_busy", "mp-fork", 4, "≤ 4"),
+    Target("the same, program to process", "round_trip_driver_busy", "mp-fork", 4, "≤ 4"),
+    Target("spawn of 100, waited for, beside not", "crowd_waited", OURS, 1.5, "≤ 1.5", beside="crowd"),
     Target("100-byte tells one way, beside Ray", "tells", "ray", 20, "≥ 20", at_least=True),
     Target("broadcast, beside Ray", "broadcast", "ray", 1 / 3, "≤ 1/3 (0.333)"),
     Target("unique memory of an idle process, MB", "memory", None, 12, "≤ 12"),

@@ -78,7 +78,8 @@ class Exchange:
         self.ended = ""
         self._calls: dict[int, Pending] = {}
         self._asks: dict[int, Pending] = {}
-        self._answered: dict[int, None] = {}
+        self._answered: set[int] = set()
+        self._answered_in_turn: deque[int] = deque()  # the first of a dict is the slower to find the more have gone
         self._peers = Peers()
         self._dead: dict[int, str] = {}
         self._malformed: set[int] = set()  # who has sent what cannot be read
@@ -356,9 +357,10 @@ class Exchange:
         self._peers.consumed(delivery.pid, entry.cost)
         if pending is None:
             return  # it came after its ask had been given up
-        self._answered[entry.rid] = None
-        if len(self._answered) > ANSWERED:
-            del self._answered[next(iter(self._answered))]
+        self._answered.add(entry.rid)
+        self._answered_in_turn.append(entry.rid)
+        if len(self._answered_in_turn) > ANSWERED:
+            self._answered.discard(self._answered_in_turn.popleft())
         if kind is EntryKind.FAILED:
             text = bytes(entry.payload).decode("utf-8", "replace")
             self._settle(pending, error=HandlerFailed(f"process {delivery.pid}: {text}"))

@@ -77,6 +77,10 @@ class RackActor(Peer):
         self.workers = self.group.fork(Echo, n=count)
         self.broadcast(b"up")
 
+    def gather(self, count: int, *, wait: bool) -> None:
+        self.workers = self.group.fork(Echo, n=count, min_ok=count if wait else None)
+        self.broadcast(b"up")
+
     def end(self) -> None:
         if self.sink is not None:
             self.workers.append(self.sink)
