@@ -1,4 +1,7 @@
-"""Nothing in program or supervisor grows with the number of things that are over: ten thousand of each, and a look."""
+"""Nothing in program or supervisor grows with the number of things that are over: thousands of each, and a look.
+
+RACK_TEST_MANY=10000 has ten thousand done of those, too, of which the ordinary run does fewer.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from rackactor.exchange import ANSWERED
 
 #: Of each thing, before the first look and between the two.
 FIRST, MANY = 1_000, 10_000
+#: The same of what takes its time.
+FEWER = int(os.environ.get("RACK_TEST_MANY", "2000"))
 #: Processes started at a time.
 BATCH = 50
 #: Kibibytes that a process may be larger after so many things: what the allocator does not give back.
@@ -27,6 +32,9 @@ def quiet_group() -> Iterator[rack.Group]:
     with rack.group("growth", history=20, max_spawns=1_000_000, echo=False) as made:
         made.fork(abs, each=range(2 * BATCH))  # what is made ready ahead of time is there
         yield made
+
+
+Thing = Callable[[rack.Group, int], None]
 
 
 class Echo(rack.Actor):
@@ -115,3 +123,50 @@ def test_large_results(quiet_group: rack.Group) -> None:
         kept[0].result()
     small = quiet_group.fork(bytes, 1000)
     assert small.result(60) == small.result()
+
+
+def _pipe(group: rack.Group, number: int) -> None:
+    reader, writer = group.pipe()
+    with reader, writer:
+        writer.send(number)
+        assert reader.recv() == number
+
+
+def _named_pipe(group: rack.Group, number: int) -> None:
+    with group.pipe(f"name-{number}", "w") as writer, group.pipe(f"name-{number}", "r") as reader:
+        writer.send(number)
+        assert reader.recv() == number
+
+
+def _key(group: rack.Group, number: int) -> None:
+    group.shm[f"key-{number}"] = number
+    del group.shm[f"key-{number}"]
+
+
+def _lock(group: rack.Group, number: int) -> None:
+    with group.lock(f"lock-{number}"):
+        pass
+
+
+def _watch(group: rack.Group, number: int) -> None:
+    with group.shm.watch(f"prefix-{number}"):
+        pass
+
+
+def _file(group: rack.Group, number: int) -> None:
+    with group.open(f"/file-{number}", "w") as file:
+        file.write("x")
+    group.fs.rm(f"/file-{number}")
+
+
+def _wait_in_vain(group: rack.Group, number: int) -> None:
+    with pytest.raises(rack.RackTimeout):
+        group.receive(timeout=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("thing", [_pipe, _named_pipe, _key, _lock, _watch, _file, _wait_in_vain])
+def test_things(quiet_group: rack.Group, monkeypatch: pytest.MonkeyPatch, thing: Thing) -> None:
+    monkeypatch.setattr("rackactor.exchange.ANSWERED", 100)  # what is remembered of answers has come before the look
+    check(quiet_group, lambda number: thing(quiet_group, number), FEWER, FEWER // 10)
