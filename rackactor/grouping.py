@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
@@ -117,6 +117,9 @@ class Group(Session):
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             supervisor.settle()
+
+
+G = TypeVar("G", bound=Group)
 
 
 class _Feed:
@@ -290,13 +293,18 @@ def attach(card: dict[str, Any]) -> Group:
     Args:
         card: how to reach it, from `rackactor.places.cards`.
     """
+    return attach_as(Group, card)
+
+
+def attach_as(kind: type[G], card: dict[str, Any]) -> G:
+    """Come to a group as a member of some kind: see `attach`."""
     keys = card.get("keys")
     birth = {**card, "pid": 0, "incarnation": 1, "keys": keys and Keys(keys[0].encode(), keys[1].encode())}
     kernel = Kernel(_decode_birth(birth))
     if (life := Life.of(card)) is not None:
         kernel.at_close.append(life.close)
         kernel.watch_supervisor(life.pidfd, life.verdict)
-    group = Group(kernel, card["name"], None)
+    group = kind(kernel, card["name"], None)
     group.base = None  # it was made by another program
     return group
 
@@ -307,11 +315,15 @@ def groups() -> list[dict[str, Any]]:
 
 
 def current_or_ephemeral() -> Session:
-    """Return the group this program is in; make one that ends with the program if there is none."""
+    """Return the group this program is in; make one that ends with the program if there is none.
+
+    Raises:
+        NoGroup: there is one, by RACK_GID, that this program cannot join; or it is a child by os.fork.
+    """
     try:
         return membership.current()
     except NoGroup:
-        if membership.inherited():
+        if membership.inherited() or membership.started_inside():
             raise  # a child by os.fork that knows nothing of groups would make one unawares
     with _making:
         session = membership.find()  # another thread may have been quicker

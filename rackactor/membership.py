@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 
 from rackactor.errors import NoGroup
 from rackactor.session import Session
 
+#: Names the group that a program was started in.
+GROUP = "RACK_GID"
 _chosen: ContextVar[Session | None] = ContextVar("rackactor_session", default=None)
 _open: list[Session] = []
 
@@ -34,14 +37,18 @@ def find() -> Session | None:
 
 
 def current() -> Session:
-    """Return the group that this program is in.
+    """Return the group that this program is in; it joins the one that it was started in, if it has not yet.
 
     Raises:
-        NoGroup: it is in none.
+        NoGroup: it is in none, or cannot join it.
     """
     session = find()
     if session is not None:
         return session
+    if started_inside():
+        from rackactor import inside
+
+        return inside.join()
     if inherited():
         raise NoGroup("a child made by os.fork is no process of its parent's group: use rack.fork")
     raise NoGroup()
@@ -50,3 +57,8 @@ def current() -> Session:
 def inherited() -> bool:
     """Tell whether this program is the child, by os.fork, of one that is in a group."""
     return any(session.kernel.inherited for session in _open)
+
+
+def started_inside() -> bool:
+    """Tell whether this program was started in a process of a group, and has not been a member of any yet."""
+    return GROUP in os.environ and not _open

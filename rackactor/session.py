@@ -217,7 +217,7 @@ class Session(PipeMethods, Handlers):
             code.check_python(self.kernel.welcome.get("python"), blobs)
         fields, _ = self.kernel.call("fork", args, *blobs)
         forked = Forked(
-            Process(self, pid, ppid=self.getpid(), name=options.get("name") or f"process-{pid}", kind=packed.kind)
+            Process(self, pid, ppid=self.kernel.pid, name=options.get("name") or f"process-{pid}", kind=packed.kind)
             for pid in fields["pids"]
         )
         forked.outcomes = {}

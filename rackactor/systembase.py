@@ -73,7 +73,7 @@ class SystemBase:
     """
 
     def __init__(self, *, capabilities: dict[str, Any] | None = None, logDefs: Any = None, **options: Any) -> None:
-        current = membership.find()
+        current = membership.current() if membership.started_inside() else membership.find()
         self._joined = None if current in _own_groups else current
         self._capabilities = dict(capabilities or {})
         self._log_definitions = logDefs or None
@@ -239,7 +239,7 @@ class Context:
         self._kernel = session.kernel
         self._number = number
         self._box: deque[Any] | None = self._kernel.boxes[number] if number else None
-        self.address = RackAddress(session.gid, session.getpid(), 0, number)
+        self.address = RackAddress(session.gid, session.kernel.pid, 0, number)
 
     def tell(self, address: ActorAddress, message: Any) -> None:
         """Send a message."""

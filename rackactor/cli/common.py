@@ -12,8 +12,7 @@ from typing import Any
 
 from cliff.command import Command
 
-from rackactor import places, units
-from rackactor.cli import guest
+from rackactor import guest, places, units
 from rackactor.cli.escaping import visible
 from rackactor.cli.tables import Cell
 from rackactor.errors import InvalidCall, NoGroup

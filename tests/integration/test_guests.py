@@ -1,4 +1,4 @@
-"""The rack command inside a process that cannot reach the group's directory: a VM, or other namespaces."""
+"""The rack command, and programs in Python, inside of a process; also where the group's directory cannot be reached."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import netlab
 import pytest
 from rackcommand import BIN
 
 import rackactor as rack
-from rackactor.cli import guest
+from rackactor import guest
 from rackactor.errors import NoGroup
 from rackactor.grouping import attach
 
@@ -85,7 +86,7 @@ def test_whoever_is_not_let_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         agent.listen()
         monkeypatch.setenv("RACK_SOCKET", "@" + agent.getsockname()[1:].decode())
         with subprocess.Popen(
-            [sys.executable, "-c", "from rackactor.cli import guest; guest.card(None)"], stderr=-1
+            [sys.executable, "-c", "from rackactor import guest; guest.card(None)"], stderr=-1
         ) as asking:
             caller, _ = agent.accept()
             caller.sendall(b'{"type": "NotAllowed", "error": "not you"}\n')
@@ -101,3 +102,123 @@ def test_from_a_network_of_its_own() -> None:
     )
     with netlab.Lab(1) as lab, rack.group("far", **lab.options) as made:  # type: ignore[arg-type]
         assert output(made.fork(["sh", "-c", words])) == "2\n3\n1\nwords\nkept\n"
+
+
+# -- programs in Python ------------------------------------------------------------------------------------------------
+
+#: What a program in Python finds in a process that is a command.
+MEMBER = """
+import os, sys
+import rackactor as rack
+
+class Next(rack.Actor):
+    def receiveMsg_int(self, number, sender):
+        self.send(sender, number + 1)
+
+def note():
+    rack.shm["hook"] = "run"
+
+if __name__ == "__main__":
+    assert rack.getpid() == int(os.environ["RACK_PID"])
+    assert rack.getgid() == os.environ["RACK_GID"]
+    rack.shm["key"] = rack.getppid()
+    rack.on_exit(note)
+    print(rack.fork(sum, [1, 2, 3]).result(30), [p.pid for p in rack.fork(Next, n=2)] != [])
+    actor = rack.fork(Next)
+    actor.tell(3)
+    print(actor.ask(1, 30), rack.receive(30).value)
+    with rack.pipe("words", "w") as pipe:
+        pipe.send("a word")
+    with rack.open("/file", "w") as file:
+        file.write("kept")
+    with rack.lock("lock"):
+        try:
+            rack.signal("reload", print)
+        except rack.InvalidCall as error:
+            print(error)
+    if os.fork() == 0:
+        sys.exit(0)  # whose membership it is not
+    os.wait()
+    print(rack.shm["key"])
+"""
+SAID = "6 True\n2 4\n'reload' is no POSIX signal, and a program that a process has started gets no others\n2\n"
+
+
+def start(path: str) -> str:
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout + done.stderr
+
+
+def member(tmp_path: Path) -> str:
+    path = tmp_path / "member.py"
+    path.write_text(MEMBER)
+    return str(path)
+
+
+def test_a_program_that_is_a_command_joins_its_group(where: dict[str, Any], tmp_path: Path) -> None:
+    with rack.group("joined", **where) as group:
+        process = group.fork([sys.executable, member(tmp_path)])
+        assert output(process) == SAID
+        assert group.shm["key"] == group.getpid()
+        assert group.shm["hook"] == "run"
+        assert list(group.pipe("words", "r")) == ["a word"]
+        assert group.listdir("/") == ["file"]
+        assert [row["kind"] for row in group.ps()] == ["script"], "its children have ended with it"
+        before = len(rack.groups())
+        assert start(member(tmp_path)).startswith("Traceback"), "outside of a group there is no RACK_PID"
+        assert len(rack.groups()) == before
+
+
+def test_a_program_that_a_function_has_started_joins_its_group(group: rack.Group, tmp_path: Path) -> None:
+    process = group.fork(start, member(tmp_path))
+    said = process.result(60)
+    assert said == SAID
+    assert group.shm["key"] == group.getpid()
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ("RACK_GID=no-such-group", "RACK_GID names (no-such-group), and cannot join it: no group of that gid lives"),
+        ("RACK_PID=none", "and cannot join it: invalid literal"),
+        ("RACK_SOCKET=@rackactor-nobody", "cannot join it: the agent of this process does not answer"),
+    ],
+)
+@pytest.mark.parametrize("call", ["rack.shm.get('k')", "rack.fork(print)", "rack.getpid()", "rack.SystemBase()"])
+def test_who_cannot_join_makes_no_group_of_its_own(
+    where: dict[str, Any], environment: str, words: str, call: str
+) -> None:
+    with rack.group("closed", **where) as group:
+        program = f"import rackactor as rack\n{call}"
+        process = group.fork(["env", environment, sys.executable, "-c", program])
+        error = process.stderr.read().decode()
+        assert process.wait(30).code == 1
+        assert "rackactor.errors.NoGroup: this program was started in the group that RACK_GID names" in error
+        assert words in error
+        assert "Unset RACK_GID" in error
+
+
+def test_rack_run_of_a_program_in_python(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [f"{BIN}/rack", "run", "--", sys.executable, member(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (SAID, "", 0)
+
+
+def test_an_actor_system_of_thespian_joins_too(group: rack.Group) -> None:
+    program = """
+import rackactor as rack
+from thespian.actors import Actor, ActorSystem
+class Hello(Actor):
+    def receiveMessage(self, message, sender):
+        if isinstance(message, str):
+            self.send(sender, f"hello, {message}, of {rack.getgid()}")
+system = ActorSystem(rack.SystemBase())
+print(system.ask(system.createActor(Hello), "you", 20))
+system.shutdown()
+"""
+    assert output(group.fork([sys.executable, "-c", program])) == f"hello, you, of {group.gid}\n"
