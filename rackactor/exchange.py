@@ -95,7 +95,7 @@ class Exchange:
         self.at_close: list[Callable[[], None]] = []
         self.paths = Paths()
         self._lifeline: Lifeline | None = None
-        self._last_beat = 0.0
+        self._last_beat = self._asked = 0.0
         self._direct = Direct(self)
         self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
 
@@ -123,7 +123,7 @@ class Exchange:
         baton.rests = now - before > VISIT
         self._link.brisk = now - before < BRISK
         if now >= due or self._link.broken:
-            self._tick(now)
+            self._tick(now, now - due)
         self._last_tick = now
         if self._outbox or self._peers.waiting:
             self._push()
@@ -172,6 +172,8 @@ class Exchange:
     def _due(self, now: float) -> float:
         """Return until when nothing has to be done."""
         due = self._beat + min(self._last_sent, max(self._last_heard, self._last_beat))
+        if self._asked > self._last_heard and self._asked + self._lease < due:
+            due = self._asked + self._lease
         if self._timers and self._timers[0][0] < due:
             due = self._timers[0][0]
         if self.paths.due < due:
@@ -182,7 +184,7 @@ class Exchange:
             due = min(due, self._ack_at)
         return due
 
-    def _tick(self, now: float) -> None:
+    def _tick(self, now: float, late: float) -> None:
         if self._ack_at is not None and now >= self._ack_at:
             self._ack_at = None
             for sending in self._peers.send(everything=True):
@@ -192,18 +194,45 @@ class Exchange:
         if now >= self.paths.due:
             for action in self.paths.tick(now, self._peers.standing):
                 self._direct.act(action)
+        if self._lifeline is None:
+            self._beat_nearby(now, late)
+            return
         gap = now - self._last_tick
         if gap > 2 * self._beat:
             self._last_heard += gap  # it was we who were away: judge nobody by that
-        if now - self._last_sent >= self._beat or now - max(self._last_heard, self._last_beat) >= self._beat:
-            self._last_beat = now
-            self._raw_send(Kind.BEAT, (), [])
-            if self._lifeline is not None:
-                self._lifeline.look(now, self._last_heard)
-        elif self._link.broken and self._lifeline is not None:
+        if self._beat_is_due(now):
+            self._send_beat(now)
             self._lifeline.look(now, self._last_heard)
-        if now - self._last_heard > self._lease and not self.ended:
-            self.end(f"the supervisor has been silent for {now - self._last_heard:.1f} s")
+        elif self._link.broken:
+            self._lifeline.look(now, self._last_heard)
+        self._judge(now - self._last_heard)
+
+    def _beat_nearby(self, now: float, late: float) -> None:
+        """See to the heartbeat where the operating system tells of the supervisor's end.
+
+        They are rare then, for each wakes an idle process, so what counts is for how long one has not been answered.
+        """
+        unanswered = self._asked > self._last_heard
+        if unanswered and late > self._lease / 4:
+            self._asked = now  # it was we who were away: judge nobody by that
+            self._send_beat(now)
+        elif self._beat_is_due(now):
+            if not unanswered:
+                self._asked = now
+            self._send_beat(now)
+        if self._asked > self._last_heard:
+            self._judge(now - self._asked)
+
+    def _beat_is_due(self, now: float) -> bool:
+        return now - self._last_sent >= self._beat or now - max(self._last_heard, self._last_beat) >= self._beat
+
+    def _send_beat(self, now: float) -> None:
+        self._last_beat = now
+        self._raw_send(Kind.BEAT, (), [])
+
+    def _judge(self, silent: float) -> None:
+        if silent > self._lease and not self.ended:
+            self.end(f"the supervisor has been silent for {silent:.1f} s")
 
     def end(self, reason: str) -> None:
         """Take note that the group has ended for us."""
@@ -402,6 +431,8 @@ class Exchange:
             self._gone(fields["pid"], fields["why"])
         elif name == "end":
             self.end(fields.get("reason", "the group has ended"))
+        elif name == "heartbeat":  # the supervisor has not heard of us for long
+            self._send_beat(time.monotonic())
         elif name in ("listen", "meet", "part"):
             self._direct.event(name, fields)
         handler = self.handlers.get(name)

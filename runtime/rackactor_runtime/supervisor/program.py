@@ -78,6 +78,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     machines = getattr(provider, "machines", False)
     core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings, machines=machines)
     core.remote = bool(getattr(provider, "remote", False))
+    core.nearby = order["transport"] == "ipc" and not machines
     operator_token = secrets.token_bytes(24)
     operator_keys = Keys.make() if order["transport"] == "tcp" else None
     owner = _owner_fd(order)

@@ -72,6 +72,9 @@ class Core:
         #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
         self.owner_watched = False
         self.deadline_at: float | None = None
+        #: Everybody is on this host, and the operating system tells of their ends: whoever has nothing to say is left
+        #: asleep. He is looked at from outside, and asked when that, or a missing heartbeat, makes us doubt.
+        self.nearby = False
         #: Processes run where neither the script's disk nor the supervisor's directories are.
         self.remote = False
 
@@ -134,7 +137,7 @@ class Core:
             "pgid": record.pgid,
             "incarnation": record.incarnation,
             "name": record.name,
-            "heartbeat": self.settings.heartbeat,
+            "heartbeat": self.settings.idle_beat if self._sleeps(record) else self.settings.heartbeat,
             "lease": self.settings.lease,
             "pickle": self.settings.pickle,
             "remote": remote,
@@ -215,7 +218,7 @@ class Core:
 
     def _explain(self, record: Process, event: InstanceEnded) -> None:
         """See whether a process that ended without a word did so because it had been cut off from us."""
-        silent = self.now - record.heard
+        silent = self._silence(record)
         said = record.report is not None or record.intent is not None or (event.code is None and not event.outside)
         if record.started is not None and not said and silent >= self.settings.lease - 2 * self.settings.heartbeat:
             record.intent = Cause.LOST
@@ -318,20 +321,46 @@ class Core:
         """Take note that an agent has said something."""
         record = self.table.get(pid)
         if record is not None:
-            record.heard = now
+            record.heard, record.asked = now, None
+
+    def _sleeps(self, record: Process) -> bool:
+        """Tell whether a member is left asleep while it has nothing to say. A command line's silence is its end."""
+        return self.nearby and record.kind != "operator"
+
+    def _silence(self, record: Process) -> float:
+        """Return for how long a member has not answered, seconds."""
+        if not self._sleeps(record):
+            return self.now - record.heard
+        return 0.0 if record.asked is None else self.now - record.asked
 
     def examined(self, key: Key, vital: Vital) -> None:
         """Judge a silent agent by what the provider sees of its instance."""
         record = self._of(key)
         if record is None or not record.alive or record.started is None:
             return
-        silent = self.now - record.heard
+        if self._sleeps(record) and not self._doubted(record, vital):
+            return
+        silent = self._silence(record)
         if vital is Vital.GONE or silent <= self.settings.lost_after:
             return
         if vital is Vital.RUNNING and silent <= self.settings.silence_limit:
             return
         words = f"its agent has not answered for {silent:.1f} s, and the provider says: {vital.value}"
         self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
+
+    def _doubted(self, record: Process, vital: Vital) -> bool:
+        """Ask a member that sleeps whether it is there, should there be a doubt; tell whether it may be judged now."""
+        if record.asked is not None:
+            return True
+        overdue = self.now - record.heard > self.settings.idle_beat + self.settings.lost_after
+        if vital is Vital.RUNNING:
+            record.ran = self.now
+        if vital is Vital.GONE or (vital is Vital.RUNNING and not overdue):
+            return False
+        self.effects.append(Notify(record.pid, "heartbeat", {}))
+        stopped = vital is Vital.STOPPED  # since the last look, or sooner: it cannot answer, and has not
+        record.asked = max(record.ran, record.heard) if stopped else self.now
+        return stopped
 
     def severed(self, pid: int, words: str) -> None:
         """End a process that has missed something for good: a silent gap would be a wrong answer."""
@@ -371,8 +400,13 @@ class Core:
             record.boot_by = None
             words = f"its agent had not joined within {self.settings.boot_timeout:g} s"
             self.signal(record, int(signal.SIGKILL), INIT, Cause.BOOT_FAILED, words)
-        elif record.started is not None and self.now - record.heard > self.settings.lost_after:
+        elif record.started is not None and self.now - record.heard > self._quiet_for(record):
             self._silent(record)
+
+    def _quiet_for(self, record: Process) -> float:
+        """Return after how long without a word a member is of interest; whoever sleeps has to be seen to run."""
+        asleep = self._sleeps(record) and not record.external
+        return self.settings.heartbeat if asleep else self.settings.lost_after
 
     def _silent(self, record: Process) -> None:
         if record.external:
@@ -389,9 +423,15 @@ class Core:
             if self.now - record.heard > self.settings.silence_limit or at_once:
                 record.intent, record.intent_words = Cause.LOST, "it has not answered"
                 self.gone(record, Ending(None, None))
-        elif self.now - record.examined >= self.settings.heartbeat and record.state is State.RUNNING:
+        elif self.now >= self._look_at(record) and record.state is State.RUNNING:
             record.examined = self.now
             self.effects.append(Examine(record.life))
+
+    def _look_at(self, record: Process) -> float:
+        """Return when a silent member is to be looked at from outside: as soon as it may be lost, else now and then."""
+        at = record.examined + self.settings.heartbeat
+        lost = 0.0 if record.asked is None else record.asked + self.settings.lost_after
+        return min(at, lost + 1e-3) if record.examined <= lost else at
 
     def _kept(self) -> bool:
         """Tell whether somebody watches over the group who knows whether the script lives."""

@@ -8,6 +8,9 @@ from typing import Any
 from rackactor import units
 from rackactor.errors import InvalidCall
 
+#: See `Settings.idle_beat`, seconds, at the most.
+IDLE_BEAT = 40.0
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -58,6 +61,11 @@ class Settings:
     #: Where the group's files lie: an fsspec URL, or a map of a `url` and fsspec's options for it. None: in a directory
     #: of the group's own, which is gone with it. Only the file service sees it: credentials may be in it.
     files: str | dict[str, Any] | None = None
+
+    @property
+    def idle_beat(self) -> float:
+        """Return the seconds between heartbeats of a process whose end the operating system tells: each wakes it."""
+        return max(self.heartbeat, min(IDLE_BEAT, 4 * self.lease, self.silence_limit * 2 / 3))
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Settings:

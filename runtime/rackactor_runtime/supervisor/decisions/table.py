@@ -87,6 +87,10 @@ class Process:
     #: With which it may join, once.
     token: bytes = b""
     examined: float = 0.0
+    #: When it was last seen to run from outside, as far as that was of interest (monotonic).
+    ran: float = 0.0
+    #: From when on it owes an answer whether it is there, if it does (monotonic).
+    asked: float | None = None
 
     @property
     def life(self) -> Key:
