@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -129,6 +130,7 @@ def _run(
         if piping is not None:
             piping.become_standard()
         surroundings.enter_limits()
+        gc.freeze()  # the program's collections, and the one at its end, look through what is its own only
         try:
             what = "what it is to run"
             target = unpack_target(blobs[0], at_home=not remote)
