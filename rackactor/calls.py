@@ -35,9 +35,9 @@ def _says(method: Callable[..., Any], more: str = "") -> Callable[[_F], _F]:
     def describe(function: _F) -> _F:
         text = inspect.getdoc(method) or ""
         function.__doc__ = f"{text}\n\n{more}" if more else text
-        _, *rest = inspect.signature(method).parameters.values()
-        signature = inspect.signature(method).replace(parameters=rest)
-        function.__signature__ = signature  # type: ignore[attr-defined]
+        signature = inspect.signature(method)
+        _, *rest = signature.parameters.values()
+        function.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
         return function
 
     return describe

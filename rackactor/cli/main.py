@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from cliff.app import App
@@ -15,13 +16,22 @@ from cliff.help import HelpAction
 
 from rackactor._version import __version__
 from rackactor.cli import encoding
-from rackactor.cli.completing import Complete
 from rackactor.cli.escaping import block
 
 #: The global options that are followed by a word of their own.
 _WITH_VALUE = frozenset({"--log-file"})
 #: The sub-commands that are followed by words of other programs.
 _WORDS_OF_OTHERS = frozenset({"run", "pipeline"})
+
+
+class Commands(CommandManager):
+    """The sub-commands, each imported when it is used: cliff's own manager imports all of them at every start."""
+
+    def load_commands(self, namespace: str) -> None:
+        """Note the commands of an entry point group."""
+        self.group_list.append(namespace)
+        for found in entry_points(group=namespace):
+            self.commands[found.name.replace("_", " ")] = found
 
 
 class RackApp(App):
@@ -37,10 +47,12 @@ class RackApp(App):
         super().__init__(
             description="Virtual machines as Unix processes: run, ps, kill, wait.",
             version=__version__,
-            command_manager=CommandManager("rack.commands"),
+            command_manager=Commands("rack.commands"),
             deferred_help=True,
         )
-        self.command_manager.add_command("complete", Complete)  # cliff's own knows one shell, with a package beside it
+        # cliff's own, which it has just added, knows one shell, with a package beside it
+        complete = EntryPoint("complete", "rackactor.cli.completing:Complete", "rack.commands")
+        self.command_manager.commands["complete"] = complete
 
     def build_option_parser(
         self, description: str | None, version: str | None, argparse_kwargs: dict[str, Any] | None = None
