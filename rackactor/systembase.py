@@ -9,16 +9,19 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import wraps
 from types import ModuleType
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakSet
 
 from thespian.actors import (
     ActorAddress,
+    ActorSystem,
     ActorSystemFailure,
     ActorSystemRequestTimeout,
     InvalidActorSourceHash,
@@ -65,10 +68,10 @@ class SystemBase:
     program ends.
 
     Args:
-        capabilities: what `actorSystemCapabilityCheck` is told, beside Thespian's standard ones. Thespian does not
-            hand those of `ActorSystem(...)` to a base that is made already.
+        capabilities: what `actorSystemCapabilityCheck` is told, beside Thespian's standard ones. Those of
+            `ActorSystem(base, capabilities)` are added.
         logDefs: a `logging.config` dictionary for the actors' processes; by default they log warnings to their
-            standard error, which the group shows and keeps.
+            standard error, which the group shows and keeps. That of `ActorSystem(base, logDefs=...)` goes first.
         options: of the group that is made: see `rack.group`.
     """
 
@@ -160,6 +163,22 @@ class SystemBase:
 
     # -- behind it --------------------------------------------------------------------------------------
 
+    def configure(self, capabilities: dict[str, Any] | None, logDefs: Any) -> dict[str, Any]:
+        """Take what `ActorSystem` was given along with this base; returns the capabilities that there are."""
+        with self._lock:
+            self._capabilities |= capabilities or {}
+            self._log_definitions = logDefs or self._log_definitions
+            if self._session is not None:
+                with _as_thespian():
+                    self._set_capabilities(self._session, self._facts())
+        return {**_capabilities.standard(), **self._capabilities}
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {**_capabilities.standard(), **self._capabilities}
+        if self._log_definitions is not None:
+            facts[_capabilities.LOGGING] = self._log_definitions
+        return facts
+
     @property
     def session(self) -> Session:
         """The membership in the group; made when it is first wanted."""
@@ -185,10 +204,7 @@ class SystemBase:
             session = group(**self._options)
             _own_groups.add(session)
             membership.enter(session)
-        facts = {**_capabilities.standard(), **self._capabilities}
-        if self._log_definitions is not None:
-            facts[_capabilities.LOGGING] = self._log_definitions
-        self._set_capabilities(session, facts)
+        self._set_capabilities(session, self._facts())
         letters.collect_dead_letters(session.kernel)
         if session.on_child is None:
             session.on_child = self._reap
@@ -339,6 +355,33 @@ def _register() -> None:
 
 
 _register()
+
+
+def _take_arguments() -> None:
+    """Have `ActorSystem(base, capabilities, logDefs)` hand its arguments to a base of ours.
+
+    Thespian hands them to the bases that it makes itself, and drops them in silence otherwise.
+    """
+    begin = ActorSystem._startupActorSys
+
+    @wraps(begin)
+    def begin_ours(system: Any, current: Any, wanted: Any, capabilities: Any, logDefs: Any) -> Any:
+        base = begin(system, current, wanted, capabilities, logDefs)
+        if isinstance(base, SystemBase):
+            if base is wanted:
+                system.capabilities.update(base.configure(capabilities, logDefs))
+            elif base is current and (capabilities or logDefs):
+                warnings.warn(
+                    "this program has an actor system already, which goes on with the capabilities and logDefs that it"
+                    " has: shut it down first, or give transientUnique=True",
+                    stacklevel=3,
+                )
+        return base
+
+    ActorSystem._startupActorSys = begin_ours
+
+
+_take_arguments()
 
 
 def _seconds(timeout: Any) -> float | None:

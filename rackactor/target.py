@@ -79,12 +79,18 @@ def more_words(words: Sequence[Any]) -> list[str]:
 
 
 def actor_target(actor: Any) -> Target:
-    """Make an actor class, or its dotted name (as Thespian's createActor allows), ready to travel."""
+    """Make an actor class, or its dotted name (as Thespian's createActor allows), ready to travel.
+
+    Raises:
+        InvalidCall: it is neither, or cannot be pickled.
+    """
     if isinstance(actor, str):
         module, _, name = actor.partition(".")
         # What is in a main file nobody else can import. Thespian's troupes name their members so.
         found = mainmodule.home().find(name) if module in mainmodule.NAMES and name else None
         return Target("actor", actor, _dump(actor if found is None else found))
+    if not (isinstance(actor, type) and issubclass(actor, Actor)):
+        raise InvalidCall(f"an actor is a class made of Actor, or the dotted name of one, not {actor!r}")
     return pack_target(actor)
 
 

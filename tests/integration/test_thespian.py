@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -59,6 +60,14 @@ class Parent(ActorTypeDispatcher):  # type: ignore[misc]
             case ["heard"]:
                 self.waiter = sender
                 self._tell()
+            case ["create", what]:
+                try:
+                    self.createActor({"int": int, "words": ["true"], "lambda": lambda: None}[what])
+                except InvalidActorSpecification as error:
+                    self.send(sender, str(error))
+            case ["log", text]:
+                logging.getLogger("mine").error(text)
+                self.send(sender, "logged")
             case ["letters"]:
                 self.handleDeadLetters()
                 self.send(sender, "ok")
@@ -160,6 +169,52 @@ def test_a_primary_actor_that_cannot_be_made_is_an_error(system: ActorSystem) ->
         system.createActor("no_such_module.Parent")
     with pytest.raises(NoCompatibleSystemForActor):
         system.createActor(Demanding)
+
+
+@pytest.mark.parametrize("what", [int, Parent.receiveMsg_str, print, ["true"], None, 3, os.PathLike])
+def test_only_actors_are_created(system: ActorSystem, what: Any) -> None:
+    with pytest.raises(InvalidActorSpecification, match="an actor is a class made of Actor, or the dotted name"):
+        system.createActor(what)
+
+
+@pytest.mark.parametrize("what", ["int", "words", "lambda"])
+def test_an_actor_creates_only_actors(system: ActorSystem, parent: ActorAddress, what: str) -> None:
+    assert "an actor is a class made of Actor" in system.ask(parent, f"create {what}", SOON)
+
+
+def logging_to(path: Path) -> dict[str, Any]:
+    """Return what `logging.config` is told, in Thespian's way."""
+    handler = {"class": "logging.FileHandler", "filename": str(path)}
+    return {"version": 1, "handlers": {"file": handler}, "root": {"handlers": ["file"], "level": "ERROR"}}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_arguments_of_the_actor_system_are_taken(tmp_path: Path, transport: str, before: bool) -> None:
+    options: dict[str, Any] = {"transport": transport, "end_grace": 0.5, "provider_settings": FEW_WARM}
+    base = rack.SystemBase(capabilities={"disk": 1}, **options)
+    if before:  # a base that runs already
+        ActorSystem(base, transientUnique=True).createActor(Parent)
+    path = tmp_path / "log"
+    system = ActorSystem(base, {"gpu": True}, logDefs=logging_to(path), transientUnique=True)
+    try:
+        assert {"gpu": True, "disk": 1, "Thespian ActorSystem Name": "rackactor"}.items() <= system.capabilities.items()
+        demanding = system.createActor(Demanding)
+        assert system.ask(demanding, "log words", SOON) == "logged"
+        assert path.read_text() == "words\n"
+    finally:
+        system.shutdown()
+
+
+def test_arguments_that_come_too_late_are_told_of(transport: str) -> None:
+    system = ActorSystem(rack.SystemBase(transport=transport, provider_settings=FEW_WARM))
+    try:
+        with pytest.warns(UserWarning, match="an actor system already, which goes on with"):
+            ActorSystem(logDefs={"version": 1})
+        with pytest.warns(UserWarning, match="an actor system already"):
+            ActorSystem(rack.SystemBase(), {"gpu": True})
+        ActorSystem(rack.SystemBase())
+    finally:
+        system.shutdown()
 
 
 def test_capabilities_are_the_groups(system: ActorSystem) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from thespian.actors import ActorAddress, WakeupMessage
+from thespian.actors import ActorAddress, InvalidActorSpecification, WakeupMessage
 from thespian.system.timing import ExpirationTimer
 
 from rackactor import sources, units
 from rackactor.address import RackAddress
 from rackactor.capabilities import pack
+from rackactor.errors import InvalidCall
 from rackactor.session import Session
 from rackactor.target import Creation, actor_target
 from rackactor_runtime.agent.sources import by_name
@@ -50,7 +51,11 @@ class Reference:
         """Fork an actor; its address is known at once. If it cannot be made, ChildActorExited tells so."""
         actor, source = by_name(actor, source or self._source_hash)
         creation = Creation(requirements, name, source if isinstance(actor, str) else None)
-        pid, existing = self._session.fork_actor(actor_target(actor), creation)
+        try:
+            target = actor_target(actor)
+        except InvalidCall as error:
+            raise InvalidActorSpecification(actor, str(error)) from None
+        pid, existing = self._session.fork_actor(target, creation)
         address = RackAddress(self._session.gid, pid)
         if not existing:
             self.children.append(address)
