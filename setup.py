@@ -44,6 +44,7 @@ INSTALL = [
 OPENSTACK = ["openstacksdk>=3"]
 TEST = [
     "coverage>=7.10",
+    "gevent>=24.2",
     "numpy>=1.26",
     "pytest>=8",
     "pytest-timeout>=2.3",

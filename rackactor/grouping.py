@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgpack
 
-from rackactor import membership, places, surroundings, units
+from rackactor import membership, places, realthreads, surroundings, units
 from rackactor.echo import Echo
 from rackactor.errors import GroupEnded, InvalidCall, NoGroup, RackError
 from rackactor.kernel import Kernel
@@ -256,6 +256,7 @@ def group(
         InvalidCall: a setting that does not exist or cannot be.
         StartError: the supervisor did not start; nothing of it is left.
     """
+    realthreads.check()
     provider, transport, provider_settings = _place(provider, cloud, transport, provider_settings)
     settings["deadline"] = units.seconds(deadline, "deadline")
     order = {

@@ -23,6 +23,7 @@ import zmq
 from zmq.backend import Socket as _Raw
 from zmq.utils import garbage
 
+from rackactor import realthreads
 from rackactor.addresses import is_ipv6
 from rackactor.bell import Bell
 from rackactor.shortcut import Line
@@ -199,6 +200,7 @@ class Link:
     """
 
     def __init__(self) -> None:
+        realthreads.check()
         self.context = zmq.Context(io_threads=1)
         self._bell: Bell | None = Bell()
         self._poll = select.epoll()  # not select.poll: a signal handler may poll while we do
