@@ -89,7 +89,9 @@ def flavors(admin: Any) -> Iterator[Any]:
 def test_no_valid_host(nova: NovaCloud, gid: str, flavors: Any) -> None:
     mine = machine(gid, placement={"flavor": flavors(ram=8_000_000, vcpus=1)})
     instance = nova.create(mine)
-    seen = eventually(lambda: (s := nova.list()[mine.mark]).status == "ERROR" and s, 60)
+    # Nova writes down the reason a moment later, and tells it by the id: its lists lack it.
+    seen = eventually(lambda: (s := nova.find(instance)) is not None and s.status == "ERROR" and s.fault and s, 60)
+    assert seen, nova.find(instance)
     assert "No valid host" in seen.fault
     assert eventually(lambda: nova.delete(mine.mark, instance), 60)
 

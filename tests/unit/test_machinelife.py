@@ -394,6 +394,25 @@ def test_the_reason_of_an_error_is_waited_for_a_moment() -> None:
     assert "the cloud does not say why" in failed.fault
 
 
+def test_the_reason_of_an_error_that_lists_lack_is_asked_for_by_name() -> None:
+    drive = Driver()
+    drive.order()
+    drive.take(Ask)
+    drive.do(drive.lives.asked(A, "i3", drive.now))
+    drive.listed(seen(status="ERROR"))
+    assert drive.take(Find) == [Find(A, "i3")]
+    drive.listed(seen(status="ERROR"))
+    assert drive.take(Find) == []  # one question at a time
+    drive.do(drive.lives.found(A, None, drive.now))  # another node, perhaps: it is listed
+    drive.listed(seen(status="ERROR"))
+    assert drive.take(Find) == [Find(A, "i3")]
+    words = "No valid host was found. There are not enough hosts available."
+    drive.do(drive.lives.found(A, replace(seen(status="ERROR"), fault=words), drive.now))
+    assert drive.take(Remove) == [Remove(A, "i3", console=True)]
+    drive.do(drive.lives.removed(A, True, "", "", drive.now))
+    assert drive.told[-1] == CreateFailed(A, words, "no-valid-host")
+
+
 def test_of_two_with_one_mark_that_one_counts_that_has_joined() -> None:
     drive = Driver()
     drive.order()

@@ -187,6 +187,16 @@ def test_the_quota_is_asked_by_some_for_all(provider: MachineProvider, nova: Fau
     assert nova.calls.count("create") <= 14
 
 
+def test_the_reason_of_an_error_is_told_though_no_list_has_it(provider: MachineProvider, nova: FaultyNova) -> None:
+    provider.create(order())
+    until(provider, lambda told: told)
+    (row,) = nova.servers.values()
+    words = "No valid host was found. "
+    row.update(status="ERROR", fault={"code": 500, "message": words})
+    told = until(provider, lambda told: any(isinstance(each, CreateFailed) for each in told))
+    assert told[-1] == CreateFailed(A, words, "no-valid-host")
+
+
 def test_a_list_error_is_no_news(provider: MachineProvider, nova: FaultyNova) -> None:
     provider.create(order())
     until(provider, lambda told: told)

@@ -50,20 +50,30 @@ class Judging:
             record.missing, record.absent = 0, None
             self._lives.locate(record, next(iter(mine.addresses), ""))
             self.by_status(record, mine, now)
+            if record.failed is not None and record.ending is None and not mine.fault:
+                self._find(record, now)  # lists may lack for good why it is in ERROR
         else:
             record.missing += 1
-            if record.missing >= MISSING and not record.finding and now >= record.find_at:
-                record.finding = True
-                self._lives.effects.append(Find(record.key, record.instance))
+            if record.missing >= MISSING:
+                self._find(record, now)
         return useless
+
+    def _find(self, record: Record, now: float) -> None:
+        """Have the cloud asked for a machine by its own name for it, unless that was done a moment ago."""
+        if record.instance is not None and not record.finding and now >= record.find_at:
+            record.finding = True
+            self._lives.effects.append(Find(record.key, record.instance))
 
     def by_name(self, record: Record, seen: Seen | None, now: float) -> None:
         """Learn what the cloud knows of a machine by its own name for it: None for nothing."""
         record.finding = False
-        if record.ending is not None or record.missing < MISSING:
+        if record.ending is not None:
+            return
+        if record.missing < MISSING and (seen is None or record.failed is None):
             return  # it was found meanwhile
         if seen is not None:
-            record.absent, record.find_at = None, now + (AGAIN if record.joined else AGAIN_BOOTING)
+            again = AGAIN if record.joined and record.failed is None else AGAIN_BOOTING
+            record.absent, record.find_at = None, now + again
             self._lives.locate(record, next(iter(seen.addresses), ""))
             self.by_status(record, seen, now)
         elif record.absent is None:
