@@ -16,6 +16,7 @@ import zmq
 
 from rackactor import addresses, shortcut, wire
 from rackactor import link as _link
+from rackactor.newcomers import Gate
 from rackactor.paths import Action, Step
 from rackactor.peers import Sending
 from rackactor.shortcut import Line
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Seconds until callers are looked at again which could not be taken.
 _LATER = 1.0
+#: Seconds between two looks at connections that have not joined.
+_LOOK = 0.1
 _FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
 
 
@@ -68,6 +71,8 @@ class Direct:
         self._exchange = exchange
         self._listener: zmq.Socket[Any] | None = None
         self._endpoint = ""
+        self._gate: Gate | None = None
+        self._looking = False
         self._zap: Authenticator | None = None
         self._keys: set[bytes] = set()
         self._expected: dict[bytes, Guest] = {}
@@ -204,6 +209,8 @@ class Direct:
 
     def close(self) -> None:
         """Close everything."""
+        if self._gate is not None:
+            self._gate.close()
         for socket in [*self._hosts, *([self._listener] if self._listener else [])]:
             socket.close(0)
         for line in [*self._lines, *([self._door] if self._door else [])]:
@@ -213,22 +220,30 @@ class Direct:
 
     def read(self, socket: zmq.Socket[Any]) -> None:
         """Take what waits on a direct socket."""
+        if self._gate is not None and socket is self._gate.events:
+            self._gate.read()
+            if not self._looking:
+                self._look()
+            return
         if self._zap is not None and socket is self._zap.socket:
             self._zap.answer()
             return
         for _ in range(256):
             if socket.closed:
                 return
-            frames = _link.receive(socket, 3 if socket is self._listener else 2)
+            listening = socket is self._listener
+            frames = _link.receive(socket, 3 if listening else 2, self._gate if listening else None)
             if frames is None:
                 return
             try:
-                if socket is self._listener:
+                if listening:
                     self._from_guest(frames[0], parse_header(frames[2]), frames[3:])
                 else:
                     self._from_host(socket, parse_header(frames[1]), frames[2:])
             except Exception as error:  # whatever has come
-                guest = self._guests.get(frames[0]) if socket is self._listener else self._hosts.get(socket)
+                if listening:
+                    self._refuse(frames[0])
+                guest = self._guests.get(frames[0]) if listening else self._hosts.get(socket)
                 if guest is not None:
                     self._exchange.malformed(guest.pid, error)
 
@@ -269,12 +284,19 @@ class Direct:
             listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
         if addresses.is_ipv6(bind):
             listener.setsockopt(zmq.IPV6, 1)
+        gate = None
         try:
+            if keys is not None:
+                gate = Gate(listener, remote=True)
+                self._exchange.link.watch(gate.events)
             listener.bind(bind)
-        except zmq.ZMQError:
+        except (OSError, zmq.ZMQError):
+            if gate is not None:
+                self._exchange.link.unwatch(gate.events)
+                gate.close()
             listener.close(0)
             raise
-        self._endpoint = _link.endpoint(listener)
+        self._gate, self._endpoint = gate, _link.endpoint(listener)
         self._exchange.link.watch(listener)
         place = shortcut.place(self._endpoint)
         if place is not None:
@@ -300,8 +322,11 @@ class Direct:
             ticket = parse_map(bodies[0]).get("ticket")
             guest = self._expected.pop(ticket, None) if type(ticket) is bytes else None
             if guest is None or (header.pid, header.incarnation) != guest:
+                self._refuse(identity)
                 return
             self._guests[identity] = guest
+            if self._gate is not None:
+                self._gate.joined(identity)
             number = self._numbers[ticket]  # type: ignore[index]
             self._meetings[guest.pid, number].identity = identity
             path = Path(self._listener, identity, None, number)  # type: ignore[arg-type]
@@ -309,6 +334,22 @@ class Direct:
                 self._take_path(guest.pid, path)
         elif guest == (header.pid, header.incarnation) and header.kind in _FOR_STREAMS:
             self._exchange.arrived(header, bodies)
+        elif guest is None:
+            self._refuse(identity)
+
+    def _refuse(self, identity: bytes) -> None:
+        if self._gate is not None:
+            self._gate.refused(identity)
+            if not self._looking:
+                self._look()
+
+    def _look(self) -> None:
+        """Cut connections that were to join and do not, and look again while there are others."""
+        assert self._gate is not None
+        self._gate.turn(time.monotonic())
+        self._looking = self._gate.is_busy
+        if self._looking:
+            self._exchange.at_time(_LOOK, self._look)
 
     def _meet(self, fields: dict[str, Any]) -> None:
         if (fields["pid"], fields["number"]) in self._meetings:

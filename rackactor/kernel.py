@@ -38,6 +38,8 @@ from rackactor.wire import Kind, parse_header, parse_map
 CALL_TIMEOUT = float("60")
 #: How long a join may take, seconds; a wrong key is known well before.
 JOIN_TIMEOUT = 4.5
+#: How long it may take where the supervisor cuts off some of those who come, for too many do, seconds.
+CROWDED_TIMEOUT = 20.0
 #: What is told within this time of the last turn is collected into one packet, seconds.
 COLLECT = 0.0003
 #: Bytes collected at the most before they are sent.
@@ -104,11 +106,9 @@ class Kernel(Exchange):
 
     def _join(self, birth: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
         body = {"token": birth["token"], "protocol": wire.PROTOCOL, "os_pid": os.getpid()}
-        try:
-            self._raw_send(Kind.JOIN, (), [wire.pack_body(body)])
-        except zmq.Again:
-            pass  # our key was refused before we had said a word; what follows tells it
-        deadline = time.monotonic() + JOIN_TIMEOUT
+        self._ask_to_join(body)
+        begun = time.monotonic()
+        deadline = begun + JOIN_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
             for socket in self._link.poll(left):
                 frames = _link.receive(socket)
@@ -123,7 +123,17 @@ class Kernel(Exchange):
                     return fields, list(frames[3:])
             if self._link.refused:
                 raise AuthenticationError(self._link.refused)
+            if self._link.broken:  # somebody is there who has cut us off: too many have come at once
+                deadline = min(begun + CROWDED_TIMEOUT, time.monotonic() + JOIN_TIMEOUT)
+                self._link.redial()
+                self._ask_to_join(body)
         raise AuthenticationError("no supervisor that knows this group's key answered: is it still alive?")
+
+    def _ask_to_join(self, body: dict[str, Any]) -> None:
+        try:
+            self._raw_send(Kind.JOIN, (), [wire.pack_body(body)])
+        except zmq.Again:
+            pass  # our key was refused before we had said a word; what follows tells it
 
     # -- what the application calls --------------------------------------------------------------
 

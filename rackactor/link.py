@@ -8,10 +8,12 @@ handshake is an event that becomes an `AuthenticationError`, not a silence.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
 import signal
+import struct
 import sys
 import threading
 import time
@@ -26,6 +28,7 @@ from zmq.utils import garbage
 from rackactor import realthreads
 from rackactor.addresses import is_ipv6
 from rackactor.bell import Bell
+from rackactor.newcomers import Gate
 from rackactor.shortcut import Line
 from rackactor.wakefulness import WAKEFUL, Wakefulness
 from rackactor.wire import MAX_FRAME
@@ -58,6 +61,8 @@ _reading: set[zmq.Socket[Any]] = set()
 QUEUE = 1000
 #: Descriptors that a direct connection takes at the most: a ZeroMQ socket, its connection, the short way.
 _OF_A_PEER = 3
+#: The event's number and value, which lead what a monitor tells (zmq_socket_monitor).
+_EVENT = struct.Struct("=HI")
 #: Descriptors that one poll tells of at the most; the next tells of the rest.
 _AT_ONCE = 64
 
@@ -98,12 +103,13 @@ def endpoint(socket: zmq.Socket[Any]) -> str:
     return str(bound.rstrip(b"\0").decode())
 
 
-def receive(socket: zmq.Socket[Any], heads: int = 2) -> Frames | None:
+def receive(socket: zmq.Socket[Any], heads: int = 2, gate: Gate | None = None) -> Frames | None:
     """Return the frames of one message, or None when there is none; bodies that are large stay uncopied.
 
     Args:
         socket: where to look; never waits.
         heads: how many frames come before the bodies (3 where a router puts the connection first).
+        gate: of a router: learns of connections that say something for the first time.
     """
     if socket in _reading:
         _skip(socket)
@@ -112,6 +118,10 @@ def receive(socket: zmq.Socket[Any], heads: int = 2) -> Frames | None:
             return None
         _reading.add(socket)
         frames: Frames = [_recv(socket, _NOBLOCK)]
+        if gate is not None and frames[0] not in gate.names and _get(socket, _RCVMORE):
+            frame = _recv(socket, 0, False)
+            gate.meet(frames[0], frame)
+            frames.append(frame.bytes)
         while _get(socket, _RCVMORE):
             if len(frames) < heads:
                 frames.append(_recv(socket, 0))
@@ -387,14 +397,14 @@ class Link:
     def _read_monitor(self) -> None:
         assert self._monitor is not None
         while _get(self._monitor, _EVENTS) & _POLLIN:
-            # The event's number leads the first frame (zmq_socket_monitor). pyzmq's reader imports asyncio and ssl.
-            event = int.from_bytes(self._monitor.recv_multipart()[0][:2], sys.byteorder)
+            # pyzmq's reader imports asyncio and ssl.
+            event, number = _EVENT.unpack_from(self._monitor.recv_multipart()[0])
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self.refused = "the supervisor does not know this key, or has revoked it"
                 self.revoked = True
             elif event == zmq.EVENT_DISCONNECTED:
                 self.broken = True
-            elif event & _HANDSHAKE_FAILED:
+            elif event & _HANDSHAKE_FAILED and number != errno.ECONNRESET:  # else it was cut off: too many came at once
                 self.refused = "the handshake failed: the server key is not this supervisor's"
 
     def close(self, linger: float = 0.0) -> None:

@@ -7,7 +7,7 @@ import random
 import socket
 import struct
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -145,13 +145,16 @@ def test_well_formed_messages_with_garbage_in_them(house: House) -> None:
 def test_a_message_of_a_hundred_thousand_parts(house: House) -> None:
     with house.stranger(house.operator_keys) as stranger:
         stranger.socket.send_multipart([b""] * 100_000)
-        assert stranger.refused()[0] == "ProtocolError"
+        if house.server_key is None:
+            header, fields = stranger.hear(4 * BOUND)  # so many parts take a while
+            assert (header.kind, fields["type"]) == (Kind.REFUSED, "ProtocolError")
+        # Over tcp it is cut before all parts have come: nobody needs that many bytes to join.
     house.check()
     with house.member() as member:
         header = Header(Kind.CALL, 1, member.pid, 1, 50, (1, "ps")).pack()
         member.socket.send_multipart([pack_route(1), header, pack_body({}), *[b""] * 100_000])
         member.seq = 60
-        assert member.hear()[0].kind in (Kind.REPLY, Kind.REFUSED)
+        assert member.hear(4 * BOUND)[0].kind in (Kind.REPLY, Kind.REFUSED)
     house.check()
 
 
@@ -187,17 +190,22 @@ def test_many_impostors(house: House) -> None:
 @pytest.mark.parametrize("transport", ["ipc"])
 def test_a_flood_of_who_has_not_joined_is_held_back_and_not_kept(house: House) -> None:
     """What comes faster than it is refused waits at its sender: the supervisor's memory stays as it is."""
-    with closing(house.raw()) as raw:
-        shake_hands(raw)
-        raw.settimeout(0.05)
+    with ExitStack() as connections:
+        raw: socket.socket | None = None
         before = most = resident(house)
         flood = b"\0\1x" * 300_000
         until = time.monotonic() + 4.0
         while time.monotonic() < until:
+            if raw is None:
+                raw = connections.enter_context(closing(house.raw()))
+                shake_hands(raw)
+                raw.settimeout(0.05)
             try:
                 raw.send(flood)
             except TimeoutError:
                 pass
+            except ConnectionError:
+                raw = None  # it has been cut: it comes again
             most = max(most, resident(house))
         assert most - before < 32 << 20
         house.check(2 * BOUND)

@@ -19,6 +19,7 @@ from rackactor import addresses, wire
 from rackactor import link as _link
 from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
 from rackactor.link import Keys
+from rackactor.newcomers import Gate
 from rackactor.plain import is_plain
 from rackactor.wire import Header, Kind, parse_header, parse_map, parse_route
 from rackactor.zap import Authenticator
@@ -86,24 +87,30 @@ class Members:
         operator = config.operator_keys
         self._door = Door(core, config.operator_token, operator.public if operator else None)
         self._zap = Authenticator(self._context, self._door.admit) if self.keys else None
-        self._router = self._bind()
+        self._refusals: dict[bytes, int] = {}
+        self._router = self._open()
+        self._gate = Gate(self._router, remote=self.keys is not None, ended=lambda name: self._refusals.pop(name, None))
+        self._bind()
         self.endpoint = _link.endpoint(self._router)
         self._keeping = Keeping()
         #: What waits for members that have yet to join.
         self._held: dict[int, list[list[Any]]] = {}
         self._leaving: set[int] = set()
         self._seq = 0
-        self._refusals: dict[bytes, int] = {}
 
-    def _bind(self) -> zmq.Socket[Any]:
+    def _open(self) -> zmq.Socket[Any]:
         router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
         _link.tune(router)
         router.setsockopt(zmq.RCVHWM, _link.QUEUE)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.BACKLOG, 1024)
+        return router
+
+    def _bind(self) -> None:
+        router = self._router
         if self.keys is None:
             router.bind(f"ipc://{self._config.directory}/s")
-            return router
+            return
         router.curve_server = True
         router.curve_publickey, router.curve_secretkey = self.keys.public, self.keys.secret
         bind = addresses.listener(self._config.address, self._config.port)
@@ -111,7 +118,6 @@ class Members:
             router.setsockopt(zmq.IPV6, 1)
         _link.watch_over(router)
         _bind_soon(router, bind, PORT_PATIENCE)
-        return router
 
     def move(self) -> None:
         """Listen in the group's directory, which is a new one. What is connected stays so."""
@@ -126,10 +132,12 @@ class Members:
     @property
     def sockets(self) -> list[zmq.Socket[Any]]:
         """What to poll."""
-        return [self._router] if self._zap is None else [self._router, self._zap.socket]
+        sockets = [self._router, self._gate.events]
+        return sockets if self._zap is None else [*sockets, self._zap.socket]
 
     def close(self) -> None:
         """Say what is still to be said, and close."""
+        self._gate.close()
         self._router.close(500)
         if self._zap is not None:
             self._zap.socket.close(0)
@@ -144,6 +152,8 @@ class Members:
 
     def take(self, ready: Mapping[Any, int]) -> None:
         """Take what has come, up to a bound."""
+        if self._gate.events in ready:
+            self._gate.read()
         if self._zap is not None and self._zap.socket in ready:
             self._zap.answer()
         if self._router in ready:
@@ -154,10 +164,14 @@ class Members:
                 if frames[-1] != _link.TORN:
                     self._take(frames, key)
 
+    def tick(self, now: float) -> None:
+        """Cut connections that were to join and do not."""
+        self._gate.turn(now)
+
     def _receive(self) -> tuple[list[Any] | None, bytes | None]:
         """Return the frames of one message, and the CURVE key that it came under."""
         if self.keys is None:
-            return _link.receive(self._router, 3), None
+            return _link.receive(self._router, 3, self._gate), None
         try:
             frames: list[Any] = [self._router.recv(zmq.NOBLOCK)]
         except zmq.Again:
@@ -167,6 +181,8 @@ class Members:
             frame = self._router.recv(copy=False)
             if key is None:
                 key = str(frame.get("User-Id")).encode()
+                if frames[0] not in self._gate.names:
+                    self._gate.meet(frames[0], frame)
             frames.append(frame.buffer if len(frame) >= _link.ZERO_COPY else frame.bytes)
         return frames, key
 
@@ -213,6 +229,7 @@ class Members:
     def _join(self, connection: bytes, bodies: Sequence[Any], key: bytes | None) -> None:
         fields = parse_map(bodies[0])
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
+        self._gate.joined(connection)
         os_pid = fields.get("os_pid")
         self._listener.joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key)
 
@@ -221,6 +238,7 @@ class Members:
         speaker = self._door.resume(connection, header, key)
         if speaker is None:
             return
+        self._gate.joined(connection)
         pid = speaker.pid
         self._core.heard(pid, time.monotonic())
         self._leaving.discard(pid)
@@ -260,6 +278,7 @@ class Members:
 
     def _refuse(self, connection: bytes, error: Exception) -> None:
         """Tell an impostor so, a few times; a flood of nonsense is not worth a flood of answers."""
+        self._gate.refused(connection)
         count = self._refusals.get(connection, 0)
         if count >= ANSWERS or len(self._refusals) > ANSWERED:
             return

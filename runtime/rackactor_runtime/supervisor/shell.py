@@ -98,6 +98,7 @@ class Shell:
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + TICK
             self._hear(m.Ticked())
+            self._members.tick(time.monotonic())
             self._logs.again()
             obituary.bound_log(2, *LOG)
             if self._config.home.is_lost(time.monotonic()):
