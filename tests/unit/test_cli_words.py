@@ -252,8 +252,7 @@ def test_why_tells_what_a_process_waits_for(monkeypatch: pytest.MonkeyPatch) -> 
     words = "the cloud gives no clear answer since 14:03:22 UTC: HTTP 503"
     row = {"pid": 7, "ppid": 1, "name": "worker", "kind": "function", "what": "", "instance": "", "state": "new"}
     row |= {"created": 1.8e9, "started": None, "ended": None, "status": None, "note": words}
-    kernel = SimpleNamespace(call=lambda op, args: ({"process": row, "signals": []}, []))
     monkeypatch.setattr(why, "_last_output", lambda group, pid, status: "")
-    group: Any = SimpleNamespace(kernel=kernel)
-    lines = list(why.story(group, 7))
+    group: Any = SimpleNamespace()
+    lines = list(why.story(group, 7, {"process": row, "signals": []}))
     assert lines[lines.index("  the provider's words") + 1] == f"    {words}"

@@ -57,7 +57,8 @@ def test_no_path_leads_out(parts: list[str]) -> None:
 def test_what_is_no_path() -> None:
     with pytest.raises(ValueError, match="null byte"):
         normalize("/a\0b")
-    for thing in (b"/a", 3, None):
+    assert normalize(b"/a/\xff") == "/a/\udcff"
+    for thing in (3, None):
         with pytest.raises(TypeError):
             normalize(thing)
     assert is_hidden(f"/a/{HIDDEN}1/b")

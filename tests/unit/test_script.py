@@ -20,11 +20,11 @@ CALLS_ITSELF = [
     "def main(n: int = 1): ...\ntry:\n    main()\nfinally: pass",
     "def main(n=1): ...",
     "def main(n: int, **more): ...",
-    "async def main(n: int = 1): ...",
     "class C:\n    def main(n: int): ...",
     "print('no main')",
 ]
 LEAVES_IT = [
+    "async def main(n: int = 1): ...",
     "def main(): ...",
     "def main(n: int): ...",
     "def main(n: int = 1, *rest: str) -> None: ...",
