@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from leftovers import KINDS
 
-from rackactor_runtime.providers.nova import words
+from rackactor_runtime.providers.nova import late, words
 
 #: Seconds that a group has to begin, and that everything of it has to be gone.
 BEGIN, GONE = 200.0, 120.0
@@ -157,6 +157,20 @@ def a_program(settings: dict[str, Any], command: str = "exit 7", text: str = SCR
                 if stream is not None:
                     stream.close()
             eventually(lambda: not program.keeper or not psutil.pid_exists(program.keeper), GONE)
+
+
+def end_lookout(gid: str) -> None:
+    """End the program that looks for what may still come of a group whose supervisor was gone without a last word.
+
+    It would look for a quarter of an hour. There is none where the supervisor has had its last word.
+    """
+    found = [
+        each for each in psutil.process_iter(["cmdline"]) if {late.__name__, gid} <= {*(each.info["cmdline"] or [])}
+    ]
+    assert len(found) <= 1, found
+    for each in found:
+        each.terminate()
+        each.wait(60)
 
 
 def of_group(cloud: Any, gid: str) -> set[str]:

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from cloudgroups import GONE, a_program, active, eventually, gone, of_group
+from cloudgroups import GONE, a_program, active, end_lookout, eventually, gone, of_group
 
 import rackactor as rack
 from rackactor.errors import InvalidCall
@@ -96,6 +96,7 @@ def test_the_supervisor_is_deleted_by_hand(settings: dict[str, Any], cloud: Any)
         cloud.compute.delete_server(server)
         assert program.process.wait(120) != 0
         assert gone(cloud, program.gid)
+    end_lookout(program.gid)
 
 
 @pytest.mark.parametrize(
