@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import psutil
 import pytest
 from cloudgroups import GONE, a_program, active, end_lookout, eventually, gone, of_group
 
@@ -60,9 +61,11 @@ def test_the_program_is_killed_while_the_group_is_made(settings: dict[str, Any],
         gids = os.listdir(program.groups) if program.groups.exists() else []
         instance = said["text"].split(" is ")[0].rpartition(" ")[2]
         gid = cloud.compute.get_server(instance).metadata["gid"]
+        (launcher,) = psutil.Process(program.process.pid).children()
         program.process.kill()
         assert not gids
         assert gone(cloud, gid)
+        launcher.wait(GONE)  # it looks twice before it believes that nothing is left
 
 
 def test_the_keeper_is_killed_and_the_program_with_it(settings: dict[str, Any], cloud: Any, cloud_name: str) -> None:

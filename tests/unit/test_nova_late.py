@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -147,3 +149,15 @@ def test_a_keeper_knows_what_may_still_come(
     kernel.speak()
     keeper._hear_out(kernel)
     assert keeper.owed == owed
+
+
+def test_who_looks_out_can_be_told_to_end() -> None:
+    """Its keeper is deaf to signals while it cleans up, and a program inherits that."""
+    text = """
+import os, signal, time
+from rackactor_runtime.providers.nova import late
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+late.look_out = lambda take, seconds: os.kill(os.getpid(), signal.SIGTERM)
+late.main(["01234567-89ab-4cde-8f01-23456789abcd"])
+"""
+    assert subprocess.run([sys.executable, "-c", text], timeout=60, check=False).returncode == -signal.SIGTERM

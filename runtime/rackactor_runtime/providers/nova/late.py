@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cloud", help="its name in clouds.yaml (default: what OS_* say)")
     parser.add_argument("--seconds", type=float, default=DEBT, help="for which something may come (%(default)g)")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who has started this cleans up, and is deaf to it
 
     inventories: list[Inventory] = []
 
