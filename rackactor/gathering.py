@@ -189,13 +189,22 @@ def _is_data(entry: os.DirEntry[str]) -> bool:
 
 
 def _roots(name: str, module: ModuleType) -> Iterator[str]:
-    """Yield the directories that a top-level module is found in under its own name."""
+    """Yield the directories that a top-level module is found in under its own name.
+
+    What is installed is so wherever it really lies: Debian's sitecustomize is a link out of the standard library.
+    """
+    for place in _places(name, module):
+        if not _installed(os.path.dirname(os.path.abspath(place))):
+            yield os.path.dirname(os.path.realpath(place))
+
+
+def _places(name: str, module: ModuleType) -> Iterator[str]:
     for place in getattr(module, "__path__", ()):  # of a namespace package there may be several
         if isinstance(place, str) and os.path.basename(place) == name and os.path.isdir(place):
-            yield os.path.dirname(os.path.realpath(place))
+            yield place
     path = getattr(module, "__file__", None)
     if isinstance(path, str) and os.path.basename(path) == f"{name}.py" and os.path.isfile(path):
-        yield os.path.dirname(os.path.realpath(path))
+        yield path
 
 
 def _installed(directory: str) -> bool:

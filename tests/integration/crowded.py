@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import Any
 
 from rackactor_runtime.providers.local import LocalProvider
@@ -12,7 +13,9 @@ FD_SETSIZE = 1024
 
 
 def take_descriptors() -> list[int]:
-    """Open descriptors until the next number is one that select(2) cannot take."""
+    """Open descriptors until the next number is one that select(2) cannot take; the soft limit goes up for it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     taken = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
     while taken[-1] < FD_SETSIZE:
         taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,12 +20,14 @@ from rackactor.readiness import readable, writable
 
 @pytest.fixture(name="crowd")
 def many_descriptors() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = take_descriptors()
     try:
         yield
     finally:
         for descriptor in taken:
             os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def use_everything(group: rack.Group) -> None:

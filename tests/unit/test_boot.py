@@ -19,7 +19,7 @@ from rackactor.errors import AuthenticationError
 from rackactor.kernel import Kernel
 from rackactor.target import pack_target, unpack_target
 from rackactor.wire import Kind
-from rackactor_runtime.agent import rehearsal
+from rackactor_runtime.agent import commands, rehearsal
 from rackactor_runtime.agent.report import Report
 
 
@@ -93,3 +93,10 @@ def test_a_kernel_made_ready_ahead_of_time_leaves_nothing_when_its_join_fails(
         kernel.join({"endpoint": f"ipc://{tmp_path}/nobody", "token": b"", "pid": 2, "incarnation": 1})
     assert threading.active_count() == threads
     assert os.listdir("/proc/self/fd") == files
+
+
+def test_a_directory_that_is_closed_to_us_is_not_the_commands_fault() -> None:
+    denied = PermissionError(13, "Permission denied")
+    assert isinstance(commands._truth(denied, "no-such-command"), FileNotFoundError)
+    assert commands._truth(denied, "sh") is denied
+    assert commands._truth(denied, "/some/where") is denied

@@ -168,3 +168,16 @@ def test_what_requirements_say_of_the_machine() -> None:
 def test_what_the_group_keeps_for_itself() -> None:
     assert is_kept("/.rack") and is_kept("/.rack/code/x.zip")  # noqa: PT018
     assert not is_kept("/.racket") and not is_kept("/data/.rack")  # noqa: PT018
+
+
+def test_a_link_out_of_where_things_are_installed_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "etc", custom_py="")
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "custom.py").symlink_to(tmp_path / "etc" / "custom.py")
+    module = ModuleType("custom")
+    module.__file__ = str(library / "custom.py")
+    monkeypatch.setitem(sys.modules, "custom", module)
+    assert str(tmp_path / "etc") in [tree.root for tree in gathering.module_trees()]
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(library)])
+    assert str(tmp_path / "etc") not in [tree.root for tree in gathering.module_trees()]

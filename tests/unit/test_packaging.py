@@ -91,7 +91,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[st
     _setup(copy, "sdist", "--dist-dir", place)
     (source,) = place.glob("*.tar.gz")
     with tarfile.open(source) as archive:
-        archive.extractall(place / "source", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from 3.11.4 on
+        archive.extractall(place / "source")
         root = f"rackactor-{__version__}/"
         sources = [name.removeprefix(root) for name in archive.getnames()]
     _setup(place / "source" / root, "bdist_wheel", "--dist-dir", place)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,7 +83,8 @@ def host_command(
             restore_signals=True,
             preexec_fn=_die_with_the_agent,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as told:
+        error = _truth(told, words[0])
         code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
         text = f"cannot run {words[0]!r}: {error.strerror if isinstance(error, OSError) else error}"
         if isinstance(error, FileNotFoundError) and error.filename not in (words[0], to_bytes(words[0])):
@@ -101,6 +104,16 @@ def host_command(
     if returncode < 0:
         return Report("signalled", 128 - returncode, -returncode)
     return Report("exited", returncode)
+
+
+def _truth(error: OSError | ValueError, word: str) -> OSError | ValueError:
+    """Return why a command could not be started: a directory of PATH that is closed to us is not the command's fault.
+
+    Source: execvp(3) says EACCES when it has met one, even if no directory has the file; shells say "not found".
+    """
+    if isinstance(error, PermissionError) and "/" not in word and shutil.which(word, os.F_OK) is None:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), word)
+    return error
 
 
 def _die_with_the_agent() -> None:
