@@ -21,6 +21,8 @@ from rackactor.texts import words_of
 _MSGPACK, _PICKLE, _BYTES = b"m", b"p", b"b"
 #: How strings with lone surrogates travel: see `pack`.
 _SURROGATES = "surrogatepass"
+#: What errors call what a process sends: see `open_from`.
+MESSAGE, REPLY = "the message from process", "the reply of process"
 
 
 class PickleRefused(ProtocolError):

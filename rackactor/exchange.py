@@ -368,13 +368,13 @@ class Exchange:
                 self.mailbox.append(delivery)
             return
         if kind is EntryKind.STDIN:
-            self._event("stdin", {"pid": delivery.pid, "cost": entry.cost}, [entry.payload])
+            self._event("stdin", {"pid": delivery.pid, "cost": delivery.cost}, [entry.payload])
             return
         if kind is EntryKind.NAME:
             self._event("name", {"delivery": delivery}, ())
             return
         if kind is EntryKind.PIPE or kind is EntryKind.CREDIT:
-            self._peers.consumed(delivery.pid, entry.cost)  # a pipe has a credit of its own
+            self._peers.consumed(delivery.pid, delivery.cost)  # a pipe has a credit of its own
             if self.pipe_desk is not None:
                 self.pipe_desk.arrived(delivery)
             return
@@ -383,7 +383,7 @@ class Exchange:
             # The reply has come; whatever else is sent to that address is a message like any other.
             self.mailbox.append(delivery._replace(entry=entry._replace(kind=EntryKind.TELL, rid=0)))
             return
-        self._peers.consumed(delivery.pid, entry.cost)
+        self._peers.consumed(delivery.pid, delivery.cost)
         if pending is None:
             return  # it came after its ask had been given up
         self._answered.add(entry.rid)
@@ -402,7 +402,7 @@ class Exchange:
         if box is not None:
             box.append(delivery)
             return
-        self._peers.consumed(delivery.pid, delivery.entry.cost)
+        self._peers.consumed(delivery.pid, delivery.cost)
         handler = self.handlers.get("undelivered")
         if handler is not None:
             handler({"pid": self.pid, "box": number}, [delivery.entry.payload])

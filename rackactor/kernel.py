@@ -19,12 +19,14 @@ import zmq
 
 from rackactor import forked, interrupts, units, wire
 from rackactor import link as _link
+from rackactor.codec import open_from
 from rackactor.errors import (
     AuthenticationError,
     GroupEnded,
     InvalidCall,
     MailboxFull,
     NoSuchProcess,
+    ProtocolError,
     RackTimeout,
 )
 from rackactor.exchange import KEPT_EARLY, EventHandler, Exchange, error_from
@@ -305,7 +307,7 @@ class Kernel(Exchange):
         except IndexError:  # the group has ended, or another thread was quicker
             return None
         if type(item) is Delivery:
-            cost = item.entry.cost
+            cost = item.cost
             self._outbox.append(lambda: self._peers.consumed(item.pid, cost))
             self._outbox_cost += cost // 4
             if self._outbox_cost >= COLLECT_BYTES * 4:
@@ -325,6 +327,19 @@ class Kernel(Exchange):
             GroupEnded: it has left, the group has ended, or this is a child made by os.fork.
         """
         self._check()
+
+    def open(self, data: bytes | memoryview, what: str, pid: int) -> Any:
+        """Return the value that a process has sent.
+
+        Raises:
+            ProtocolError: nobody of this wire sends such bytes; whoever did is put out.
+            CannotOpen: unpickling has failed.
+        """
+        try:
+            return open_from(data, what, pid, allow_pickle=self.allow_pickle)
+        except ProtocolError as error:
+            self.do_soon(self.malformed, pid, error)
+            raise
 
     def do(self, action: Callable[..., Any], *args: Any) -> None:
         """Have something done at the crank, now."""

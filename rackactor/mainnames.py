@@ -70,7 +70,7 @@ class _Desk:
             said = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
             answer = msgpack.packb((False, said))
         try:
-            self._kernel.consume(delivery.pid, delivery.entry.cost)
+            self._kernel.consume(delivery.pid, delivery.cost)
             self._kernel.answer(delivery.pid, delivery.entry.rid, answer)
         except RackError:
             pass  # nobody is left to hear it

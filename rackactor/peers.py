@@ -26,6 +26,8 @@ class Delivery(NamedTuple):
     pid: int
     incarnation: int
     entry: Entry
+    #: What it takes of its sender's credit, bytes.
+    cost: int = 0
 
 
 class Sending(NamedTuple):
@@ -103,7 +105,12 @@ class Peers:
         self._acknowledge(peer, ack, limit)
         ready = peer.incoming.accept(Packet(first, entries))
         self._owed[pid] = peer
-        return [Delivery(pid, incarnation, entry) for entry in ready]
+        if not ready:
+            return []
+        deliveries = [Delivery(pid, incarnation, entry, entry.cost) for entry in ready]
+        last = deliveries[-1].cost
+        peer.incoming.charge(last if len(deliveries) == 1 else sum([each.cost for each in deliveries]), last)
+        return deliveries
 
     def acknowledged(self, pid: int, ack: int, limit: int) -> None:
         """Take a bare acknowledgement of a peer."""

@@ -10,7 +10,7 @@ import msgpack
 
 from rackactor import outcomes
 from rackactor.address import RackAddress
-from rackactor.codec import encode, open_from
+from rackactor.codec import REPLY, encode
 from rackactor.errors import (
     InvalidCall,
     NoChild,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 #: Bytes of standard input sent in one message.
 _STDIN_CHUNK = 64 << 10
-_REPLY = "the reply of process"
 
 
 class Reply(Future[Any]):
@@ -78,7 +77,7 @@ class Reply(Future[Any]):
         """Unpickle what has come, once: by whoever asks, and not by the thread that has received it."""
         if not self._opened:
             try:
-                value = open_from(super().result(), _REPLY, self._pid, allow_pickle=self._kernel.allow_pickle)
+                value = self._kernel.open(super().result(), REPLY, self._pid)
             except RackError as error:
                 self._opened.setdefault("error", error)
             else:
@@ -188,7 +187,7 @@ class Process:
         if not kernel.wait(lambda: pending.done, timeout):
             kernel.forget_ask(pending)
             raise RackTimeout(_late(self.pid, timeout))
-        return open_from(pending.get(), _REPLY, self.pid, allow_pickle=kernel.allow_pickle)
+        return kernel.open(pending.get(), REPLY, self.pid)
 
     def submit(self, message: Any) -> Future[Any]:
         """Send a message; return the reply to it as a `concurrent.futures.Future`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Unpack, overload
@@ -10,8 +11,8 @@ from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 from rackactor import arguments, code, coroutines, mainnames, surroundings, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
-from rackactor.codec import encode, open_from
-from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
+from rackactor.codec import MESSAGE, encode
+from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
 from rackactor.exchange import EventHandler
 from rackactor.handlers import Handlers
 from rackactor.kernel import CALL_TIMEOUT, Kernel
@@ -320,12 +321,16 @@ class Session(PipeMethods, Handlers):
             CannotOpen: the next one cannot be opened here; it has been taken.
         """
         timeout = self.kernel.bound(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
         item = self.kernel.take(timeout)
-        if item is None:
-            self.kernel.check()
-            raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)
-        payload, allow_pickle = item.entry.payload, self.kernel.allow_pickle
-        return Message(self, item, open_from(payload, "the message from process", item.pid, allow_pickle=allow_pickle))
+        while item is not None:
+            try:
+                value = self.kernel.open(item.entry.payload, MESSAGE, item.pid)
+                return Message(self, item, value)
+            except ProtocolError:  # it is no message
+                item = self.kernel.take(None if until is None else max(0.0, until - time.monotonic()))
+        self.kernel.check()
+        raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)
 
     def reply(self, pid: int, rid: int, value: Any) -> None:
         """Send a reply to an ask (`rid`), or a message."""

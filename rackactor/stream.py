@@ -263,6 +263,7 @@ class Incoming:
         self._expected = 1
         self._early: dict[int, Entry] = {}  # arrived ahead of a gap
         self._early_cost = 0
+        self._arrived = 0  # cost of what has arrived in order
         self._window = window
         self._consumed = 0  # cost of what the application has taken
         self._told_limit = window
@@ -295,6 +296,17 @@ class Incoming:
         if not self._early:
             self._early_cost = 0
         return ready
+
+    def charge(self, cost: int, last: int) -> None:
+        """Take note of what messages that arrived in order cost, and the last of them: it may go beyond the credit.
+
+        Raises:
+            ProtocolError: the sender had no credit for them.
+        """
+        before = self._arrived + cost - last
+        self._arrived += cost
+        if before >= self._consumed + self._window:
+            raise ProtocolError("more messages than it had credit for")
 
     def consume(self, cost: int) -> None:
         """Learn that the application has taken a message of this cost."""

@@ -34,7 +34,7 @@ from thespian.system import isInternalActorSystemMessage
 from rackactor import capabilities as _capabilities
 from rackactor import letters, membership, outcomes, sources, units
 from rackactor.address import RackAddress
-from rackactor.codec import encode, open_from
+from rackactor.codec import MESSAGE, encode
 from rackactor.errors import (
     ActorNotMade,
     GroupEnded,
@@ -42,6 +42,7 @@ from rackactor.errors import (
     MailboxFull,
     NoChild,
     NoSuchProcess,
+    ProtocolError,
     RackError,
     RackTimeout,
 )
@@ -276,8 +277,10 @@ class Context:
             while True:
                 item = self._kernel.take(None if limit is None else max(0.0, limit - time.monotonic()), self._box)
                 if item is not None:
-                    payload, allow_pickle = item.entry.payload, self._kernel.allow_pickle
-                    message = open_from(payload, "the message from process", item.pid, allow_pickle=allow_pickle)
+                    try:
+                        message = self._kernel.open(item.entry.payload, MESSAGE, item.pid)
+                    except ProtocolError:  # it is no message
+                        continue
                     if not isInternalActorSystemMessage(message):
                         return message
                 elif self._kernel.ended:

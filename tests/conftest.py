@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import machines
@@ -44,10 +45,22 @@ def pytest_configure() -> None:
     os.environ["TMPDIR"] = os.environ["XDG_RUNTIME_DIR"]  # where the groups' files lie
     for name in ("RACK_GID", "RACK_PID", "RACK_PPID", "RACK_SOCKET"):
         os.environ.pop(name, None)
-    interrupts.HARMLESS.add("pytest_timeout")  # its handler ends the test
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background; its tests send interrupts
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts.HARMLESS.update(
+        ["pytest_timeout", __name__.partition(".")[0]]
+    )  # the handler of the one ends the test, ours does nothing
+    _do_not_pass_on_what_is_ignored()
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
+
+
+def _do_not_pass_on_what_is_ignored() -> None:
+    """Have programs under test start with signals as a terminal gives them, also in the background and under nohup."""
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _take_no_notice)
+
+
+def _take_no_notice(number: int, frame: FrameType | None) -> None:
+    """Be as deaf as before; but what is started from here is not."""
 
 
 def pytest_sessionfinish() -> None:

@@ -191,20 +191,11 @@ class Desk:
             self._later(seat, lambda: self.arrived(delivery))
             return
         try:
-            fields = unpack(payload)
             if kind is EntryKind.CREDIT:
-                reader, taken, limit = fields
+                reader, taken, limit = unpack(payload)
                 end.credit(delivery.pid, reader, taken, limit)
-            elif not more:
-                writer, first, messages, closing = fields
-                end.accept(writer, first, small_messages(messages), closing)
-            elif len(fields) == 2:
-                end.accept(fields[0], fields[1], [Bundle(list(more))], False)
             else:
-                writer, number, frame, last = fields
-                if type(frame) is not int or type(last) is not bool:
-                    raise TypeError("a part of a message has a number, and is the last one or not")
-                end.accept_part(writer, number, Part(frame, last, more[0]))
+                _take(end, delivery.pid, unpack(payload), more)
         except Exception as error:  # whatever it is made of
             self.kernel.malformed(
                 delivery.pid, ProtocolError(f"not what is said of a pipe: {type(error).__name__}: {error}")
@@ -232,7 +223,7 @@ class Desk:
         elif what == "data":
             pieces = self._pieces.pop((seat, fields["writer"]), [])
             messages = parse_parcel(fields["shape"], [*pieces, *blobs])
-            end.accept(fields["writer"], fields["first"], messages, fields["closing"])
+            end.accept(SUPERVISOR, fields["writer"], fields["first"], messages, fields["closing"])
 
     # -- at the crank: what is sent -------------------------------------------------------------------------
 
@@ -244,7 +235,7 @@ class Desk:
             copies = [message.copy() if isinstance(message, Bundle) else message for message in messages]
             reading = self._readings.get(batch.seat)
             if reading is not None:
-                reading.accept(seat, first, copies, batch.closing)
+                reading.accept(kernel.pid, seat, first, copies, batch.closing)
             return
         if messages and isinstance(messages[0], Bundle):
             for entry in _large(batch.seat, seat, first, messages[0]):
@@ -353,6 +344,20 @@ class Desk:
         lanes, messages = writing.writer.estate()
         shape, blobs = pack_parcel(messages)
         return {"seat": writing.seat, "lanes": lanes, "shape": shape, "clean": writing.closed}, blobs
+
+
+def _take(reading: Any, pid: int, fields: Any, frames: Sequence[Any]) -> None:
+    """Take what a process sends to a reader; raises whatever comes of it where it is malformed."""
+    if not frames:
+        writer, first, messages, closing = fields
+        reading.accept(pid, writer, first, small_messages(messages), closing)
+    elif len(fields) == 2:
+        reading.accept(pid, fields[0], fields[1], [Bundle(list(frames))], False)
+    else:
+        writer, number, frame, last = fields
+        if type(frame) is not int or type(last) is not bool:
+            raise TypeError("a part of a message has a number, and is the last one or not")
+        reading.accept_part(pid, writer, number, Part(frame, last, frames[0]))
 
 
 def _large(reader: int, writer: int, number: int, bundle: Bundle) -> list[Entry]:

@@ -279,7 +279,7 @@ def parse_parcel(shape: Sequence[Any], blobs: Sequence[Any], *, join: bool = Tru
 
 
 def small_messages(value: Any) -> list[bytes]:
-    """Check that this is a list of small messages."""
-    if type(value) is not list or not set(map(type, value)) <= {bytes}:
-        raise ProtocolError("the small messages of a pipe are a list of bytes")
+    """Check that this is a list of small messages; each begins with what it is."""
+    if type(value) is not list or not set(map(type, value)) <= {bytes} or b"" in value:
+        raise ProtocolError("the small messages of a pipe are a list of bytes, none of them empty")
     return value

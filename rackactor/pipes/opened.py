@@ -164,8 +164,10 @@ class Reading:
         self.ended = False
         self._demand()
 
-    def accept(self, writer: int, first: int, messages: Sequence[Message], closing: bool) -> None:
-        """Take what has arrived."""
+    def accept(self, pid: int, writer: int, first: int, messages: Sequence[Message], closing: bool) -> None:
+        """Take what has arrived of a writer, if the process that sends it is the one that speaks for it."""
+        if not self.reader.hears(writer, pid):
+            return
         if messages:
             self.reader.accept(writer, first, messages)
             self._pause = CONFIRM
@@ -174,17 +176,17 @@ class Reading:
             self.reader.closing(writer)
             self._send(self.reader.credits(waiting=False))
 
-    def accept_part(self, writer: int, number: int, part: Part) -> None:
+    def accept_part(self, pid: int, writer: int, number: int, part: Part) -> None:
         """Take a part of a large message."""
         lane = self.reader.lanes.get(writer)
-        if lane is None or lane.dead or number < lane.expected:
+        if lane is None or lane.pid != pid or lane.dead or number < lane.expected:
             return
         if lane.assembly is None or lane.assembly.number != number:
             lane.assembly = Assembly(number)
         whole = lane.assembly.add(part)
         if whole is not None:
             lane.assembly = None
-            self.accept(writer, number, [whole], False)
+            self.accept(pid, writer, number, [whole], False)
 
 
 class Writing:

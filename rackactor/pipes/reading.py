@@ -13,7 +13,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from rackactor.errors import ProtocolError
 from rackactor.pipes.framing import OVERHEAD, Assembly, Message
+from rackactor.wire import SUPERVISOR
 
 #: What a reader takes in this time may be sent ahead of it, seconds.
 HORIZON = 0.02
@@ -65,7 +67,9 @@ class Lane:
         "consumed",
         "dead",
         "early",
+        "early_cost",
         "expected",
+        "granted",
         "pid",
         "seat",
         "taken",
@@ -79,6 +83,7 @@ class Lane:
         self.pid = pid
         self.expected = 1
         self.early: dict[int, Message] = {}  # arrived ahead of a gap
+        self.early_cost = 0
         self.assembly: Assembly | None = None
         #: Cost of what has arrived, and of what was taken.
         self.arrived = 0
@@ -86,6 +91,8 @@ class Lane:
         self.taken = 0
         self.told_taken = 0
         self.told_limit = 0
+        #: The most that it was ever told.
+        self.granted = 0
         #: The application tells us when it has taken this much.
         self.tell_at = _NEVER
         self.closing = False
@@ -120,8 +127,20 @@ class Reader:
             lane.pid = pid
             lane.told_limit = lane.told_taken = 0  # it must hear of us anew
 
+    def hears(self, seat: int, pid: int) -> bool:
+        """Tell whether it is this process that speaks for a writer.
+
+        One that did so before is not heard any more: who goes on for it sends again what had not arrived.
+        """
+        lane = self.lanes.get(seat)
+        return lane is not None and lane.pid == pid
+
     def accept(self, seat: int, first: int, messages: Sequence[Message]) -> None:
-        """Take messages of a writer; doubles are dropped, gaps waited for."""
+        """Take messages of a writer; doubles are dropped, gaps waited for.
+
+        Raises:
+            ProtocolError: it had no credit for them.
+        """
         lane = self.lanes.get(seat)
         if lane is None:
             return
@@ -131,20 +150,30 @@ class Reader:
             ready = self._sort(lane, first, messages)
         if not ready:
             return
+        cost = _cost(ready)
+        self._check(lane, cost - _cost(ready[-1:]))
         lane.expected += len(ready)
-        lane.arrived += sum(map(len, ready)) + OVERHEAD * len(ready)
+        lane.arrived += cost
         ready.reverse()
         self._runs.append((lane, ready))
+
+    def _check(self, lane: Lane, more: int) -> None:
+        """See that a writer keeps to its credit; one message is always let through beyond it."""
+        if lane.arrived + lane.early_cost + more >= lane.granted and lane.pid != SUPERVISOR:
+            raise ProtocolError("more messages of a pipe than it had credit for")
 
     def _sort(self, lane: Lane, first: int, messages: Sequence[Message]) -> list[Message]:
         for number, message in enumerate(messages, first):
             if number < lane.expected or number in lane.early:
                 self.doubles += 1
             else:
+                self._check(lane, 0)
                 lane.early[number] = message
+                lane.early_cost += _cost((message,))
         ready: list[Message] = []
         while (message_or_none := lane.early.pop(lane.expected + len(ready), None)) is not None:
             ready.append(message_or_none)
+            lane.early_cost -= _cost((message_or_none,))
         return ready
 
     def closing(self, seat: int) -> None:
@@ -184,6 +213,7 @@ class Reader:
             last = lane.closing and lane.taken == lane.expected - 1 and lane.told_taken != lane.taken
             if starved or freed or last or (everything and lane.told_taken != lane.taken):
                 lane.told_limit = max(limit, lane.told_limit)
+                lane.granted = max(lane.granted, lane.told_limit)
                 lane.told_taken = lane.taken
                 yield Credit(lane.pid, lane.seat, lane.taken, lane.expected - 1, lane.told_limit)
             if not lane.closing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import msgpack
 
 import rackactor as rack
+from rackactor import services
 from rackactor.membership import current
 from rackactor.stream import Entry, EntryKind
 from rackactor.wire import Header, Kind, pack_route
+from rackactor_runtime.services.files.service import Files
 from rackactor_runtime.supervisor.decisions.calls import Calls
 
 #: Names of all system calls but those that end what the test needs.
@@ -28,6 +31,11 @@ OPS += [
     "machine",
     "x" * 1000,
 ]
+
+
+#: What the group's services are asked, and what none of them knows.
+QUESTIONS = [name[4:] for name in sorted(dir(Files)) if name.startswith("_op_")]
+QUESTIONS += ["send", "done", "", "x" * 100_000]
 
 
 def value(chance: random.Random, depth: int = 0) -> Any:
@@ -91,7 +99,12 @@ def spew(layer: str, seed: int, target: int, seat: int) -> None:
         for _ in range(60):
             other.ask("again")  # from now on the two are connected directly
     for _ in range(60):
-        kernel.at_crank(lambda: send(kernel, layer, chance, target, seat))
+        if layer == "services":
+            question(kernel, chance)
+        else:
+            kernel.at_crank(lambda: send(kernel, layer, chance, target, seat))
+    if layer == "services":
+        return
     if layer == "calls":
         for _ in range(200):
             op = chance.choice(OPS)
@@ -102,6 +115,22 @@ def spew(layer: str, seed: int, target: int, seat: int) -> None:
                 pass
         return
     settle()
+
+
+def question(kernel: Any, chance: random.Random) -> None:
+    """Ask the group's services what they do not know, or do not understand."""
+    name = chance.choice(["files", "snapshots"])
+    fields = {chance.choice(NAMES): value(chance) for _ in range(chance.randrange(8))}
+    if chance.random() < 0.5:
+        fields["path"] = chance.choice(["/a", "", "..", "\0", "/" + "x" * 10_000, "/\udcff"])
+    asked = packed(chance)
+    if chance.random() < 0.8:
+        try:
+            asked = services.pack(chance.choice(QUESTIONS), fields, chance.randbytes(chance.randrange(9)))
+        except ValueError:  # nested more deeply than this end packs
+            pass
+    pid = kernel.call("service", {"name": name})[0]["pid"]
+    kernel.post(pid, chance.choice([EntryKind.ASK, EntryKind.TELL]), asked, chance.randrange(1 << 40))
 
 
 def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int) -> None:
@@ -115,6 +144,12 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
             count = chance.randint(1, 5)  # a map has no first field, and may have as many as an array that is right
             fields = msgpack.packb({f"{number}": number for number in range(count)})
             kernel.offer(target, Entry(EntryKind.PIPE, seat, fields, more))
+    elif layer == "letters":
+        letter = chance.choice(
+            [EntryKind.TELL, EntryKind.ASK, EntryKind.REPLY, EntryKind.FAILED, EntryKind.STDIN, EntryKind.NAME]
+        )
+        rid = chance.choice([0, 1, 2, 3, -1, 1 << 31, 1 << 32, (1 << 62) + 1, -(1 << 63)])
+        kernel.offer(target, Entry(letter, rid, chance.choice([b"", b"m", b"p", b"b"]) + packed(chance)))
     elif layer == "packets":
         kernel.say(Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target)
     elif layer == "supervisor":
@@ -138,9 +173,68 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
             kernel.link.send(path.socket, [*prefix, pack_route(target), head, packed(chance)])
 
 
+def overdraw(what: str, target: int, pipe: Any) -> None:
+    """Send far more than the receiver gives credit for, in good order; then wait for what it costs."""
+    kernel: Any = current().kernel
+    other = rack.process(target)
+    if what == "messages":
+        other.tell(b"")
+        kernel.at_crank(lambda: kernel.peers.get(target).outgoing.acknowledge(0, 1 << 50))
+        for _ in range(2_000):
+            other.tell(bytes(10_000))
+    else:
+        with rack.pipe(pipe, "w") as writer:
+            writer.send(bytes(10))
+            writer.flush()  # the reader has made itself known
+            kernel.at_crank(lambda: unbind(writer._end.writer))
+            for _ in range(2_000):
+                writer.send(bytes(10_000))
+            settle()
+    settle()
+
+
+def unbind(writer: Any) -> None:
+    """Have a writer believe that it may send whatever it likes."""
+    for lane in writer.lanes.values():
+        lane.limit = 1 << 50
+
+
+def forge(target: int, seat: int) -> None:
+    """Write into the lanes of all other writers of a pipe: numbers that they have yet to use."""
+    kernel: Any = current().kernel
+    rack.process(target).ask("hello")
+
+    def write() -> None:
+        for writer in range(1, 30):
+            for first in (1, 2, 3, 4):
+                fields = msgpack.packb((writer, first, [b"forged"], False))
+                kernel.offer(target, Entry(EntryKind.PIPE, seat, fields))
+
+    kernel.at_crank(write)
+    rack.process(target).ask("hello again")  # by now it has come
+
+
+def hold(pipe: Any) -> None:
+    """Open a pipe to read and take one message of it, and none from the mailbox."""
+    with rack.pipe(pipe, "r") as reader, rack.pipe("enough", "r") as enough:
+        reader.recv()
+        enough.recv()
+
+
 def echo(pipe: Any) -> None:
     """Reply to what is asked, with the end of a pipe open; say at which seat that is."""
     reader = rack.pipe(pipe, "r")
     while True:
-        message = rack.receive(None)
-        message.reply(reader._end.seat if message.value == "seat" else message.value)
+        try:
+            message = rack.receive(None)
+        except rack.CannotOpen:  # somebody has sent a pickle that is none
+            continue
+        answers = {"seat": lambda: reader._end.seat, "read": lambda: reader.recv(timeout=20)}
+        known = answers.get(message.value) if isinstance(message.value, str) else None
+        with contextlib.suppress(rack.InvalidCall):  # nested more deeply than what is sent may be
+            message.reply(message.value if known is None else known())
+
+
+def say_nonsense(kernel: Any) -> None:
+    """Send the supervisor what it cannot read."""
+    kernel.at_crank(lambda: kernel.link.send(kernel.link.supervisor, [pack_route(1), b"garbage"]))

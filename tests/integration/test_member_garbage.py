@@ -6,12 +6,14 @@ import pytest
 import spewing
 
 import rackactor as rack
+from rackactor import places
+from rackactor.grouping import attach
 
 ENOUGH = 30.0
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("layer", ["entries", "packets", "supervisor", "direct", "calls"])
+@pytest.mark.parametrize("layer", ["entries", "packets", "letters", "services", "supervisor", "direct", "calls"])
 def test_nobody_but_the_sender_suffers(group: rack.Group, layer: str) -> None:
     victim = group.fork(spewing.echo, "p")
     bystander = group.fork(spewing.echo, "q")
@@ -19,13 +21,63 @@ def test_nobody_but_the_sender_suffers(group: rack.Group, layer: str) -> None:
     for seed in (1, 2):
         sender = group.fork(spewing.spew, layer, seed, victim.pid, seat, name="sender")
         status = sender.wait(ENOUGH)
-        if layer != "calls":
+        if layer not in ("calls", "services"):
             assert status.cause is rack.Cause.EXPELLED, status
             assert "ProtocolError" in str(sender.info()["status"]), sender.info()
         for other in (victim, bystander):
             assert other.ask(("still", "there"), timeout=ENOUGH) == ("still", "there")
         with group.pipe("p", "w") as writer:
             writer.send("word")
+        with group.open("/file", "w") as file:
+            file.write("words")
+        assert group.fs.cat("/file") == b"words"
         group.shm["k"] = seed
         assert group.shm["k"] == seed
         assert group.fork(abs, -3).result(ENOUGH) == 3
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("what", ["messages", "pipe"])
+def test_who_sends_more_than_it_has_credit_for_is_put_out(group: rack.Group, what: str) -> None:
+    with group.pipe("p", "w"), group.pipe("enough", "w") as enough:
+        victim = group.fork(spewing.hold, "p")
+        sender = group.fork(spewing.overdraw, what, victim.pid, "p")
+        if what == "messages":
+            with group.pipe("p", "w") as writer:
+                writer.send(b"")
+        status = sender.wait(ENOUGH)
+        assert status.cause is rack.Cause.EXPELLED, status
+        assert "more messages" in str(sender.info()["status"]), sender.info()
+        enough.send(None)
+        assert victim.wait(ENOUGH).ok
+
+
+@pytest.mark.timeout(150)
+def test_nobody_writes_in_the_name_of_another_writer(group: rack.Group) -> None:
+    victim = group.fork(spewing.echo, "p")
+    seat = victim.ask("seat", timeout=ENOUGH)
+    with group.pipe("p", "w") as writer:
+        writer.send("first")
+        forger = group.fork(spewing.forge, victim.pid, seat)
+        assert forger.wait(ENOUGH).ok
+        for word in ("second", "third", "fourth"):
+            writer.send(word)
+        assert [victim.ask("read", timeout=ENOUGH) for _ in range(4)] == ["first", "second", "third", "fourth"]
+
+
+@pytest.mark.timeout(150)
+def test_a_command_line_that_sends_garbage_is_put_out(group: rack.Group) -> None:
+    victim = group.fork(spewing.echo, "p")
+    victim.ask("hello", timeout=ENOUGH)
+    (card,) = [card for card in places.cards() if card["gid"] == group.gid]
+    beside = attach(card)
+    try:
+        pid = beside.getpid()
+        spewing.say_nonsense(beside.kernel)
+        with pytest.raises(rack.GroupEnded):
+            while True:
+                beside.ps()
+    finally:
+        beside.kernel.close()
+    assert victim.ask(1, timeout=ENOUGH) == 1
+    assert group.process(pid).info()["status"]["cause"] == "expelled"

@@ -100,7 +100,10 @@ def test_parts_out_of_order_are_refused() -> None:
         Assembly(1).add(Part(1, False, b""))
 
 
-@given(st.lists(st.binary(max_size=10) | st.lists(st.binary(max_size=20), min_size=1, max_size=3)), st.integers(1, 30))
+@given(
+    st.lists(st.binary(min_size=1, max_size=10) | st.lists(st.binary(max_size=20), min_size=1, max_size=3)),
+    st.integers(1, 30),
+)
 @settings(max_examples=100, deadline=None)
 def test_parcels_come_back(items: list[Any], cut: int) -> None:
     messages = [item if isinstance(item, bytes) else Bundle(item) for item in items]

@@ -32,8 +32,8 @@ from rackactor import coroutines, letters
 from rackactor.actor import Actor, NoHandler, has_handler, no_handler
 from rackactor.address import RackAddress
 from rackactor.arguments import other_requirements
-from rackactor.codec import decode, encode, open_from
-from rackactor.errors import ActorNotMade, InvalidCall
+from rackactor.codec import MESSAGE, decode, encode
+from rackactor.errors import ActorNotMade, InvalidCall, ProtocolError
 from rackactor.peers import Delivery
 from rackactor.session import Session
 from rackactor.stream import Entry, EntryKind
@@ -138,7 +138,9 @@ class ActorHost:
             return self._take_own(*item)
         sender = letters.sender_of(self._kernel, item)
         try:
-            message = self._decode(item)
+            message = self._kernel.open(item.entry.payload, MESSAGE, item.pid)
+        except ProtocolError:  # it is no message
+            return None
         except Exception:
             self._fail(sender, None, traceback.format_exc()[-_report.MAX_TEXT :])
             return None
@@ -186,7 +188,7 @@ class ActorHost:
             _log.debug("a handler raised; it gets the message again", exc_info=True)
         try:
             if item is not None:  # as it came, whatever the handler has done to its copy
-                message = self._decode(item)
+                message = self._kernel.open(item.entry.payload, MESSAGE, item.pid)
             return self._call(message, sender)
         except BaseException as error:
             if not coroutines.is_failure(error):
@@ -322,10 +324,6 @@ class ActorHost:
             status.addChild(child)
         status.addWakeups(list(reference.wakeups))
         return status
-
-    def _decode(self, item: Delivery) -> Any:
-        allow_pickle = self._kernel.allow_pickle
-        return open_from(item.entry.payload, "the message from process", item.pid, allow_pickle=allow_pickle)
 
 
 class _Free:
