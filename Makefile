@@ -1,6 +1,6 @@
 # Each target makes the virtual environment that it needs, from nothing; a second run is fast.
 #   make demo PYTHON=python3.12     another interpreter (after `make clean`)
-#   make test ARGS="-k pipe -x"     more words for pytest; likewise for bench, chaos, faults and conformance
+#   make test ARGS="-k pipe -x"     more words for pytest; likewise for the other suites
 
 PYTHON ?= python3
 ARGS   ?=
@@ -13,7 +13,7 @@ PIP    = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check conformance bench chaos faults test-openstack test-all clean help
+.PHONY: demo test check conformance bench chaos faults growth test-openstack test-all clean help
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ chaos: $(VENV)/.all ## kill, stop and cut under load, and judge what came of it 
 
 faults: $(VENV)/.all ## have the operating system refuse what supervisors ask of it, and see that groups go on (some eight minutes)
 	PYTHONPATH=tests $(VENV)/bin/python -m faults $(ARGS)
+
+growth: $(VENV)/.all ## do ten thousand of each thing, and see that nothing grows by it (some ten minutes)
+	RACK_TEST_MANY=10000 $(VENV)/bin/pytest -n logical tests/integration/test_what_is_over.py $(ARGS)
 
 test-openstack: $(VENV)/.all ## bring a one-machine OpenStack up, run the tests on it, take it down (Debian 12, root, below 40 minutes)
 	$(VENV)/bin/python tests/openstack/run -- $(ARGS)

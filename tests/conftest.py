@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import gc
 import os
 import shutil
@@ -35,11 +36,14 @@ from support import (
 )
 
 import rackactor as rack
+import rackactor_runtime
 from rackactor import interrupts
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Give the run a runtime directory of its own: other groups of this user are no business of the tests."""
+    if not hasattr(config, "workerinput"):  # no worker of pytest-xdist
+        _compile()
     tempfile.gettempdir()  # noted before it changes: what pytest itself makes stays where it always is
     os.environ.update([MARK, ("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="rk-", dir="/tmp"))])
     os.environ["TMPDIR"] = os.environ["XDG_RUNTIME_DIR"]  # where the groups' files lie
@@ -50,6 +54,12 @@ def pytest_configure() -> None:
     )  # the handler of the one ends the test, ours does nothing
     _do_not_pass_on_what_is_ignored()
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
+
+
+def _compile() -> None:
+    """Compile what thousands of processes import: under PYTHONDONTWRITEBYTECODE each of them would do so itself."""
+    for package in (rack, rackactor_runtime):
+        compileall.compile_dir(str(Path(package.__file__).parent), quiet=2)
 
 
 def _do_not_pass_on_what_is_ignored() -> None:
