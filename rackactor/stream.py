@@ -263,6 +263,7 @@ class Incoming:
         self._expected = 1
         self._early: dict[int, Entry] = {}  # arrived ahead of a gap
         self._early_cost = 0
+        self._last_early = (0, 0)  # number and cost
         self._arrived = 0  # cost of what has arrived in order
         self._window = window
         self._consumed = 0  # cost of what the application has taken
@@ -280,22 +281,33 @@ class Incoming:
             if number == self._expected:
                 ready.append(entry)
                 self._expected += 1
-            elif number > self._expected:
-                if self._early_cost > 4 * self._window:
-                    raise ProtocolError("far more messages than it had credit for, with gaps between them")
-                self._early[number] = entry
-                self._early_cost += entry.cost
+            elif number > self._expected and number not in self._early:
+                self._keep(number, entry)
         while self._early:
             following = self._early.pop(self._expected, None)
             if following is None:
-                if self._early and min(self._early) < self._expected:
+                if min(self._early) < self._expected:
                     self._early = {n: e for n, e in self._early.items() if n > self._expected}
+                    self._early_cost = sum(entry.cost for entry in self._early.values())
                 break
+            self._early_cost -= following.cost
             ready.append(following)
             self._expected += 1
-        if not self._early:
-            self._early_cost = 0
         return ready
+
+    def _keep(self, number: int, entry: Entry) -> None:
+        """Keep a message that has arrived ahead of a gap: paths differ in speed."""
+        cost = entry.cost
+        if not self._early or number > self._last_early[0]:
+            self._last_early = number, cost
+        self._early[number] = entry
+        self._early_cost += cost
+        self._check(self._arrived + self._early_cost - self._last_early[1])
+
+    def _check(self, before: int) -> None:
+        """See that a sender keeps to its credit, by what was sent before its last message: that may go beyond."""
+        if before >= self._consumed + self._window:
+            raise ProtocolError("more messages than it had credit for")
 
     def charge(self, cost: int, last: int) -> None:
         """Take note of what messages that arrived in order cost, and the last of them: it may go beyond the credit.
@@ -305,8 +317,7 @@ class Incoming:
         """
         before = self._arrived + cost - last
         self._arrived += cost
-        if before >= self._consumed + self._window:
-            raise ProtocolError("more messages than it had credit for")
+        self._check(before)
 
     def consume(self, cost: int) -> None:
         """Learn that the application has taken a message of this cost."""

@@ -233,8 +233,3 @@ def echo(pipe: Any) -> None:
         known = answers.get(message.value) if isinstance(message.value, str) else None
         with contextlib.suppress(rack.InvalidCall):  # nested more deeply than what is sent may be
             message.reply(message.value if known is None else known())
-
-
-def say_nonsense(kernel: Any) -> None:
-    """Send the supervisor what it cannot read."""
-    kernel.at_crank(lambda: kernel.link.send(kernel.link.supervisor, [pack_route(1), b"garbage"]))

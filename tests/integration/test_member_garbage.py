@@ -6,8 +6,6 @@ import pytest
 import spewing
 
 import rackactor as rack
-from rackactor import places
-from rackactor.grouping import attach
 
 ENOUGH = 30.0
 
@@ -63,21 +61,3 @@ def test_nobody_writes_in_the_name_of_another_writer(group: rack.Group) -> None:
         for word in ("second", "third", "fourth"):
             writer.send(word)
         assert [victim.ask("read", timeout=ENOUGH) for _ in range(4)] == ["first", "second", "third", "fourth"]
-
-
-@pytest.mark.timeout(150)
-def test_a_command_line_that_sends_garbage_is_put_out(group: rack.Group) -> None:
-    victim = group.fork(spewing.echo, "p")
-    victim.ask("hello", timeout=ENOUGH)
-    (card,) = [card for card in places.cards() if card["gid"] == group.gid]
-    beside = attach(card)
-    try:
-        pid = beside.getpid()
-        spewing.say_nonsense(beside.kernel)
-        with pytest.raises(rack.GroupEnded):
-            while True:
-                beside.ps()
-    finally:
-        beside.kernel.close()
-    assert victim.ask(1, timeout=ENOUGH) == 1
-    assert group.process(pid).info()["status"]["cause"] == "expelled"

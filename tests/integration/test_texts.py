@@ -103,12 +103,13 @@ def odd_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.machines
-@pytest.mark.parametrize("form", [str, os.fsencode, Path, pathlib.PurePosixPath])
-def test_words_of_a_command(group: rack.Group, odd_file: Path, form: Any) -> None:
-    assert group.fork(["printf", "%s", form(str(odd_file))]).stdout.read() == os.fsencode(odd_file)
-    assert group.fork(["printf", "%s"], form(str(odd_file))).stdout.read() == os.fsencode(odd_file)
-    each = group.fork(["printf", "%s"], each=[form(str(odd_file)), b"a"])
-    assert [process.stdout.read() for process in each] == [os.fsencode(odd_file), b"a"]
+def test_words_of_a_command(group: rack.Group, odd_file: Path) -> None:
+    forms: list[Any] = [str, os.fsencode, Path, pathlib.PurePosixPath]
+    for word in [form(str(odd_file)) for form in forms]:
+        assert group.fork(["printf", "%s", word]).stdout.read() == os.fsencode(odd_file), word
+        assert group.fork(["printf", "%s"], word).stdout.read() == os.fsencode(odd_file), word
+    each = group.fork(["printf", "%s"], each=[b"a", *[form(str(odd_file)) for form in forms]])
+    assert [process.stdout.read() for process in each] == [b"a", *[os.fsencode(odd_file)] * len(forms)]
 
 
 def test_entries_of_a_directory_are_words(group: rack.Group, odd_file: Path) -> None:
@@ -120,25 +121,29 @@ def test_entries_of_a_directory_are_words(group: rack.Group, odd_file: Path) -> 
         assert group.run(["cat", entry]).stdout.read() == b"within"
 
 
-@pytest.mark.parametrize("word", [3, 1.5, None, ["a"], object()])
-def test_what_is_no_word_is_refused_by_name(group: rack.Group, word: Any) -> None:
-    for call in (lambda: group.fork(["cat", word]), lambda: group.fork(["cat"], word), lambda: group.run([word, "a"])):
-        with pytest.raises(rack.InvalidCall, match="a word of a command is a str, bytes or a path"):
-            call()
+def test_what_is_no_word_is_refused_by_name(group: rack.Group) -> None:
+    for word in (3, 1.5, None, ["a"], object()):
+        calls: list[tuple[Any, list[Any]]] = [
+            (group.fork, [["cat", word]]), (group.fork, [["cat"], word]), (group.run, [[word, "a"]])
+        ]  # fmt: skip
+        for call, args in calls:
+            with pytest.raises(rack.InvalidCall, match="a word of a command is a str, bytes or a path"):
+                call(*args)
 
 
-@pytest.mark.parametrize("text", ["a\0b", LONE])
-def test_what_no_system_takes_is_refused_before_anything_is_started(group: rack.Group, text: str) -> None:
-    refused = [
-        lambda: group.fork(["cat", text]),
-        lambda: group.fork(["cat"], text),
-        lambda: group.fork(tell_place, cwd=text),
-        lambda: group.fork(tell_place, env={"A": text}),
-        lambda: group.fork(tell_place, env={text: "a"}),
-    ]
-    for call in refused:
+def test_what_no_system_takes_is_refused_before_anything_is_started(group: rack.Group) -> None:
+    for text in ("a\0b", LONE):
+        refused: list[tuple[Any, dict[str, Any]]] = [
+            (["cat", text], {}),
+            (tell_place, {"cwd": text}),
+            (tell_place, {"env": {"A": text}}),
+            (tell_place, {"env": {text: "a"}}),
+        ]
+        for target, options in refused:
+            with pytest.raises(rack.InvalidCall, match="cannot hold a"):
+                group.fork(target, **options)
         with pytest.raises(rack.InvalidCall, match="cannot hold a"):
-            call()
+            group.fork(["cat"], text)
     assert len(group.ps()) == 1
 
 
@@ -153,18 +158,19 @@ def test_directory_and_environment(group: rack.Group, tmp_path: Path) -> None:
 
 
 @pytest.mark.machines
-@pytest.mark.parametrize("text", [ODD, LONE, "a\0b", "x" * 300_000])
-def test_no_text_changes_an_exit_status(group: rack.Group, text: str) -> None:
-    raised = group.fork(raise_it, text)
-    status = raised.wait(ENOUGH)
-    assert (status.cause, status.code) == (Cause.EXCEPTION, 1)
-    assert text[-100:] in status.evidence
-    with pytest.raises(ValueError, match="cannot read") as caught:
-        raised.result(ENOUGH)
-    assert str(caught.value) == f"cannot read {text}"
-    left = group.fork(leave_with, text).wait(ENOUGH)
-    assert (left.cause, left.code) == (Cause.EXITED, 1)
-    assert text[-100:] in left.evidence
+def test_no_text_changes_an_exit_status(group: rack.Group) -> None:
+    texts = [ODD, LONE, "a\0b", "x" * 300_000]
+    all_raise, all_leave = group.fork(raise_it, each=texts), group.fork(leave_with, each=texts)
+    for text, raised, leaving in zip(texts, all_raise, all_leave, strict=True):
+        status = raised.wait(ENOUGH)
+        assert (status.cause, status.code) == (Cause.EXCEPTION, 1)
+        assert text[-100:] in status.evidence
+        with pytest.raises(ValueError, match="cannot read") as caught:
+            raised.result(ENOUGH)
+        assert str(caught.value) == f"cannot read {text}"
+        left = leaving.wait(ENOUGH)
+        assert (left.cause, left.code) == (Cause.EXITED, 1)
+        assert text[-100:] in left.evidence
 
 
 def test_no_object_that_is_shown_changes_an_exit_status(group: rack.Group) -> None:
@@ -180,31 +186,33 @@ def test_no_object_that_is_shown_changes_an_exit_status(group: rack.Group) -> No
 
 
 @pytest.mark.machines
-@pytest.mark.parametrize("text", [ODD, LONE])
-def test_names_messages_signals_locks_and_values(group: rack.Group, text: str) -> None:
-    child = group.fork(own_name, name=text)
-    assert child.result(ENOUGH) == text
-    assert group.process(child.pid).info()["name"] == text
-    hearer = group.fork(hear_words)
-    for value in (text, [text], {text: text}, (text,)):
-        hearer.tell(value)
+def test_names_messages_signals_locks_and_values(group: rack.Group) -> None:
+    hearer, echo = group.fork(hear_words), group.fork(Echo)
+    heard: list[Any] = []
+    for text in (ODD, LONE):
+        child = group.fork(own_name, name=text)
+        assert child.result(ENOUGH) == text
+        assert group.process(child.pid).info()["name"] == text
+        values: list[Any] = [text, [text], {text: text}, (text,)]
+        for value in values:
+            hearer.tell(value)
+        heard += values
+        assert echo.ask(text, ENOUGH) == text
+        echo.kill(text)
+        with group.lock(text):
+            assert group.lock(text).holder() == group.getpid()
+        group.shm["key"] = {text: [text]}
+        assert group.shm["key"] == {text: [text]}
+        with pytest.raises(rack.InvalidCall, match="UTF-8"):
+            group.shm[text] = 1
+        with pytest.raises(rack.InvalidCall, match="printable"):
+            group.pipe(text)
+        reader, writer = group.pipe()
+        with reader, writer:
+            writer.send([text])
+            assert reader.recv(ENOUGH) == [text]
     hearer.tell("stop")
-    assert hearer.result(ENOUGH) == [text, [text], {text: text}, (text,)]
-    echo = group.fork(Echo)
-    assert echo.ask(text, ENOUGH) == text
-    echo.kill(text)
-    with group.lock(text):
-        assert group.lock(text).holder() == group.getpid()
-    group.shm["key"] = {text: [text]}
-    assert group.shm["key"] == {text: [text]}
-    with pytest.raises(rack.InvalidCall, match="UTF-8"):
-        group.shm[text] = 1
-    with pytest.raises(rack.InvalidCall, match="printable"):
-        group.pipe(text)
-    reader, writer = group.pipe()
-    with reader, writer:
-        writer.send([text])
-        assert reader.recv(ENOUGH) == [text]
+    assert hearer.result(ENOUGH) == heard
 
 
 def test_what_goes_without_pickle(where: dict[str, Any]) -> None:

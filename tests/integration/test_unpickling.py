@@ -91,5 +91,5 @@ def test_a_group_that_refuses_pickle(transport: str, tmp_path: Path) -> None:
             process.tell(Trap(tmp_path))
         kernel = group.kernel
         kernel.post(process.pid, EntryKind.TELL, encode(Trap(tmp_path)))  # a sender that does not care
-        process.wait(10)
+        assert process.ask("the next") == "the next"
         assert os.listdir(tmp_path) == []

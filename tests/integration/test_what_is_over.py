@@ -84,7 +84,7 @@ def check(group: rack.Group, thing: Callable[[int], object], many: int = MANY, f
     before, sizes = weigh(group), {name: resident(pid) for name, pid in servers.items()}
     for number in range(many):
         thing(number)
-    most = max(50, many // 20)
+    most = max(150, many // 20)
     assert eventually(lambda: not grown(before, weigh(group), most)), grown(before, weigh(group), most)
     larger = {name: resident(pid) - sizes[name] for name, pid in servers.items()}
     assert not {name: kib for name, kib in larger.items() if kib > SLACK}, larger

@@ -100,7 +100,10 @@ class Network:
     # what must hold
 
     def arrive(self, packet: Packet) -> None:
-        for found in self.receiver.accept(packet):
+        ready = self.receiver.accept(packet)  # an honest sender is never accused
+        if ready:
+            self.receiver.charge(sum(each.cost for each in ready), ready[-1].cost)
+        for found in ready:
             self.delivered.append(found.rid)
             self.untaken.append(found.rid)
 
@@ -204,6 +207,25 @@ def test_a_message_larger_than_the_window_passes() -> None:
     assert receiver.credit_due
     sender.acknowledge(*receiver.state())
     assert sender.sendable
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_who_sends_more_than_it_has_credit_for_is_told_apart(gap: bool) -> None:
+    receiver = Incoming(1000)
+
+    def send(first: int, sizes: list[int]) -> None:
+        ready = receiver.accept(Packet(first, [entry(0, size) for size in sizes]))
+        if ready:
+            receiver.charge(sum(each.cost for each in ready), ready[-1].cost)
+
+    first = 5 if gap else 1
+    send(first, [900 - OVERHEAD, 10_000])  # one message may go beyond
+    for _ in range(3):
+        send(first, [900 - OVERHEAD, 10_000])  # what comes twice costs nothing
+    if gap:
+        send(4, [99 - OVERHEAD])  # sent before what goes beyond
+    with pytest.raises(ProtocolError, match="more messages than it had credit for"):
+        send(first + 2, [1])
 
 
 def test_credit_never_shrinks_and_old_acknowledgements_do_no_harm() -> None:

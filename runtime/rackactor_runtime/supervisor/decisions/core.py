@@ -376,18 +376,8 @@ class Core:
             self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
 
     def expel(self, record: Process, words: str) -> None:
-        """Put a member out that sends what nobody of this wire sends.
-
-        A script and a machine are only not listened to: with them the group would end, or a process that did nothing.
-        """
-        if not record.alive or record.kind in ("script", "machine"):
-            return
-        if record.kind == "service":
-            self.effects.append(self.services.end(record, words))
-        elif record.external:
-            record.intent, record.intent_words = Cause.EXPELLED, words
-            self.gone(record, Ending(None, None))
-        else:
+        """Put a process out that sends what nobody of this wire sends; who was not forked is only not listened to."""
+        if record.alive and not record.external:
             self.signal(record, int(signal.SIGKILL), INIT, Cause.EXPELLED, words)
 
     def tick(self) -> None:
@@ -427,7 +417,7 @@ class Core:
                 return
             if record.kind == "service":
                 if self.now - record.heard > self.settings.silence_limit:
-                    self.effects.append(self.services.end(record, "it had not answered, and was ended"))
+                    self.effects.append(self.services.silent(record))
                 return
             at_once = record.kind == "operator" and not record.keeper
             if self.now - record.heard > self.settings.silence_limit or at_once:

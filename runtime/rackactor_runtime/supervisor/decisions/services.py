@@ -117,11 +117,11 @@ class Services:
         for service in self._services.values():
             service.waiting = [asker for asker in service.waiting if asker != (pid, rid)]
 
-    def end(self, record: Process, why: str) -> Effect:
-        """Have a service ended; its next life is for the next who asks."""
+    def silent(self, record: Process) -> Effect:
+        """Have a service ended that has not been heard for too long; its next life is for the next who asks."""
         service = self._of(record.pid)
         if service is not None:
-            service.last_words = why
+            service.last_words = "it had not answered, and was ended"
         return StopService(record.pid)
 
     def tick(self) -> list[Effect]:
