@@ -40,7 +40,7 @@ class Shipping:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may interrupt its holder
         self._scripts: list[str] = []
         self._shipped: dict[Tree, str] = {}
 

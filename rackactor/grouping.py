@@ -29,7 +29,6 @@ from rackactor.status import ExitStatus
 END_TIMEOUT = 30.0
 #: Where processes come from when a cloud is named.
 CLOUD_PROVIDER = "nova"
-_making = threading.Lock()
 #: In the queue of a feed: ask for what there is.
 _ASK = object()
 
@@ -326,7 +325,7 @@ def current_or_ephemeral() -> Session:
     except NoGroup:
         if membership.inherited() or membership.started_inside():
             raise  # a child by os.fork that knows nothing of groups would make one unawares
-    with _making:
+    with membership.entering:
         session = membership.find()  # another thread may have been quicker
         if session is None:
             session = group()

@@ -28,6 +28,7 @@ class Handlers:
         self._on_free_signal: Callable[[str, int], None] | None = None
         #: Free strings that came before anybody cared, the last thousand of them.
         self._unclaimed: deque[tuple[Signal, int]] = deque(maxlen=1000)
+        self._arrived: deque[tuple[str, int]] = deque()
         self._lock = threading.RLock()
         self._free: list[tuple[Signal, int]] = []
         kernel.on("signal", on_signal or self._on_signal)
@@ -84,14 +85,27 @@ class Handlers:
         if isinstance(sig, int):
             self.kernel.later(lambda: raise_signal(sig))
             return
-        with self._lock:
-            if self._handlers.get(sig) is not None:
-                self._free.append((sig, sender))
-                self.kernel.later(lambda: raise_signal(_signal.SIGURG))
-            elif self._on_free_signal is not None:
-                self._on_free_signal(sig, sender)
-            elif sig not in self._handlers:
-                self._unclaimed.append((sig, sender))
+        self._arrived.append((sig, sender))
+        self._sort()
+
+    def _sort(self) -> None:
+        """Give free strings that have arrived to whoever takes them, in order; at the crank."""
+        if not self.kernel.take_briefly(self._lock, self._sort):
+            return
+        try:
+            while self._arrived:
+                self._give(*self._arrived.popleft())
+        finally:
+            self._lock.release()
+
+    def _give(self, sig: str, sender: int) -> None:
+        if self._handlers.get(sig) is not None:
+            self._free.append((sig, sender))
+            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
+        elif self._on_free_signal is not None:
+            self._on_free_signal(sig, sender)
+        elif sig not in self._handlers:
+            self._unclaimed.append((sig, sender))
 
     #: Who else hears of a child's end (an actor's mailbox).
     on_child: Callable[[int], None] | None = None

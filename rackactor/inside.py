@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from typing import Any
 
 from rackactor import guest, membership, places
@@ -19,7 +18,6 @@ from rackactor.signals import parse_signal
 
 #: Where the environment names the group, and the process.
 GROUP, PROCESS = membership.GROUP, "RACK_PID"
-_joining = threading.Lock()
 
 
 class Inside(Group):
@@ -57,7 +55,7 @@ def join() -> Inside:
     Raises:
         NoGroup: it cannot be reached from here; RACK_GID is named.
     """
-    with _joining:
+    with membership.entering:
         session = membership.find()
         if isinstance(session, Inside):
             return session  # another thread was quicker

@@ -46,6 +46,8 @@ CROWDED_TIMEOUT = 20.0
 COLLECT = 0.0003
 #: Bytes collected at the most before they are sent.
 COLLECT_BYTES = 32 << 10
+#: How long the crank waits for a lock of application threads before it goes on with something else, seconds.
+BRIEFLY = 0.001
 #: Seconds between the death of a supervisor on this host and the end of its group for us.
 FAREWELL = 0.2
 #: Why there is no group any more for a process that has closed its membership.
@@ -373,6 +375,16 @@ class Kernel(Exchange):
         number = next(self._rids)
         self._outbox.append(lambda: heapq.heappush(self._timers, (due, number, action)))
         self._baton.soon(0)
+
+    def take_briefly(self, lock: Any, again: Callable[[], None]) -> bool:
+        """Acquire, at the crank, a lock that application threads hold for moments; where it fails, `again` runs soon.
+
+        The crank never waits for such a lock: a signal handler may have interrupted its holder, and wait for the crank.
+        """
+        if lock.acquire(timeout=BRIEFLY):
+            return True
+        self.at_time(BRIEFLY, again)
+        return False
 
     def at_crank(self, action: Callable[[], object]) -> None:
         """Run `action` at the crank, soon; it must be quick."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextvars import ContextVar
 
 from rackactor.errors import NoGroup
@@ -12,6 +13,34 @@ from rackactor.session import Session
 GROUP = "RACK_GID"
 _chosen: ContextVar[Session | None] = ContextVar("rackactor_session", default=None)
 _open: list[Session] = []
+
+
+class Entering:
+    """Held by the one thread that makes or joins this program's group. A signal handler cannot wait for what it has
+    interrupted: it gets an error.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._entered = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self._entered:
+            self._lock.release()
+            raise NoGroup(
+                "this program is just entering its group, and a signal handler that has interrupted that cannot use it"
+                " yet: enter it first, by rack.group() or any call, and then set the handler"
+            )
+        self._entered = True
+
+    def __exit__(self, *_: object) -> None:
+        self._entered = False
+        self._lock.release()
+
+
+#: See `Entering`.
+entering = Entering()
 
 
 def enter(session: Session) -> None:

@@ -79,7 +79,7 @@ class Service:
         self.kernel = kernel
         self.name = name
         self._pid = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may interrupt its holder
 
     @property
     def pid(self) -> int:

@@ -27,7 +27,7 @@ BATCH = 512
 #: References of an object that is known by one name, and looked at by another one.
 _NAMED = 3
 _open: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
-_opening = threading.Lock()
+_opening = threading.RLock()
 
 
 class Entry(NamedTuple):
@@ -71,17 +71,23 @@ def open_environment(path: str, size: int) -> Any:
         found = os.stat(os.path.join(path, "data.mdb"))
         name = found.st_dev, found.st_ino
         env = _open.get(name)
-        if env is None:
-            env = _open[name] = lmdb.open(
-                path,
-                map_size=size,
-                readonly=True,
-                create=False,
-                max_dbs=8,
-                max_readers=layout.READERS,
-                readahead=False,
-                max_spare_txns=4,
-            )
+        try:
+            if env is None:
+                env = _open[name] = lmdb.open(
+                    path,
+                    map_size=size,
+                    readonly=True,
+                    create=False,
+                    max_dbs=8,
+                    max_readers=layout.READERS,
+                    readahead=False,
+                    max_spare_txns=4,
+                )
+        except lmdb.Error:
+            env = _open.get(name)
+            if env is None:
+                raise
+            # A signal handler has opened it meanwhile.
         return env
 
 

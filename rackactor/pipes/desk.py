@@ -33,7 +33,7 @@ LINGER = 0.3
 #: How long a process that leaves waits for the supervisor to have room, seconds.
 PATIENCE = 30.0
 
-_making = threading.Lock()
+_making = threading.RLock()
 _all: weakref.WeakSet[Desk] = weakref.WeakSet()
 
 
@@ -49,7 +49,10 @@ def desk(kernel: Kernel) -> Desk:
     """Return the desk of a process, made at first use."""
     with _making:
         if kernel.pipe_desk is None:
-            kernel.pipe_desk = Desk(kernel)
+            found = Desk(kernel)
+            if kernel.pipe_desk is None:  # a signal handler may have been quicker
+                kernel.pipe_desk = found
+                kernel.on("pipe", found.event)
         made: Desk = kernel.pipe_desk
         return made
 
@@ -72,7 +75,6 @@ class Desk:
         #: What has come of messages that are in pieces, by seats of reader and writer.
         self._pieces: dict[tuple[int, int], list[Any]] = {}
         self._stash: list[tuple[int, Callable[[], None]]] = []
-        kernel.on("pipe", self._event)
 
     @property
     def _opening(self) -> int:
@@ -133,13 +135,18 @@ class Desk:
             self.kernel.do_soon(self._close_reading if isinstance(end, Reading) else self._close_writing, end)
 
     def _close_reading(self, reading: Reading) -> None:
-        if self._readings.pop(reading.seat, None) is None:
+        if reading.seat not in self._readings:
             return
+        if not self.kernel.take_briefly(reading.lock, lambda: self._close_reading(reading)):
+            return
+        try:
+            final = list(reading.reader.final().items())
+        finally:
+            reading.lock.release()
+        del self._readings[reading.seat]
         self._forget(reading)
         for key in [key for key in self._pieces if key[0] == reading.seat]:
             del self._pieces[key]
-        with reading.lock:
-            final = list(reading.reader.final().items())
         self.kernel.request("pipe_close", {"seat": reading.seat, "taken": final})
 
     def _close_writing(self, writing: Writing) -> None:
@@ -201,11 +208,12 @@ class Desk:
                 delivery.pid, ProtocolError(f"not what is said of a pipe: {type(error).__name__}: {error}")
             )
 
-    def _event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+    def event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+        """Hear of the other ends from the supervisor."""
         seat, what = fields["seat"], fields["what"]
         end: End | None = self._readings.get(seat) or self._writings.get(seat)
         if end is None:
-            self._later(seat, lambda: self._event(fields, blobs))
+            self._later(seat, lambda: self.event(fields, blobs))
         elif isinstance(end, Writing):
             if what == "readers":
                 end.readers(fields["count"])

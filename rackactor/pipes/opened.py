@@ -148,10 +148,12 @@ class Reading:
             self.desk.kernel.after(self._pause, self._confirm)
 
     def _send(self, credits: Any) -> None:
-        if self.closed:
+        if self.closed or not self.desk.kernel.take_briefly(self.lock, lambda: self._send(credits)):
             return
-        with self.lock:
+        try:
             told = list(credits)
+        finally:
+            self.lock.release()
         for credit in told:
             self.desk.credit(self, credit)
         self._watch()

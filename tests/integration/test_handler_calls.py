@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import rackactor as rack
+from rackactor import membership
 
 PROGRAM = Path(__file__).parent / "handlercalls.py"
 
@@ -33,3 +38,39 @@ def test_handlers_that_make_calls(transport: str, where: str, how: str) -> None:
 def test_handlers_that_raise(transport: str, where: str) -> None:
     """The crank is not turned where they run: what they raise comes out of the call, and tears nothing."""
     assert run(transport, where, "raises", "2")["raised"] >= 50
+
+
+@pytest.fixture
+def aside() -> Iterator[None]:
+    """This program has a signal handler of its own: its main thread does no I/O."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.timeout(60)
+def test_a_lock_whose_holder_a_handler_has_interrupted_stops_nothing(aside: None, group: rack.Group) -> None:
+    heard: list[tuple[object, int]] = []
+    group.signal("word", lambda sig, sender: heard.append((sig, sender)))
+    reader, writer = group.pipe()
+    with reader, writer:
+        writer.send(1)
+        with reader._end.lock:  # here the handler runs
+            group.kernel.do(lambda: reader._end._send(iter(())))
+            assert group.ps()
+        with group._lock:
+            group.kill(group.getpid(), "word")
+            assert group.ps()
+        assert reader.recv() == 1
+        with reader._end.lock:
+            group.kernel.do(lambda: reader._end.desk._close_reading(reader._end))
+            assert group.ps()
+    group.kernel.wait(lambda: heard, 20)
+    assert heard == [("word", group.getpid())]
+
+
+def test_a_handler_that_interrupts_the_making_of_the_group_is_told_so() -> None:
+    with membership.entering, pytest.raises(rack.NoGroup, match="just entering its group"), membership.entering:
+        pass
+    with membership.entering:
+        pass

@@ -132,6 +132,7 @@ class Kernel:
         self.timers: list[Callable[[], None]] = []
         self.handlers: dict[str, Any] = {}
         self.pipe_desk = Desk(self)  # type: ignore[arg-type]
+        self.on("pipe", self.pipe_desk.event)
 
     def on(self, name: str, handler: Any) -> None:
         self.handlers[name] = handler
