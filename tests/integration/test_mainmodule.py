@@ -127,6 +127,8 @@ def profiled(place: Path, text: str) -> str:
 FILES = [as_script, under_rack_run, as_module]
 TOP_LEVEL = [*FILES, as_words, from_stdin, typed_in, profiled]
 ALL = [*TOP_LEVEL, spawned_by_multiprocessing]
+#: One of a kind: a file, a module, no file, another program's main module.
+KINDS = [as_script, as_module, as_words, spawned_by_multiprocessing]
 Mode = Callable[[Path, str], str]
 
 
@@ -208,7 +210,7 @@ def test_processes_of_processes(started: Mode, tmp_path: Path) -> None:
     assert "as it should be" in started(tmp_path, text)
 
 
-@pytest.mark.parametrize("started", TOP_LEVEL)
+@pytest.mark.parametrize("started", KINDS[:-1])
 def test_globals_are_each_process_s_own(started: Mode, tmp_path: Path) -> None:
     text = program("""
         keeper = rack.fork(Keeper)
@@ -223,7 +225,7 @@ def test_globals_are_each_process_s_own(started: Mode, tmp_path: Path) -> None:
     assert "as it should be" in started(tmp_path, text)
 
 
-@pytest.mark.parametrize("started", TOP_LEVEL)
+@pytest.mark.parametrize("started", KINDS[:-1])
 def test_what_is_defined_anew_replaces_the_old(started: Mode, tmp_path: Path) -> None:
     text = program("""
         keeper = rack.fork(Keeper)
@@ -344,6 +346,7 @@ def test_two_programs_in_one_group_do_not_mix(tmp_path: Path) -> None:
     assert "as it should be" in run(words)
 
 
+@pytest.mark.parametrize("started", KINDS)
 def test_troupes_of_the_main_file(started: Mode, tmp_path: Path) -> None:
     """A troupe names the class of its members, by text."""
     text = """
@@ -381,6 +384,7 @@ def test_troupes_of_the_main_file(started: Mode, tmp_path: Path) -> None:
     assert "as it should be" in started(tmp_path, textwrap.dedent(text))
 
 
+@pytest.mark.parametrize("started", KINDS)
 def test_names_that_have_not_come_are_asked_for(started: Mode, tmp_path: Path) -> None:
     text = program("""
         print("once")
@@ -424,6 +428,7 @@ def test_names_that_have_not_come_are_asked_for(started: Mode, tmp_path: Path) -
     assert out.count("once") == 1
 
 
+@pytest.mark.parametrize("started", KINDS)
 def test_names_that_are_looked_for_in_globals(started: Mode, tmp_path: Path) -> None:
     text = program("""
         def call(name, n):
