@@ -7,7 +7,9 @@ import hashlib
 import importlib.util
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -243,3 +245,25 @@ class served:
     def __exit__(self, *_: object) -> None:
         self.thread.join(5)
         self.listener.close()
+
+
+def test_a_build_that_is_ended_leaves_no_half_made_layer(tmp_path: Path) -> None:
+    program = f"""
+import importlib.machinery, importlib.util, os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(IMAGES)!r})
+loader = importlib.machinery.SourceFileLoader("build", {str(IMAGES / "build")!r})
+build = importlib.util.module_from_spec(importlib.util.spec_from_loader("build", loader))
+loader.exec_module(build)
+
+def interrupted(tree):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+
+build.parse = lambda: None
+build.build = lambda _: build.Cache(Path({str(tmp_path)!r}), False).get("base", [], interrupted)
+sys.exit(build.main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert list(tmp_path.iterdir()) == []
