@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,3 +153,20 @@ def test_an_interrupt(both: Any, tmp_path: Path) -> None:
 
 def test_a_stale_name_of_a_deleted_script_is_told(both: Any) -> None:
     assert both(f"gone-{os.getpid()}.py")[1].code == 1
+
+
+def test_an_async_main_runs(rack: Rack, tmp_path: Path) -> None:
+    text = """
+        import asyncio
+        import rackactor
+        async def main(n: int = 1):
+            await asyncio.sleep(0)
+            print("ran", n, await asyncio.wrap_future(rackactor.fork(answer).submit(n)))
+            return 3
+        def answer():
+            message = rackactor.receive()
+            message.reply(message.value + 1)
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(text))
+    done = rack("run", "script.py", "--n", "7", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "ran 7 8\n"), done.stderr
