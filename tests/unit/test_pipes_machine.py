@@ -134,6 +134,9 @@ class Kernel:
         self.pipe_desk = Desk(self)  # type: ignore[arg-type]
         self.on("pipe", self.pipe_desk.event)
 
+    def take_briefly(self, lock: Any, again: Any) -> bool:
+        return bool(lock.acquire())
+
     def on(self, name: str, handler: Any) -> None:
         self.handlers[name] = handler
 
