@@ -13,7 +13,7 @@ PIP    = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test check conformance bench chaos faults growth test-openstack test-all clean help
+.PHONY: demo test test-everywhere check conformance bench chaos faults growth test-openstack test-all clean help
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(VENV)/.plain ## estimate pi with the processes of a group, and count wor
 
 test: $(VENV)/.all ## run the tests
 	$(VENV)/bin/pytest -n logical $(ARGS)
+
+test-everywhere: $(VENV)/.all ## run each test in every place that it can run in: both transports, networks, machines
+	$(VENV)/bin/pytest -n logical --everywhere $(ARGS)
 
 check: $(VENV)/.all ## run the import contracts, ruff and mypy
 	$(VENV)/bin/lint-imports --no-logo

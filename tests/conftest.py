@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -38,6 +39,48 @@ from support import (
 import rackactor as rack
 import rackactor_runtime
 from rackactor import interrupts
+
+#: Where tests run: on processes of one host, by either transport, and on what stands in for other hosts.
+PLACES = (("ipc", "tcp"), ("netns", "machines", "memory"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the run be a longer one."""
+    parser.addoption("--everywhere", action="store_true", help="run each test in every place that it can run in")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Have half as many workers again as there are processors: many tests wait, for what takes its time."""
+    return -(-3 * len(os.sched_getaffinity(0)) // 2)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run each test in one place of a kind, always the same, unless all are wanted, or the place is its point."""
+    if config.getoption("--everywhere"):
+        return
+    found: dict[str, set[str]] = {}
+    for item in items:
+        found.setdefault(_name(item), set()).update(_places(item))
+    chosen = [item for item in items if item.get_closest_marker("wire") or _chosen(item, found[_name(item)])]
+    config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+    items[:] = chosen
+
+
+def _name(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _places(item: pytest.Item) -> set[str]:
+    """Return the place that a test was made for, if any."""
+    params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {value for value in params if isinstance(value, str) and value in (*PLACES[0], *PLACES[1])}
+
+
+def _chosen(item: pytest.Item, among: set[str]) -> bool:
+    """Tell whether a test runs in its place, of those that it could run in."""
+    turn = zlib.crc32(_name(item).encode())
+    kinds = [[place for place in kind if place in among] for kind in PLACES]
+    return _places(item) <= {kind[turn % len(kind)] for kind in kinds if kind}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,6 +18,8 @@ from support import eventually, os_pid_of
 
 import rackactor as rack
 
+pytestmark = pytest.mark.wire
+
 C = rack.Cause
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 ENOUGH = 20.0

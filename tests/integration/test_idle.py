@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from support import eventually
 
 import rackactor as rack
 from rackactor import places
+
+pytestmark = pytest.mark.wire
 
 #: Seconds in which wake-ups are counted.
 COUNTED = 6.0

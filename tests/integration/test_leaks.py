@@ -18,6 +18,8 @@ from support import Script, describe, eventually, file_dirs, group_dirs, started
 import rackactor as rack
 from rackactor import places
 
+pytestmark = pytest.mark.wire
+
 LOOPS = int(os.environ.get("RACK_KILL_LOOPS", "6"))
 SEED = int(os.environ.get("RACK_KILL_SEED", "1"))
 

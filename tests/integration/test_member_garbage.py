@@ -7,6 +7,8 @@ import spewing
 
 import rackactor as rack
 
+pytestmark = pytest.mark.wire
+
 ENOUGH = 30.0
 
 

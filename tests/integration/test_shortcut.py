@@ -5,12 +5,15 @@ from __future__ import annotations
 import resource
 import socket
 
+import pytest
 from support import eventually
 
 import rackactor as rack
 from rackactor import membership, places, shortcut
 from rackactor.link import room
 from rackactor.peers import DIRECT_NEARBY
+
+pytestmark = pytest.mark.wire
 
 
 class Keeper(rack.Actor):

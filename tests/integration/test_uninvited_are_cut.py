@@ -22,6 +22,8 @@ import rackactor as rack
 from rackactor.newcomers import PATIENCE
 from rackactor.wire import Kind
 
+pytestmark = pytest.mark.wire
+
 #: Descriptors that the supervisor may have.
 FEW = 512
 

@@ -18,6 +18,8 @@ from rackactor.errors import ProtocolError
 from rackactor.stream import Entry, EntryKind, pack_entries
 from rackactor.wire import Header, Kind, pack_body, pack_route
 
+pytestmark = pytest.mark.wire
+
 
 class Trap:
     """What writes down, when it is unpickled, which OS process did that."""

@@ -19,7 +19,7 @@ from rackactor.exchange import ANSWERED
 #: Of each thing, before the first look and between the two.
 FIRST, MANY = 1_000, 10_000
 #: The same of what takes its time, and of processes.
-FEWER = int(os.environ.get("RACK_TEST_MANY", "300"))
+FEWER = int(os.environ.get("RACK_TEST_MANY", "200"))
 PROCESSES = int(os.environ.get("RACK_TEST_MANY", "1000"))
 #: Processes started at a time.
 BATCH = 50
@@ -170,4 +170,4 @@ def _wait_in_vain(group: rack.Group, number: int) -> None:
 @pytest.mark.parametrize("thing", [_pipe, _named_pipe, _key, _lock, _watch, _file, _wait_in_vain])
 def test_things(quiet_group: rack.Group, monkeypatch: pytest.MonkeyPatch, thing: Thing) -> None:
     monkeypatch.setattr("rackactor.exchange.ANSWERED", 100)  # what is remembered of answers has come before the look
-    check(quiet_group, lambda number: thing(quiet_group, number), FEWER, max(200, FEWER // 10))
+    check(quiet_group, lambda number: thing(quiet_group, number), FEWER, max(150, FEWER // 10))

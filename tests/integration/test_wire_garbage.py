@@ -16,6 +16,8 @@ from strangers import BOUND, SEED, House, garbage
 from rackactor.link import TORN
 from rackactor.wire import Header, Kind, pack_body, pack_route
 
+pytestmark = pytest.mark.wire
+
 
 def test_random_bytes(house: House) -> None:
     chance = random.Random(SEED)

@@ -24,6 +24,8 @@ from rackactor.link import Keys, Link
 from rackactor.stream import Entry, EntryKind, pack_entries
 from rackactor.wire import Header, Kind, pack_body, pack_route
 
+pytestmark = pytest.mark.wire
+
 
 def tell_keys() -> None:
     """Reply with the key pair of this process, and where it listens for peers."""
