@@ -103,7 +103,8 @@ def _line(text: str | None) -> str:
 
 # -- bash and zsh ------------------------------------------------------------------------------------------
 
-_BASH = """\
+#: What both know: the words of each command, the choices of each option, and whether it takes one.
+_TABLES = """\
 _{id}_words() {{
     case "$1" in
 {words}
@@ -122,7 +123,10 @@ _{id}_takes() {{ # whether a word follows an option
     *) return 1 ;;
     esac
 }}
-_{id}() {{
+"""
+
+_BASH = """\
+{tables}_{id}() {{
     local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD - 1]}}" verb="" next="" i
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -148,25 +152,7 @@ complete -o bashdefault -o default -F _{id} {name}"""
 _ZSH = """\
 #compdef {name}
 (( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -D; }}
-_{id}_words() {{
-    case "$1" in
-{words}
-    *) return 1 ;;
-    esac
-}}
-_{id}_choices() {{
-    case "$1" in
-{choices}
-    *) return 1 ;;
-    esac
-}}
-_{id}_takes() {{ # whether a word follows an option
-    case "$1" in
-{takes}) return 0 ;;
-    *) return 1 ;;
-    esac
-}}
-_{id}() {{
+{tables}_{id}() {{
     local current="$words[CURRENT]" previous="$words[CURRENT-1]" verb="" next="" i
     local -a found
     for ((i = 2; i < CURRENT; i++)); do
@@ -209,13 +195,13 @@ def _posix(template: str, name: str, known: Sequence[Verb]) -> str:
                 takes.append(patterns)
             if option.choices:
                 choices.append(f"    {patterns}) echo {shlex.quote(' '.join(option.choices))} ;;")
-    return template.format(
+    tables = _TABLES.format(
         id=_identifier(name),
-        name=name,
         words="\n".join(words),
         choices="\n".join(choices),
         takes="    " + "|".join(takes),
     )
+    return template.format(id=_identifier(name), name=name, tables=tables)
 
 
 # -- fish --------------------------------------------------------------------------------------------------
