@@ -77,13 +77,15 @@ def test_an_unclear_answer_is_cleared_up_before_anything_is_asked_again(group: r
     assert yard.creates()[1:] == [f"{group.gid}.{again.pid}.1"] * 2
 
 
-def test_deleted_and_powered_off_by_hand(group: rack.Group, yard: machines.Yard) -> None:
-    children = group.fork(targets.nap, n=2)
-    one, other = map(machine_of, children)
-    yard.remove(one)
-    yard.power_off(other)
-    deleted, off = (child.wait(ENOUGH) for child in children)
-    assert (deleted.cause, off.cause) == (C.DELETED_OUTSIDE, C.DELETED_OUTSIDE)
+def test_deleted_and_powered_off_by_hand(on_machines: dict[str, Any], yard: machines.Yard) -> None:
+    options = {"heartbeat": 0.3, "lost_after": 1.0, "lease": 60.0, "end_grace": 0.5}
+    with rack.group("machines", **on_machines, **options, echo=False) as group:
+        children = group.fork(targets.nap, n=2)
+        one, other = map(machine_of, children)
+        yard.remove(one)
+        yard.power_off(other)
+        deleted, off = (child.wait(ENOUGH) for child in children)
+    assert (deleted.cause, off.cause) == (C.DELETED_OUTSIDE, C.DELETED_OUTSIDE), (deleted.evidence, off.evidence)
     assert f"{one} is not in the cloud's list any more" in deleted.evidence
     assert f"{other} is SHUTOFF" in off.evidence
     assert yard.machines() == []

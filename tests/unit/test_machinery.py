@@ -125,12 +125,15 @@ def test_what_is_over_is_not_killed_for_being_slow_to_go(house: House, script: i
     assert (status.ok, house.record(pid).sent) == (True, [])
 
 
-@pytest.mark.parametrize("silent, cause", [(3.0, "deleted-outside"), (9.0, "lost")])
-def test_off_by_hand_or_by_its_own_lease(house: House, script: int, silent: float, cause: str) -> None:
+@pytest.mark.parametrize(
+    ("silent", "deleted", "cause"),
+    [(3.0, False, "deleted-outside"), (9.0, False, "lost"), (9.0, True, "deleted-outside")],
+)
+def test_off_by_hand_or_by_its_own_lease(house: House, script: int, silent: float, deleted: bool, cause: str) -> None:
     (pid,) = house.fork(script)
     up(house, pid)
     house.pass_time(silent, heard=[script])
-    house.die(pid, note="server is SHUTOFF, and nobody in the group had asked for that", outside=True)
+    house.die(pid, note="server is SHUTOFF, and nobody in the group had asked for that", outside=True, deleted=deleted)
     status = house.record(pid).status
     assert status is not None
     assert status.cause == cause

@@ -117,6 +117,8 @@ class Ended:
     note: str = ""
     #: The provider knows that nobody in the group has asked for this end.
     outside: bool = False
+    #: Somebody has deleted it: no machine does that to itself.
+    deleted: bool = False
 
 
 @dataclass(frozen=True)

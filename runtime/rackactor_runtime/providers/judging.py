@@ -86,7 +86,7 @@ class Judging:
             self._lives.found(record, record.doubles[0].instance, now)
         else:
             words = f"{record.instance} is not in the cloud's list any more, and nobody in the group had it deleted"
-            self._lives.end(record, Ending(note=words, outside=True), now)
+            self._lives.end(record, Ending(note=words, outside=True, deleted=True), now)
 
     def by_status(self, record: Record, seen: Seen, now: float) -> None:
         """Learn the cloud's word on a machine."""
@@ -106,7 +106,8 @@ class Judging:
             # What goes off before anybody has heard of it has failed to boot: its image may have no guest program.
             outside = record.joined or means is Condition.GONE
             why = "and nobody in the group had asked for that" if outside else "before it had joined"
-            self._lives.end(record, Ending(note=f"{seen.instance} is {seen.status}, {why}", outside=outside), now)
+            note, deleted = f"{seen.instance} is {seen.status}, {why}", means is Condition.GONE
+            self._lives.end(record, Ending(note=note, outside=outside, deleted=deleted), now)
 
     def _choose(self, record: Record, rows: list[Seen], now: float) -> tuple[Seen | None, list[Seen]]:
         """Return who counts of the machines with one mark, if it is listed, and who is to go."""

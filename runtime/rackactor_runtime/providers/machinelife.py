@@ -357,8 +357,8 @@ class Machines:
             note = f"\n{ending.note}" if ending.note else ""
             self._effects.append(Tell(CreateFailed(key, ending.fault + note, ending.kind)))
         else:
-            end = Ended(key, ending.code, ending.signal, ending.oom, ending.note, ending.outside)
-            self._effects.append(Tell(end))
+            how = (ending.code, ending.signal, ending.oom, ending.note, ending.outside, ending.deleted)
+            self._effects.append(Tell(Ended(key, *how)))
 
 
 def _as_before(record: Record, rows: list[Seen]) -> bool:

@@ -27,6 +27,7 @@ class Ending:
     fault: str | None = None
     kind: str = ""
     outside: bool = False
+    deleted: bool = False
 
 
 @dataclass

@@ -228,9 +228,10 @@ class Shell:
             case base.CreateFailed(key, fault, kind):
                 self._last_output(key.pid)
                 self._hear(m.InstanceEnded(key, None, None, fault=fault, kind=kind))
-            case base.Ended(key, code, signal, oom, note, outside):
+            case base.Ended(key, code, signal, oom, note, outside, deleted):
                 tail = self._last_output(key.pid)
-                self._hear(m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside))
+                ended = m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside, deleted=deleted)
+                self._hear(ended)
             case base.Located(key, address):
                 self._hear(m.InstanceLocated(key, address))
             case base.Unanswered(key, seconds, words):

@@ -219,7 +219,8 @@ class Core:
     def _explain(self, record: Process, event: InstanceEnded) -> None:
         """See whether a process that ended without a word did so because it had been cut off from us."""
         silent = self._silence(record)
-        said = record.report is not None or record.intent is not None or (event.code is None and not event.outside)
+        ended_by = event.deleted or (event.code is None and not event.outside)
+        said = record.report is not None or record.intent is not None or ended_by
         if record.started is not None and not said and silent >= self.settings.lease - 2 * self.settings.heartbeat:
             record.intent = Cause.LOST
             record.intent_words = (

@@ -55,6 +55,7 @@ class InstanceEnded:
     #: See `providers.base`: of `CreateFailed` and of `Ended`.
     kind: str = ""
     outside: bool = False
+    deleted: bool = False
 
 
 @dataclass(frozen=True)
