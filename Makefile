@@ -25,7 +25,7 @@ demo: $(VENV)/.plain ## estimate pi with the processes of a group, and count wor
 test: $(VENV)/.all ## run the tests
 	$(VENV)/bin/pytest -n logical $(ARGS)
 
-test-everywhere: $(VENV)/.all ## run each test in every place that it can run in: both transports, networks, machines
+test-everywhere: $(VENV)/.all ## run all cases of each test, in every place that it can run in: both transports, networks, machines
 	$(VENV)/bin/pytest -n logical --everywhere $(ARGS)
 
 check: $(VENV)/.all ## run the import contracts, ruff and mypy

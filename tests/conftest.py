@@ -46,7 +46,9 @@ PLACES = (("ipc", "tcp"), ("netns", "machines", "memory"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the run be a longer one."""
-    parser.addoption("--everywhere", action="store_true", help="run each test in every place that it can run in")
+    parser.addoption(
+        "--everywhere", action="store_true", help="run each test in every place that it can run in, and all cases of it"
+    )
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -55,13 +57,21 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run each test in one place of a kind, always the same, unless all are wanted, or the place is its point."""
+    """Run each test in one place of a kind, always the same, unless all are wanted, or the place is its point.
+
+    What is one more case of a kind is left out too.
+    """
     if config.getoption("--everywhere"):
         return
     found: dict[str, set[str]] = {}
     for item in items:
         found.setdefault(_name(item), set()).update(_places(item))
-    chosen = [item for item in items if item.get_closest_marker("wire") or _chosen(item, found[_name(item)])]
+    chosen = [
+        item
+        for item in items
+        if not item.get_closest_marker("wide")
+        and (item.get_closest_marker("wire") or _chosen(item, found[_name(item)]))
+    ]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
     items[:] = chosen
 

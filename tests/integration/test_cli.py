@@ -301,7 +301,14 @@ def test_a_detached_group_from_other_shells(rack: Rack) -> None:
         assert (logs.stdout, logs.stderr, logs.returncode) == ("out\n", "err\n", 0)
 
 
-@pytest.mark.parametrize("words", [["-10", 3], ["-s", "usr1", 3], ["-Usr1", 3], ["-SIGUSR1", 3]], ids=str)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-Usr1", 3],
+        *(pytest.param(each, marks=pytest.mark.wide) for each in (["-10", 3], ["-s", "usr1", 3], ["-SIGUSR1", 3])),
+    ],
+    ids=str,
+)
 def test_following_killing_and_asking_why(rack: Rack, words: list[Any]) -> None:
     with detached(rack, "sh", "-c", "echo ready; exec sleep 60"):
         following = rack.start("logs", "-f", 3)

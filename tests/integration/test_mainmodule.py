@@ -184,6 +184,7 @@ def test_a_program_finds_what_is_its_own_in_its_processes(started: Mode, tmp_pat
     assert "as it should be" in started(tmp_path, text)
 
 
+@pytest.mark.parametrize("started", KINDS)
 def test_processes_of_processes(started: Mode, tmp_path: Path) -> None:
     text = program("""
         def leaf(state):

@@ -133,7 +133,13 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("name", ENDS)
+#: Those that the ordinary run has: one of a kind.
+ENDS_OF_A_KIND = {"256", "text", "exit of a class", "exception", "hook", "a hook of atexit that fails", "latin"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ENDS_OF_A_KIND else pytest.param(name, marks=pytest.mark.wide) for name in ENDS]
+)
 def test_how_a_script_ends(both: Any, tmp_path: Path, name: str) -> None:
     text = f"# -*- coding: latin-1 -*-\nimport sys\n{ENDS[name]}\n"
     (tmp_path / "script.py").write_bytes(text.encode("latin-1"))

@@ -110,18 +110,21 @@ def test_a_pipeline_too(begun: rack.Group, around: Path) -> None:
     assert (begun.run("cat words") | begun.run("tr a-z A-Z")).result() == b"OF THIS DIRECTORY\n"
 
 
+#: Flags, and PYTHONWARNINGS where it has to do with them; what is left out of the ordinary run comes last.
+FLAGS = [
+    *(([], "error"), (["-W", "error"], "ignore"), (["-X", "dev"], ""), (["-E"], "error"), (["-I"], ""), (["-OO"], "")),
+    *(([], ""), ([], "ignore"), (["-W", "error"], ""), (["-W", "error"], "error"), (["-X", "dev"], "error")),
+    *((["-X", "dev"], "ignore"), (["-E"], ""), (["-E"], "ignore"), (["-O"], ""), (["-u"], ""), (["-bb"], "")),
+    *((["-W", "error::UserWarning", "-O"], ""), (["-X", "faulthandler"], ""), (["-B", "-s"], "")),
+]
+
+
 @pytest.mark.parametrize(
-    "flags",
-    [
-        *([], ["-O"], ["-OO"], ["-W", "error"], ["-W", "error::UserWarning", "-O"], ["-X", "dev"], ["-E"], ["-I"]),
-        *(["-u"], ["-X", "faulthandler"], ["-bb"], ["-B", "-s"]),
-    ],
-    ids=" ".join,
+    ("flags", "variable"),
+    [*FLAGS[:6], *(pytest.param(*case, marks=pytest.mark.wide) for case in FLAGS[6:])],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-@pytest.mark.parametrize("variable", ["", "error", "ignore"])
 def test_the_interpreters_flags(flags: list[str], variable: str) -> None:
-    if variable and flags not in ([], ["-W", "error"], ["-X", "dev"], ["-E"]):
-        pytest.skip("the flag and the variable have nothing to do with each other")
     text = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import surroundtargets as s; s.report()"
     env = {**os.environ, "PYTHONWARNINGS": variable}
     words = [sys.executable, *flags, "-c", text]

@@ -240,7 +240,7 @@ def test_files_are_named_as_on_a_disk(group: rack.Group) -> None:
             group.open(name, "w")
 
 
-@pytest.mark.parametrize("env", [{}, ASCII], ids=["utf-8", "ascii"])
+@pytest.mark.parametrize("env", [pytest.param({}, marks=pytest.mark.wide), ASCII], ids=["utf-8", "ascii"])
 def test_the_command_line(tmp_path: Path, env: dict[str, str]) -> None:
     names = [os.fsdecode(b"f\xffx"), "é", "日本"]
     for name in names:
@@ -266,7 +266,7 @@ def test_the_command_line(tmp_path: Path, env: dict[str, str]) -> None:
         assert "encode" not in done.stderr
 
 
-@pytest.mark.parametrize("env", [{}, ASCII], ids=["utf-8", "ascii"])
+@pytest.mark.parametrize("env", [pytest.param({}, marks=pytest.mark.wide), ASCII], ids=["utf-8", "ascii"])
 def test_lists_show_every_name(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text(NAMES)
     with a_rack() as run, run.start("run", "--name", "gruppe-é", "odd.py", cwd=tmp_path) as script:

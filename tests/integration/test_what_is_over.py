@@ -14,13 +14,11 @@ from growth import grown, resident, weigh
 from support import eventually
 
 import rackactor as rack
-from rackactor.exchange import ANSWERED
 
-#: Of each thing, before the first look and between the two.
-FIRST, MANY = 1_000, 10_000
-#: The same of what takes its time, and of processes.
-FEWER = int(os.environ.get("RACK_TEST_MANY", "200"))
-PROCESSES = int(os.environ.get("RACK_TEST_MANY", "1000"))
+#: How many messages, processes and other things there are between two looks.
+MESSAGES = int(os.environ.get("RACK_TEST_MANY", "4000"))
+PROCESSES = int(os.environ.get("RACK_TEST_MANY", "600"))
+THINGS = int(os.environ.get("RACK_TEST_MANY", "200"))
 #: Processes started at a time.
 BATCH = 50
 #: Kibibytes that a process may be larger after so many things: what the allocator does not give back.
@@ -28,8 +26,9 @@ SLACK = 1_500
 
 
 @pytest.fixture
-def quiet_group() -> Iterator[rack.Group]:
+def quiet_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[rack.Group]:
     """A group that remembers little, so that what it keeps on purpose has come before the first look."""
+    monkeypatch.setattr("rackactor.exchange.ANSWERED", 100)
     with rack.group("growth", history=20, max_spawns=1_000_000, echo=False) as made:
         made.fork(abs, each=range(2 * BATCH))  # what is made ready ahead of time is there
         yield made
@@ -76,7 +75,7 @@ def _words(name: str) -> bytes:
         return b""
 
 
-def check(group: rack.Group, thing: Callable[[int], object], many: int = MANY, first: int = FIRST) -> None:
+def check(group: rack.Group, thing: Callable[[int], object], many: int, first: int) -> None:
     """Do a thing many times; nobody may be larger for it."""
     for number in range(first):
         thing(number)
@@ -97,17 +96,17 @@ def test_processes(quiet_group: rack.Group) -> None:
         for process in quiet_group.fork(abs, each=range(BATCH)):
             process.result(60)
 
-    check(quiet_group, some, PROCESSES // BATCH, FIRST // BATCH)
+    check(quiet_group, some, PROCESSES // BATCH, 500 // BATCH)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_messages(quiet_group: rack.Group) -> None:
     echo = quiet_group.fork(Echo)
-    check(quiet_group, echo.ask, first=ANSWERED)
-    check(quiet_group, lambda number: echo.tell("word"))
+    check(quiet_group, echo.ask, MESSAGES, 1_000)
+    check(quiet_group, lambda number: echo.tell("word"), MESSAGES, 1_000)
     assert echo.ask(1) == 1
-    check(quiet_group, lambda number: echo.submit(number).result(60))
+    check(quiet_group, lambda number: echo.submit(number).result(60), MESSAGES, 1_000)
 
 
 def test_large_results(quiet_group: rack.Group) -> None:
@@ -168,6 +167,5 @@ def _wait_in_vain(group: rack.Group, number: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("thing", [_pipe, _named_pipe, _key, _lock, _watch, _file, _wait_in_vain])
-def test_things(quiet_group: rack.Group, monkeypatch: pytest.MonkeyPatch, thing: Thing) -> None:
-    monkeypatch.setattr("rackactor.exchange.ANSWERED", 100)  # what is remembered of answers has come before the look
-    check(quiet_group, lambda number: thing(quiet_group, number), FEWER, max(150, FEWER // 10))
+def test_things(quiet_group: rack.Group, thing: Thing) -> None:
+    check(quiet_group, lambda number: thing(quiet_group, number), THINGS, max(150, THINGS // 10))
