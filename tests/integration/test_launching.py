@@ -138,7 +138,7 @@ rack.group(cloud="none", provider_settings={settings!r})
 """
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     try:
-        assert eventually(lambda: (tmp_path / "notes").exists(), 20)
+        assert eventually(lambda: (tmp_path / "notes").exists() and (tmp_path / "notes").read_text() == "hanging\n")
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=120)
