@@ -272,8 +272,9 @@ def test_term_leaves_a_grace_and_then_comes_kill(transport: str, tmp_path: Path)
             targets.daemonise(path, 3)
 
         child = group.fork(stubborn, str(tmp_path))
-        assert eventually(lambda: all((tmp_path / str(number)).exists() for number in range(3)))
-        daemons = {int((tmp_path / str(number)).read_text()) for number in range(3)}
+        notes = [tmp_path / str(number) for number in range(3)]
+        assert eventually(lambda: all(note.exists() and note.read_text() for note in notes))
+        daemons = {int(note.read_text()) for note in notes}
         assert all(psutil.pid_exists(daemon) for daemon in daemons)
         begun = time.monotonic()
         child.kill("TERM")
