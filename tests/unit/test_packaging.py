@@ -12,13 +12,14 @@ import tarfile
 import types
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import entry_points, packages_distributions, version
 from pathlib import Path
 
 import pytest
 
 from rackactor import platforms
 from rackactor._version import __version__
+from rackactor_runtime.supervisor.program import OWN
 
 ROOT = Path(__file__).parents[2]
 #: What is imported only where an extra is installed: by the provider `nova`, by the suite that providers are held to.
@@ -150,3 +151,8 @@ def test_what_the_packages_say_of_themselves(packed: tuple[list[str], list[str],
     links = re.findall(r"\]\(([^)\s]+)\)", text)
     assert len(links) > 20
     assert [link for link in links if not re.match(r"https://|#", link)] == []
+
+
+def test_our_own_providers_are_found_where_they_are_said_to_be() -> None:
+    known = {point.name: point.value for point in entry_points(group="rackactor.providers")}
+    assert OWN.items() <= known.items()

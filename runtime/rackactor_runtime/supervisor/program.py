@@ -16,7 +16,6 @@ import sys
 import time
 import traceback
 import uuid
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ from rackactor_runtime.supervisor.home import Home, link_log
 
 #: Seconds that it may take to find out whether fsspec can use a URL: its backends are slow to import.
 URL_PATIENCE = 20.0
+#: What is ours, by its place: to look through all that is installed takes a good part of a group's start.
+OWN = {"local": "rackactor_runtime.providers.local:LocalProvider"}
 #: The most seconds that a group's start waits for what its provider makes ahead of time.
 WARM_UP = 0.2
 
@@ -194,13 +195,15 @@ def _load(name: str, path: list[str]) -> Any:
     Raises:
         InvalidCall: there is none.
     """
-    if ":" in name:
-        module, _, attribute = name.partition(":")
+    if ":" in (place := OWN.get(name, name)):
+        module, _, attribute = place.partition(":")
         sys.path += [entry for entry in path if entry not in sys.path]
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise InvalidCall(f"there is no provider {name!r}: {error}") from error
+    from importlib.metadata import entry_points
+
     known = {point.name: point for point in entry_points(group="rackactor.providers")}
     point = known.get(name)
     if point is None:
