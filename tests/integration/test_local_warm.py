@@ -130,7 +130,7 @@ def test_nobody_waits_for_longer_than_asked_or_for_what_will_not_be() -> None:
 
 def test_most_of_the_pool_is_given_back_where_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     # the fork server is a copy of this process
-    monkeypatch.setattr(pool, "REST_AFTER", 0.3)
+    monkeypatch.setattr(pool, "REST_AFTER", 2.0)
     monkeypatch.setattr(pool, "RESTING", 2)
     driver = make(warm=5)
     driver.provider.warm_up(t.TIMEOUT)

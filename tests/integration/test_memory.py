@@ -402,16 +402,19 @@ def test_lost_changes_are_noticed(make: Callable[..., rack.Group]) -> None:
 def test_nothing_is_left_of_a_killed_supervisor(script: Callable[..., Script]) -> None:
     program = script(
         """
-        import os, signal, rackactor as rack
+        import os, signal, sys, rackactor as rack
         with rack.group("short") as g:
             g.shm["a"] = 1
             print(os.path.realpath(g.shm.kernel.call("shm_open")[0]["path"]), flush=True)
+            sys.stdin.readline()
             os.kill(g._supervisor.pid, signal.SIGKILL)
             g.kernel.wait(lambda: g.kernel.ended, 20)
         """
     )
     path = Path(program.line())
     assert path.exists()
+    assert program.process.stdin is not None
+    print(file=program.process.stdin, flush=True)
     assert eventually(lambda: not path.exists())
     assert not list(Path("/dev/shm").glob("rack-replica-*"))
 
