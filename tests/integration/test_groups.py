@@ -84,6 +84,7 @@ BLOCK = """
         me = g.getpid()
         p = g.fork(lambda: (rack.process(me).tell("up"), time.sleep(60)))
         print(rack.receive().value, flush=True)
+        sys.stdin.readline()
         {end}
 """
 EPHEMERAL = """
@@ -91,6 +92,7 @@ EPHEMERAL = """
     import rackactor as rack
     p = rack.fork(lambda: (rack.process(rack.getppid()).tell("up"), time.sleep(60)))
     print(rack.receive().value, flush=True)
+    sys.stdin.readline()
     {end}
 """
 
@@ -100,6 +102,8 @@ def outlive(program: Script, action: Callable[[Script], None]) -> int:
     program.line()
     mine = started_here() - {program.process.pid}
     assert len(mine) >= 3, "a supervisor, a fork server and a process"
+    assert program.process.stdin is not None
+    print(file=program.process.stdin, flush=True)
     action(program)
     code = program.end()[0]
     assert not wait_gone(mine, 5.0)
