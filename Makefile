@@ -16,7 +16,7 @@ PIP    = -m pip --disable-pip-version-check --quiet install
 .PHONY: demo test test-everywhere check conformance bench chaos faults growth test-openstack test-all clean help
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.plain ## estimate pi with the processes of a group, and count words with a pipeline of them
 	$(VENV)/bin/rack run samples/pi.py --workers 4
@@ -47,7 +47,7 @@ chaos: $(VENV)/.all ## kill, stop and cut under load, and judge what came of it 
 faults: $(VENV)/.all ## have the operating system refuse what supervisors ask of it, and see that groups go on (some eight minutes)
 	PYTHONPATH=tests $(VENV)/bin/python -m faults $(ARGS)
 
-growth: $(VENV)/.all ## do ten thousand of each thing, and see that nothing grows by it (some ten minutes)
+growth: $(VENV)/.all ## do ten thousand of each thing, and see that nothing grows by it (long)
 	RACK_TEST_MANY=10000 $(VENV)/bin/pytest -n logical tests/integration/test_what_is_over.py $(ARGS)
 
 test-openstack: $(VENV)/.all ## bring a one-machine OpenStack up, run the tests on it, take it down (Debian 12, root, below 40 minutes)

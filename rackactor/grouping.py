@@ -325,7 +325,7 @@ def current_or_ephemeral() -> Session:
     except NoGroup:
         if membership.inherited() or membership.started_inside():
             raise  # a child by os.fork that knows nothing of groups would make one unawares
-    with membership.entering:
+    with membership.entering():
         session = membership.find()  # another thread may have been quicker
         if session is None:
             session = group()

@@ -86,11 +86,11 @@ class Handlers:
             self.kernel.later(lambda: raise_signal(sig))
             return
         self._arrived.append((sig, sender))
-        self._sort()
+        self._give_out()
 
-    def _sort(self) -> None:
+    def _give_out(self) -> None:
         """Give free strings that have arrived to whoever takes them, in order; at the crank."""
-        if not self.kernel.take_briefly(self._lock, self._sort):
+        if not self.kernel.take_briefly(self._lock, self._give_out):
             return
         try:
             while self._arrived:

@@ -55,7 +55,7 @@ def join() -> Inside:
     Raises:
         NoGroup: it cannot be reached from here; RACK_GID is named.
     """
-    with membership.entering:
+    with membership.entering():
         session = membership.find()
         if isinstance(session, Inside):
             return session  # another thread was quicker

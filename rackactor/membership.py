@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from rackactor.errors import NoGroup
@@ -13,34 +15,29 @@ from rackactor.session import Session
 GROUP = "RACK_GID"
 _chosen: ContextVar[Session | None] = ContextVar("rackactor_session", default=None)
 _open: list[Session] = []
+_lock = threading.RLock()
+_entering = False
 
 
-class Entering:
-    """Held by the one thread that makes or joins this program's group. A signal handler cannot wait for what it has
-    interrupted: it gets an error.
+@contextmanager
+def entering() -> Iterator[None]:
+    """Have one thread at a time make or join this program's group.
+
+    Raises:
+        NoGroup: this thread is just doing so, and a signal handler has interrupted that: it cannot wait for itself.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._entered = False
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        if self._entered:
-            self._lock.release()
+    global _entering
+    with _lock:
+        if _entering:
             raise NoGroup(
                 "this program is just entering its group, and a signal handler that has interrupted that cannot use it"
                 " yet: enter it first, by rack.group() or any call, and then set the handler"
             )
-        self._entered = True
-
-    def __exit__(self, *_: object) -> None:
-        self._entered = False
-        self._lock.release()
-
-
-#: See `Entering`.
-entering = Entering()
+        _entering = True
+        try:
+            yield
+        finally:
+            _entering = False
 
 
 def enter(session: Session) -> None:

@@ -42,6 +42,8 @@ from rackactor import interrupts
 
 #: Where tests run: on processes of one host, by either transport, and on what stands in for other hosts.
 PLACES = (("ipc", "tcp"), ("netns", "machines", "memory"))
+#: The fixtures that say where.
+CHOOSERS = ("transport", "pipe_group", "provider_place", "elsewhere", "g")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,8 +84,8 @@ def _name(item: pytest.Item) -> str:
 
 def _places(item: pytest.Item) -> set[str]:
     """Return the place that a test was made for, if any."""
-    params = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return {value for value in params if isinstance(value, str) and value in (*PLACES[0], *PLACES[1])}
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return {params[name] for name in CHOOSERS if name in params}
 
 
 def _chosen(item: pytest.Item, among: set[str]) -> bool:
@@ -102,9 +104,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TMPDIR"] = os.environ["XDG_RUNTIME_DIR"]  # where the groups' files lie
     for name in ("RACK_GID", "RACK_PID", "RACK_PPID", "RACK_SOCKET"):
         os.environ.pop(name, None)
-    interrupts.HARMLESS.update(
-        ["pytest_timeout", __name__.partition(".")[0]]
-    )  # the handler of the one ends the test, ours does nothing
+    # The handler of the one ends the test, ours does nothing.
+    interrupts.HARMLESS.update(["pytest_timeout", __name__.partition(".")[0]])
     _do_not_pass_on_what_is_ignored()
     garbage.gc.start()  # pyzmq's thread for uncopied frames: one for the whole process, for ever
 

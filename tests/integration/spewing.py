@@ -98,13 +98,12 @@ def spew(layer: str, seed: int, target: int, seat: int) -> None:
     if layer == "direct":
         for _ in range(60):
             other.ask("again")  # from now on the two are connected directly
-    for _ in range(60):
-        if layer == "services":
-            question(kernel, chance)
-        else:
-            kernel.at_crank(lambda: send(kernel, layer, chance, target, seat))
     if layer == "services":
+        for _ in range(60):
+            question(kernel, chance)
         return
+    for _ in range(60):
+        kernel.at_crank(lambda: send(kernel, layer, chance, target, seat))
     if layer == "calls":
         for _ in range(200):
             op = chance.choice(OPS)
@@ -182,6 +181,7 @@ def overdraw(what: str, target: int, pipe: Any) -> None:
         kernel.at_crank(lambda: kernel.peers.get(target).outgoing.acknowledge(0, 1 << 50))
         for _ in range(2_000):
             other.tell(bytes(10_000))
+        settle()
     else:
         with rack.pipe(pipe, "w") as writer:
             writer.send(bytes(10))
@@ -189,8 +189,7 @@ def overdraw(what: str, target: int, pipe: Any) -> None:
             kernel.at_crank(lambda: unbind(writer._end.writer))
             for _ in range(2_000):
                 writer.send(bytes(10_000))
-            settle()
-    settle()
+            settle()  # before the end is closed
 
 
 def unbind(writer: Any) -> None:

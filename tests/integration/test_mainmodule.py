@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rackcommand import RACK
@@ -127,8 +128,14 @@ def profiled(place: Path, text: str) -> str:
 FILES = [as_script, under_rack_run, as_module]
 TOP_LEVEL = [*FILES, as_words, from_stdin, typed_in, profiled]
 ALL = [*TOP_LEVEL, spawned_by_multiprocessing]
-#: One of a kind: a file, a module, no file, another program's main module.
-KINDS = [as_script, as_module, as_words, spawned_by_multiprocessing]
+#: One of a kind: a file, a module, no file, another program's main module. The others are for the longer run.
+KINDS = (as_script, as_module, as_words, spawned_by_multiprocessing)
+
+
+def one_of_a_kind(modes: list[Any]) -> list[Any]:
+    return [mode if mode in KINDS else pytest.param(mode, marks=pytest.mark.wide) for mode in modes]
+
+
 Mode = Callable[[Path, str], str]
 
 
@@ -184,7 +191,7 @@ def test_a_program_finds_what_is_its_own_in_its_processes(started: Mode, tmp_pat
     assert "as it should be" in started(tmp_path, text)
 
 
-@pytest.mark.parametrize("started", KINDS)
+@pytest.mark.parametrize("started", one_of_a_kind(ALL))
 def test_processes_of_processes(started: Mode, tmp_path: Path) -> None:
     text = program("""
         def leaf(state):
@@ -211,7 +218,7 @@ def test_processes_of_processes(started: Mode, tmp_path: Path) -> None:
     assert "as it should be" in started(tmp_path, text)
 
 
-@pytest.mark.parametrize("started", KINDS[:-1])
+@pytest.mark.parametrize("started", one_of_a_kind(TOP_LEVEL))
 def test_globals_are_each_process_s_own(started: Mode, tmp_path: Path) -> None:
     text = program("""
         keeper = rack.fork(Keeper)
@@ -226,7 +233,7 @@ def test_globals_are_each_process_s_own(started: Mode, tmp_path: Path) -> None:
     assert "as it should be" in started(tmp_path, text)
 
 
-@pytest.mark.parametrize("started", KINDS[:-1])
+@pytest.mark.parametrize("started", one_of_a_kind(TOP_LEVEL))
 def test_what_is_defined_anew_replaces_the_old(started: Mode, tmp_path: Path) -> None:
     text = program("""
         keeper = rack.fork(Keeper)
@@ -347,7 +354,7 @@ def test_two_programs_in_one_group_do_not_mix(tmp_path: Path) -> None:
     assert "as it should be" in run(words)
 
 
-@pytest.mark.parametrize("started", KINDS)
+@pytest.mark.parametrize("started", one_of_a_kind(ALL))
 def test_troupes_of_the_main_file(started: Mode, tmp_path: Path) -> None:
     """A troupe names the class of its members, by text."""
     text = """
@@ -385,7 +392,7 @@ def test_troupes_of_the_main_file(started: Mode, tmp_path: Path) -> None:
     assert "as it should be" in started(tmp_path, textwrap.dedent(text))
 
 
-@pytest.mark.parametrize("started", KINDS)
+@pytest.mark.parametrize("started", one_of_a_kind(ALL))
 def test_names_that_have_not_come_are_asked_for(started: Mode, tmp_path: Path) -> None:
     text = program("""
         print("once")
@@ -429,7 +436,7 @@ def test_names_that_have_not_come_are_asked_for(started: Mode, tmp_path: Path) -
     assert out.count("once") == 1
 
 
-@pytest.mark.parametrize("started", KINDS)
+@pytest.mark.parametrize("started", one_of_a_kind(ALL))
 def test_names_that_are_looked_for_in_globals(started: Mode, tmp_path: Path) -> None:
     text = program("""
         def call(name, n):
