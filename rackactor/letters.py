@@ -33,14 +33,32 @@ def send(kernel: Kernel, address: ActorAddress, message: Any, box: int = 0) -> N
     """
     if not isinstance(address, RackAddress) or address.gid != kernel.gid:
         raise InvalidActorAddress(address, "not the address of a process of this group")
+    if address.rid:
+        post(kernel, address.pid, EntryKind.REPLY, message, address.rid)
+    else:
+        post(kernel, address.pid, EntryKind.TELL, message, pack_boxes(address.box, box), address.box)
+
+
+def post(kernel: Kernel, pid: int, kind: EntryKind, message: Any, rid: int, box: int = 0) -> None:
+    """Send a message or a reply; a dead letter if it is known that its receiver is gone.
+
+    Args:
+        kernel: this process's half of the wire.
+        pid: the receiver.
+        kind: TELL or REPLY.
+        message: any value that can be carried.
+        rid: of a reply, the number of the ask; of a message, its mailboxes (`pack_boxes`).
+        box: the receiver's mailbox.
+
+    Raises:
+        InvalidCall: the message cannot be carried.
+        MailboxFull: the receiver takes its messages too slowly.
+    """
     payload = encode(message, allow_pickle=kernel.allow_pickle)
     try:
-        if address.rid:
-            kernel.post(address.pid, EntryKind.REPLY, payload, address.rid)
-        else:
-            kernel.post(address.pid, EntryKind.TELL, payload, pack_boxes(address.box, box))
+        kernel.post(pid, kind, payload, rid)
     except NoSuchProcess:
-        dead_letter(kernel, address.pid, payload, address.box)
+        dead_letter(kernel, pid, payload, box)
 
 
 def sender_of(kernel: Kernel, item: Delivery) -> RackAddress:

@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
-from rackactor import arguments, code, coroutines, mainnames, surroundings, units
+from rackactor import arguments, code, coroutines, letters, mainnames, surroundings, units
 from rackactor.arguments import ForkOptions, OnOrphan
 from rackactor.code import Shipping
-from rackactor.codec import MESSAGE, encode
+from rackactor.codec import MESSAGE
 from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
 from rackactor.exchange import EventHandler
 from rackactor.handlers import Handlers
@@ -48,7 +48,10 @@ class Message:
         self.value = value
 
     def reply(self, value: Any) -> None:
-        """Answer the sender: the reply to its ask, or a message of its own if it did not ask."""
+        """Answer the sender: the reply to its ask, or a message of its own if it did not ask.
+
+        A sender that has ended meanwhile waits for nothing: what is said to it is a dead letter.
+        """
         self._session.reply(self.sender, self._rid, value)
 
 
@@ -333,9 +336,8 @@ class Session(PipeMethods, Handlers):
         raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)
 
     def reply(self, pid: int, rid: int, value: Any) -> None:
-        """Send a reply to an ask (`rid`), or a message."""
-        kind = EntryKind.REPLY if rid else EntryKind.TELL
-        self.kernel.post(pid, kind, encode(value, allow_pickle=self.kernel.allow_pickle), rid)
+        """Send a reply to an ask (`rid`), or a message; a dead letter where its receiver is gone."""
+        letters.post(self.kernel, pid, EntryKind.REPLY if rid else EntryKind.TELL, value, rid)
 
     # -- shared memory ---------------------------------------------------------------------------------
 

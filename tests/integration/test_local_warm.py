@@ -137,11 +137,23 @@ def test_most_of_the_pool_is_given_back_where_nothing_is_asked_for(monkeypatch: 
     filled(driver, 2)
     key = driver.create("wait")
     assert driver.heard(key)
-    filled(driver, 5)
+    filled(driver, 3)
     filled(driver, 2)
     driver.provider.delete(key)
     assert driver.ended(key).signal == signal.SIGKILL
     assert driver.provider.notes == [], "none of them died by itself"
+    driver.provider.close(5)
+
+
+def test_the_pool_grows_with_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rackactor_runtime.providers.local.provider.FIRST", 2)
+    monkeypatch.setattr("rackactor_runtime.providers.local.provider.WARM", 4)
+    driver = t.Driver(LocalProvider({}, "", entry=act, prepare=prepare))
+    for size in (2, 3, 4, 4):
+        filled(driver, size)
+        key = driver.create("tell_about_warmth")
+        assert driver.heard(key) == [True, ""]
+        assert driver.ended(key).code == 0
     driver.provider.close(5)
 
 
@@ -346,7 +358,7 @@ def test_a_process_that_nobody_needs_rehearses_when_it_is_told_to() -> None:
 def test_the_next_are_made_when_those_before_are_up() -> None:
     origin = newborn.Origin(newborn.Program(lambda birth: 0), os.getpid(), (), 1024)
     with selectors.DefaultSelector() as selector:
-        pool = Pool(origin, 1, selector, print)
+        pool = Pool(origin, 1, 1, selector, print)
         pool.settled()
         assert pool.patience() == 0.0
         for _ in range(40):

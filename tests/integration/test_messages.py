@@ -392,6 +392,32 @@ def test_the_death_of_a_peer_on_a_direct_path(group: rack.Group) -> None:
         assert child.wait(ENOUGH).signal == 9
 
 
+def test_a_reply_to_one_that_has_ended_is_lost_and_harms_nobody(group: rack.Group) -> None:
+    me = group.getpid()
+
+    def serve() -> None:
+        asked = rack.receive()
+        rack.process(me).tell("asked")
+        try:
+            while True:
+                rack.process(asked.sender).tell("still there?")
+                time.sleep(0.01)
+        except rack.NoSuchProcess:
+            asked.reply("you are gone")
+        known = rack.receive()
+        known.reply("served")
+
+    def ask(pid: int) -> None:
+        rack.process(pid).ask("?", timeout=ENOUGH)
+
+    server = group.fork(serve)
+    asker = group.fork(ask, server.pid)
+    assert group.receive(ENOUGH).value == "asked"
+    asker.kill("KILL")
+    assert server.ask("?", timeout=ENOUGH) == "served"
+    assert server.wait(ENOUGH).code == 0
+
+
 @pytest.mark.machines
 def test_last_words_arrive(group: rack.Group) -> None:
     """What a process has told before it ends by itself reaches its receiver, whatever the path."""

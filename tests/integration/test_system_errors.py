@@ -55,6 +55,11 @@ def test_a_runtime_directory_that_is_full(script: Callable[..., Script], small_d
         for _ in range(n):
             print("x" * 99)
 
+    def chatter_when_told(n):
+        print("ready", flush=True)
+        rack.receive()
+        chatter(n)
+
     with rack.group("full", echo=False, **few) as g:
         loud = [g.fork(chatter, 200_000) for _ in range(2)]
         assert [child.wait(60).code for child in loud] == [0, 0]
@@ -68,7 +73,9 @@ def test_a_runtime_directory_that_is_full(script: Callable[..., Script], small_d
         assert g.shm["k"] == 1
         well(g)
         os.write(os.open(os.environ["XDG_RUNTIME_DIR"] + "/filler", os.O_CREAT | os.O_WRONLY), bytes(4 << 20))
-        follower = g.fork(chatter, 20_000)
+        follower = g.fork(chatter_when_told, 20_000)
+        assert follower.stdout.readline() == b"ready\\n"
+        follower.tell("go on")
         assert len(follower.stdout.read()) == 2_000_000  # who follows misses nothing
         well(g)
     """

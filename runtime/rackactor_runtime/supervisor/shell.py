@@ -110,6 +110,8 @@ class Shell:
         _log.warning("the group's directory %s has been removed", home.directory)
         try:
             home.make_again(self._memory.path)
+            if isinstance(self._provider, base.Housed):  # first: if this process died now, it would be removed too
+                self._provider.moved(str(home.directory))
             self._members.move()
             self.endpoint = self._common["endpoint"] = self._members.endpoint
             home.open({**home.card, "endpoint": self.endpoint})
@@ -119,8 +121,6 @@ class Shell:
         self._logs.move(home.directory)
         self._memory.move(home.directory)
         self._servants.move(self._surroundings())
-        if isinstance(self._provider, base.Housed):
-            self._provider.moved(str(home.directory))
         if self._foresighted is not None:
             self._foresighted.expect(self._common)
         _log.warning("it is %s now", home.directory)

@@ -49,8 +49,9 @@ class Plan:
     preload: Sequence[str]
     #: What children run, or why there is nothing.
     program: newborn.Program | str
-    #: How many children to have waiting.
+    #: How many children to have waiting, at most and at first.
     warm: int
+    first_warm: int
     #: Its OS pid.
     supervisor: int
     #: The soft limit on open files that children get.
@@ -196,7 +197,7 @@ class ForkServer:
         if isinstance(plan.program, str):
             return Nursery(self._emit, self._selector, plan.groups, plan.program)
         origin = newborn.Origin(plan.program, os.getpid(), newborn.list_changed_signals(), plan.descriptors)
-        warm = Pool(origin, plan.warm, self._selector, self._note)
+        warm = Pool(origin, plan.warm, plan.first_warm, self._selector, self._note)
         # The directory of all groups, this one's included.
         hidden = [os.path.dirname(plan.state_dir)] if plan.state_dir else []
         return Nursery(self._emit, self._selector, plan.groups, origin, warm, plan.networks, hidden)

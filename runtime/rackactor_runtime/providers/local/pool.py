@@ -3,7 +3,8 @@
 Forking a child and bringing up what every child needs (ZeroMQ's threads, an I/O thread of its own) is most
 of what a process costs. A *warm* child has done that, and waits on a socket of its own for its birth. The pool
 is filled only when nothing else is to be done, a few children at a time; an order that finds it empty has a
-child forked for itself. Where nothing was asked for in a while, most of it is given back.
+child forked for itself. The pool grows with use, by one for each birth; where nothing was asked for in a while,
+most of it is given back.
 """
 
 from __future__ import annotations
@@ -122,16 +123,24 @@ class Pool:
 
     Args:
         origin: what children have in common.
-        size: how many to have while there is work; 0: none.
+        size: the most to have; 0: none.
+        first: how many to have before anything was asked for.
         selector: where their sockets are registered, with a function to call as the data of each key.
         note: takes what a person should know.
     """
 
     def __init__(
-        self, origin: newborn.Origin, size: int, selector: selectors.BaseSelector, note: Callable[[str], None]
+        self,
+        origin: newborn.Origin,
+        size: int,
+        first: int,
+        selector: selectors.BaseSelector,
+        note: Callable[[str], None],
     ) -> None:
         self._origin = origin
         self._size = size
+        #: How many to have now.
+        self._wanted = first
         self._selector = selector
         self._note = note
         self._children: dict[int, _Warm] = {}  # by OS pid, the oldest first; exactly those that are not reaped
@@ -143,8 +152,8 @@ class Pool:
 
     @property
     def complete(self) -> bool:
-        """Return whether all that is wanted while there is work is there."""
-        return len(self._list_kept()) >= self._size and not self._count_unready() and self._find_raw() is None
+        """Return whether all that are wanted are there."""
+        return len(self._list_kept()) >= self._wanted and not self._count_unready() and self._find_raw() is None
 
     @property
     def ospids(self) -> frozenset[int]:
@@ -172,12 +181,14 @@ class Pool:
     def _plan(self) -> tuple[float, Callable[[], None]] | None:
         """Return what is to be done next, and the seconds until then; None: nothing."""
         now = time.monotonic()
-        kept, resting = len(self._list_kept()), now >= self._rest_at
-        if resting and kept > RESTING:
+        if now >= self._rest_at:
+            self._wanted = min(self._wanted, RESTING)
+        kept = len(self._list_kept())
+        if kept > self._wanted:
             return 0.0, self._dismiss
         if self._count_unready() >= AT_ONCE:
             return None
-        if kept < (min(self._size, RESTING) if resting else self._size):
+        if kept < self._wanted:
             return max(0.0, self._not_before - now), self._add
         if self._find_raw() is not None:
             return max(0.0, self._not_before - now), self._rehearse
@@ -202,7 +213,7 @@ class Pool:
         return sum(not child.ready for child in self._children.values())
 
     def _is_well_stocked(self) -> bool:
-        return 4 * len(self._list_kept()) > self._size
+        return 4 * len(self._list_kept()) > self._wanted
 
     def _list_kept(self) -> list[_Warm]:
         return [child for child in self._children.values() if not child.spent]
@@ -222,6 +233,7 @@ class Pool:
         """Give a birth to a warm child; None: there is none, or the birth is too long."""
         now = time.monotonic()
         self._rest_at = now + REST_AFTER
+        self._wanted = min(self._size, self._wanted + 1)
         self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
         if self._is_well_stocked():
             self._not_before = max(self._not_before, now + NO_HURRY)
@@ -254,7 +266,7 @@ class Pool:
 
     def close(self) -> None:
         """Make no more, and kill what there is."""
-        self._size = 0
+        self._size = self._wanted = 0
         tree.kill_all(self._children)
 
     def _add(self) -> None:
@@ -301,7 +313,7 @@ class Pool:
         self._deaths += 1
         self._not_before = time.monotonic() + MOURNING
         if self._deaths >= DEATHS and self._size:
-            self._size = 0
+            self._size = self._wanted = 0
             self._note(f"no more processes are made ahead of time: {self._deaths} failures in a row, the last: {words}")
 
 

@@ -24,8 +24,8 @@ from .newborn import Entry, Prepare, Program
 
 _log = logging.getLogger(__name__)
 
-#: Processes kept ready by default.
-WARM = 32
+#: Processes kept ready by default: before anybody has asked for one, and the most.
+FIRST, WARM = 8, 32
 #: Reads of the fork server's socket in one call of `events`.
 _READS = 16
 #: Seconds that the processes of a dead fork server may take to die before their end is told anyway.
@@ -45,8 +45,9 @@ class LocalProvider:
     Args:
         settings: `preload`: names of modules that the fork server imports before it serves.
             `warm`: how many processes it has ready before anybody asks for them; each holds a few megabytes, and
-            saves most of the time that a process takes to come up. 0: none. When nothing was asked for in half a
-            minute, only 8 of them are kept until something is.
+            saves most of the time that a process takes to come up. 0: none. Left out, there are 8 at first, and one
+            more for each that was started, up to 32. When nothing was asked for in half a minute, only 8 of them are
+            kept until something is.
             `namespaces`: network namespaces (names as `ip netns` knows them, or paths) that processes are put into,
             the first into the first and so on in turns; see `seclusion`. Nothing is kept ready then.
         state_dir: directory that is removed should this process die without `close`; "" for none.
@@ -76,6 +77,7 @@ class LocalProvider:
         #: Whether its processes share neither directories nor loopback with the supervisor.
         self.remote = bool(networks)
         warm = _check_warm(settings.get("warm", 0 if networks else WARM))
+        first = warm if "warm" in settings else min(warm, FIRST)
         if warm and networks:
             raise InvalidCall("with 'namespaces' no process is kept ready: leave 'warm' out, or make it 0")
         self._decoder = protocol.Decoder()
@@ -98,6 +100,7 @@ class LocalProvider:
             # Imported before the fork, for both: our process needs most of what the agent does.
             program=forkserver.load_agent() if entry is None else Program(entry, () if prepare is None else (prepare,)),
             warm=warm,
+            first_warm=first,
             supervisor=os.getpid(),
             descriptors=linux.raise_descriptor_limit(),
             groups=self._groups,
