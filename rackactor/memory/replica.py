@@ -18,12 +18,14 @@ import msgpack
 from rackactor import places
 from rackactor.errors import ProtocolError, RackError
 from rackactor.memory import layout
-from rackactor.memory.allocation import allocate
+from rackactor.memory.allocation import lock_file
 from rackactor.memory.layout import LogBounds
 from rackactor.memory.reader import Reader, databases
 
 #: A replica's map is larger than what it copies: its free pages lie elsewhere.
 ROOM = 2
+#: Transactions that this process may read in at the same time.
+READERS = 1024
 
 
 class Gap(Exception):
@@ -78,19 +80,18 @@ class Replica:
             # With a descriptor of a directory Python calls linkat, which follows the link to the file.
             path = os.path.join(directory, "data.mdb")
             os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=folder, follow_symlinks=True)
-            env = lmdb.open(
+            lock_file(directory, READERS)
+            return lmdb.open(
                 directory,
                 map_size=self._size,
                 max_dbs=8,
-                max_readers=1024,
+                max_readers=READERS,
                 sync=False,
                 metasync=False,
                 writemap=False,
                 readahead=False,
                 max_spare_txns=4,
             )
-            allocate(os.path.join(directory, "lock.mdb"))
-            return env
         finally:
             os.close(folder)
             shutil.rmtree(directory, ignore_errors=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +56,36 @@ class Memory:
 
     def chunks(self) -> list[bytes]:
         return [bytes(part) for part in transfer.copy_environment(self.store._env, compact=False)]
+
+
+def _is_taken(path: Path) -> bool:
+    """Tell whether another process finds that somebody has the environment open (LMDB asks so for the first one)."""
+    program = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1)"
+    done = subprocess.run([sys.executable, "-c", program, str(path / "lock.mdb")], capture_output=True, check=False)
+    assert done.returncode == 0 or b"BlockingIOError" in done.stderr, done.stderr
+    return done.returncode != 0
+
+
+def test_the_writer_never_loses_its_lock(tmp_path: Path) -> None:
+    """Without it the next process that reads begins the table of transactions anew, and changes are lost."""
+    memory = Memory(tmp_path / "m", 1 << 20)
+    memory("put", b"k", b"1")
+    assert _is_taken(tmp_path / "m")
+    with pytest.raises(MemoryFull):
+        memory("put", b"large", bytes(2 << 20))
+    memory("delete", b"k", reserve=True)
+    assert _is_taken(tmp_path / "m")
+    replica = Replica(64 << 20, LOG)
+    replica.load(memory.chunks())
+    replica.close()
+    memory.store.sweep()
+    assert _is_taken(tmp_path / "m")
+    memory.store.close()
+    memory.store._env = None  # as after a map that could not be made
+    memory("put", b"k", b"1")
+    assert _is_taken(tmp_path / "m")
+    memory.store.close()
+    assert not _is_taken(tmp_path / "m")
 
 
 def content(reader: Reader) -> dict[str, Any]:

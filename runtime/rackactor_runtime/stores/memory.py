@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import lmdb
 
 from rackactor.errors import MemoryFull, RackError
 from rackactor.memory import layout
-from rackactor.memory.allocation import allocate
+from rackactor.memory.allocation import lock_file
 from rackactor.memory.layout import Change, Databases, LogBounds
 from rackactor.memory.transfer import contents
 from rackactor_runtime import descriptors
@@ -63,7 +62,8 @@ class Store:
             raise self._full(error) from error
 
     def _open(self) -> Any:
-        env = descriptors.spared(
+        descriptors.spared(lock_file, self.path, layout.READERS)
+        return descriptors.spared(
             lmdb.open,
             self.path,
             map_size=self._whole,
@@ -75,12 +75,6 @@ class Store:
             readahead=False,
             mode=0o600,
         )
-        try:
-            descriptors.spared(allocate, os.path.join(self.path, "lock.mdb"))
-        except BaseException:
-            env.close()
-            raise
-        return env
 
     def _begin_anew(self, log: int) -> None:
         self._dbs = Databases(*(self._env.open_db(name) for name in layout.DATABASES))
