@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 
-
 #: Bytes of LMDB's lock file: three cache lines, and one for each reader but the first (MDB_txninfo in its mdb.c).
 _HEAD, _READER = 192, 64
 
