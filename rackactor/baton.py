@@ -162,7 +162,7 @@ class Baton:
         between = self._held()
         if between or not (self._aside and threading.get_ident() == self._main_ident):
             try:
-                if not self._claim(done, deadline):
+                if not (self._take() or self._claim(done, deadline)):
                     return bool(done())
                 if self.rests and self._timer.armed and not done():
                     self._timer.disarm()
@@ -365,7 +365,10 @@ class Baton:
 
     def _leave(self) -> None:
         main, self._main = self._main, False
-        self._release()
+        self._owner = None
+        self._lock.release()
+        if self._waiting or self._watching:
+            self._notify()
         if not self._timer.armed:
             self._timer.arm(self._visit)
         if main:

@@ -153,10 +153,12 @@ class Exchange:
     def _push(self) -> None:
         """Carry out what application threads want, and send."""
         outbox = self._outbox
-        while outbox:
-            outbox.popleft()()
-        self._outbox_cost = 0
         self._last_turn = time.monotonic()
+        if outbox:
+            while outbox:
+                outbox.popleft()()
+            self._outbox_cost = 0
+            self._last_turn = time.monotonic()
         if self._peers.waiting:
             for sending in self._peers.send():
                 self.transmit(sending)
@@ -164,6 +166,9 @@ class Exchange:
     def _offer(self, pid: int, entry: Entry) -> None:
         if pid in self._dead:
             self._undelivered(pid, [entry])
+            return
+        if not self._outbox and (sending := self._peers.pass_on(pid, entry)) is not None:
+            self.transmit(sending)  # nothing waits that could join it in a packet
             return
         self._peers.offer(pid, entry)
         if self._peers.wants_direct(pid):

@@ -33,7 +33,7 @@ from rackactor.exchange import KEPT_EARLY, EventHandler, Exchange, error_from
 from rackactor.lifeline import Lifeline
 from rackactor.peers import DIRECT_NEARBY, Delivery
 from rackactor.pending import Pending
-from rackactor.stream import WINDOW, Entry, EntryKind
+from rackactor.stream import OVERHEAD, WINDOW, Entry, EntryKind
 from rackactor.wire import Kind, parse_header, parse_map
 
 #: Bound of calls that name none, seconds. An object of its own: whoever names 60 means 60, see `Kernel.bound`.
@@ -228,15 +228,18 @@ class Kernel(Exchange):
             NoSuchProcess: it is known to be gone.
             MailboxFull: its credit did not come back within `timeout` seconds; the message was not sent.
         """
-        timeout = self.bound(timeout)
+        if timeout is not CALL_TIMEOUT:
+            timeout = units.timeout(timeout)
         self._check()
         check_size(payload)
         if pid in self._dead:
             raise NoSuchProcess(f"process {pid} is gone: {self._dead[pid]}")
-        if self._crowded(pid) and not self._wait(lambda: not self._crowded(pid), timeout):
-            raise MailboxFull(f"process {pid} takes its messages too slowly: no credit within {timeout:g} s")
+        if self._crowded(pid):
+            timeout = self.bound(timeout)
+            if not self._wait(lambda: not self._crowded(pid), timeout):
+                raise MailboxFull(f"process {pid} takes its messages too slowly: no credit within {timeout:g} s")
         entry = Entry(kind, rid, payload)
-        self._outbox_cost += entry.cost
+        self._outbox_cost += len(payload) + OVERHEAD
         self._outbox.append(lambda: self._offer(pid, entry))
         if waits:
             return
@@ -302,7 +305,7 @@ class Kernel(Exchange):
     def take(self, timeout: float | None, box: deque[Any] | None = None) -> Any:
         """Return the next item of a mailbox (a `Delivery`, or what the host has put there), or None."""
         mailbox = self.mailbox if box is None else box
-        if not mailbox and not self._wait(lambda: mailbox or self.ended, timeout):
+        if not mailbox and not self._baton.wait(lambda: mailbox or self.ended, timeout):
             return None
         try:
             item = mailbox.popleft()

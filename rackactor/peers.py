@@ -90,6 +90,15 @@ class Peers:
         self._dirty[pid] = peer
         return peer
 
+    def pass_on(self, pid: int, entry: Entry) -> Sending | None:
+        """Take a message that may be sent at once on a direct path; None: nothing has happened, see `offer`."""
+        peer = self._peers.get(pid)
+        if peer is None or peer.path is None or (number := peer.outgoing.pass_on(entry)) == 0:
+            return None
+        self._settled(pid)
+        ack, limit = peer.incoming.state()
+        return Sending(pid, peer.path, Kind.DATA, (number, 1, ack, limit), (entry,))
+
     def over_limit(self, pid: int) -> bool:
         """Tell whether a sender to this process should wait."""
         peer = self._peers.get(pid)
@@ -103,13 +112,17 @@ class Peers:
         peer = self._peers.get(pid) or self.get(pid)
         peer.incarnation = incarnation
         self._acknowledge(peer, ack, limit)
-        ready = peer.incoming.accept(Packet(first, entries))
         self._owed[pid] = peer
+        if len(entries) == 1:
+            entry = entries[0]
+            cost = entry.cost
+            if peer.incoming.follows(first, cost):
+                return [Delivery(pid, incarnation, entry, cost)]
+        ready = peer.incoming.accept(Packet(first, entries))
         if not ready:
             return []
         deliveries = [Delivery(pid, incarnation, entry, entry.cost) for entry in ready]
-        last = deliveries[-1].cost
-        peer.incoming.charge(last if len(deliveries) == 1 else sum([each.cost for each in deliveries]), last)
+        peer.incoming.charge(sum([each.cost for each in deliveries]), deliveries[-1].cost)
         return deliveries
 
     def acknowledged(self, pid: int, ack: int, limit: int) -> None:

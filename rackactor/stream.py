@@ -108,6 +108,7 @@ def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entr
     return entries
 
 
+_NO_CREDIT = "more messages than it had credit for"
 _KINDS = {int(kind): kind for kind in EntryKind}
 
 
@@ -170,6 +171,16 @@ class Outgoing:
         self._waiting_cost += cost
         self.pending += cost
         return cost
+
+    def pass_on(self, entry: Entry) -> int:
+        """Take a message that is sent at once, and return its number; 0: others wait before it, or for credit."""
+        if self._waiting or self._sent_cost >= self._limit:
+            return 0
+        cost = entry.cost
+        self._sent_cost += cost
+        self.pending += cost
+        self._unacked.append(entry)
+        return self._first_unacked + len(self._unacked) - 1
 
     @property
     def over_limit(self) -> bool:
@@ -270,10 +281,25 @@ class Incoming:
         self._told_limit = window
         self._told_ack = 0
 
+    def follows(self, number: int, cost: int) -> bool:
+        """Take one message if it is the next, as nearly always; else nothing has happened: see `accept` and `charge`.
+
+        Raises:
+            ProtocolError: the sender had no credit for it.
+        """
+        if number != self._expected or self._early:
+            return False
+        self._expected = number + 1
+        before = self._arrived
+        self._arrived = before + cost
+        if before >= self._consumed + self._window:
+            raise ProtocolError(_NO_CREDIT)
+        return True
+
     def accept(self, packet: Packet) -> Sequence[Entry]:
         """Take a packet; return the messages that are now in order. Doubles are dropped."""
         first, entries = packet
-        if first == self._expected and not self._early:  # as nearly always
+        if first == self._expected and not self._early:
             self._expected += len(entries)
             return entries
         ready: list[Entry] = []
@@ -307,7 +333,7 @@ class Incoming:
     def _check(self, before: int) -> None:
         """See that a sender keeps to its credit, by what was sent before its last message: that may go beyond."""
         if before >= self._consumed + self._window:
-            raise ProtocolError("more messages than it had credit for")
+            raise ProtocolError(_NO_CREDIT)
 
     def charge(self, cost: int, last: int) -> None:
         """Take note of what messages that arrived in order cost, and the last of them: it may go beyond the credit.

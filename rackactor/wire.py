@@ -81,7 +81,8 @@ _EXTRA: dict[Kind, tuple[type, ...]] = {
 _TYPES = {kind: (int,) * 5 + extra for kind, extra in _EXTRA.items()}
 _KINDS = {int(kind): kind for kind in Kind}
 _DATA_NUMBERS = [*_EXTRA[Kind.DATA]]
-_MAX_INT = 1 << 62
+_INT_BITS = 62
+_MAX_INT = 1 << _INT_BITS
 
 
 class Header(NamedTuple):
@@ -157,9 +158,9 @@ def within(first: int, count: int, ack: int, limit: int) -> tuple[int, int, int,
     Raises:
         ProtocolError: one is out of range.
     """
-    if 0 <= first < _MAX_INT and 0 <= count < _MAX_INT and 0 <= ack < _MAX_INT and 0 <= limit < _MAX_INT:
-        return first, count, ack, limit
-    raise ProtocolError("a number of a stream is out of range")
+    if (first | count | ack | limit) >> _INT_BITS:  # one is too large, or negative
+        raise ProtocolError("a number of a stream is out of range")
+    return first, count, ack, limit
 
 
 def pack_body(value: Any) -> bytes:

@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import zlib
@@ -39,6 +40,9 @@ from support import (
 import rackactor as rack
 import rackactor_runtime
 from rackactor import interrupts
+
+# What pytest makes of the tests' assertions is kept for the next run: it takes each worker some ten seconds.
+sys.dont_write_bytecode = False
 
 #: Where tests run: on processes of one host, by either transport, and on what stands in for other hosts.
 PLACES = (("ipc", "tcp"), ("netns", "machines", "memory"))

@@ -221,12 +221,24 @@ class World:
         self.count[pid] += 1
         self.sides[pid].offer(self.other(pid), tell(self.count[pid], size))
 
+    def pass_on(self, pid: int, size: int) -> None:
+        passed = tell(self.count[pid] + 1, size)
+        sending = self.sides[pid].pass_on(self.other(pid), passed)
+        if sending is None:
+            self.offer(pid, size)
+            return
+        self.count[pid] += 1
+        self.leave(pid, sending)
+
     def send(self, pid: int, everything: bool) -> None:
         for sending in self.sides[pid].send(everything):
-            if sending.path is not None and not self.up:
-                self.sides[pid].switch(sending.pid, None, again=True)  # as the kernel does when a send fails
-            else:
-                self.lines[pid, sending.path].append(sending)
+            self.leave(pid, sending)
+
+    def leave(self, pid: int, sending: Sending) -> None:
+        if sending.path is not None and not self.up:
+            self.sides[pid].switch(sending.pid, None, again=True)  # as the kernel does when a send fails
+        else:
+            self.lines[pid, sending.path].append(sending)
 
     def carry(self, pid: int, path: Any) -> None:
         line, to = self.lines[pid, path], self.other(pid)
@@ -269,7 +281,7 @@ class World:
 
 either = st.sampled_from([A, B])
 actions = st.one_of(
-    st.tuples(st.just("offer"), either, st.sampled_from([0, 30_000, WINDOW // 2, WINDOW])),
+    st.tuples(st.sampled_from(["offer", "pass_on"]), either, st.sampled_from([0, 30_000, WINDOW // 2, WINDOW])),
     st.tuples(st.just("send"), either, st.booleans()),
     st.tuples(st.just("carry"), either, st.sampled_from([None, "direct"])),
     st.tuples(st.sampled_from(["take", "meet"]), either),
