@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -73,6 +75,26 @@ def test_a_dead_childs_last_words_are_read_beyond_the_credit(rig: Rig) -> None:
     said = list(rig.pipes.drain())
     assert b"".join(data for stream, data in said if stream == 1) == b"y" * 65_536
     assert b"".join(data for stream, data in said if stream == 2) == b"last"
+
+
+@pytest.mark.parametrize("failures", [1, 5, 1000])
+def test_last_words_that_the_system_refuses_are_asked_for_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    os.write(rig.out_end, b"words")
+    refused = itertools.count(1)
+    read = os.read
+
+    def refuse(fd: int, count: int) -> bytes:
+        if next(refused) <= failures:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(fd, count)
+
+    monkeypatch.setattr(os, "read", refuse)
+    said = list(rig.pipes.drain())
+    lost = failures == 1000
+    assert said == ([] if lost else [(1, b"words")])
+    assert rig.pipes.unread == ("Input/output error" if lost else "")
 
 
 def test_end_of_one_stream_leaves_the_other() -> None:

@@ -250,6 +250,8 @@ class Nursery:
         for stream, data in child.pipes.drain():
             self._emit(Output(child.key, stream, data))
         oom, note = self._close_group(child)
+        if child.pipes.unread:
+            note = note or f"the last of what it has printed could not be read: {child.pipes.unread}"
         if self._orphans:
             note = f"killed, but not gone after {PATIENCE:g} s: OS processes {sorted(self._find_orphans())}"
         del self._by_key[child.key]

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 #: What may be read of a new child, both streams together, before anything is granted.
 FIRST_CREDIT = 64 * 1024
 _CHUNK = 64 * 1024
+#: Times that the last of a dead child's output is asked for, where the system refuses it.
+_TRIES = 8
 
 
 class Credit:
@@ -49,6 +51,8 @@ class Pipes:
         self._watch = watch
         self._unwatch = unwatch
         self._watching = False
+        #: Why the last of what the child has said could not be read; "": it was.
+        self.unread = ""
         #: They are to be watched, and could not be.
         self.unheard = False
         self._attend()
@@ -74,12 +78,15 @@ class Pipes:
         Bounded by what a pipe can hold, for the end may have been handed to a process outside the tree.
         """
         for fd, stream in list(self._streams.items()):
-            room = _capacity(fd)
-            while room > 0:
+            room, failures = _capacity(fd), 0
+            while room > 0 and failures < _TRIES:
                 try:
                     data = self._take(fd, min(_CHUNK, room))
-                except OSError:
-                    break  # its end is told without it
+                except OSError as error:
+                    failures += 1
+                    if failures == _TRIES:
+                        self.unread = error.strerror or str(error)
+                    continue
                 if not data:
                     break
                 room -= len(data)
