@@ -16,7 +16,6 @@ import os
 import resource
 import socket
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -125,8 +124,8 @@ class Gate:
 
     Args:
         listener: the socket; whoever reads it tells `meet` of each connection that is not among the `names`.
-        remote: whether others than this user can reach it. On one host newcomers wait as long as they like: processes
-            connect before there is anything for them to do.
+        remote: whether others than this user can reach it. On one host newcomers wait as long as they like, and only
+            their number is bounded: processes connect before there is anything for them to do.
         ended: is told the name of each connection that has ended.
     """
 
@@ -136,7 +135,7 @@ class Gate:
         self._listener = listener
         self._remote = remote
         self._ended = ended
-        self._newcomers = Newcomers(room() if remote else sys.maxsize, PATIENCE if remote else math.inf)
+        self._newcomers = Newcomers(room() if remote else CROWD, PATIENCE if remote else math.inf)
         self._inodes: dict[int, int] = {}
         self._by_descriptor: dict[int, bytes] = {}
         #: The descriptor of each connection that has said something, by its name at the router.
