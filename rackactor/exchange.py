@@ -163,12 +163,17 @@ class Exchange:
             for sending in self._peers.send():
                 self.transmit(sending)
 
+    def _pass_on(self, pid: int, entry: Entry) -> None:
+        """Take a message out of the outbox; it leaves at once if nothing is there that could join it in a packet."""
+        sending = None if self._outbox or pid in self._dead else self._peers.pass_on(pid, entry)
+        if sending is None:
+            self._offer(pid, entry)
+        else:
+            self.transmit(sending)
+
     def _offer(self, pid: int, entry: Entry) -> None:
         if pid in self._dead:
             self._undelivered(pid, [entry])
-            return
-        if not self._outbox and (sending := self._peers.pass_on(pid, entry)) is not None:
-            self.transmit(sending)  # nothing waits that could join it in a packet
             return
         self._peers.offer(pid, entry)
         if self._peers.wants_direct(pid):

@@ -240,7 +240,7 @@ class Kernel(Exchange):
                 raise MailboxFull(f"process {pid} takes its messages too slowly: no credit within {timeout:g} s")
         entry = Entry(kind, rid, payload)
         self._outbox_cost += len(payload) + OVERHEAD
-        self._outbox.append(lambda: self._offer(pid, entry))
+        self._outbox.append(lambda: self._pass_on(pid, entry))
         if waits:
             return
         if kind is EntryKind.REPLY and not self.mailbox:
@@ -272,7 +272,7 @@ class Kernel(Exchange):
     def answer(self, pid: int, rid: int, payload: bytes | memoryview) -> None:
         """Reply to an ask without waiting for credit: for services, whose clients bound what they ask for at once."""
         entry = Entry(EntryKind.REPLY, rid, payload)
-        self._outbox.append(lambda: self._offer(pid, entry))
+        self._outbox.append(lambda: self._pass_on(pid, entry))
         self._baton.turn()
 
     def leave_word(self, pid: int, payload: bytes) -> None:
