@@ -165,11 +165,8 @@ class Exchange:
 
     def _pass_on(self, pid: int, entry: Entry) -> None:
         """Take a message out of the outbox; it leaves at once if nothing is there that could join it in a packet."""
-        sending = None if self._outbox or pid in self._dead else self._peers.pass_on(pid, entry)
-        if sending is None:
+        if self._outbox or pid in self._dead or not self._direct.pass_on(pid, entry):
             self._offer(pid, entry)
-        else:
-            self.transmit(sending)
 
     def _offer(self, pid: int, entry: Entry) -> None:
         if pid in self._dead:
@@ -348,7 +345,8 @@ class Exchange:
     def took(self, pid: int, incarnation: int, numbers: tuple[int, int, int, int], entries: list[Entry]) -> None:
         """Take messages of a stream."""
         try:
-            deliveries = self._peers.arrived(pid, incarnation, numbers, entries)
+            one = self._peers.follows(pid, incarnation, numbers, entries[0]) if len(entries) == 1 else None
+            deliveries = [one] if one is not None else self._peers.arrived(pid, incarnation, numbers, entries)
         except ProtocolError as error:
             self.malformed(pid, error)
             return

@@ -90,14 +90,14 @@ class Peers:
         self._dirty[pid] = peer
         return peer
 
-    def pass_on(self, pid: int, entry: Entry) -> Sending | None:
-        """Take a message that may be sent at once on a direct path; None: nothing has happened, see `offer`."""
+    def pass_on(self, pid: int, entry: Entry) -> tuple[int, int, int, int] | None:
+        """Take a message that the caller sends at once; return its numbers. None: nothing has happened, see `offer`."""
         peer = self._peers.get(pid)
-        if peer is None or peer.path is None or (number := peer.outgoing.pass_on(entry)) == 0:
+        if peer is None or (number := peer.outgoing.pass_on(entry)) == 0:
             return None
         self._settled(pid)
         ack, limit = peer.incoming.state()
-        return Sending(pid, peer.path, Kind.DATA, (number, 1, ack, limit), (entry,))
+        return number, 1, ack, limit
 
     def over_limit(self, pid: int) -> bool:
         """Tell whether a sender to this process should wait."""
@@ -112,18 +112,25 @@ class Peers:
         peer = self._peers.get(pid) or self.get(pid)
         peer.incarnation = incarnation
         self._acknowledge(peer, ack, limit)
-        self._owed[pid] = peer
-        if len(entries) == 1:
-            entry = entries[0]
-            cost = entry.cost
-            if peer.incoming.follows(first, cost):
-                return [Delivery(pid, incarnation, entry, cost)]
         ready = peer.incoming.accept(Packet(first, entries))
+        self._owed[pid] = peer
         if not ready:
             return []
         deliveries = [Delivery(pid, incarnation, entry, entry.cost) for entry in ready]
         peer.incoming.charge(sum([each.cost for each in deliveries]), deliveries[-1].cost)
         return deliveries
+
+    def follows(self, pid: int, incarnation: int, numbers: tuple[int, int, int, int], entry: Entry) -> Delivery | None:
+        """Take the only message of a packet if it is the next one; None: nothing has happened, see `arrived`."""
+        number, _, ack, limit = numbers
+        peer = self._peers.get(pid)
+        cost = entry.cost
+        if peer is None or not peer.incoming.follows(number, cost):
+            return None
+        peer.incarnation = incarnation
+        self._acknowledge(peer, ack, limit)
+        self._owed[pid] = peer
+        return Delivery(pid, incarnation, entry, cost)
 
     def acknowledged(self, pid: int, ack: int, limit: int) -> None:
         """Take a bare acknowledgement of a peer."""

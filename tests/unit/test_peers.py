@@ -32,7 +32,9 @@ def deliver(sending: Sending, sender: int, receiver: Peers) -> list[Delivery]:
         receiver.acknowledged(sender, sending.extra[0], sending.extra[1])
         return []
     first, count, ack, limit = sending.extra
-    return receiver.arrived(sender, 1, (first, count, ack, limit), parse_entries(count, sending.bodies))
+    numbers, entries = (first, count, ack, limit), parse_entries(count, sending.bodies)
+    one = receiver.follows(sender, 1, numbers, entries[0]) if count == 1 else None
+    return [one] if one is not None else receiver.arrived(sender, 1, numbers, entries)
 
 
 def test_a_message_goes_to_the_supervisor_first() -> None:
@@ -222,13 +224,14 @@ class World:
         self.sides[pid].offer(self.other(pid), tell(self.count[pid], size))
 
     def pass_on(self, pid: int, size: int) -> None:
-        passed = tell(self.count[pid] + 1, size)
-        sending = self.sides[pid].pass_on(self.other(pid), passed)
-        if sending is None:
+        passed, other = tell(self.count[pid] + 1, size), self.other(pid)
+        path = self.sides[pid].get(other).path
+        numbers = None if path is None else self.sides[pid].pass_on(other, passed)
+        if numbers is None:
             self.offer(pid, size)
             return
         self.count[pid] += 1
-        self.leave(pid, sending)
+        self.leave(pid, Sending(other, path, Kind.DATA, numbers, (passed,)))
 
     def send(self, pid: int, everything: bool) -> None:
         for sending in self.sides[pid].send(everything):
