@@ -35,7 +35,7 @@ from rackactor.codec import pack, unpack
 from rackactor.errors import ProtocolError
 
 #: Grows when frames change their meaning; a JOIN with another number is refused.
-PROTOCOL = 2
+PROTOCOL = 3
 #: Bound of one frame, bytes; a peer that announces more is cut off by ZeroMQ itself.
 MAX_FRAME = 1 << 30
 #: Bound of what one message of an application may carry, bytes: a frame less what goes with it.

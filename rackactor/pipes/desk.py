@@ -217,6 +217,8 @@ class Desk:
         elif isinstance(end, Writing):
             if what == "readers":
                 end.readers(fields["count"])
+            elif what == "reader":
+                end.meet(fields["reader"], fields["pid"])
             elif what == "left":
                 end.reader_left(fields["reader"], fields["taken"])
         elif what == "writer":

@@ -285,6 +285,11 @@ class Writing:
         self.writer.credit(reader, pid, taken, limit)
         self.pump()
 
+    def meet(self, reader: int, pid: int) -> None:
+        """Learn of a reader, and which process speaks for it."""
+        self.writer.introduce(reader, pid)
+        self.pump()
+
     def reader_left(self, reader: int, taken: int | None) -> None:
         """Learn that a reader is gone."""
         self.writer.left(reader, taken)

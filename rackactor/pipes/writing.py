@@ -71,6 +71,9 @@ class Writer:
         self.unconfirmed_cost = 0
         self.messages = self.confirmed = self.redelivered = 0
         self._gone: set[int] = set()
+        self._readers: dict[int, int] = {}  # the pid of the process that speaks for each, by seat
+        #: What a process has said for a reader that we do not know yet, by pid: (seat, taken, limit).
+        self._early: dict[int, tuple[int, int, int]] = {}
         self._turn: deque[int] = deque()  # seats, whose turn is first
 
     def offer(self, message: Message) -> None:
@@ -94,9 +97,24 @@ class Writer:
         """Tell whether everything was taken."""
         return not self.queue and not any(lane.unconfirmed for lane in self.lanes.values())
 
+    def introduce(self, seat: int, pid: int) -> None:
+        """Learn of a reader, and which process speaks for it: no other is heard."""
+        self._readers[seat] = pid
+        early = self._early.pop(pid, None)
+        if early is not None and early[0] == seat:
+            self.credit(seat, pid, *early[1:])
+
     def credit(self, seat: int, pid: int, taken: int, limit: int) -> None:
-        """Learn what a reader has taken, and how much may be sent to it."""
+        """Learn what a reader has taken, and how much may be sent to it.
+
+        It may come before the introduction, which takes another way. A process has one reader of a pipe at a time, so
+        what it says last is what counts.
+        """
         if seat in self._gone:
+            return
+        if seat not in self._readers:
+            self._early[pid] = seat, taken, limit
+        if self._readers.get(seat) != pid:
             return
         lane = self.lanes.get(seat)
         if lane is None:
@@ -108,6 +126,7 @@ class Writer:
     def left(self, seat: int, taken: int | None) -> None:
         """Learn that a reader is gone: what it has not taken (None: as far as is known) is for the others."""
         self._gone.add(seat)
+        self._early.pop(self._readers.pop(seat, 0), None)
         lane = self.lanes.pop(seat, None)
         if lane is None:
             return
@@ -194,6 +213,7 @@ class Writer:
         writer.closing = True
         left = deque(messages)
         for seat, pid, limit, sent, following, taken, count in lanes:
+            writer.introduce(seat, pid)
             lane = Lane(seat, pid)
             lane.limit, lane.sent, lane.next, lane.taken = limit, sent, following, taken
             lane.unconfirmed.extend(left.popleft() for _ in range(count))

@@ -213,6 +213,31 @@ def forge(target: int, seat: int) -> None:
     rack.process(target).ask("hello again")  # by now it has come
 
 
+def grant(target: int) -> None:
+    """Tell a writer in the name of all other readers that they have taken everything, and that it may send more."""
+    kernel: Any = current().kernel
+    rack.process(target).ask("hello")
+
+    def write() -> None:
+        for writer in range(1, 30):
+            for reader in range(1, 30):
+                kernel.offer(target, Entry(EntryKind.CREDIT, writer, msgpack.packb((reader, 50, 1 << 40))))
+
+    kernel.at_crank(write)
+    rack.process(target).ask("hello again")  # by now it has come
+
+
+def write_numbers(pipe: Any, count: int) -> None:
+    """Answer twice, and then write."""
+    with rack.pipe(pipe, "w") as writer:
+        for _ in range(2):
+            message = rack.receive(None)
+            message.reply(message.value)
+        for number in range(count):
+            writer.send((number, bytes(1000)))
+        rack.receive(None)  # what we write is ours to hand over as long as we live
+
+
 def hold(pipe: Any) -> None:
     """Open a pipe to read and take one message of it, and none from the mailbox."""
     with rack.pipe(pipe, "r") as reader, rack.pipe("enough", "r") as enough:

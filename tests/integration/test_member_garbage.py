@@ -63,3 +63,15 @@ def test_nobody_writes_in_the_name_of_another_writer(group: rack.Group) -> None:
         for word in ("second", "third", "fourth"):
             writer.send(word)
         assert [victim.ask("read", timeout=ENOUGH) for _ in range(4)] == ["first", "second", "third", "fourth"]
+
+
+def test_nobody_speaks_in_the_name_of_another_reader(group: rack.Group) -> None:
+    """A writer that believed it would send more than its reader takes, and be put out for that."""
+    reader = group.fork(spewing.echo, "p")
+    reader.ask("seat", timeout=ENOUGH)
+    writer = group.fork(spewing.write_numbers, "p", 300)
+    forger = group.fork(spewing.grant, writer.pid)
+    assert forger.wait(ENOUGH).ok
+    assert [reader.ask("read", timeout=ENOUGH)[0] for _ in range(300)] == list(range(300))
+    writer.tell("enough")
+    assert writer.wait(ENOUGH).ok

@@ -133,6 +133,7 @@ def run(each: int, pause: float, rounds: int = 60) -> tuple[int, int]:
     """Let a reader take messages of a size, each in a time; return its window, and what lay ahead of it at the most."""
     writer, reader = Writer(), Reader()
     reader.introduce(1, 7)
+    writer.introduce(2, 7)
     now, ahead = 0.0, 0
     for _ in range(rounds):
         while not writer.crowded:
@@ -182,6 +183,7 @@ def test_a_reader_that_turns_slow_loses_its_window() -> None:
 
 def test_the_writer_waits_when_its_queue_is_full() -> None:
     writer = Writer()
+    writer.introduce(1, 7)
     writer.offer(bytes(3 * BACKLOG))
     assert writer.crowded, "one message of any size passes"
     writer.credit(1, 7, 0, 1)
@@ -193,9 +195,27 @@ def test_the_writer_waits_when_its_queue_is_full() -> None:
     assert writer.held == 0
 
 
+def test_only_its_own_process_speaks_for_a_reader() -> None:
+    writer = Writer()
+    for number in range(4):
+        writer.offer(bytes([number]))
+    writer.credit(1, 66, 0, 1 << 20)  # by another one, and before anybody has told us of the reader
+    writer.credit(1, 7, 0, 1)  # its own, which is as early
+    assert list(writer.assign()) == []
+    writer.introduce(1, 7)
+    assert [(batch.pid, len(batch.messages)) for batch in writer.assign()] == [(7, 1)]
+    writer.credit(1, 66, 1, 1 << 20)
+    assert list(writer.assign()) == []
+    assert not writer.confirmed
+    writer.credit(1, 7, 1, 1 << 20)
+    assert writer.confirmed == 1
+    assert [(batch.pid, len(batch.messages)) for batch in writer.assign()] == [(7, 3)]
+
+
 def test_idle_readers_share_what_there_is() -> None:
     writer = Writer()
     for seat in (1, 2, 3):
+        writer.introduce(seat, seat)
         writer.credit(seat, seat, 0, 1 << 20)
     for number in range(6):
         writer.offer(bytes([number]))

@@ -162,11 +162,14 @@ class Pipes:
         pipe.seen = pipe.seen or mode == READ
         if mode == WRITE:
             for reader in pipe.listeners:
+                # It first: who reads answers a writer, which is to know who speaks for whom.
+                yield _event(end, "reader", reader=reader.seat, pid=reader.pid)
                 yield _event(reader, "writer", writer=end.seat, pid=end.pid)
             yield _event(end, "readers", count=len(pipe.readers))
             return
         for writer in pipe.writers.values():
             if writer.opened:
+                yield _event(writer, "reader", reader=end.seat, pid=end.pid)
                 yield _event(end, "writer", writer=writer.seat, pid=writer.pid)
         for seat in pipe.estates:
             pipe.resumed.add((seat, end.seat))  # it begins with nothing
@@ -304,6 +307,7 @@ class Pipes:
         for pipe in self._pipes.values():
             estate, end = pipe.estates.get(seat), pipe.readers.get(reader)
             if estate is not None and end is not None and end.pid == pid:
+                estate.introduce(reader, pid)
                 estate.credit(reader, pid, taken, limit)
                 effects: list[Effect] = []
                 if (seat, reader) not in pipe.resumed:
