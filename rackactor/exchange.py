@@ -25,7 +25,7 @@ from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, 
 from rackactor.lifeline import Lifeline
 from rackactor.paths import Paths
 from rackactor.peers import Delivery, Peers, Sending
-from rackactor.pending import Pending
+from rackactor.pending import Numbers, Pending
 from rackactor.shortcut import Line
 from rackactor.stream import Entry, EntryKind, parse_entries
 from rackactor.wire import Header, Kind, parse_header, parse_map
@@ -67,6 +67,7 @@ class Exchange:
         self._link = _link.Link() if link is None else link
         self._seq = itertools.count(1)
         self._rids = itertools.count(1)
+        self._ask_numbers = Numbers()
         self.epoch = 0
         self.mailbox: deque[Any] = deque()
         #: Further mailboxes by their number: see `open_box`.

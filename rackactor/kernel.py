@@ -259,7 +259,7 @@ class Kernel(Exchange):
         kind: EntryKind = EntryKind.ASK,
     ) -> Pending:
         """Send a message whose reply is awaited; `callback` runs when it is there, or the caller waits for it next."""
-        rid = next(self._rids)
+        rid = self._ask_numbers.take()
         pending = self._asks[rid] = Pending(pid, callback)
         try:
             self.post(pid, kind, payload, rid, waits=callback is None)

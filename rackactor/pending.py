@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import struct
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
+
+_NUMBERS = struct.Struct("<64Q")
+
+
+class Numbers:
+    """Numbers that nobody can guess, from 1 to 2**62 - 1. Thread-safe.
+
+    Whoever knows the number of an ask may answer it: the process that was asked, or one that it has passed the address
+    of the sender to.
+    """
+
+    def __init__(self) -> None:
+        self._ready: deque[int] = deque()
+
+    def take(self) -> int:
+        """Return one."""
+        while True:
+            try:
+                return self._ready.pop()
+            except IndexError:
+                self._ready.extend(number >> 2 | 1 for number in _NUMBERS.unpack(os.urandom(_NUMBERS.size)))
 
 
 class Pending:

@@ -11,6 +11,7 @@ import msgpack
 
 import rackactor as rack
 from rackactor import services
+from rackactor.codec import encode
 from rackactor.membership import current
 from rackactor.stream import Entry, EntryKind
 from rackactor.wire import Header, Kind, pack_route
@@ -225,6 +226,22 @@ def grant(target: int) -> None:
 
     kernel.at_crank(write)
     rack.process(target).ask("hello again")  # by now it has come
+
+
+def answer(target: int) -> None:
+    """Answer what a process has asked somebody else."""
+    kernel: Any = current().kernel
+    done: list[bool] = []
+
+    def reply() -> None:
+        for number in range(1, 2000):
+            kernel.offer(target, Entry(EntryKind.REPLY, number, encode("forged")))
+            kernel.offer(target, Entry(EntryKind.FAILED, number, b"forged"))
+        done.append(True)
+
+    kernel.at_crank(reply)
+    kernel.wait(lambda: done, 20.0)
+    rack.process(target).tell("answered")
 
 
 def write_numbers(pipe: Any, count: int) -> None:

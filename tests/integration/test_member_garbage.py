@@ -75,3 +75,18 @@ def test_nobody_speaks_in_the_name_of_another_reader(group: rack.Group) -> None:
     assert [reader.ask("read", timeout=ENOUGH)[0] for _ in range(300)] == list(range(300))
     writer.tell("enough")
     assert writer.wait(ENOUGH).ok
+
+
+def test_nobody_answers_for_another(group: rack.Group) -> None:
+    def hold_an_answer_back() -> None:
+        asked = rack.receive(None)
+        rack.receive(None)
+        asked.reply("the answer")
+
+    holder = group.fork(hold_an_answer_back)
+    answers = [holder.submit("question")]
+    forger = group.fork(spewing.answer, group.getpid())
+    assert group.receive(ENOUGH).value == "answered"
+    assert forger.wait(ENOUGH).ok
+    holder.tell("now")
+    assert answers[0].result(ENOUGH) == "the answer"
