@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import family
 import psutil
 
 from rackactor import places
@@ -247,10 +248,10 @@ def bury() -> None:
     """Reap what we have booted, and what others have left to us because a test has made us a subreaper."""
     _reap()
     zombies = set()
-    for child in psutil.Process().children():
+    for os_pid in family.children(os.getpid()):
         with contextlib.suppress(psutil.Error):
-            if child.status() == psutil.STATUS_ZOMBIE:
-                zombies.add(child.pid)
+            if psutil.Process(os_pid).status() == psutil.STATUS_ZOMBIE:
+                zombies.add(os_pid)
     if zombies:
         zombies -= {
             each.pid for each in gc.get_objects() if isinstance(each, subprocess.Popen) and each.returncode is None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import family
 import machines
 import psutil
 import pytest
@@ -21,21 +22,24 @@ from rackactor.readiness import readable
 
 #: Every process that a test starts carries this in its environment, wherever it is in the tree.
 MARK = "RACK_TEST_SESSION", f"{os.getpid()}-{os.urandom(6).hex()}"
+#: What was there before: no test has started it.
+_BEFORE = frozenset(os.listdir("/proc"))
 #: Seconds that what a test has ended may take to be gone.
 PATIENCE = 20.0
 
 #: A group of one test has little use for all the processes that are otherwise made ready for its program.
-FEW_WARM = {"warm": 4}
+FEW_WARM = {"warm": 2}
 
 
 def started_here() -> set[int]:
     """Return the OS pids of this run's processes: its descendants, and what has left its tree."""
     mark = "=".join(MARK).encode()
-    found = {process.pid for process in psutil.Process().children(recursive=True)}
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and int(name) != os.getpid():
+    found = family.descendants(os.getpid())
+    for name in set(os.listdir("/proc")) - _BEFORE:
+        if name.isdecimal() and int(name) not in found:
             try:
-                environ = Path(f"/proc/{name}/environ").read_bytes()
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    environ = file.read()
             except OSError:
                 continue
             if mark in environ:
@@ -58,8 +62,7 @@ def wait_gone(os_pids: set[int], timeout: float = PATIENCE) -> set[int]:
         finally:
             os.close(handle)
     machines.bury()
-    ours = {child.pid for child in psutil.Process().children()}
-    return left | {os_pid for os_pid in os_pids & ours if psutil.pid_exists(os_pid)}
+    return left | (os_pids & family.children(os.getpid()))
 
 
 def end(os_pids: Iterable[int]) -> None:
