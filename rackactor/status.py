@@ -59,6 +59,14 @@ class Cause(StrEnum):
     GROUP_ENDED = "group-ended"
 
 
+#: Ends whose reason is in their evidence alone.
+_BEHIND_THE_SCENES = frozenset(
+    {Cause.BOOT_FAILED, Cause.QUOTA, Cause.LOST, Cause.DELETED_OUTSIDE, Cause.LOAD_FAILED, Cause.OOM}
+)
+#: Characters of a line of evidence that an error quotes at the most.
+_LINE = 300
+
+
 @dataclass(frozen=True)
 class ExitStatus:
     """The end of a process.
@@ -88,6 +96,14 @@ class ExitStatus:
         if self.signal is not None:
             return f"{self.cause} by {signal_name(self.signal)} (code {self.code})"
         return f"{self.cause} with code {self.code}"
+
+    @property
+    def reason(self) -> str:
+        """What `str` says, and the first line of the evidence where nothing else tells why, as of a failed boot."""
+        lines = self.evidence.strip().splitlines()
+        if self.cause not in _BEHIND_THE_SCENES or not lines:
+            return str(self)
+        return f"{self}: {lines[0][:_LINE]}"
 
     def to_wire(self) -> dict[str, Any]:
         """Return plain msgpack values."""

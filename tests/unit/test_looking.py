@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from driving import House, refusal
 
+from rackactor.status import Cause, ExitStatus
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.table import VISITS
 
@@ -197,3 +198,21 @@ def test_no_call_with_nonsense_harms_the_supervisor(house: House, script: int) -
                 house.pass_time(0.01, heard=[script, pid])
             house.die(pid, code=0)
     house.spawn(script)
+
+
+@pytest.mark.parametrize(
+    ("cause", "evidence", "words"),
+    [
+        (
+            Cause.BOOT_FAILED,
+            "No valid host was found.\nand more",
+            "boot-failed with code 255: No valid host was found.",
+        ),
+        (Cause.BOOT_FAILED, " \n", "boot-failed with code 255"),
+        (Cause.EXCEPTION, "Traceback", "exception with code 255"),
+    ],
+)
+def test_an_error_says_why_a_process_is_gone_where_its_cause_alone_does_not(
+    cause: Cause, evidence: str, words: str
+) -> None:
+    assert ExitStatus(code=255, signal=None, cause=cause, evidence=evidence, started=None, ended=0.0).reason == words

@@ -338,7 +338,7 @@ class Members:
 
     def _send_gone(self, to: int, pid: int, record: Process | None) -> None:
         past = record or self._core.table.past(pid)
-        why = str(past.status) if past is not None and past.status is not None else "there is no such process"
+        why = past.status.reason if past is not None and past.status is not None else "there is no such process"
         self.send(to, Kind.EVENT, ("gone",), [wire.pack_body({"pid": pid, "why": why})])
 
 

@@ -263,7 +263,8 @@ class Core:
             self.shutdown.begin("the program that made the group has ended")
 
     def _tell_end(self, record: Process) -> None:
-        why = str(record.status)
+        assert record.status is not None
+        why = record.status.reason
         parent = self.table.get(record.ppid)
         for pid in sorted(record.correspondents | {record.ppid}):
             other = self.table.get(pid)
@@ -271,7 +272,6 @@ class Core:
                 other.correspondents.discard(record.pid)
                 self.effects.append(Notify(pid, "gone", {"pid": record.pid, "why": why}))
         if parent is not None and parent.alive and parent.started is not None:
-            assert record.status is not None
             fields = {"pid": record.pid, "incarnation": record.incarnation, "status": record.status.to_wire()}
             self.effects.append(Notify(parent.pid, "child", fields))
 
