@@ -200,13 +200,7 @@ class Direct:
         numbers = self._exchange.peers.pass_on(pid, entry)
         if numbers is None:
             return False
-        try:
-            sent = shortcut.send_data(line, numbers, (entry,), self._pack)
-        except OSError:
-            self._hang_up(line)  # it goes again with everything else that was on it
-        else:
-            if not sent:
-                self._exchange.transmit(Sending(pid, path, Kind.DATA, numbers, (entry,)))
+        self._exchange.transmit(Sending(pid, path, Kind.DATA, numbers, (entry,)))
         return True
 
     def transmit(self, sending: Sending) -> bool:

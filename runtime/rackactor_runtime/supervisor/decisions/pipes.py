@@ -162,7 +162,7 @@ class Pipes:
         pipe.seen = pipe.seen or mode == READ
         if mode == WRITE:
             for reader in pipe.listeners:
-                # It first: who reads answers a writer, which is to know who speaks for whom.
+                # The writer hears first: a reader answers at once, and is heard only by who knows of it.
                 yield _event(end, "reader", reader=reader.seat, pid=reader.pid)
                 yield _event(reader, "writer", writer=end.seat, pid=end.pid)
             yield _event(end, "readers", count=len(pipe.readers))
