@@ -140,12 +140,16 @@ class Direct:
         self._tell_part(pid, numbers)
 
     def _part(self, pid: int, numbers: list[int]) -> None:
-        """The other one has given up: what was under way on those connections, either way, goes again."""
-        path = self._paths.get(pid)
-        if path is not None and path.number in numbers:
-            self._leave(pid)
+        """The other one has given up: what was under way on those connections, either way, goes again.
+
+        Whoever used one of them gives up the rest as well. The other one may still send on one of those, and only
+        acknowledgements: it would never find out that it is dark.
+        """
         for number in numbers:
             self._drop(pid, number)
+        path = self._paths.get(pid)
+        if path is not None and path.number in numbers:
+            self.give_up(pid)
 
     def _leave(self, pid: int) -> None:
         path = self._paths.pop(pid, None)

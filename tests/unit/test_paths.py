@@ -194,7 +194,7 @@ class World:
             return
         item, other = self.relay[pid].pop(0), A + B - pid
         if isinstance(item, list):
-            self._leave(other, item)
+            self._part(other, item)
         else:
             self._take(other, item)
 
@@ -259,18 +259,26 @@ class World:
             path = agent.peers.get(other).path
             if path is not None and not agent.known[path].dead:
                 agent.known[path].lines[pid].append(None)
-        elif action.step is not Step.RETRY:
-            numbers = [action.number] if action.step is Step.DROP else list(agent.known)
-            self._leave(pid, numbers)
-            self.relay[pid].append(numbers)
+        elif action.step is Step.DROP:
+            if agent.known.pop(action.number, None) is not None:
+                self.relay[pid].append([action.number])
+        elif action.step is Step.GIVE_UP:
+            self._give_up(pid)
 
-    def _leave(self, pid: int, numbers: list[int]) -> None:
+    def _give_up(self, pid: int) -> None:
         agent, other = self.agents[pid], A + B - pid
-        if agent.peers.get(other).path in numbers:
-            agent.paths.over(other, self.now)
-            agent.peers.switch(other, None, again=True)
+        agent.paths.over(other, self.now)
+        agent.peers.switch(other, None, again=True)
+        if agent.known:
+            self.relay[pid].append(list(agent.known))
+        agent.known.clear()
+
+    def _part(self, pid: int, numbers: list[int]) -> None:
+        agent, other = self.agents[pid], A + B - pid
         for number in numbers:
             agent.known.pop(number, None)
+        if agent.peers.get(other).path in numbers:
+            self._give_up(pid)
 
     def check(self) -> None:
         for pid in (A, B):
@@ -305,6 +313,7 @@ happenings = st.one_of(
 
 @example([("meet", A, True), ("reset", A), ("offer", A, WINDOW)])  # whoever only receives has to be told
 @example([("meet", A, False), ("network", False), ("offer", A, WINDOW)])
+@example([("offer", B, WINDOW), ("meet", A, True), ("meet", A, False), ("network", False), ("wait", 6.0)])
 @example([("meet", A, True), ("meet", B, True), ("network", False), ("offer", A, WINDOW), ("offer", B, WINDOW)])
 @given(st.lists(happenings, max_size=60))
 @settings(max_examples=100, deadline=None)
