@@ -23,10 +23,10 @@ demo: $(VENV)/.plain ## estimate pi with the processes of a group, and count wor
 	$(VENV)/bin/rack pipeline 'cat /usr/share/common-licenses/GPL-*' 'tr -cs A-Za-z "\n"' 'tr A-Z a-z' -n 2 'sort' 'uniq -c' 'sort -rn' 'sed -n 1,5p'
 
 test: $(VENV)/.all ## run the tests
-	$(VENV)/bin/pytest -n logical $(ARGS)
+	$(VENV)/bin/pytest -n logical --dist worksteal $(ARGS)
 
 test-everywhere: $(VENV)/.all ## run all cases of each test, in every place that it can run in: both transports, networks, machines
-	$(VENV)/bin/pytest -n logical --everywhere $(ARGS)
+	$(VENV)/bin/pytest -n logical --dist worksteal --everywhere $(ARGS)
 
 check: $(VENV)/.all ## run the import contracts, ruff and mypy
 	$(VENV)/bin/lint-imports --no-logo
@@ -48,7 +48,7 @@ faults: $(VENV)/.all ## have the operating system refuse what supervisors ask of
 	PYTHONPATH=tests $(VENV)/bin/python -m faults $(ARGS)
 
 growth: $(VENV)/.all ## do ten thousand of each thing, and see that nothing grows by it (long)
-	RACK_TEST_MANY=10000 $(VENV)/bin/pytest -n logical tests/integration/test_what_is_over.py $(ARGS)
+	RACK_TEST_MANY=10000 $(VENV)/bin/pytest -n logical --dist worksteal tests/integration/test_what_is_over.py $(ARGS)
 
 test-openstack: $(VENV)/.all ## bring a one-machine OpenStack up, run the tests on it, take it down (Debian 12, root, below 40 minutes)
 	$(VENV)/bin/python tests/openstack/run -- $(ARGS)
