@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import queue
 import sys
@@ -69,8 +70,7 @@ class Group(Session):
 
     def detach(self) -> None:
         """Let the group outlive this program; it ends at its deadline, or when its last process has ended."""
-        if self.kernel.pipe_desk is not None:
-            self.kernel.pipe_desk.leave()
+        self._close_pipes()
         self.kernel.call("detach")
         supervisor, self._supervisor = self._supervisor, None
         self._part()
@@ -79,9 +79,13 @@ class Group(Session):
 
     def leave(self) -> None:
         """Part from a group that one has come to from outside; the group goes on."""
-        if self.kernel.pipe_desk is not None and not self.kernel.closed:
-            self.kernel.pipe_desk.leave()
+        if not self.kernel.closed:
+            self._close_pipes()
         self._part()
+
+    def _close_pipes(self) -> None:
+        for lost in [] if self.kernel.pipe_desk is None else self.kernel.pipe_desk.leave():
+            logging.getLogger("rackactor").warning("%s", lost)
 
     def end(self, reason: str = "") -> None:
         """End every process (TERM, a short grace, KILL), then the supervisor. Idempotent.

@@ -32,6 +32,8 @@ from rackactor.wire import SUPERVISOR
 LINGER = 0.3
 #: How long a process that leaves waits for the supervisor to have room, seconds.
 PATIENCE = 30.0
+#: Why messages of a process that has ended are lost.
+NO_HEIR = "nobody has read it in time, and the group's pipe_held= has no room for it"
 
 _making = threading.RLock()
 _all: weakref.WeakSet[Desk] = weakref.WeakSet()
@@ -272,23 +274,27 @@ class Desk:
 
     # -- leaving --------------------------------------------------------------------------------------------
 
-    def leave(self, *, clean: bool = True, linger: float = LINGER) -> None:
+    def leave(self, *, clean: bool = True, linger: float = LINGER) -> list[str]:
         """Close everything, for this process ends; what readers have not taken soon is the supervisor's to serve.
 
         Args:
             clean: it ends in good order; else the readers of what it has open hear how it ended.
             linger: how long readers may take, seconds.
+
+        Returns: what is lost by it, a sentence for each pipe.
         """
+        lost: list[str] = []
         try:
-            self._leave(clean, linger)
+            self._leave(clean, linger, lost)
         except GroupEnded:
             pass  # and all its pipes
         except RackError as error:
             logging.getLogger("rackactor").warning("could not leave the pipes in good order: %s", error)
         finally:
             self._left = True
+        return lost
 
-    def _leave(self, clean: bool, linger: float) -> None:
+    def _leave(self, clean: bool, linger: float, lost: list[str]) -> None:
         kernel = self.kernel
         for end in list(self._ends.values()):
             if isinstance(end, Writing) and not end.closed and not clean:
@@ -300,7 +306,8 @@ class Desk:
         kernel.wait(lambda: not any(writing.writer.lanes for writing in self._unsettled()), linger)
         deadline = time.monotonic() + PATIENCE
         for writing in self._unsettled():
-            self._bequeath(writing, deadline)
+            if not self._bequeath(writing, deadline):
+                lost.append(f"what was sent into pipe {writing.pipe} is lost: {NO_HEIR}")
 
     def _unsettled(self) -> list[Writing]:
         return [writing for writing in list(self._writings.values()) if not writing.writer.settled or writing.closed]
@@ -310,24 +317,25 @@ class Desk:
         for batch in writing.writer.assign():
             self.send(writing, batch)
 
-    def _bequeath(self, writing: Writing, deadline: float) -> None:
+    def _bequeath(self, writing: Writing, deadline: float) -> bool:
+        """Have a writer's messages read, or leave them to the supervisor; False: they are lost."""
         while not writing.writer.settled or writing.closed:
             done: list[Any] = []
             self.kernel.do(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
             self.kernel.wait(lambda: done, 5.0)  # noqa: B023
             if not done or done[0] is None:
-                return
+                return True
             args, blobs = done[0]
             if self._hand_over(args, blobs):
                 self._writings.pop(writing.seat, None)
-                return
+                return True
             writing.frozen = False
             self.kernel.do_soon(writing.pump)
             if time.monotonic() >= deadline:
-                lost = "it ended before its messages were read, and the group's pipe_held= has no room for them"
-                self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": lost})
-                return
+                self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": f"it ended, and {NO_HEIR}"})
+                return False
             self.kernel.wait(lambda: self._gone(writing), 0.2)
+        return True
 
     def _hand_over(self, args: dict[str, Any], blobs: list[Any]) -> bool:
         """Leave messages to the supervisor; returns whether it has taken them.

@@ -17,7 +17,7 @@ from support import eventually, os_pid_of
 
 import rackactor as rack
 from rackactor import grouping, places, wire
-from rackactor.pipes import framing
+from rackactor.pipes import desk, framing
 
 ENOUGH = 30.0
 
@@ -468,6 +468,25 @@ def test_a_message_for_which_there_is_no_room_waits_for_its_reader() -> None:
         with group.pipe("beyond", "r") as reader:
             assert len(reader.recv(ENOUGH)) == 4 << 20
         assert child.wait(ENOUGH).ok
+
+
+def send_what_nobody_reads(size: int) -> str:
+    desk.PATIENCE = 0.3
+    rack.pipe("unread").send(b"x" * size)
+    return "what it returns"
+
+
+def test_a_process_whose_messages_are_lost_has_not_ended_well() -> None:
+    with rack.group("small", pipe_held=1 << 20) as group:
+        child = group.fork(send_what_nobody_reads, 4 << 20)
+        status = child.wait(ENOUGH)
+        assert (status.cause, status.code) == ("exited", 120)
+        assert "into pipe" in status.evidence
+        assert "pipe_held" in status.evidence
+        with group.pipe("unread", "r") as reader, pytest.raises(rack.PipeBroken, match="pipe_held"):
+            reader.recv(ENOUGH)
+        assert child.result(ENOUGH) == "what it returns"
+        assert group.fork(send_what_nobody_reads, 1 << 10).result(ENOUGH) == "what it returns"
 
 
 def test_an_operator_comes_and_goes(group: rack.Group) -> None:

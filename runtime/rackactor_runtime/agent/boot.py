@@ -34,7 +34,8 @@ from rackactor_runtime.agent.stdin import StdinPump
 DRAIN = 10.0
 #: What a network carries at the least, bytes a second: a large result has so much more time.
 SLOWEST = 4 << 20
-
+#: The exit code of a program that ended well, but for what it wrote: Python's own, where its standard output is full.
+NOT_WRITTEN = 120
 
 #: What the environment says of a process, and what the supervisor calls it.
 VARIABLES = {"RACK_GID": "gid", "RACK_PID": "pid", "RACK_PPID": "ppid"}
@@ -239,7 +240,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         if piping is not None:
             piping.finish(clean=clean or report.signal == signal.SIGPIPE)
         if kernel.pipe_desk is not None:
-            kernel.pipe_desk.leave(clean=clean)
+            report = _without(report, kernel.pipe_desk.leave(clean=clean))
         if own and not clean:
             _kept.clear()
             session.drop_handlers()
@@ -257,6 +258,17 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         logging.getLogger("rackactor").warning("could not report the exit: %s", error)
     finishing.flush()
     return report.code if report.signal is None else 128 + report.signal
+
+
+def _without(report: Report, lost: list[str]) -> Report:
+    """Say what of a program's work is lost: it has not ended well then, whatever it has returned."""
+    if not lost:
+        return report
+    words = "".join(f"rackactor: {each}\n" for each in lost)
+    _say(words)
+    if report.how == "exited" and report.code == 0:
+        return replace(report, code=NOT_WRITTEN, evidence=words)
+    return replace(report, evidence=report.evidence + words)
 
 
 def _wait_for(threads: list[threading.Thread]) -> None:
