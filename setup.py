@@ -100,8 +100,8 @@ PROVIDERS = [
 ]
 
 FILE_SYSTEMS = [
-    "rack = rackactor.files.filesystem:RackFileSystem",
-    "swift = rackactor_runtime.providers.nova.swift:SwiftFileSystem",
+    "rack = rackactor.ipc.files.filesystem:RackFileSystem",
+    "swift = rackactor_runtime.providers.nova.swift.filesystem:SwiftFileSystem",
 ]
 
 # How guest images are made: data that `rack image build` runs, not a package that anybody imports.

@@ -7,30 +7,9 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from rackactor import platforms as _platforms  # noqa: F401 - first: it refuses systems without what the rest needs
 from rackactor._version import __version__
-from rackactor.actor import Actor
-from rackactor.calls import (
-    exit,
-    fork,
-    getgid,
-    getpgid,
-    getpid,
-    getppid,
-    kill,
-    listdir,
-    lock,
-    on_exit,
-    open,
-    pipe,
-    pipes,
-    process,
-    ps,
-    receive,
-    run,
-    signal,
-    wait,
-)
+from rackactor.actors.actor import Actor
+from rackactor.actors.system_base import SystemBase
 from rackactor.errors import (
     ActorNotMade,
     AuthenticationError,
@@ -63,30 +42,51 @@ from rackactor.errors import (
     SpawnIntensityExceeded,
     StartError,
 )
-from rackactor.executable import freeze_support, set_executable
-from rackactor.grouping import Group, group, groups
-from rackactor.memory.current import shm
-from rackactor.memory.watching import Changed
-from rackactor.processes import Process
-from rackactor.session import Forked, Message
+from rackactor.ipc.memory.watch import Changed
 from rackactor.status import Cause, ExitStatus, State
-from rackactor.systembase import SystemBase
+from rackactor.syscalls.functions import (
+    exit,
+    fork,
+    getgid,
+    getpgid,
+    getpid,
+    getppid,
+    kill,
+    listdir,
+    lock,
+    on_exit,
+    open,
+    pipe,
+    pipes,
+    process,
+    ps,
+    receive,
+    run,
+    signal,
+    wait,
+)
+from rackactor.syscalls.group import Group, group, groups
+from rackactor.syscalls.process import Process
+from rackactor.syscalls.session import Forked, Message
+from rackactor.syscalls.shm import shm
+from rackactor.system import platform_check as _platforms  # noqa: F401 - first: it refuses systems without what the rest needs
+from rackactor.system.executable import freeze_support, set_executable
 
 if _TYPE_CHECKING:
-    from rackactor.files.filesystem import RackFileSystem
-    from rackactor.pipelines import Pipeline
-    from rackactor.pipes.ends import PipeReader, PipeWriter
-    from rackactor.pipes.fifo import Pipe
+    from rackactor.ipc.files.filesystem import RackFileSystem
+    from rackactor.ipc.pipes.ends import PipeReader, PipeWriter
+    from rackactor.ipc.pipes.fifo import Pipe
+    from rackactor.syscalls.pipeline import Pipeline
 
     #: The files of the group that this program is in, as an fsspec file system; made, with fsspec, at its first use.
     fs: RackFileSystem
 
 #: What is imported when somebody asks for it: most programs start faster without.
 _LATER = {
-    "Pipe": "rackactor.pipes.fifo",
-    "PipeReader": "rackactor.pipes.ends",
-    "PipeWriter": "rackactor.pipes.ends",
-    "Pipeline": "rackactor.pipelines",
+    "Pipe": "rackactor.ipc.pipes.fifo",
+    "PipeReader": "rackactor.ipc.pipes.ends",
+    "PipeWriter": "rackactor.ipc.pipes.ends",
+    "Pipeline": "rackactor.syscalls.pipeline",
 }
 
 
@@ -166,7 +166,7 @@ __all__ = [
 def __getattr__(name: str) -> _Any:
     """Return what costs an import that most programs do without, and `fs`, which costs that of fsspec."""
     if name == "fs":
-        from rackactor.files.filesystem import RackFileSystem
+        from rackactor.ipc.files.filesystem import RackFileSystem
 
         globals()["fs"] = made = RackFileSystem()
         return made

@@ -39,7 +39,7 @@ from support import (
 
 import rackactor as rack
 import rackactor_runtime
-from rackactor import interrupts
+from rackactor.kernel import interrupts
 
 # What pytest makes of the tests' assertions is kept for the next run: it takes each worker some ten seconds.
 sys.dont_write_bytecode = False

@@ -19,8 +19,8 @@ from typing import Any
 
 from machines import Yard
 
-from rackactor_runtime.providers.machines import Machine, MachineProvider
-from rackactor_runtime.providers.nova import words
+from rackactor_runtime.providers.machines.provider import Machine, MachineProvider
+from rackactor_runtime.providers.nova import names
 
 #: What the supervisor of a group is told to find this module.
 NAME = "emulated:Provider"
@@ -82,10 +82,10 @@ class EmulatedYard(Yard):
 def config_drive(path: Path, machine: Machine, address: str) -> None:
     """Write the disk by which Nova tells a server what it is."""
     gid = machine.mark.split(".")[0]
-    metadata = words.metadata(
+    metadata = names.metadata(
         gid, machine.pid, machine.ppid, machine.mark, args=machine.args, deadline=machine.deadline
     )
-    name = words.server(gid, machine.pid, machine.name)
+    name = names.server(gid, machine.pid, machine.name)
     told = {
         "uuid": str(uuid.uuid4()),
         "name": name,

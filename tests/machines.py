@@ -26,9 +26,9 @@ from typing import Any
 import family
 import psutil
 
-from rackactor import places
-from rackactor_runtime.providers import machinelife
-from rackactor_runtime.providers.machines import CloudFault, Machine, MachineProvider, Seen
+from rackactor.launch import directories
+from rackactor_runtime.providers.machines import lifecycle
+from rackactor_runtime.providers.machines.provider import CloudFault, Machine, MachineProvider, Seen
 
 #: What the supervisor of a group is told to find this module.
 NAME = "machines:Provider"
@@ -190,7 +190,7 @@ class Yard:
                 cwd="/",
                 start_new_session=True,
             )
-        (path / "pid").write_text(f"{process.pid} {places.start_time(process.pid)}")
+        (path / "pid").write_text(f"{process.pid} {directories.start_time(process.pid)}")
 
 
 def options(yard: Yard, address: str) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def _runs(path: Path) -> bool:
         os_pid, started = map(int, (path / "pid").read_text().split())
     except (OSError, ValueError):
         return False
-    return places.start_time(os_pid) == started != 0
+    return directories.start_time(os_pid) == started != 0
 
 
 def processes(instance: str) -> list[int]:
@@ -275,9 +275,9 @@ class Provider(MachineProvider):
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str) -> None:
         if HASTE in os.environ:
-            machinelife.UNKILLABLE = float(os.environ[HASTE])
-            machinelife.PAUSES = (machinelife.UNKILLABLE,)
-            self.closing = machinelife.UNKILLABLE
+            lifecycle.UNKILLABLE = float(os.environ[HASTE])
+            lifecycle.PAUSES = (lifecycle.UNKILLABLE,)
+            self.closing = lifecycle.UNKILLABLE
         rest = dict(settings)
         yard = Yard(Path(rest.pop("yard")), tuple(rest.pop("namespaces", ())))
         super().__init__(rest, state_dir, yard)

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 import rackactor as rack
-from rackactor.readiness import readable
+from rackactor.system.readiness import readable
 
 #: Every process that a test starts carries this in its environment, wherever it is in the tree.
 MARK = "RACK_TEST_SESSION", f"{os.getpid()}-{os.urandom(6).hex()}"

@@ -12,12 +12,13 @@ from typing import Any
 
 from cliff.command import Command
 
-from rackactor import guest, places, units
+from rackactor import units
 from rackactor.cli.escaping import visible
 from rackactor.cli.tables import Cell
 from rackactor.errors import InvalidCall, NoGroup
-from rackactor.grouping import Group, attach
+from rackactor.launch import agent_socket, directories
 from rackactor.status import Cause, ExitStatus
+from rackactor.syscalls.group import Group, attach
 
 #: Groups that an error names.
 _NAMED = 8
@@ -71,16 +72,16 @@ def choose(wanted: str | None, *, change: bool = False) -> dict[str, Any]:
         NoGroup: there is no such group.
         InvalidCall: there are several, or the only one must be named.
     """
-    if (inside := guest.card(wanted)) is not None:
+    if (inside := agent_socket.card(wanted)) is not None:
         return inside
-    cards = list(places.cards())
+    cards = list(directories.cards())
     here = f"groups on this host: {_name(cards)}" if cards else "no group of yours runs on this host"
     if wanted is None and "RACK_GID" in os.environ:
         wanted = os.environ["RACK_GID"]
         here = f"RACK_GID names one that is not here; {here}"
     found = [card for card in cards if wanted is None or wanted == card["name"] or card["gid"].startswith(wanted)]
     if len(found) == 1:
-        if change and wanted is None and not places.is_own(found[0]):
+        if change and wanted is None and not directories.is_own(found[0]):
             name = found[0]["name"]
             raise InvalidCall(
                 f"the only group here, {name}, was made from another session: say -g {name} if it is meant"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rackactor.cli.files import SCHEME, inside, plainly
 from rackactor.errors import InvalidCall
-from rackactor.grouping import Group
+from rackactor.syscalls.group import Group
 
 _CHUNK = 1 << 20
 #: From this size on, bytes, a copy is worth a progress bar.

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 
 from rackactor.errors import RackError
-from rackactor.processes import Process
-from rackactor.readiness import readable
+from rackactor.syscalls.process import Process
+from rackactor.system.readiness import readable
 
 _CHUNK = 64 << 10
 #: How often a command in the background of a terminal looks whether it is in the foreground again, seconds.

@@ -13,7 +13,7 @@ from rackactor.cli.common import InGroup, moment, visit
 from rackactor.cli.tables import Cell, Listed
 from rackactor.cli.tap import write_all
 from rackactor.errors import InvalidCall, RackError
-from rackactor.grouping import Group
+from rackactor.syscalls.group import Group
 
 #: What a path of the group begins with where it could be a local one.
 SCHEME = "rack:"

@@ -12,11 +12,11 @@ from rackactor.cli.plan import Plan
 from rackactor.cli.progress import Progress
 from rackactor.cli.tap import FEED, Tap
 from rackactor.errors import GroupEnded, NoChild, NoSuchProcess, RackTimeout
-from rackactor.grouping import Group
-from rackactor.lines import PATIENCE, PATIENCE_WITH_COPIES, Lines
-from rackactor.pending import Pending
-from rackactor.processes import Process
+from rackactor.kernel.pending import Pending
 from rackactor.status import ExitStatus
+from rackactor.syscalls.group import Group
+from rackactor.syscalls.lines import PATIENCE, PATIENCE_WITH_COPIES, Lines
+from rackactor.syscalls.process import Process
 
 #: What a shell calls the end of a writer whose reader has gone: 128 + SIGPIPE.
 BROKEN_PIPE = 141

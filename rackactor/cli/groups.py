@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rackactor import places
 from rackactor.cli.common import Plain, choose, duration, moment, visit
 from rackactor.cli.tables import Listed, Shown
 from rackactor.errors import GroupEnded, RackTimeout
-from rackactor.grouping import attach
-from rackactor.readiness import readable
+from rackactor.launch import directories
+from rackactor.syscalls.group import attach
+from rackactor.system.readiness import readable
 
 #: Seconds that a supervisor may take to go when its group has ended; and the keeper of a group on a cloud.
 _GONE, _GONE_AFAR = 10.0, 300.0
@@ -24,7 +24,7 @@ class GroupList(Plain, Listed):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[tuple[Any, ...]]]:
         """Return the columns and the rows."""
-        rows = [(c["gid"], c["name"], c["provider"], moment(c["created"])) for c in places.cards()]
+        rows = [(c["gid"], c["name"], c["provider"], moment(c["created"])) for c in directories.cards()]
         return ("GID", "Name", "Provider", "Created"), rows
 
 
@@ -51,7 +51,7 @@ class GroupShow(Plain, Shown):
             fields["processes"],
             fields["detached"],
             fields["ending"],
-            str(places.group_dir(card["gid"])) if "os_pid" in card else "",
+            str(directories.group_dir(card["gid"])) if "os_pid" in card else "",
         )
 
 

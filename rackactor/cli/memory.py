@@ -28,7 +28,7 @@ from rackactor.cli.values import (
     to_word,
 )
 from rackactor.errors import InvalidCall
-from rackactor.grouping import Group
+from rackactor.syscalls.group import Group
 
 #: Characters of a value that a table shows.
 _SHOWN = 60

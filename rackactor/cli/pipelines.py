@@ -20,10 +20,10 @@ from rackactor.cli.run import AFTER, add_group_options, find_rack, make_group, o
 from rackactor.cli.stages import Stage, StageParser, check
 from rackactor.cli.tap import Tap
 from rackactor.errors import GroupEnded, RackError
-from rackactor.grouping import Group
-from rackactor.lines import Lines
-from rackactor.processes import Process
 from rackactor.status import ExitStatus
+from rackactor.syscalls.group import Group
+from rackactor.syscalls.lines import Lines
+from rackactor.syscalls.process import Process
 
 #: Seconds that the processes of a pipeline have for their way out when it has been given up.
 _WAY_OUT = 1.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.script import STDIN, Script, run_script
+from rackactor.program.script import STDIN, Script, run_script
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from rackactor.cli.common import InGroup, add_group_choice, duration, explain, m
 from rackactor.cli.tables import DATA, Listed
 from rackactor.cli.tap import write_all
 from rackactor.errors import InvalidCall, RackTimeout
-from rackactor.grouping import Group
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus, State
+from rackactor.syscalls.group import Group
 
 #: What `timeout(1)` exits with when the time is over.
 TIMED_OUT = 124

@@ -11,7 +11,6 @@ from typing import Any
 
 from cliff.command import Command
 
-from rackactor import places
 from rackactor.cli.clouds import add_cloud_options, place
 from rackactor.cli.common import Plain
 from rackactor.cli.foreground import Foreground
@@ -19,7 +18,8 @@ from rackactor.cli.interrupts import Interrupts
 from rackactor.cli.plan import Plan, for_command, for_script
 from rackactor.cli.progress import Progress
 from rackactor.errors import InvalidCall
-from rackactor.grouping import Group, group
+from rackactor.launch import directories
+from rackactor.syscalls.group import Group, group
 
 #: When a detached group ends if nobody says anything else.
 DETACHED_DEADLINE = "24h"
@@ -111,7 +111,7 @@ def _refuse_name(name: str | None, own: str | None = None) -> None:
     """
     if name is None:
         return
-    found = places.named(name)
+    found = directories.named(name)
     before = found[: found.index(own)] if own in found else [] if own else found
     if before:
         raise InvalidCall(

@@ -17,10 +17,10 @@ from typing import Any
 import msgpack
 
 from rackactor.errors import RackError
-from rackactor.kernel import Kernel
-from rackactor.lines import Lines
-from rackactor.pending import Pending
-from rackactor.readiness import writable
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.pending import Pending
+from rackactor.syscalls.lines import Lines
+from rackactor.system.readiness import writable
 
 #: The pid under which everything that actors and functions print is read.
 FEED = 0

@@ -14,8 +14,8 @@ from typing import Any
 
 from rackactor.cli.encoding import encode
 from rackactor.cli.escaping import block, visible
-from rackactor.codec import PickleRefused
 from rackactor.errors import InvalidCall
+from rackactor.wire.codec import PickleRefused
 
 
 @dataclass(frozen=True)

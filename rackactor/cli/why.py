@@ -13,9 +13,9 @@ from rackactor.cli.escaping import block, visible
 from rackactor.cli.processes import records
 from rackactor.cli.tables import write_csv
 from rackactor.errors import RackError
-from rackactor.grouping import Group
 from rackactor.signals import signal_name
 from rackactor.status import Cause, ExitStatus
+from rackactor.syscalls.group import Group
 
 #: Lines of output that are shown.
 LAST_LINES = 10

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rackactor.systembase import NAME, ActorSystemBase
+from rackactor.actors.system_base import NAME, ActorSystemBase
 
 #: File that takes a line of JSON for each phase of each test: [id, phase, outcome, text].
 OUTCOMES = "RACKACTOR_CONFORMANCE_OUTCOMES"

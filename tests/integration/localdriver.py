@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rackactor.readiness import readable
+from rackactor.system.readiness import readable
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Output
 from rackactor_runtime.providers.local import LocalProvider, tree
 

@@ -10,13 +10,13 @@ from typing import Any
 import msgpack
 
 import rackactor as rack
-from rackactor import services
-from rackactor.codec import encode
-from rackactor.membership import current
-from rackactor.stream import Entry, EntryKind
-from rackactor.wire import Header, Kind, pack_route
+from rackactor.current import current
+from rackactor.ipc import service
+from rackactor.wire.codec import encode
+from rackactor.wire.frames import Header, Kind, pack_route
+from rackactor.wire.stream import Entry, EntryKind
 from rackactor_runtime.services.files.service import Files
-from rackactor_runtime.supervisor.decisions.calls import Calls
+from rackactor_runtime.supervisor.decisions.calls.processes import Calls
 
 #: Names of all system calls but those that end what the test needs.
 OPS = sorted({name[3:] for name in dir(Calls) if name.startswith("op_")} - {"exit", "end", "detach", "keep", "kill"})
@@ -126,7 +126,7 @@ def question(kernel: Any, chance: random.Random) -> None:
     asked = packed(chance)
     if chance.random() < 0.8:
         try:
-            asked = services.pack(chance.choice(QUESTIONS), fields, chance.randbytes(chance.randrange(9)))
+            asked = service.pack(chance.choice(QUESTIONS), fields, chance.randbytes(chance.randrange(9)))
         except ValueError:  # nested more deeply than this end packs
             pass
     pid = kernel.call("service", {"name": name})[0]["pid"]

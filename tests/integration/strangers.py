@@ -16,10 +16,11 @@ import zmq
 from support import FEW_WARM
 
 import rackactor as rack
-from rackactor import grouping, places, wire
-from rackactor.kernel import Kernel
-from rackactor.link import Keys
-from rackactor.wire import Header, Kind, pack_body, pack_route, parse_header, parse_map
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.sockets import Keys
+from rackactor.launch import directories
+from rackactor.syscalls import group as groups
+from rackactor.wire.frames import PROTOCOL, SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header, parse_map
 
 #: Nobody waits longer than this for a refusal, seconds.
 BOUND = 5.0
@@ -77,7 +78,7 @@ class House:
     def member(self) -> Iterator[Stranger]:
         """Join properly, as a command line does, with a socket that may then say anything."""
         with self.stranger(self.operator_keys) as made:
-            made.say(Kind.JOIN, 0, body={"token": bytes.fromhex(self.card["token"]), "protocol": wire.PROTOCOL})
+            made.say(Kind.JOIN, 0, body={"token": bytes.fromhex(self.card["token"]), "protocol": PROTOCOL})
             header, fields = made.hear()
             assert header.kind is Kind.WELCOME
             made.pid, made.epoch = fields["pid"], header.epoch
@@ -112,7 +113,7 @@ class Stranger:
         kind: Kind,
         pid: int | None = None,
         *,
-        to: int = wire.SUPERVISOR,
+        to: int = SUPERVISOR,
         extra: tuple[Any, ...] = (),
         body: Any = None,
         epoch: int | None = None,
@@ -182,10 +183,10 @@ def open_house(transport: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hous
         births.append(birth)
         return Kernel(birth)
 
-    monkeypatch.setattr(grouping, "Kernel", join)
+    monkeypatch.setattr(groups, "Kernel", join)
     options: dict[str, Any] = {"transport": transport, "provider_settings": FEW_WARM, "max_spawns": 10_000}
     with rack.group("secure", grace=2.0, end_grace=0.5, **options) as group:
-        (card,) = [card for card in places.cards() if card["gid"] == group.gid]
+        (card,) = [card for card in directories.cards() if card["gid"] == group.gid]
         bystander = group.fork(answer)
         assert bystander.ask("up?") == "up?"
         yield House(group, births[0], card, bystander)
@@ -204,7 +205,7 @@ def garbage(chance: random.Random) -> Iterator[list[bytes]]:
     yield [pack_route(1), b"\xdd\xff\xff\xff\xff"]
     yield [pack_route(1), Header(Kind.JOIN, 0, 0, 0, 0).pack()]
     yield [pack_route(1), Header(Kind.JOIN, 0, 0, 0, 0).pack(), b"\xc1"]
-    yield [pack_route(1), Header(Kind.JOIN, 0, 0, 0, 0).pack(), pack_body({"token": [1], "protocol": wire.PROTOCOL})]
+    yield [pack_route(1), Header(Kind.JOIN, 0, 0, 0, 0).pack(), pack_body({"token": [1], "protocol": PROTOCOL})]
     yield [pack_route(1), Header(Kind.JOIN, 0, 0, 0, 0).pack(), pack_body({"protocol": {"a": 1}})]
     yield [pack_route(2**32 - 1), Header(Kind.DATA, 1, 2, 1, 1, (1, 1, 1, 1)).pack(), b"x"]
     yield [pack_route(1), Header(Kind.CALL, 1, 2, 1, 1, (1, "end")).pack()]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rackcommand import RACK, Rack, a_rack
 
-from rackactor.readiness import readable
+from rackactor.system.readiness import readable
 
 pytestmark = pytest.mark.timeout(180)  # programs that start programs: a busy machine needs its time
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rackcommand import RACK
 
-from rackactor.readiness import readable
+from rackactor.system.readiness import readable
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -20,7 +20,7 @@ from rackcommand import RACK, Rack, a_rack
 from rich.cells import cell_len
 
 import rackactor
-from rackactor.readiness import readable
+from rackactor.system.readiness import readable
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -277,7 +277,7 @@ def test_rack_run(elsewhere: dict[str, Any], place: Path) -> None:
     )
     driver = f"""
 import rackactor.cli.run as run
-from rackactor.grouping import group
+from rackactor.syscalls.group import group
 from rackactor.cli.main import main
 run.make_group = lambda options, *_: group(options.name, echo=False, **{elsewhere!r})
 raise SystemExit(main(["run", {str(place / "job.py")!r}, "--n", "4"]))

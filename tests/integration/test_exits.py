@@ -285,12 +285,12 @@ def test_a_silent_agent_is_lost_at_last(transport: str) -> None:
 
 def test_a_supervisor_that_was_away_judges_nobody_by_that(transport: str) -> None:
     """SIGSTOP to the supervisor: when it comes back, nobody has died meanwhile."""
-    from rackactor import places
+    from rackactor.launch import directories
 
     with rack.group(transport=transport, heartbeat=0.2, lost_after=0.6, lease=8.0, end_grace=0.5) as group:
         child = group.fork(targets.answer)
         assert child.ask(1) == 1
-        [card] = [card for card in places.cards() if card["gid"] == group.gid]
+        [card] = [card for card in directories.cards() if card["gid"] == group.gid]
         os.kill(card["os_pid"], signal.SIGSTOP)
         time.sleep(2.0)  # the time that is to pass
         os.kill(card["os_pid"], signal.SIGCONT)

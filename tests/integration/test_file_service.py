@@ -14,8 +14,8 @@ import pytest
 from support import PATIENCE, Script, eventually, file_dirs, group_dirs, started_here, wait_gone
 
 import rackactor as rack
-from rackactor import places
 from rackactor.errors import InvalidCall, NoGroup, ServiceFailed
+from rackactor.launch import directories
 
 BIG = bytes(range(256)) * 12_000  # three megabytes: several chunks
 
@@ -27,7 +27,7 @@ def test_in_no_group() -> None:
 
 def service_of(group: rack.Group) -> psutil.Process:
     """Return the program of the group's file service."""
-    [card] = [card for card in places.cards() if card["gid"] == group.gid]
+    [card] = [card for card in directories.cards() if card["gid"] == group.gid]
     found = psutil.Process(card["os_pid"]).children()
     [service] = [child for child in found if "rackactor_runtime.services" in child.cmdline()]
     return service
@@ -133,7 +133,7 @@ def test_nothing_is_left_when_somebody_is_killed(
     program = script(KILLED, transport, f"file://{tmp_path}" if own else "")
     gid = program.line()
     mine = started_here() - before
-    [card] = [card for card in places.cards() if card["gid"] == gid]
+    [card] = [card for card in directories.cards() if card["gid"] == gid]
     assert bool(file_dirs()) is not own
     if victim == "script":
         program.process.kill()

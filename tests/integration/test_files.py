@@ -18,7 +18,7 @@ from fsspec.callbacks import Callback
 from support import acquainted, eventually, place_of
 
 import rackactor as rack
-from rackactor import places
+from rackactor.launch import directories
 
 BIG = bytes(range(256)) * 12_000  # three megabytes: several chunks
 
@@ -328,7 +328,7 @@ def test_from_actors_and_outside(g: rack.Group, place: str) -> None:
 
     clerk = g.fork(Clerk)
     assert clerk.ask(f"{place}/a") == (["a"], True)
-    [card] = [card for card in places.cards() if card["gid"] == g.gid]
+    [card] = [card for card in directories.cards() if card["gid"] == g.gid]
     visitor = rack.grouping.attach(card)
     try:
         assert visitor.open(f"{place}/a").read() == f"by {clerk.pid}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import rackactor as rack
-from rackactor import executable
+from rackactor.system import executable
 
 BODY = """
     import rackactor as rack

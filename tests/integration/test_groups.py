@@ -19,13 +19,13 @@ from support import Script, eventually, group_dirs, os_pid_of, started_here, wai
 from targets import nap
 
 import rackactor as rack
-from rackactor import places
+from rackactor.launch import directories
 
 RunScript = Callable[..., Script]
 
 
 def supervisor_of(group: rack.Group) -> psutil.Process:
-    [card] = [card for card in places.cards() if card["gid"] == group.gid]
+    [card] = [card for card in directories.cards() if card["gid"] == group.gid]
     return psutil.Process(card["os_pid"])
 
 
@@ -168,11 +168,11 @@ def test_two_groups_never_see_each_other(transport: str) -> None:
 
 
 def test_its_directory_is_for_nobody_else(group: rack.Group, transport: str) -> None:
-    for path in (places.base(), places.group_dir(group.gid)):
+    for path in (directories.base(), directories.group_dir(group.gid)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert stat.S_IMODE((places.group_dir(group.gid) / "group.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((directories.group_dir(group.gid) / "group.json").stat().st_mode) == 0o600
     if transport == "ipc":
-        assert (places.group_dir(group.gid) / "s").is_socket()
+        assert (directories.group_dir(group.gid) / "s").is_socket()
 
 
 @pytest.mark.parametrize("runtime", [None, "/nonexistent", "/proc"])
@@ -183,11 +183,11 @@ def test_the_fallback_of_its_directory(runtime: str | None, monkeypatch: Any, tm
         patch.setenv("TMPDIR", str(short))
         patch.delenv("XDG_RUNTIME_DIR") if runtime is None else patch.setenv("XDG_RUNTIME_DIR", runtime)
         with rack.group() as group:
-            assert places.base() == short / f"rackactor-{os.getuid()}"
-            assert places.group_dir(group.gid).is_dir()
+            assert directories.base() == short / f"rackactor-{os.getuid()}"
+            assert directories.group_dir(group.gid).is_dir()
             assert group.fork(nap, 0).result(20) is None
-        assert list(places.base().iterdir()) == []
-        places.base().rmdir()
+        assert list(directories.base().iterdir()) == []
+        directories.base().rmdir()
 
 
 def test_a_directory_of_somebody_else_is_refused(monkeypatch: Any, tmp_path: Path) -> None:
@@ -212,13 +212,13 @@ def test_a_path_that_is_too_long_for_sockets(monkeypatch: Any, tmp_path: Path) -
 
 
 def test_what_killed_groups_have_left_is_swept() -> None:
-    stale = places.base() / "0123456789ab"
+    stale = directories.base() / "0123456789ab"
     stale.mkdir(mode=0o700)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    places.write_card(stale, {"os_pid": dead.pid, "os_started": 1, "gid": "0123456789ab"})
+    directories.write_card(stale, {"os_pid": dead.pid, "os_started": 1, "gid": "0123456789ab"})
     (stale / "s").touch()
-    unfinished, beginning = places.base() / "unfinished", places.base() / "beginning"
+    unfinished, beginning = directories.base() / "unfinished", directories.base() / "beginning"
     for path in (unfinished, beginning):
         path.mkdir(mode=0o700)
     os.utime(unfinished, (1, 1))

@@ -14,9 +14,9 @@ import pytest
 from rackcommand import BIN
 
 import rackactor as rack
-from rackactor import guest
 from rackactor.errors import NoGroup
-from rackactor.grouping import attach
+from rackactor.launch import agent_socket
+from rackactor.syscalls.group import attach
 
 #: Hides the group's card from its processes, as a machine of their own does.
 HIDDEN = """
@@ -59,7 +59,7 @@ def test_a_command_comes_in_by_the_agent(group: rack.Group) -> None:
 
 def test_a_token_lets_in_once(group: rack.Group) -> None:
     def come() -> tuple[str, str]:
-        card = guest.card(None)
+        card = agent_socket.card(None)
         assert card is not None
         attach(card).leave()
         try:
@@ -80,7 +80,7 @@ def test_a_group_made_inside_is_another_one(group: rack.Group) -> None:
 def test_whoever_is_not_let_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RACK_SOCKET", "@rackactor-nobody-listens-here")
     with pytest.raises(NoGroup, match="the agent of this process does not answer"):
-        guest.card(None)
+        agent_socket.card(None)
     with socket.socket(socket.AF_UNIX) as agent:
         agent.bind("")  # the kernel chooses an abstract name
         agent.listen()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import rackactor as rack
-from rackactor import membership
+from rackactor import current
 
 PROGRAM = Path(__file__).parent / "handlercalls.py"
 
@@ -70,7 +70,7 @@ def test_a_lock_whose_holder_a_handler_has_interrupted_stops_nothing(aside: None
 
 
 def test_a_handler_that_interrupts_the_making_of_the_group_is_told_so() -> None:
-    with membership.entering(), pytest.raises(rack.NoGroup, match="just entering its group"), membership.entering():
+    with current.entering(), pytest.raises(rack.NoGroup, match="just entering its group"), current.entering():
         pass
-    with membership.entering():
+    with current.entering():
         pass

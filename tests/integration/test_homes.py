@@ -17,7 +17,7 @@ from rackcommand import RACK
 from support import eventually
 
 import rackactor as rack
-from rackactor import places
+from rackactor.launch import directories
 
 WARM = {"warm": 2}
 
@@ -38,7 +38,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def cards() -> list[dict[str, Any]]:
-    return list(places.cards())
+    return list(directories.cards())
 
 
 def check(g: rack.Group) -> None:
@@ -74,7 +74,7 @@ def test_a_group_goes_on(runtime: Path, transport: str, before: bool, whole: boo
         shutil.rmtree(runtime if whole else runtime / "rackactor")
         assert eventually(lambda: [card["gid"] for card in cards()] == [g.gid])
         check(g)
-        assert places.group_dir(g.gid).is_relative_to(runtime.parent / ("tmp" if whole else "run"))
+        assert directories.group_dir(g.gid).is_relative_to(runtime.parent / ("tmp" if whole else "run"))
     assert not cards()
 
 
@@ -87,4 +87,4 @@ def test_nothing_is_left_of_one_that_was_killed(runtime: Path) -> None:
         os.kill(g._supervisor.pid, signal.SIGKILL)
         with pytest.raises(rack.GroupEnded):
             g.fork(time.sleep, 60).wait()
-    assert eventually(lambda: not [path for base in places.bases() for path in base.iterdir()])
+    assert eventually(lambda: not [path for base in directories.bases() for path in base.iterdir()])

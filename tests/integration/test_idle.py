@@ -13,7 +13,7 @@ import pytest
 from support import eventually
 
 import rackactor as rack
-from rackactor import places
+from rackactor.launch import directories
 
 pytestmark = pytest.mark.wire
 
@@ -79,7 +79,7 @@ def test_an_idle_process_leaves_a_supervisor_that_hangs(transport: str) -> None:
     with rack.group(transport=transport, heartbeat=0.2, lost_after=0.6, lease=1.0, end_grace=0.3) as group:
         actor = group.fork(_Echo)
         process = psutil.Process(int(actor.ask("pid")))
-        [card] = [card for card in places.cards() if card["gid"] == group.gid]
+        [card] = [card for card in directories.cards() if card["gid"] == group.gid]
         os.kill(card["os_pid"], signal.SIGSTOP)
         try:
             assert eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 30)

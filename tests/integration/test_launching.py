@@ -17,7 +17,7 @@ from support import eventually
 from targets import add
 
 import rackactor as rack
-from rackactor import launching
+from rackactor.launch import supervisor
 
 LAUNCHER = [sys.executable, str(Path(__file__).with_name("launcher.py"))]
 
@@ -40,7 +40,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(launching, "program", lambda: LAUNCHER)
+    monkeypatch.setattr(supervisor, "program", lambda: LAUNCHER)
     return House(tmp_path / "notes")
 
 
@@ -69,7 +69,7 @@ def test_an_end_by_an_exception_waits_for_the_keeper(house: House) -> None:
 def test_a_keeper_that_takes_long_is_not_killed(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(launching, "KEEPER_TIMEOUT", 0.2)
+    monkeypatch.setattr(supervisor, "KEEPER_TIMEOUT", 0.2)
     with caplog.at_level(logging.WARNING, "rackactor"), house.group(slow=1.5):
         pass
     assert "is still removing what the group had" in caplog.text
@@ -96,7 +96,7 @@ def test_a_launcher_that_talks_nonsense(house: House) -> None:
 
 
 def test_a_launcher_that_takes_too_long_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launching, "LAUNCH_TIMEOUT", 0.5)
+    monkeypatch.setattr(supervisor, "LAUNCH_TIMEOUT", 0.5)
     with pytest.raises(rack.StartError, match=r"no word within 0\.5 s"):
         house.group("hang")
     assert "told" in house.notes
@@ -105,7 +105,7 @@ def test_a_launcher_that_takes_too_long_is_told(house: House, monkeypatch: pytes
 def test_what_a_launcher_could_not_remove_is_said(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(launching, "LAUNCH_TIMEOUT", 0.5)
+    monkeypatch.setattr(supervisor, "LAUNCH_TIMEOUT", 0.5)
     with caplog.at_level(logging.WARNING, "rackactor"), pytest.raises(rack.StartError):
         house.group("hang", left="network 4711")
     assert "far may have left something: called off; left: network 4711" in caplog.text
@@ -114,8 +114,8 @@ def test_what_a_launcher_could_not_remove_is_said(
 def test_one_that_does_not_listen_goes_on(
     house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(launching, "LAUNCH_TIMEOUT", 0.5)
-    monkeypatch.setattr(launching, "ABORT_TIMEOUT", 0.2)
+    monkeypatch.setattr(supervisor, "LAUNCH_TIMEOUT", 0.5)
+    monkeypatch.setattr(supervisor, "ABORT_TIMEOUT", 0.2)
     with caplog.at_level(logging.WARNING, "rackactor"), pytest.raises(rack.StartError):
         house.group("deaf")
     assert "is still removing what it has made; it goes on" in caplog.text
@@ -167,7 +167,7 @@ def test_what_a_cloud_implies(monkeypatch: pytest.MonkeyPatch) -> None:
         orders.append(json.loads(json.dumps(order)))
         raise rack.StartError
 
-    monkeypatch.setattr("rackactor.grouping.Supervisor", take)
+    monkeypatch.setattr("rackactor.syscalls.group.Supervisor", take)
     for options in ({"cloud": "mini", "provider_settings": {"image": "x"}}, {"provider": "nova"}, {}):
         with pytest.raises(rack.StartError):
             rack.group(**options)  # type: ignore[arg-type]

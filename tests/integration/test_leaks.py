@@ -16,7 +16,7 @@ import pytest
 from support import Script, describe, eventually, file_dirs, group_dirs, started_here, wait_gone
 
 import rackactor as rack
-from rackactor import places
+from rackactor.launch import directories
 
 pytestmark = pytest.mark.wire
 
@@ -99,7 +99,7 @@ def test_all_who_watch_are_killed_at_once(transport: str, script: Callable[..., 
     program = script(GUARDIANS, transport)
     assert program.line() == "complete"
     mine = started_here() - before
-    [card] = places.cards()
+    [card] = directories.cards()
     watching = [child.pid for child in psutil.Process(card["os_pid"]).children()]
     for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none of them sees another one end
         for os_pid in [program.process.pid, card["os_pid"], *watching]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import rackactor as rack
-from rackactor import places
+from rackactor.launch import directories
 
 PATIENCE = 10.0
 
@@ -108,7 +108,7 @@ def test_a_guest_that_leaves_while_its_threads_use_the_group(group: rack.Group) 
     group.shm["a"] = 0
     for _ in range(3):
         users = Users()
-        [card] = [card for card in places.cards() if card["gid"] == group.gid]
+        [card] = [card for card in directories.cards() if card["gid"] == group.gid]
         guest = rack.grouping.attach(card)
         use_in_every_way(guest, users, guest.process(served.pid), guest.process(idle.pid))
         users.wait_begun()

@@ -21,8 +21,8 @@ import pytest
 
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.base import Created, Key
-from rackactor_runtime.providers.local import LocalProvider, linux, newborn, pool, protocol
-from rackactor_runtime.providers.local.pool import AT_ONCE, COMING_UP, FIRST_WORDS, Pool
+from rackactor_runtime.providers.local import LocalProvider, child, linux, protocol, warm_pool
+from rackactor_runtime.providers.local.warm_pool import AT_ONCE, COMING_UP, FIRST_WORDS, Pool
 
 SIZE = 3
 #: Set by `prepare`: so a process knows that it was warm.
@@ -130,8 +130,8 @@ def test_nobody_waits_for_longer_than_asked_or_for_what_will_not_be() -> None:
 
 def test_most_of_the_pool_is_given_back_where_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     # the fork server is a copy of this process
-    monkeypatch.setattr(pool, "REST_AFTER", 2.0)
-    monkeypatch.setattr(pool, "RESTING", 2)
+    monkeypatch.setattr(warm_pool, "REST_AFTER", 2.0)
+    monkeypatch.setattr(warm_pool, "RESTING", 2)
     driver = make(warm=5)
     driver.provider.warm_up(t.TIMEOUT)
     filled(driver, 2)
@@ -296,26 +296,26 @@ def test_several_come_up_at_the_same_time(tmp_path: Path) -> None:
 
 def test_a_birth_that_comes_first_is_not_kept_waiting() -> None:
     ours, theirs = socket.socketpair()
-    birth = newborn.Birth("", b"", {}, None, None, None)
+    birth = child.Birth("", b"", {}, None, None, None)
     done: list[str] = []
 
     def first() -> None:
         done.append("first")
         ours.send(birth.pack())
 
-    program = newborn.Program(lambda birth: 0, (first, lambda: done.append("second")))
+    program = child.Program(lambda birth: 0, (first, lambda: done.append("second")))
     try:
-        assert newborn._await(newborn.Origin(program, os.getpid(), (), 1024), theirs.detach()) == birth
+        assert child._await(child.Origin(program, os.getpid(), (), 1024), theirs.detach()) == birth
         assert done == ["first"]
     finally:
         gc.unfreeze()
         ours.close()
 
 
-def awaited(program: newborn.Program, ours: socket.socket, theirs: socket.socket) -> newborn.Birth:
+def awaited(program: child.Program, ours: socket.socket, theirs: socket.socket) -> child.Birth:
     """Wait for a birth as a warm process does."""
     try:
-        return newborn._await(newborn.Origin(program, os.getpid(), (), 1024), theirs.detach())
+        return child._await(child.Origin(program, os.getpid(), (), 1024), theirs.detach())
     finally:
         gc.unfreeze()
         ours.close()
@@ -324,15 +324,15 @@ def awaited(program: newborn.Program, ours: socket.socket, theirs: socket.socket
 @pytest.mark.parametrize("late", [False, True], ids=["known before the fork", "known when it is ready"])
 def test_what_births_have_in_common_is_told_before_them(late: bool) -> None:
     ours, theirs = socket.socketpair()
-    birth = newborn.Birth("a", b"b", {"c": "d"}, None, None, None)
-    expectation = newborn.expectation(protocol.pack({"endpoint": "here"}))
+    birth = child.Birth("a", b"b", {"c": "d"}, None, None, None)
+    expectation = child.expectation(protocol.pack({"endpoint": "here"}))
     done: list[Any] = []
 
     def expect(common: dict[str, Any]) -> None:
         done.append(common)
         ours.send(birth.pack())
 
-    program = newborn.Program(lambda birth: 0, (lambda: done.append("prepared"),), expect=expect)
+    program = child.Program(lambda birth: 0, (lambda: done.append("prepared"),), expect=expect)
     if late:
         threading.Thread(target=lambda: (ours.recv(1), ours.send(expectation))).start()
     else:
@@ -343,26 +343,26 @@ def test_what_births_have_in_common_is_told_before_them(late: bool) -> None:
 
 def test_a_process_that_nobody_needs_rehearses_when_it_is_told_to() -> None:
     ours, theirs = socket.socketpair()
-    threading.Thread(target=lambda: (ours.recv(1), ours.send(newborn.rehearsal()))).start()
-    birth = newborn.Birth("", b"", {}, None, None, None)
+    threading.Thread(target=lambda: (ours.recv(1), ours.send(child.rehearsal()))).start()
+    birth = child.Birth("", b"", {}, None, None, None)
     done: list[str] = []
 
     def rehearse() -> None:
         done.append("rehearsed")
         threading.Thread(target=lambda: (ours.recv(1), ours.send(birth.pack()))).start()
 
-    assert awaited(newborn.Program(lambda birth: 0, rehearse=rehearse), ours, theirs) == birth
+    assert awaited(child.Program(lambda birth: 0, rehearse=rehearse), ours, theirs) == birth
     assert done == ["rehearsed"]
 
 
 def test_the_next_are_made_when_those_before_are_up() -> None:
-    origin = newborn.Origin(newborn.Program(lambda birth: 0), os.getpid(), (), 1024)
+    origin = child.Origin(child.Program(lambda birth: 0), os.getpid(), (), 1024)
     with selectors.DefaultSelector() as selector:
         pool = Pool(origin, 1, 1, selector, print)
         pool.settled()
         assert pool.patience() == 0.0
         for _ in range(40):
-            assert pool.hand_over(newborn.Birth("", b"", {}, None, None, None)) is None, "there is none"
+            assert pool.hand_over(child.Birth("", b"", {}, None, None, None)) is None, "there is none"
         assert (pool.patience() or 0.0) > 10 * COMING_UP
         pool.settled()
         assert (pool.patience() or 0.0) <= FIRST_WORDS

@@ -145,22 +145,22 @@ def test_a_group_does_not_wait_for_ever_for_a_delete(
 
 
 def test_a_machine_that_loses_its_supervisor_ends_itself(on_machines: dict[str, Any], yard: machines.Yard) -> None:
-    from rackactor import places
+    from rackactor.launch import directories
 
     options = {"heartbeat": 0.2, "lost_after": 0.6, "lease": 1.5}
     with rack.group(**on_machines, **options) as group:
         machine = machine_of(group.fork(targets.nap))
-        [card] = [card for card in places.cards() if card["gid"] == group.gid]
+        [card] = [card for card in directories.cards() if card["gid"] == group.gid]
         os.kill(card["os_pid"], signal.SIGKILL)
         assert eventually(lambda: not machines.processes(machine))
         assert "the supervisor has been silent" in yard.console(machine)
-    places.sweep()  # nobody was left to do it
+    directories.sweep()  # nobody was left to do it
     yard.remove(machine)
 
 
 def test_a_machine_ends_itself_at_its_deadline(yard: machines.Yard) -> None:
-    from rackactor_runtime.guest.userdata import script
-    from rackactor_runtime.providers.machines import Machine
+    from rackactor_runtime.providers.machines.provider import Machine
+    from rackactor_runtime.providers.machines.userdata import script
 
     birth = {"role": "machine", "endpoint": "tcp://127.0.0.1:9", "server_key": "x" * 40, "pid": 3, "incarnation": 1}
     birth |= {"token": "00", "deadline": time.time() + 1.5, "boot_timeout": 60.0, "poweroff": False}
@@ -205,6 +205,6 @@ def test_placement_is_inherited(group: rack.Group) -> None:
 
 
 def _no_arguments() -> bytes:
-    from rackactor.target import pack_arguments
+    from rackactor.wire.target import pack_arguments
 
     return pack_arguments((), {})

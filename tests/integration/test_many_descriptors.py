@@ -15,7 +15,7 @@ from rackcommand import a_rack
 from support import FEW_WARM
 
 import rackactor as rack
-from rackactor.readiness import readable, writable
+from rackactor.system.readiness import readable, writable
 
 
 @pytest.fixture(name="crowd")

@@ -22,7 +22,8 @@ from rackcommand import ROOT
 from support import eventually
 
 import rackactor as rack
-from rackactor import membership, paths
+from rackactor import current
+from rackactor.kernel import path_monitor
 
 ENOUGH = 30.0
 SO_ACCEPTCONN = 30  # a listening socket; Python has no word for it
@@ -59,15 +60,15 @@ class Keeper(rack.Actor):
 
 
 def is_direct(pid: int) -> bool:
-    peer = membership.current().kernel._peers.known(pid)
+    peer = current.current().kernel._peers.known(pid)
     return peer is not None and peer.path is not None
 
 
 def stream(
-    pid: int, count: int, seconds: float, retry: float = paths.FIRST_RETRY
+    pid: int, count: int, seconds: float, retry: float = path_monitor.FIRST_RETRY
 ) -> tuple[list[bool], list[int], float]:
     """Send numbers to a keeper for so long at least; return the paths taken, what it has kept, its longest wait."""
-    paths.FIRST_RETRY = retry
+    path_monitor.FIRST_RETRY = retry
     keeper, began = rack.process(pid), time.monotonic()
     seen: list[bool] = []
     number = 0

@@ -15,9 +15,9 @@ from support import Script
 from targets import Echo, answer
 
 import rackactor as rack
-from rackactor import outcomes, wire
-from rackactor.kernel import Kernel
+from rackactor.kernel.kernel import Kernel
 from rackactor.status import Cause
+from rackactor.wire import frames, outcomes
 
 ENOUGH = 20.0
 
@@ -210,7 +210,7 @@ def test_what_no_frame_can_carry_is_refused_before_anything_is_done(
     group: rack.Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     echo = group.fork(Echo)
-    monkeypatch.setattr(wire, "MAX_MESSAGE", 10_000)
+    monkeypatch.setattr(frames, "MAX_MESSAGE", 10_000)
     large = b"x" * 20_000
     refused: list[Callable[[], Any]] = [
         lambda: echo.tell(large),
@@ -231,7 +231,7 @@ class Huge(rack.Actor):
     """Replies with what no frame can carry, and fails with as much to say."""
 
     def receiveMsg_int(self, message: int, sender: Any) -> None:
-        wire.MAX_MESSAGE = message
+        frames.MAX_MESSAGE = message
         self.send(sender, bytes(2 * message))
 
     def receiveMsg_str(self, message: str, sender: Any) -> None:

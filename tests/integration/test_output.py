@@ -14,7 +14,7 @@ import pytest
 from rackcommand import Rack, a_rack
 
 import rackactor
-from rackactor.readiness import readable
+from rackactor.system.readiness import readable
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from rackactor import procfs
+from rackactor.system import procfs
 
 ENOUGH = 100.0
 

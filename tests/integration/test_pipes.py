@@ -16,8 +16,10 @@ import pytest
 from support import eventually, os_pid_of
 
 import rackactor as rack
-from rackactor import grouping, places, wire
-from rackactor.pipes import desk, framing
+from rackactor.ipc.pipes import framing, registry
+from rackactor.launch import directories
+from rackactor.syscalls.group import attach
+from rackactor.wire import frames
 
 ENOUGH = 30.0
 
@@ -430,7 +432,7 @@ def test_what_the_supervisor_holds_is_bounded() -> None:
 
 def send_beyond_the_limits(size: int, limit: int) -> None:
     """Send one message that is larger than a frame may be, and end."""
-    wire.MAX_MESSAGE, framing.CUT = limit, limit // 2
+    frames.MAX_MESSAGE, framing.CUT = limit, limit // 2
     rack.pipe("beyond").send(bytes(range(256)) * (size // 256))
 
 
@@ -471,7 +473,7 @@ def test_a_message_for_which_there_is_no_room_waits_for_its_reader() -> None:
 
 
 def send_what_nobody_reads(size: int) -> str:
-    desk.PATIENCE = 0.3
+    registry.PATIENCE = 0.3
     rack.pipe("unread").send(b"x" * size)
     return "what it returns"
 
@@ -491,15 +493,15 @@ def test_a_process_whose_messages_are_lost_has_not_ended_well() -> None:
 
 def test_an_operator_comes_and_goes(group: rack.Group) -> None:
     """What somebody from outside has sent stays, and what he has not taken goes back."""
-    card = next(card for card in places.cards() if card["gid"] == group.gid)
-    outside = grouping.attach(card)
+    card = next(card for card in directories.cards() if card["gid"] == group.gid)
+    outside = attach(card)
     outside.pipe("desk").send("from outside")
     outside.leave()
     with group.pipe("desk", "r") as reader:
         assert reader.recv(ENOUGH) == "from outside"
     with group.pipe("desk", "w") as writer:
         produce(writer, 3)
-        outside = grouping.attach(card)
+        outside = attach(card)
         assert outside.pipe("desk").recv(ENOUGH) == 0
         outside.leave()
         assert [group.pipe("desk", "r", timeout=ENOUGH).recv() for _ in range(2)] == [1, 2]

@@ -9,9 +9,11 @@ import pytest
 from support import eventually
 
 import rackactor as rack
-from rackactor import membership, places, shortcut
-from rackactor.link import room
-from rackactor.peers import DIRECT_NEARBY
+from rackactor import current
+from rackactor.kernel import seqpacket
+from rackactor.kernel.peers import DIRECT_NEARBY
+from rackactor.kernel.sockets import room
+from rackactor.launch import directories
 
 pytestmark = pytest.mark.wire
 
@@ -27,7 +29,7 @@ class Keeper(rack.Actor):
         self.kept.append(message["n"])
 
     def receiveMsg_str(self, message: str, sender: rack.actor.RackAddress) -> None:
-        direct = membership.current().kernel._direct
+        direct = current.current().kernel._direct
         lines = [line for line, peer in direct._lines.items() if peer is not None]
         if message == "cut":
             for line in lines:
@@ -76,10 +78,10 @@ def test_a_stranger_is_shown_the_door() -> None:
     with rack.group() as group:
         keeper = group.fork(Keeper)
         assert group.fork(_talk, keeper.pid, False).result(60)[0] == 1
-        door = shortcut.place(f"ipc://{places.group_dir(group.gid)}/p{keeper.pid}")
+        door = seqpacket.place(f"ipc://{directories.group_dir(group.gid)}/p{keeper.pid}")
         assert door is not None
         for packet in (b"nonsense", b"\x93\xc4\x00\xc4\x00\xc4\x00", bytes(50_000)):
-            line = shortcut.dial(door)
+            line = seqpacket.dial(door)
             assert line is not None
             with line:
                 line.setblocking(True)
@@ -101,7 +103,7 @@ def _ask_all(pids: list[int], limit: int) -> tuple[int, int]:
     for _ in range(2 * DIRECT_NEARBY):
         for answer in [other.submit("kept") for other in others]:
             assert answer.result(30) == []
-    return len(membership.current().kernel._direct._paths), room()
+    return len(current.current().kernel._direct._paths), room()
 
 
 def test_descriptors_are_left_for_everything_else() -> None:

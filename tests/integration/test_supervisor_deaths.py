@@ -17,7 +17,7 @@ from rackcommand import RACK
 from support import FEW_WARM, Script, eventually
 
 import rackactor as rack
-from rackactor import obituary
+from rackactor.launch import last_words
 
 #: Seconds within which everybody knows.
 AT_ONCE = 3.0
@@ -111,14 +111,14 @@ def test_a_group_that_ends_in_good_order_is_no_death(script: Callable[..., Scrip
 
 
 def test_the_log_is_bounded() -> None:
-    log = obituary.open_log()
+    log = last_words.open_log()
     try:
         for number in range(10_000):
             os.write(log, b"line %d\n" % number)
-            obituary.bound_log(log, 10_000, 1000)
+            last_words.bound_log(log, 10_000, 1000)
         assert os.fstat(log).st_size <= 10_020
-        assert obituary.last_words(log, 3) == "line 9997\nline 9998\nline 9999"
-        assert obituary.last_words(-1) == ""
+        assert last_words.last_words(log, 3) == "line 9997\nline 9998\nline 9999"
+        assert last_words.last_words(-1) == ""
     finally:
         os.close(log)
 

@@ -17,10 +17,10 @@ import targets
 from support import eventually
 
 import rackactor as rack
-from rackactor import grouping
-from rackactor.kernel import Kernel
-from rackactor.link import Keys
-from rackactor_runtime.guest.bootstrap import Sender
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.sockets import Keys
+from rackactor.syscalls.group import Group, _decode_birth, attach
+from rackactor_runtime.guest.order_server import Sender
 
 ENOUGH = 20.0
 
@@ -98,7 +98,7 @@ def order_of(on_machines: dict[str, Any], **settings: Any) -> dict[str, Any]:
 
 
 def join(answer: dict[str, Any]) -> rack.Group:
-    return grouping.Group(Kernel(grouping._decode_birth(answer)), answer["name"], None)
+    return Group(Kernel(_decode_birth(answer)), answer["name"], None)
 
 
 def test_a_group_whose_supervisor_is_elsewhere(
@@ -172,7 +172,7 @@ def test_a_keeper_knows_better_than_silence(launched: Launched, on_machines: dic
     sender = launched.sender()
     sender.send(order_of(on_machines, silence_limit=1.5))
     answer = sender.answer(ENOUGH)
-    keeper = grouping.attach(answer["card"])
+    keeper = attach(answer["card"])
     keeper.kernel.call("keep")
     time.sleep(2.0)  # the script has not even joined, which is no matter of silence; the keeper is heard
     assert keeper.kernel.call("group")[0]["ending"] == ""
@@ -192,7 +192,7 @@ def test_a_keeper_does_not_keep_a_detached_group_from_ending(
     sender = launched.sender()
     sender.send(order_of(on_machines, deadline=60.0, linger=1.0))
     answer = sender.answer(ENOUGH)
-    keeper = grouping.attach(answer["card"])
+    keeper = attach(answer["card"])
     keeper.kernel.call("keep")
     group = join(answer)
     group.fork(targets.nap, 0.5)

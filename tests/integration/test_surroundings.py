@@ -17,10 +17,10 @@ from rackcommand import Rack, a_rack
 from surroundtargets import SHELL, Looker, go_on, look
 
 import rackactor as rack
-from rackactor import surroundings
 from rackactor.errors import InvalidCall
-from rackactor.grouping import attach
-from rackactor.places import cards
+from rackactor.launch import process_context
+from rackactor.launch.directories import cards
+from rackactor.syscalls.group import attach
 
 ENOUGH = 60.0
 
@@ -181,8 +181,8 @@ def test_the_umask_is_read_without_a_change(tmp_path: Path) -> None:
     thread = threading.Thread(target=make)
     thread.start()
     try:
-        assert {surroundings.umask() for _ in range(200)} == {0o27}
-        assert {surroundings._read_umask() for _ in range(200)} == {0o27}
+        assert {process_context.umask() for _ in range(200)} == {0o27}
+        assert {process_context._read_umask() for _ in range(200)} == {0o27}
     finally:
         over.set()
         thread.join()

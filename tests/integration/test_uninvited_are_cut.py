@@ -19,8 +19,8 @@ from support import eventually, os_pid_of
 from test_wire_garbage import is_cut_off, resident
 
 import rackactor as rack
-from rackactor.newcomers import PATIENCE
-from rackactor.wire import Kind
+from rackactor.kernel.newcomers import PATIENCE
+from rackactor.wire.frames import Kind
 
 pytestmark = pytest.mark.wire
 

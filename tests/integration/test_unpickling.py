@@ -13,10 +13,10 @@ from strangers import House, answer
 
 import rackactor as rack
 import rackactor_runtime.supervisor
-from rackactor.codec import encode
 from rackactor.errors import ProtocolError
-from rackactor.stream import Entry, EntryKind, pack_entries
-from rackactor.wire import Header, Kind, pack_body, pack_route
+from rackactor.wire.codec import encode
+from rackactor.wire.frames import Header, Kind, pack_body, pack_route
+from rackactor.wire.stream import Entry, EntryKind, pack_entries
 
 pytestmark = pytest.mark.wire
 
@@ -79,10 +79,10 @@ def test_no_module_of_the_supervisor_can_unpickle() -> None:
             for name in names:
                 top = name.split(".")[0]
                 assert top not in ("pickle", "cloudpickle", "dill", "marshal", "shelve", "copyreg"), f"{path}: {name}"
-                assert not name.startswith(("rackactor.codec", "rackactor.target", "rackactor.session")), (
-                    f"{path}: {name}"
-                )
-                assert name not in ("call.eval", "call.exec", "rackactor.codec"), f"{path}: {name}"
+                assert not name.startswith(
+                    ("rackactor.wire.codec", "rackactor.wire.target", "rackactor.syscalls.session")
+                ), f"{path}: {name}"
+                assert name not in ("call.eval", "call.exec", "rackactor.wire.codec"), f"{path}: {name}"
 
 
 def test_a_group_that_refuses_pickle(transport: str, tmp_path: Path) -> None:

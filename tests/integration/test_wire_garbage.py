@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from strangers import BOUND, SEED, House, garbage
 
-from rackactor.link import TORN
-from rackactor.wire import Header, Kind, pack_body, pack_route
+from rackactor.kernel.sockets import TORN
+from rackactor.wire.frames import Header, Kind, pack_body, pack_route
 
 pytestmark = pytest.mark.wire
 

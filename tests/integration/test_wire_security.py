@@ -16,13 +16,12 @@ from strangers import BOUND, SEED, House, Stranger, answer, connect_raw, garbage
 from support import eventually
 
 import rackactor as rack
-from rackactor import wire
-from rackactor.codec import encode
 from rackactor.errors import AuthenticationError
-from rackactor.kernel import Kernel
-from rackactor.link import Keys, Link
-from rackactor.stream import Entry, EntryKind, pack_entries
-from rackactor.wire import Header, Kind, pack_body, pack_route
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.sockets import Keys, Link
+from rackactor.wire.codec import encode
+from rackactor.wire.frames import PROTOCOL, SUPERVISOR, Header, Kind, pack_body, pack_route
+from rackactor.wire.stream import Entry, EntryKind, pack_entries
 
 pytestmark = pytest.mark.wire
 
@@ -64,7 +63,7 @@ def test_an_unknown_key(house: House) -> None:
         house.come(os.urandom(24))
     assert time.monotonic() - begun < BOUND
     with house.stranger() as stranger:
-        stranger.say(Kind.JOIN, body={"token": bytes.fromhex(house.card["token"]), "protocol": wire.PROTOCOL})
+        stranger.say(Kind.JOIN, body={"token": bytes.fromhex(house.card["token"]), "protocol": PROTOCOL})
         assert stranger.shut_out()  # the token alone is not enough
         assert not stranger.socket.poll(100)
     house.check()
@@ -108,7 +107,7 @@ def test_a_token_used_twice(house: House) -> None:
 def test_another_version_of_the_wire(house: House) -> None:
     token = bytes.fromhex(house.card["token"])
     with house.stranger(house.operator_keys) as stranger:
-        for protocol in (wire.PROTOCOL + 1, None, "1"):
+        for protocol in (PROTOCOL + 1, None, "1"):
             stranger.say(Kind.JOIN, body={"token": token, "protocol": protocol})
             assert stranger.refused()[0] == "ProtocolError"
     house.check()
@@ -149,7 +148,7 @@ def test_the_key_of_a_killed_process_is_revoked(house: House) -> None:
 
 def test_nobody_speaks_as_another(house: House) -> None:
     with house.member() as member:
-        for pid in (house.bystander.pid, house.group.getpid(), wire.SUPERVISOR, 0, 999):
+        for pid in (house.bystander.pid, house.group.getpid(), SUPERVISOR, 0, 999):
             member.say(Kind.CALL, pid, extra=(1, "end"), body={})
             name, message = member.refused()
             assert name == "AuthenticationError"

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from leftovers import KINDS
 
-from rackactor_runtime.providers.nova import late, words
+from rackactor_runtime.providers.nova import late, names
 
 #: Seconds that a group has to begin, and that everything of it has to be gone.
 BEGIN, GONE = 200.0, 120.0
@@ -178,7 +178,7 @@ def of_group(cloud: Any, gid: str) -> set[str]:
     found = set()
     for kind, listing in KINDS.items():
         for each in listing(cloud):
-            claim = words.claim(each.name or "", getattr(each, "description", None) or "")
+            claim = names.claim(each.name or "", getattr(each, "description", None) or "")
             if claim is not None and claim.gid12 == gid[:12]:
                 found.add(f"{kind} {each.name or each.id}")
     return found

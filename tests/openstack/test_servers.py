@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from cloudgroups import eventually
 
-from rackactor_runtime.providers.machines import CloudFault, Machine
+from rackactor_runtime.providers.machines.provider import CloudFault, Machine
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
-from rackactor_runtime.providers.nova.finding import Finder
+from rackactor_runtime.providers.nova.lookup import Finder
 from rackactor_runtime.providers.nova.session import Session
 
 

@@ -15,7 +15,7 @@ from cloudgroups import BEGIN, a_program, active, eventually, of_group
 from cloudrack import BIN
 
 from rackactor_runtime.providers.nova import gc
-from rackactor_runtime.providers.nova.finding import Finder
+from rackactor_runtime.providers.nova.lookup import Finder
 from rackactor_runtime.providers.nova.resources import Plan, Resources
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings

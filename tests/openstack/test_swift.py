@@ -13,7 +13,7 @@ import pytest
 from fsspecs import Words
 
 import rackactor as rack
-from rackactor_runtime.providers.nova.swift import SwiftFileSystem
+from rackactor_runtime.providers.nova.swift.filesystem import SwiftFileSystem
 
 CLOUD = os.environ.get("RACK_TEST_CLOUD", "")
 pytestmark = pytest.mark.skipif(not CLOUD, reason="RACK_TEST_CLOUD names no cloud (make test-openstack brings one up)")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rackactor_runtime.providers.base import Key, Vital
 from rackactor_runtime.supervisor.actor import WORLD, Supervisor, Timed
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.decisions.core import Core
+from rackactor_runtime.supervisor.decisions.lifecycle import Core
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.table import Process
 

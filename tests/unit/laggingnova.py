@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from rackactor_runtime.providers import strays
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Owed
-from rackactor_runtime.providers.machinelife import Machines
-from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
-from rackactor_runtime.providers.machinewords import Ask, Discard, Effect, Find, List, Remove, Say, Tell
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.machines import strays
+from rackactor_runtime.providers.machines.effects import Ask, Discard, Effect, Find, List, Remove, Say, Tell
+from rackactor_runtime.providers.machines.lifecycle import Machines
+from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
 
 GID = "01234567-89ab-4cde-8f01-23456789abcd"

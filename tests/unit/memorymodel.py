@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rackactor.errors import InvalidCall
-from rackactor.memory import layout, values
-from rackactor.memory.layout import DELETE, DROP, POP, PUSH, PUT, REMOVE
+from rackactor.ipc.memory import layout, values
+from rackactor.ipc.memory.layout import DELETE, DROP, POP, PUSH, PUT, REMOVE
 
 
 class DictView:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rackactor import addresses
 from rackactor.errors import InvalidCall
-from rackactor_runtime.providers.local import seclusion
+from rackactor.kernel import netaddr
+from rackactor_runtime.providers.local import namespaces
 from rackactor_runtime.providers.local.provider import LocalProvider
 
 SIX = Path("/proc/net/if_inet6").exists()
@@ -17,11 +17,11 @@ SIX = Path("/proc/net/if_inet6").exists()
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.8.7", *(["::1"] if SIX else [])])
 def test_this_hosts_own(address: str) -> None:
-    assert addresses.check(address) == address
-    assert addresses.is_loopback(address)
-    endpoint = addresses.listener(address).replace("*", "5555")
-    assert addresses.toward(endpoint) == ("127.0.0.1" if "." in address else "::1")
-    assert addresses.is_ipv6(endpoint) is (":" in address)
+    assert netaddr.check(address) == address
+    assert netaddr.is_loopback(address)
+    endpoint = netaddr.listener(address).replace("*", "5555")
+    assert netaddr.toward(endpoint) == ("127.0.0.1" if "." in address else "::1")
+    assert netaddr.is_ipv6(endpoint) is (":" in address)
 
 
 @pytest.mark.parametrize(
@@ -40,16 +40,16 @@ def test_this_hosts_own(address: str) -> None:
 )
 def test_not_an_address_to_be_reached_at(address: object, words: str) -> None:
     with pytest.raises(InvalidCall, match=words):
-        addresses.check(address)
+        netaddr.check(address)
 
 
 def test_where_no_way_leads() -> None:
     with pytest.raises(OSError):
-        addresses.toward("tcp://256.1.1.1:1")
+        netaddr.toward("tcp://256.1.1.1:1")
     with pytest.raises(OSError):
-        addresses.toward("tcp://localhost:1")  # a name is never looked up
+        netaddr.toward("tcp://localhost:1")  # a name is never looked up
     with pytest.raises(ValueError):
-        addresses.toward("tcp://nonsense")
+        netaddr.toward("tcp://nonsense")
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ def test_where_no_way_leads() -> None:
 def test_no_namespaces(value: object, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(InvalidCall, match=words):
-        seclusion.check(value)
+        namespaces.check(value)
 
 
 def test_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     here = "/proc/self/ns/net"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert seclusion.check([]) == ()
-    assert seclusion.check([here, here]) == (here, here)
+    assert namespaces.check([]) == ()
+    assert namespaces.check([here, here]) == (here, here)
     with pytest.raises(InvalidCall, match="leave 'warm' out"):
         LocalProvider({"namespaces": [here], "warm": 2}, "")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(InvalidCall, match="needs root"):
-        seclusion.check([here])
+        namespaces.check([here])

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from rackactor import readiness
-from rackactor.bell import Bell
-from rackactor.link import Link
+from rackactor.kernel.sockets import Link
+from rackactor.kernel.wakeup import Bell
+from rackactor.system import readiness
 
 
 def readable(descriptor: int) -> bool:

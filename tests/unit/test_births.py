@@ -11,7 +11,7 @@ from rackactor.errors import SpawnIntensityExceeded
 from rackactor.status import Cause
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.decisions.spawning import Intensity
+from rackactor_runtime.supervisor.decisions.spawn_rate import Intensity
 
 KILL = 9
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from rackactor import interrupts, membership
+from rackactor import current
 from rackactor.errors import AuthenticationError
-from rackactor.kernel import Kernel
-from rackactor.target import pack_target, unpack_target
-from rackactor.wire import Kind
-from rackactor_runtime.agent import commands, rehearsal
+from rackactor.kernel import interrupts
+from rackactor.kernel.kernel import Kernel
+from rackactor.wire.frames import Kind
+from rackactor.wire.target import pack_target, unpack_target
+from rackactor_runtime.agent import commands, warmup
 from rackactor_runtime.agent.report import Report
 
 
@@ -34,15 +35,15 @@ def traces() -> list[object]:
         [signal.getsignal(number) for number in signal.valid_signals()],
         (logging.root.level, list(logging.root.handlers)),
         random.getstate(),
-        membership.find(),
+        current.find(),
         interrupts.busy,
     ]
 
 
 def test_a_rehearsal_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    rehearsal.rehearse()
+    warmup.rehearse()
     before = traces()
-    rehearsal.practise()
+    warmup.practise()
     assert traces() == before
     assert capfd.readouterr() == ("", "")
 
@@ -50,7 +51,7 @@ def test_a_rehearsal_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_rehearsal_goes_through_messages_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[bytes, int]] = []
     sent: list[Kind] = []
-    raw_send = rehearsal._Stage._raw_send
+    raw_send = warmup._Stage._raw_send
 
     def note(self: Any, message: bytes, sender: Any) -> None:
         heard.append((message, sender.pid))
@@ -60,11 +61,11 @@ def test_a_rehearsal_goes_through_messages_to_the_end(monkeypatch: pytest.Monkey
         sent.append(kind)
         raw_send(self, kind, *rest)
 
-    monkeypatch.setattr(rehearsal._Understudy, "receiveMsg_bytes", note)
-    monkeypatch.setattr(rehearsal._Stage, "_raw_send", send)
-    assert rehearsal.rehearse() == Report("exited", 0)
-    assert heard == [(b"", 2)] * rehearsal.MESSAGES
-    assert sent.count(Kind.DATA) == rehearsal.MESSAGES
+    monkeypatch.setattr(warmup._Understudy, "receiveMsg_bytes", note)
+    monkeypatch.setattr(warmup._Stage, "_raw_send", send)
+    assert warmup.rehearse() == Report("exited", 0)
+    assert heard == [(b"", 2)] * warmup.MESSAGES
+    assert sent.count(Kind.DATA) == warmup.MESSAGES
     assert sent[-2:] == [Kind.CALL, Kind.CALL], "that it leaves, and its exit"
 
 
@@ -85,7 +86,7 @@ def test_a_target_is_found_on_the_path_of_its_home(tmp_path: Path, monkeypatch: 
 def test_a_kernel_made_ready_ahead_of_time_leaves_nothing_when_its_join_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rackactor.kernel.JOIN_TIMEOUT", 0.05)
+    monkeypatch.setattr("rackactor.kernel.kernel.JOIN_TIMEOUT", 0.05)
     files, threads = os.listdir("/proc/self/fd"), threading.active_count()
     kernel = Kernel()
     assert threading.active_count() == threads + 1

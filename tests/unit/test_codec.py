@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackactor.codec import decode, encode, unpack
 from rackactor.errors import InvalidCall, ProtocolError
+from rackactor.wire.codec import decode, encode, unpack
 
 #: Lone surrogates included.
 texts = st.text(st.characters())

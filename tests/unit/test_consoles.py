@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rackactor_runtime.providers.consoles import tail, worth_showing
+from rackactor_runtime.providers.machines.console import tail, worth_showing
 
 SHUTDOWN = "".join(
     f"[\x1b[0;32m  OK  \x1b[0m] Stopped \x1b[0;1;39munit-{number}\x1b[0m.\r\n\r\n" for number in range(100)

@@ -10,10 +10,10 @@ from driving import House
 from zmq.utils import z85
 
 from rackactor.errors import AuthenticationError, ProtocolError
-from rackactor.wire import PROTOCOL, Header, Kind
-from rackactor.zap import Authenticator
+from rackactor.kernel.zap import Authenticator
+from rackactor.wire.frames import PROTOCOL, Header, Kind
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.door import Door
+from rackactor_runtime.supervisor.members.authentication import Door
 
 OPERATOR, OPERATOR_KEY = b"operator's token", b"operator's key"
 

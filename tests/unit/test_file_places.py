@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rackactor import places
+from rackactor.launch import directories
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("XDG_RUNTIME_DIR", "TMPDIR"):
         (tmp_path / name).mkdir(mode=0o700)
         monkeypatch.setenv(name, str(tmp_path / name))
-    directory = places.base() / "abcdefabcdef"
+    directory = directories.base() / "abcdefabcdef"
     directory.mkdir()
-    card = {"os_pid": os.getpid(), "os_started": places.start_time(os.getpid())}
-    (directory / places.CARD).write_text(json.dumps(card))
+    card = {"os_pid": os.getpid(), "os_started": directories.start_time(os.getpid())}
+    (directory / directories.CARD).write_text(json.dumps(card))
     return directory
 
 
@@ -31,49 +31,49 @@ def old(path: str) -> None:
 
 
 def test_they_go_with_the_group(group: Path) -> None:
-    files = places.make_files_dir(str(group))
-    assert places.make_files_dir(str(group)) == files
+    files = directories.make_files_dir(str(group))
+    assert directories.make_files_dir(str(group)) == files
     assert os.stat(files).st_mode & 0o077 == 0
     assert files.startswith(os.environ["TMPDIR"])
     Path(files, "root").mkdir()
-    places.remove(group)
+    directories.remove(group)
     assert not os.path.exists(files)
     assert not group.exists()
 
 
 def test_nothing_else_goes_with_it(group: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
-    os.symlink(tmp_path / "precious", group / places.FILES)
-    places.remove(group)
+    os.symlink(tmp_path / "precious", group / directories.FILES)
+    directories.remove(group)
     assert (tmp_path / "precious").exists()
 
 
 def test_what_a_living_group_has_is_not_swept(group: Path) -> None:
-    files = places.make_files_dir(str(group))
+    files = directories.make_files_dir(str(group))
     old(files)
-    places.sweep()
+    directories.sweep()
     assert os.path.exists(files)
 
 
 def test_what_was_left_with_its_group_is_swept(group: Path) -> None:
-    files = places.make_files_dir(str(group))
-    (group / places.CARD).write_text(json.dumps({"os_pid": os.getpid(), "os_started": 1}))
-    places.sweep()
+    files = directories.make_files_dir(str(group))
+    (group / directories.CARD).write_text(json.dumps({"os_pid": os.getpid(), "os_started": 1}))
+    directories.sweep()
     assert not os.path.exists(files)
     assert not group.exists()
 
 
 def test_what_outlived_its_groups_directory_is_swept_unless_somebody_holds_it(group: Path) -> None:
-    files = places.make_files_dir(str(group))
-    os.unlink(group / places.FILES)
-    os.unlink(group / places.CARD)  # the runtime directory was in memory, and there was a boot
-    places.sweep()
+    files = directories.make_files_dir(str(group))
+    os.unlink(group / directories.FILES)
+    os.unlink(group / directories.CARD)  # the runtime directory was in memory, and there was a boot
+    directories.sweep()
     assert os.path.exists(files)  # it may be a new one
     old(files)
     holder = os.open(files, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_SH)
-    places.sweep()
+    directories.sweep()
     assert os.path.exists(files)
     os.close(holder)
-    places.sweep()
+    directories.sweep()
     assert not os.path.exists(files)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rackactor.errors import InvalidCall
-from rackactor.files.paths import HIDDEN, is_hidden, normalize, parse_mode
+from rackactor.ipc.files.paths import HIDDEN, is_hidden, normalize, parse_mode
 from rackactor_runtime.services.files import local as _local
 from rackactor_runtime.services.files.backend import local_place, open_backend
 from rackactor_runtime.services.files.handles import Handle, Handles

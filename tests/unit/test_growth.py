@@ -8,9 +8,9 @@ import pytest
 from driving import House
 from growth import grown, weigh
 
-from rackactor.wire import PROTOCOL
+from rackactor.wire.frames import PROTOCOL
 from rackactor_runtime.supervisor.decisions.table import VISITS
-from rackactor_runtime.supervisor.door import REVOKED, Door
+from rackactor_runtime.supervisor.members.authentication import REVOKED, Door
 
 Thing = Callable[[House, int], None]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from rackactor.link import Keys
-from rackactor_runtime.guest import ending
+from rackactor.kernel.sockets import Keys
+from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import BirthError, MachineBirth, SupervisorBirth, parse
-from rackactor_runtime.guest.userdata import script
+from rackactor_runtime.providers.machines.userdata import script
 
 KEYS = Keys.make()
 MACHINE: dict[str, Any] = {
@@ -97,7 +97,7 @@ def test_a_machine_without_a_network_says_so() -> None:
     words = ["unshare", "--net", sys.executable, "-m", "rackactor_runtime.guest"]
     done = subprocess.run(words, input=birth, capture_output=True, text=True, timeout=120)
     assert "not joined yet: this machine has no way to tcp://192.0.2.1:7710 (Network is unreachable)" in done.stderr
-    assert done.returncode == ending.OVERDUE
+    assert done.returncode == power.OVERDUE
 
 
 # -- the script ------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ import pytest
 from driving import House
 
 from rackactor.errors import AuthenticationError
-from rackactor.wire import PROTOCOL
-from rackactor_runtime.supervisor.decisions.guests import COME_BY, MAX_EXPECTED
-from rackactor_runtime.supervisor.door import Door
+from rackactor.wire.frames import PROTOCOL
+from rackactor_runtime.supervisor.decisions.calls.operators import COME_BY, MAX_EXPECTED
+from rackactor_runtime.supervisor.members.authentication import Door
 
 
 def test_a_token_lets_one_guest_in_once(house: House) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor import kept
-from rackactor.kept import Kept
+from rackactor.wire import resend
+from rackactor.wire.resend import Kept
 
 
 def test_what_has_arrived_is_not_kept() -> None:
@@ -27,15 +27,15 @@ def test_what_has_arrived_is_not_kept() -> None:
 def test_a_sender_hears_before_it_keeps_too_much() -> None:
     end = Kept()
     assert not end.due
-    assert [end.take(0) for _ in range(kept.ACK_MESSAGES)] == [False] * (kept.ACK_MESSAGES - 1) + [True]
+    assert [end.take(0) for _ in range(resend.ACK_MESSAGES)] == [False] * (resend.ACK_MESSAGES - 1) + [True]
     assert end.due
-    assert end.tell() == kept.ACK_MESSAGES
+    assert end.tell() == resend.ACK_MESSAGES
     assert not end.due
-    assert end.take(kept.ACK_BYTES)
+    assert end.take(resend.ACK_BYTES)
 
 
 def test_what_is_not_there_any_more_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "LIMIT", 1000)
+    monkeypatch.setattr(resend, "LIMIT", 1000)
     end = Kept()
     for number in range(5):
         end.keep(number, 300)

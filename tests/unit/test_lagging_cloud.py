@@ -12,10 +12,10 @@ pytest.importorskip("openstack")
 
 from laggingnova import World
 
-from rackactor_runtime.providers import judging, machinelife, pacing, strays
-from rackactor_runtime.providers.machinewords import Seen
+from rackactor_runtime.providers.machines import judging, lifecycle, pacing, strays
+from rackactor_runtime.providers.machines.effects import Seen
+from rackactor_runtime.providers.machines.register import Record
 from rackactor_runtime.providers.nova import cloud, departures
-from rackactor_runtime.providers.register import Record
 
 #: Runs in which a rule that is not kept must be found out.
 ENOUGH = 250
@@ -82,13 +82,13 @@ BROKEN: dict[str, list[tuple[Any, str, Any]]] = {
     "of two the one that joined counts, not the one that is known": [(judging.Judging, "_choose", _known_one)],
     "what no life claims is deleted": [(strays.Strays, "listed", lambda self, rows, now: [])],
     "what may still come is looked for": [(strays.Strays, "owe", lambda self, mark, until: None)],
-    "who is killed is not created": [(machinelife.Machines, "wants", lambda self, key: True)],
+    "who is killed is not created": [(lifecycle.Machines, "wants", lambda self, key: True)],
     "a 404 for a delete is a hint": [(cloud.NovaCloud, "delete", _first_404)],
     "two looks": [(departures, "APART", 0.0)],
     "a delete is asked for again": [(cloud.NovaCloud, "_end", _asked_once)],
     "three creates": [(judging, "ATTEMPTS", 6)],
     "the supervisor knows its own server": [
-        (machinelife.Machines, "_is_ours", lambda self, seen: True),
+        (lifecycle.Machines, "_is_ours", lambda self, seen: True),
         (cloud.NovaCloud, "_delete_server", _without_a_look),
     ],
 }
@@ -113,9 +113,9 @@ def test_and_without_a_pace_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
 def _creates() -> int:
     """Count the creates of 50 processes within a minute, of which nothing comes."""
     from rackactor_runtime.providers.base import Key
-    from rackactor_runtime.providers.machinewords import Ask, List, Remove
+    from rackactor_runtime.providers.machines.effects import Ask, List, Remove
 
-    lives, count, now = machinelife.Machines("gid", 10), 0, 0.0
+    lives, count, now = lifecycle.Machines("gid", 10), 0, 0.0
     effects = [each for pid in range(3, 53) for each in lives.order(Key(pid, 1), now)]
     while now < 60.0:
         again = []

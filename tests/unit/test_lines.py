@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackactor.lines import LONGEST, Lines
+from rackactor.syscalls.lines import LONGEST, Lines
 
 _PIECES = st.lists(
     st.tuples(st.integers(3, 5), st.integers(1, 2), st.text("ab\r\n", max_size=6).map(str.encode), st.integers(0, 5)),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
-from rackactor.link import Link, receive, send, tune
+from rackactor.kernel.sockets import Link, receive, send, tune
 
 SOON = 5.0
 

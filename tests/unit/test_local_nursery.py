@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from rackactor_runtime.providers.base import CreateFailed, Ended, Event, Key
-from rackactor_runtime.providers.local import newborn
+from rackactor_runtime.providers.local import child
 from rackactor_runtime.providers.local.cgroup import MemoryGroups
-from rackactor_runtime.providers.local.nursery import Nursery, Request, check_environment
+from rackactor_runtime.providers.local.children import Nursery, Request, check_environment
 
 KEY = Key(2, 0)
 REQUEST = Request(KEY, b"\x80", {}, None, None, {})
 
 
 class Rig:
-    def __init__(self, origin: newborn.Origin | str) -> None:
+    def __init__(self, origin: child.Origin | str) -> None:
         self.told: list[Event] = []
         self.selector = selectors.DefaultSelector()
         self.nursery = Nursery(self.told.append, self.selector, MemoryGroups("rackactor-test"), origin)
@@ -32,7 +32,7 @@ class Rig:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    rig = Rig(newborn.Origin(newborn.Program(lambda birth: 0), os.getpid(), (), 1024))
+    rig = Rig(child.Origin(child.Program(lambda birth: 0), os.getpid(), (), 1024))
     files = os.listdir("/proc/self/fd")
     yield rig
     assert os.listdir("/proc/self/fd") == files

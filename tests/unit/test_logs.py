@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.base import Key
-from rackactor_runtime.supervisor.logs import CHUNK, Record, Spool
-from rackactor_runtime.supervisor.logservice import _KEEP, FEED, LogService
+from rackactor_runtime.supervisor.logs.service import _KEEP, FEED, LogService
+from rackactor_runtime.supervisor.logs.spool import CHUNK, Record, Spool
 
 HEAD = 17  # of a record, bytes
 

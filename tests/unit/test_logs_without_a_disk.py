@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rackactor_runtime.providers.base import Key
-from rackactor_runtime.supervisor import logs
-from rackactor_runtime.supervisor.logs import MEMORY, Spool
-from rackactor_runtime.supervisor.logservice import LogService
+from rackactor_runtime.supervisor.logs import spool
+from rackactor_runtime.supervisor.logs.service import LogService
+from rackactor_runtime.supervisor.logs.spool import MEMORY, Spool
 
 A = Key(5, 1)
 HEAD = 17
@@ -47,8 +47,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         nonlocal share
         share = value
 
-    monkeypatch.setattr(logs.os, "writev", writev)
-    monkeypatch.setattr(logs.os, "open", open_)
+    monkeypatch.setattr(spool.os, "writev", writev)
+    monkeypatch.setattr(spool.os, "open", open_)
     return set_share
 
 

@@ -23,10 +23,7 @@ from rackactor_runtime.providers.base import (
     Unkillable,
     Vital,
 )
-from rackactor_runtime.providers.judging import FAULT_PATIENCE
-from rackactor_runtime.providers.lives import GRACE, Lives
-from rackactor_runtime.providers.machinelife import APART, ATTEMPTS, MISSING, SETTLE, UNKILLABLE, Machines
-from rackactor_runtime.providers.machinewords import (
+from rackactor_runtime.providers.machines.effects import (
     CONDITIONS,
     Ask,
     Condition,
@@ -41,8 +38,11 @@ from rackactor_runtime.providers.machinewords import (
     classify,
     condition,
 )
-from rackactor_runtime.providers.register import Record
-from rackactor_runtime.providers.strays import DEBT
+from rackactor_runtime.providers.machines.judging import FAULT_PATIENCE
+from rackactor_runtime.providers.machines.lifecycle import APART, ATTEMPTS, MISSING, SETTLE, UNKILLABLE, Machines
+from rackactor_runtime.providers.machines.lives import GRACE, Lives
+from rackactor_runtime.providers.machines.register import Record
+from rackactor_runtime.providers.machines.strays import DEBT
 
 A, B = Key(3, 1), Key(4, 1)
 
@@ -593,7 +593,7 @@ def test_a_join_says_more_than_a_lost_answer() -> None:
 @pytest.mark.parametrize("others", [0, 300])
 def test_an_event_costs_what_its_own_machine_costs(others: int, monkeypatch: pytest.MonkeyPatch) -> None:
     drive = Driver(Machines("gid", 1000))
-    monkeypatch.setattr("rackactor_runtime.providers.pacing.BURST", 1000)
+    monkeypatch.setattr("rackactor_runtime.providers.machines.pacing.BURST", 1000)
     drive.lives._pace._tokens = 1000.0
     for pid in range(10, 10 + others):
         drive.up(Key(pid, 1))

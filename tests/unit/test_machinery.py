@@ -9,7 +9,7 @@ from driving import House
 
 from rackactor_runtime.providers.base import Key, Order, Vital
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.decisions.machinery import MARGIN, UNKNOWN
+from rackactor_runtime.supervisor.decisions.machines import MARGIN, UNKNOWN
 
 KILL = 9
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor import mainmodule, pickling
-from rackactor.mainmodule import Home, Key
+from rackactor.wire import main_module, pickling
+from rackactor.wire.main_module import Home, Key
 
 VALUES = st.one_of(st.integers(0, 3), st.booleans(), st.none(), st.just(float("nan")), st.text("ab", max_size=2))
 OBJECTS = st.lists(st.integers(0, 3), max_size=2)
@@ -22,19 +22,19 @@ OBJECTS = st.lists(st.integers(0, 3), max_size=2)
 @pytest.fixture
 def away() -> Iterator[types.ModuleType]:
     """A `__main__` that was made like another."""
-    before, argv = mainmodule.main_module(), list(sys.argv)
+    before, argv = main_module.main_module(), list(sys.argv)
     about = {
-        **mainmodule.describe(),
+        **main_module.describe(),
         "home": "h",
         "file": "/nowhere/job.py",
         "package": "",
         "spec": None,
         "argv": ["job.py"],
     }
-    mainmodule.enter(about)
-    yield mainmodule.main_module()
+    main_module.enter(about)
+    yield main_module.main_module()
     sys.argv[:] = argv
-    mainmodule.forget(before)
+    main_module.forget(before)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -93,7 +93,7 @@ def test_definitions_by_their_versions() -> None:
 
     home = Home("h", {}, origin=False)
     for number, function in enumerate((old, new)):
-        mainmodule.register(Key("h", "f", number), function)
+        main_module.register(Key("h", "f", number), function)
     home.bind(Key("h", "f", 1), new)
     home.bind(Key("h", "f", 0), old)
     home.adopt({"f": old, "alias": old}, {})
@@ -107,7 +107,7 @@ def test_a_main_module_that_is_like_another(away: types.ModuleType) -> None:
     assert sys.argv == ["job.py"]
     assert sys.modules["__mp_main__"] is away
     assert not hasattr(away, "anything")
-    assert mainmodule.home().number == "h"
+    assert main_module.home().number == "h"
 
 
 def test_definitions_are_found_in_it(away: types.ModuleType) -> None:
@@ -115,14 +115,14 @@ def test_definitions_are_found_in_it(away: types.ModuleType) -> None:
     source = types.ModuleType("__main__")
     text = "class A:\n  def f(self): return g() + k\ndef g(): return 1\nk = 2\nlast = lambda: A().f()\n"
     exec(compile(text, "<source>", "exec"), source.__dict__)
-    mainmodule.replace(source)
-    mainmodule._homes.clear()
-    home = mainmodule._add(Home("h", source.__dict__, origin=True))
+    main_module.replace(source)
+    main_module._homes.clear()
+    home = main_module._add(Home("h", source.__dict__, origin=True))
     data = pickling.dumps((source.A(), source.last))
-    mainmodule._keys.clear()
-    mainmodule._things.clear()
-    mainmodule.replace(away)
-    mainmodule._add(Home("h", away.__dict__, origin=False))
+    main_module._keys.clear()
+    main_module._things.clear()
+    main_module.replace(away)
+    main_module._add(Home("h", away.__dict__, origin=False))
     made, last = pickle.loads(data)
     assert type(made) is away.A
     assert (made.f(), last()) == (3, 3)

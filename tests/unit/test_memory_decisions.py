@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from memorymodel import DictView, Model, operations, packed, unpacked
 
 from rackactor.errors import ConflictError, InvalidCall, LockError, NoSuchProcess
-from rackactor.memory import layout, values
-from rackactor_runtime.supervisor.decisions.locks import Asker, Locks
-from rackactor_runtime.supervisor.decisions.memory import Operations
-from rackactor_runtime.supervisor.decisions.subscribers import Replicas, Watchers
+from rackactor.ipc.memory import layout, values
+from rackactor_runtime.supervisor.decisions.memory.locks import Asker, Locks
+from rackactor_runtime.supervisor.decisions.memory.operations import Operations
+from rackactor_runtime.supervisor.decisions.memory.subscribers import Replicas, Watchers
 
 
 class Memory:

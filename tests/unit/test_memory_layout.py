@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rackactor.errors import InvalidCall, ProtocolError
-from rackactor.memory import layout, values
+from rackactor.ipc.memory import layout, values
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

@@ -9,11 +9,11 @@ from typing import Any
 import msgpack
 import pytest
 
-from rackactor.memory import transfer, values
-from rackactor.wire import Kind
+from rackactor.ipc.memory import snapshots, values
+from rackactor.wire.frames import Kind
 from rackactor_runtime.stores import memory as stores
-from rackactor_runtime.supervisor import memoryservice
 from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.memory import service as memory
 
 KEYS = 40
 
@@ -23,7 +23,7 @@ class Service:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
-        self.service = memoryservice.MemoryService(directory, Settings(shm_size=8 << 20), self._send, lambda pid: True)
+        self.service = memory.MemoryService(directory, Settings(shm_size=8 << 20), self._send, lambda pid: True)
         self.answers: list[tuple[int, bool, dict[str, Any]]] = []
         self.directory = directory
 
@@ -57,7 +57,7 @@ class Service:
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr(memoryservice, "TURN", 0.0)  # one piece in a turn
+    monkeypatch.setattr(memory, "TURN", 0.0)  # one piece in a turn
     monkeypatch.setattr(stores, "PIECE_RECORDS", 5)
     made = Service(tmp_path / "group")
     yield made
@@ -70,7 +70,7 @@ def snapshot(service: Service, tmp_path: Path) -> bytes:
     for number in range(KEYS):
         service.put(0, f"k{number:02}", number)
     service.run()
-    transfer.write_snapshot(service.service._store._env, tmp_path / "snapshot")
+    snapshots.write_snapshot(service.service._store._env, tmp_path / "snapshot")
     for number in range(KEYS):
         service.put(0, f"k{number:02}", "later")
     service.run()

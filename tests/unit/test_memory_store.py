@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from memorymodel import Model, operations, packed, unpacked
 
 from rackactor.errors import InvalidCall, MemoryFull
-from rackactor.memory import layout, transfer, values
-from rackactor.memory.frozen import Frozen
-from rackactor.memory.reader import Reader
-from rackactor.memory.replica import Gap, Replica
+from rackactor.ipc.memory import layout, snapshots, values
+from rackactor.ipc.memory.frozen import Frozen
+from rackactor.ipc.memory.reader import Reader
+from rackactor.ipc.memory.replica import Gap, Replica
 from rackactor_runtime.stores.memory import Store
-from rackactor_runtime.supervisor.decisions.memory import Operations
+from rackactor_runtime.supervisor.decisions.memory.operations import Operations
 
 LOG = 1 << 20
 
@@ -55,7 +55,7 @@ class Memory:
         return content(self.reader)
 
     def chunks(self) -> list[bytes]:
-        return [bytes(part) for part in transfer.copy_environment(self.store._env, compact=False)]
+        return [bytes(part) for part in snapshots.copy_environment(self.store._env, compact=False)]
 
 
 def _is_taken(path: Path) -> bool:
@@ -211,15 +211,15 @@ def test_snapshots_are_checked(make: Callable[..., Memory], tmp_path: Path) -> N
     memory("append", b"l", [values.encode(3)])
     memory("put", b"mine", values.encode(1), 7)
     path = tmp_path / "snapshot"
-    transfer.write_snapshot(memory.store._env, path)
+    snapshots.write_snapshot(memory.store._env, path)
     assert [file.name for file in tmp_path.iterdir()] == ["snapshot"]
     data = path.read_bytes()
     for damaged in (b"", b"text", data[:-1], data[:9000], data[9000:], data[:5000] + b"!" + data[5001:]):
         (tmp_path / "damaged").write_bytes(damaged)
         with (tmp_path / "damaged").open("rb") as file, pytest.raises(InvalidCall, match="snapshot"):
-            transfer.check_snapshot(file, "it")
+            snapshots.check_snapshot(file, "it")
     with path.open("rb+") as file:
-        file.truncate(transfer.check_snapshot(file, "it"))
+        file.truncate(snapshots.check_snapshot(file, "it"))
     other("put", b"b", values.encode(1))
     list(other.store.replace(str(path), lambda pid: True))
     assert other.content() == {"a": [1, 2], "l": [3]}  # without what went with a process of another group
@@ -234,9 +234,9 @@ def test_a_snapshot_that_does_not_fit_changes_nothing(make: Callable[..., Memory
     memory, small = make(), make(1 << 20)
     memory("put", b"a", values.encode(bytes(3 << 20)))
     path = tmp_path / "snapshot"
-    transfer.write_snapshot(memory.store._env, path)
+    snapshots.write_snapshot(memory.store._env, path)
     with path.open("rb+") as file:
-        file.truncate(transfer.check_snapshot(file, "it"))
+        file.truncate(snapshots.check_snapshot(file, "it"))
     small("put", b"b", values.encode(1))
     with pytest.raises(MemoryFull):
         list(small.store.replace(str(path), lambda pid: True))

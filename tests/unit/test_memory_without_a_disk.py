@@ -13,12 +13,12 @@ import msgpack
 import pytest
 
 from rackactor.errors import MemoryFull, RackError
-from rackactor.memory import allocation, layout
-from rackactor.memory.frozen import Frozen
+from rackactor.ipc.memory import allocation, layout
+from rackactor.ipc.memory.frozen import Frozen
 from rackactor_runtime.stores import memory
 from rackactor_runtime.stores.memory import Store
 from rackactor_runtime.supervisor.decisions.settings import Settings
-from rackactor_runtime.supervisor.memoryservice import MemoryService
+from rackactor_runtime.supervisor.memory.service import MemoryService
 
 SIZE, LOG = 16 << 20, 1 << 20
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import rackactor as rack
-from rackactor.session import Session
+from rackactor.syscalls.session import Session
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = [

@@ -14,9 +14,9 @@ from faultynova import FaultyNova
 pytest.importorskip("openstack")
 
 from rackactor.errors import StartError
-from rackactor_runtime.providers.machines import CloudFault, Machine
+from rackactor_runtime.providers.machines.provider import CloudFault, Machine
 from rackactor_runtime.providers.nova import cloud as module
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
 from rackactor_runtime.providers.nova.session import Session
 

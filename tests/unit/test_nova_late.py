@@ -14,11 +14,11 @@ import pytest
 
 pytest.importorskip("openstack")
 
-from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.machines.provider import CloudFault
+from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova import late, launch
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.found import Found
-from rackactor_runtime.providers.strays import DEBT
 
 
 class Cloud:
@@ -105,7 +105,7 @@ def test_the_program_runs() -> None:
 @pytest.mark.parametrize("fault, waits", [("", True), ("No valid host was found", False)])
 def test_a_launch_waits_a_moment_for_the_reason_of_an_error(fault: str, waits: bool) -> None:
     from rackactor.errors import StartError
-    from rackactor_runtime.providers.machines import Seen
+    from rackactor_runtime.providers.machines.provider import Seen
 
     launcher = launch.Launcher({"settings": {}, "owner": None}, "01234567-89ab-4cde-8f01-23456789abcd")
     seen = Seen("m", "i", "ERROR", fault)
@@ -139,8 +139,8 @@ class Kernel:
 def test_a_keeper_knows_what_may_still_come(
     last: dict[str, Any] | None, owed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rackactor.bell import Bell
-    from rackactor_runtime.providers.nova import keeper as module
+    from rackactor.kernel.wakeup import Bell
+    from rackactor_runtime.providers.nova import watchdog as module
 
     monkeypatch.setattr(module, "LAST_WORD", 0.2)
     keeper = object.__new__(module.Keeper)

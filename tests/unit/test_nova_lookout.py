@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor_runtime.providers.machinewords import CONDITIONS, Condition
+from rackactor_runtime.providers.machines.effects import CONDITIONS, Condition
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova import ports
-from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.clocks import CloudClock
 from rackactor_runtime.providers.nova.lookout import CONFIRM, MISSING, PATIENCE, Lookout
 from rackactor_runtime.providers.nova.ports import Whose

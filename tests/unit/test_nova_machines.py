@@ -12,11 +12,11 @@ from faultynova import FaultyNova
 
 pytest.importorskip("openstack")
 
-from rackactor_runtime.providers import judging, machinelife, strays
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Unanswered
-from rackactor_runtime.providers.machines import MachineProvider
+from rackactor_runtime.providers.machines import judging, lifecycle, strays
+from rackactor_runtime.providers.machines.provider import MachineProvider
 from rackactor_runtime.providers.nova import departures
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
 from rackactor_runtime.providers.nova.provider import NovaProvider
 from rackactor_runtime.providers.nova.session import Session
@@ -47,14 +47,14 @@ def cloud(nova: FaultyNova, credential: dict[str, str], monkeypatch: pytest.Monk
         (judging, "SETTLE"),
         (judging, "APART"),
         (departures, "APART"),
-        (machinelife, "SETTLE"),
-        (machinelife, "APART"),
+        (lifecycle, "SETTLE"),
+        (lifecycle, "APART"),
     ):
         monkeypatch.setattr(module, name, 0.5)
-    for module, name in ((judging, "AGAIN"), (judging, "AGAIN_BOOTING"), (machinelife, "LIST_IDLE")):
+    for module, name in ((judging, "AGAIN"), (judging, "AGAIN_BOOTING"), (lifecycle, "LIST_IDLE")):
         monkeypatch.setattr(module, name, 0.5)
     for name in ("LIST_BOOTING", "LIST_SILENT"):
-        monkeypatch.setattr(machinelife, name, 0.3)
+        monkeypatch.setattr(lifecycle, name, 0.3)
     return NovaCloud(Session(credential=credential), Site(GID, "net", "img", "flv"))
 
 

@@ -20,7 +20,7 @@ pytest.importorskip("openstack")
 
 from modelsession import ModelSession, Moment, Weather
 
-from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.nova import gc
 from rackactor_runtime.providers.nova.inventory import Inventory
 from rackactor_runtime.providers.nova.removal import remove

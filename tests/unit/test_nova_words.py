@@ -16,14 +16,14 @@ pytest.importorskip("openstack")
 from openstack import exceptions as sdk
 
 from rackactor.errors import InvalidCall
-from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.nova import gc, removal
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.faults import fault
-from rackactor_runtime.providers.nova.finding import choose
 from rackactor_runtime.providers.nova.found import KINDS, Found
-from rackactor_runtime.providers.nova.reach import routed
+from rackactor_runtime.providers.nova.lookup import choose
 from rackactor_runtime.providers.nova.resources import fits
+from rackactor_runtime.providers.nova.routes import routed
 from rackactor_runtime.providers.nova.rules import access_rules
 from rackactor_runtime.providers.nova.settings import NovaSettings
 

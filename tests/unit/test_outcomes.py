@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rackactor as rack
-from rackactor import outcomes
 from rackactor.status import Cause, ExitStatus
+from rackactor.wire import outcomes
 
 STATUS = ExitStatus(1, None, Cause.EXCEPTION, "evidence", 1.0, 2.0)
 

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor_runtime.providers.pacing import BURST, IN_A_ROW, LONGEST_REST, RATE, REST, SLOWEST, Pace
+from rackactor_runtime.providers.machines.pacing import BURST, IN_A_ROW, LONGEST_REST, RATE, REST, SLOWEST, Pace
 
 
 def steady() -> Pace:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from rackactor import platforms
 from rackactor._version import __version__
+from rackactor.system import platform_check
 from rackactor_runtime.supervisor.program import OWN
 
 ROOT = Path(__file__).parents[2]
@@ -29,13 +29,13 @@ EXTRAS = {"openstack", "keystoneauth1", "pytest"}
 @pytest.mark.parametrize("platform", ["darwin", "win32", "cygwin", "freebsd14"])
 def test_another_system_is_named_at_the_import(platform: str) -> None:
     with pytest.raises(ImportError, match=rf"runs on Linux, and this is {platform}: "):
-        platforms.check(platform)
+        platform_check.check(platform)
 
 
 def test_an_old_system_is_named_at_the_import() -> None:
     with pytest.raises(ImportError, match=r"needs os\.pidfd_open, "):
-        platforms.check("linux", types.SimpleNamespace(memfd_create=None))
-    platforms.check()
+        platform_check.check("linux", types.SimpleNamespace(memfd_create=None))
+    platform_check.check()
 
 
 def test_the_import_itself_says_it() -> None:

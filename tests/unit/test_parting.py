@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import zmq
 
-from rackactor.direct import Direct
-from rackactor.paths import Paths
-from rackactor.peers import Peers
-from rackactor.wire import Header, Kind, pack_route, parse_header
+from rackactor.kernel.direct import Direct
+from rackactor.kernel.path_monitor import Paths
+from rackactor.kernel.peers import Peers
+from rackactor.wire.frames import Header, Kind, pack_route, parse_header
 
 ME, OTHER = 4, 7
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_peers import A, B, deliver, tell
 
-from rackactor.paths import (
+from rackactor.kernel.path_monitor import (
     ASK_AFTER,
     DARK_AFTER,
     FIRST_RETRY,
@@ -22,9 +22,9 @@ from rackactor.paths import (
     Standing,
     Step,
 )
-from rackactor.peers import Peers
-from rackactor.stream import WINDOW
-from rackactor.wire import Kind
+from rackactor.kernel.peers import Peers
+from rackactor.wire.frames import Kind
+from rackactor.wire.stream import WINDOW
 
 IDLE = Standing(0, 5, False, 9)
 BUSY = Standing(100, 5, False, 9)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackactor.peers import DIRECT_AFTER, Delivery, Peers, Sending
-from rackactor.stream import OVERHEAD, WINDOW, Entry, EntryKind, parse_entries
-from rackactor.wire import Kind
+from rackactor.kernel.peers import DIRECT_AFTER, Delivery, Peers, Sending
+from rackactor.wire.frames import Kind
+from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind, parse_entries
 
 A, B = 10, 20
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackactor.errors import InvalidCall, ProtocolError
-from rackactor.pipes import framing
-from rackactor.pipes.framing import (
+from rackactor.ipc.pipes import framing
+from rackactor.ipc.pipes.framing import (
     INLINE,
     MAX_FRAMES,
     OVERHEAD,
@@ -24,8 +24,8 @@ from rackactor.pipes.framing import (
     split,
     unpack_message,
 )
-from rackactor.pipes.reading import HORIZON, MAX_WINDOW, Pace, Reader
-from rackactor.pipes.writing import BACKLOG, Writer, cost
+from rackactor.ipc.pipes.reading import HORIZON, MAX_WINDOW, Pace, Reader
+from rackactor.ipc.pipes.writing import BACKLOG, Writer, cost
 
 values = st.recursive(
     st.none()

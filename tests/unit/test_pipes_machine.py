@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from rackactor import errors
-from rackactor.exchange import error_from
-from rackactor.peers import Delivery
-from rackactor.pipes import desk as desks
-from rackactor.pipes import framing
-from rackactor.pipes.desk import Desk
-from rackactor.pipes.framing import pack, unpack_message
-from rackactor.pipes.opened import Reading, Writing
-from rackactor.pipes.writing import BACKLOG
+from rackactor.ipc.pipes import framing
+from rackactor.ipc.pipes import registry as desks
+from rackactor.ipc.pipes.framing import pack, unpack_message
+from rackactor.ipc.pipes.handles import Reading, Writing
+from rackactor.ipc.pipes.registry import Desk
+from rackactor.ipc.pipes.writing import BACKLOG
+from rackactor.kernel.event_loop import error_from
+from rackactor.kernel.peers import Delivery
 from rackactor.status import Cause, ExitStatus
-from rackactor.stream import Entry
+from rackactor.wire.stream import Entry
+from rackactor_runtime.supervisor.decisions.calls.pipes import PipeCalls
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
-from rackactor_runtime.supervisor.decisions.pipecalls import PipeCalls
 from rackactor_runtime.supervisor.decisions.pipes import Pipes
 
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pytest
 
-from rackactor import options
 from rackactor.errors import InvalidCall
-from rackactor.script import wants_options
+from rackactor.program import options
+from rackactor.program.script import wants_options
 
 CALLS_ITSELF = [
     "def main(n: int = 1): ...\nmain()",

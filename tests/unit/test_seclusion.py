@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from rackactor_runtime.providers.local import seclusion
+from rackactor_runtime.providers.local import namespaces
 
 
 def test_packages_that_an_import_hook_finds_stay_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +21,7 @@ def test_packages_that_an_import_hook_finds_stay_in_sight(tmp_path: Path, monkey
     exec(source, hook.__dict__)
     monkeypatch.setitem(sys.modules, hook.__name__, hook)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, hook.Finder])
-    assert str(package) in seclusion._needed()
+    assert str(package) in namespaces._needed()
 
 
 def test_what_is_imported_stays_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,5 +30,5 @@ def test_what_is_imported_stays_in_sight(tmp_path: Path, monkeypatch: pytest.Mon
     spec = importlib.util.spec_from_file_location("lonely", file)
     assert spec is not None
     monkeypatch.setitem(sys.modules, "lonely", importlib.util.module_from_spec(spec))
-    assert str(file) in seclusion._needed()
-    assert str(Path(seclusion.__file__).parents[2]) in seclusion._needed(), "this package, however it was installed"
+    assert str(file) in namespaces._needed()
+    assert str(Path(namespaces.__file__).parents[2]) in namespaces._needed(), "this package, however it was installed"

@@ -9,9 +9,9 @@ from driving import House
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor import services
 from rackactor.errors import NotAllowed, ProtocolError, RackError
-from rackactor_runtime.services.turns import Turn, Turns
+from rackactor.ipc import service
+from rackactor_runtime.services.fair_queue import Turn, Turns
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.services import BOOT, PERIOD, STARTS
 
@@ -227,15 +227,15 @@ def test_too_many_questions_are_refused() -> None:
 
 
 def test_questions_travel_as_they_are() -> None:
-    what, fields, data = services.unpack(services.pack("read", {"at": 5, "name": "ä"}, b"\0" * 10))
+    what, fields, data = service.unpack(service.pack("read", {"at": 5, "name": "ä"}, b"\0" * 10))
     assert (what, fields, bytes(data)) == ("read", {"at": 5, "name": "ä"}, b"\0" * 10)
-    assert services.unpack(services.pack(None, {}))[2] == b""
+    assert service.unpack(service.pack(None, {}))[2] == b""
 
 
 @pytest.mark.parametrize("payload", [b"", b"\0\0\0\1", b"\0\0\0\1\x90", b"\0\0\0\2\x92\1\2", b"\xff\xff\xff\xff\x90"])
 def test_nonsense_is_refused(payload: bytes) -> None:
     with pytest.raises(ProtocolError):
-        services.unpack(payload)
+        service.unpack(payload)
 
 
 def test_errors_travel_by_name() -> None:
@@ -247,7 +247,7 @@ def test_errors_travel_by_name() -> None:
         NotAllowed("no"),
         FileNotFoundError("/only/a/text"),
     ):
-        made = services.rebuild(services.describe(error))
+        made = service.rebuild(service.describe(error))
         assert type(made) is type(error)
         assert str(made) == str(error)
         if isinstance(error, OSError):
@@ -256,6 +256,6 @@ def test_errors_travel_by_name() -> None:
     class Strange(Exception):
         pass
 
-    made = services.rebuild(services.describe(Strange("thing")))
+    made = service.rebuild(service.describe(Strange("thing")))
     assert type(made) is RackError
     assert str(made) == "Strange: thing"

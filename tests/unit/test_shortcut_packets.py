@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackactor import shortcut
 from rackactor.errors import ProtocolError
-from rackactor.shortcut import SMALL, Line
-from rackactor.stream import Entry, EntryKind
+from rackactor.kernel import seqpacket
+from rackactor.kernel.seqpacket import SMALL, Line
+from rackactor.wire.stream import Entry, EntryKind
 
 Pair = tuple[Line, Line]
 #: Of one frame each: what has more is large, and goes the longer way.
@@ -39,7 +39,7 @@ def a_pair() -> Iterator[Pair]:
 
 def taken(line: Line) -> list[list[Any]]:
     found: list[list[Any]] = []
-    assert shortcut.receive(line, lambda _, fields: found.append(fields), lambda *_: None)
+    assert seqpacket.receive(line, lambda _, fields: found.append(fields), lambda *_: None)
     return found
 
 
@@ -51,16 +51,16 @@ def test_messages_come_back(found: list[Entry], others: tuple[int, int, int]) ->
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with here, there:
         there.setblocking(False)
-        assert shortcut.send_data(here, numbers, found)
+        assert seqpacket.send_data(here, numbers, found)
         (fields,) = taken(there)
-    assert shortcut.is_data(fields)
-    assert shortcut.parse_data(fields) == (numbers, found)
+    assert seqpacket.is_data(fields)
+    assert seqpacket.parse_data(fields) == (numbers, found)
 
 
 @given(st.lists(anything, min_size=1, max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_anything_else_is_refused(fields: list[Any]) -> None:
-    parse = shortcut.parse_data if shortcut.is_data(fields) else shortcut.parse_frames
+    parse = seqpacket.parse_data if seqpacket.is_data(fields) else seqpacket.parse_frames
     try:
         parse(fields)
     except ProtocolError:
@@ -89,7 +89,7 @@ def test_anything_else_is_refused(fields: list[Any]) -> None:
 )
 def test_what_no_packet_of_messages_holds(fields: list[Any]) -> None:
     with pytest.raises(ProtocolError):
-        shortcut.parse_data(fields)
+        seqpacket.parse_data(fields)
 
 
 def test_large_ones_are_left_to_the_longer_way(pair: Pair) -> None:
@@ -97,16 +97,16 @@ def test_large_ones_are_left_to_the_longer_way(pair: Pair) -> None:
         return Entry(EntryKind.TELL, 0, bytes(size))
 
     here, there = pair
-    assert not shortcut.send_data(here, (1, 1, 0, 0), [message(SMALL + 1)])
-    assert not shortcut.send_data(here, (1, 2, 0, 0), [message(SMALL // 2 + 1)] * 2)
-    assert not shortcut.send(here, [bytes(SMALL + 1)])
+    assert not seqpacket.send_data(here, (1, 1, 0, 0), [message(SMALL + 1)])
+    assert not seqpacket.send_data(here, (1, 2, 0, 0), [message(SMALL // 2 + 1)] * 2)
+    assert not seqpacket.send(here, [bytes(SMALL + 1)])
     assert taken(there) == []
 
 
 def test_a_full_line_is_no_error(pair: Pair) -> None:
     here, there = pair
     sent = 0
-    while shortcut.send_data(here, (sent + 1, 1, 0, 0), [Entry(EntryKind.TELL, 0, bytes(SMALL))]):
+    while seqpacket.send_data(here, (sent + 1, 1, 0, 0), [Entry(EntryKind.TELL, 0, bytes(SMALL))]):
         sent += 1
     firsts = []
     while found := taken(there):
@@ -120,4 +120,4 @@ def test_nonsense_is_passed_over_and_the_end_is_seen(pair: Pair) -> None:
         here.send(packet)
         assert taken(there) == []
     here.close()
-    assert not shortcut.receive(there, lambda *_: None, lambda *_: None)
+    assert not seqpacket.receive(there, lambda *_: None, lambda *_: None)

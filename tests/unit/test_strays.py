@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from rackactor_runtime.providers.machinewords import Discard, Seen
-from rackactor_runtime.providers.strays import LIST_OWING, LIST_STRAY, PAUSES, Strays
+from rackactor_runtime.providers.machines.effects import Discard, Seen
+from rackactor_runtime.providers.machines.strays import LIST_OWING, LIST_STRAY, PAUSES, Strays
 
 STRAY = Seen("gid.7.1", "late", "ACTIVE")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackactor.errors import ProtocolError
-from rackactor.stream import (
+from rackactor.wire.stream import (
     OVERHEAD,
     PACKET,
     SHARED,

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from rackactor import baton
-from rackactor.baton import Timer
+from rackactor.kernel import leader
+from rackactor.kernel.leader import Timer
 
 
 def fires(timer: Timer) -> bool:
@@ -29,7 +29,7 @@ def test_it_can_be_armed_after_another_thread_armed_it_while_it_was_cleared(monk
     try:
         timer.arm(0.001)
         assert fires(timer)
-        monkeypatch.setattr(baton.os, "read", interrupted)
+        monkeypatch.setattr(leader.os, "read", interrupted)
         timer.clear()
         monkeypatch.undo()
         timer.arm(0.001)
@@ -62,7 +62,7 @@ def test_nobody_is_woken_to_look_at_a_process_that_rests_at_the_crank(rests: boo
     def crank(timeout: float | None) -> None:
         armed.append(turner._timer.armed)
 
-    turner = baton.Baton(crank, lambda: None, lambda: None, lambda error: None)
+    turner = leader.Baton(crank, lambda: None, lambda: None, lambda error: None)
     try:
         turner.turn()
         assert turner._timer.armed

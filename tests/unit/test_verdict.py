@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackactor.status import Cause, ExitStatus
-from rackactor_runtime.supervisor.decisions.exits import Ending, verdict
+from rackactor_runtime.supervisor.decisions.exit_status import Ending, verdict
 from rackactor_runtime.supervisor.decisions.table import Process, Sent
 
 TERM, KILL, SEGV, INT, USR1, ABRT = 15, 9, 11, 2, 10, 6
@@ -377,7 +377,7 @@ def test_the_evidence_of_a_crash_that_python_has_shown_is_where_the_program_was(
         "Fatal Python error: Segmentation fault",
         "",
         "Thread 0x00007f8c909fd6c0 (most recent call first):",
-        '  File "/lib/rackactor/baton.py", line 330 in _background',
+        '  File "/lib/rackactor/kernel/leader.py", line 330 in _background',
         '  File "/lib/python3.11/threading.py", line 982 in run',
         "",
         "Current thread 0x00007f8c937bfb80 (most recent call first):",

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor import link as link_module
-from rackactor.link import Link
-from rackactor.wakefulness import WAKEFUL, Wakefulness
+from rackactor.kernel import sockets as link_module
+from rackactor.kernel.sockets import Link
+from rackactor.kernel.spinning import WAKEFUL, Wakefulness
 
 
 def _converse(

@@ -10,16 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackactor.errors import ProtocolError
-from rackactor.wire import (
-    MAX_HEADER,
-    Header,
-    Kind,
-    pack_body,
-    pack_route,
-    parse_header,
-    parse_map,
-    parse_route,
-)
+from rackactor.wire.frames import MAX_HEADER, Header, Kind, pack_body, pack_route, parse_header, parse_map, parse_route
 
 LAST = 2**62 - 1
 numbers = st.integers(0, LAST)

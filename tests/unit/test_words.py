@@ -17,13 +17,13 @@ from thespian.actors import Actor
 
 import rackactor_runtime.supervisor
 from rackactor import errors, units
-from rackactor.codec import unpack
 from rackactor.errors import BY_NAME, InvalidCall, ProcessDied, RackError
-from rackactor.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
 from rackactor.signals import MAX_NAME, parse_signal, signal_name
 from rackactor.status import Cause, ExitStatus
-from rackactor.target import actor_target, pack_arguments, pack_target, unpack_target
-from rackactor.wire import pack_body
+from rackactor.wire.codec import unpack
+from rackactor.wire.frames import pack_body
+from rackactor.wire.target import actor_target, pack_arguments, pack_target, unpack_target
 
 # -- timeouts, durations and sizes ---------------------------------------------------------------------------
 

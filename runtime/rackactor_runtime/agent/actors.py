@@ -27,28 +27,29 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from rackactor import capabilities as _capabilities
-from rackactor import coroutines, letters
-from rackactor.actor import Actor, NoHandler, has_handler, no_handler
+from rackactor.actors import capabilities as _capabilities
+from rackactor.actors.actor import Actor, NoHandler, has_handler, no_handler
 from rackactor.address import RackAddress
-from rackactor.arguments import other_requirements
-from rackactor.codec import MESSAGE, decode, encode
 from rackactor.errors import ActorNotMade, InvalidCall, ProtocolError
-from rackactor.peers import Delivery
-from rackactor.session import Session
-from rackactor.stream import Entry, EntryKind
-from rackactor.target import Creation
-from rackactor.wire import SUPERVISOR
+from rackactor.kernel import coroutines
+from rackactor.kernel.peers import Delivery
+from rackactor.syscalls import mail
+from rackactor.syscalls.fork_options import other_requirements
+from rackactor.syscalls.session import Session
+from rackactor.wire.codec import MESSAGE, decode, encode
+from rackactor.wire.frames import SUPERVISOR
+from rackactor.wire.stream import Entry, EntryKind
+from rackactor.wire.target import Creation
 from rackactor_runtime import memory_reserve
 from rackactor_runtime.agent import report as _report
 from rackactor_runtime.agent import sources
+from rackactor_runtime.agent.create_actor import make
+from rackactor_runtime.agent.fd_watch import Watcher
 from rackactor_runtime.agent.fetching import Fetcher
-from rackactor_runtime.agent.making import make
 from rackactor_runtime.agent.reference import Reference
 from rackactor_runtime.agent.report import Report
-from rackactor_runtime.agent.watching import Watcher
 
-_log = logging.getLogger("rackactor.actor")
+_log = logging.getLogger("rackactor.actors.actor")
 #: Types of messages without a handler that are told of, at the most.
 _DROPPED = 100
 
@@ -105,7 +106,7 @@ class ActorHost:
             payload = encode(message, allow_pickle=self._kernel.allow_pickle)
             self._kernel.put(Delivery(self._me.pid, self._kernel.incarnation, Entry(EntryKind.TELL, 0, payload)))
         else:
-            letters.send(self._kernel, address, message)
+            mail.send(self._kernel, address, message)
 
     def _terminate(self, *_: Any) -> None:
         """SIGTERM: the actor gets an ActorExitRequest, before anything else that waits."""
@@ -136,7 +137,7 @@ class ActorHost:
     def _take(self, item: Any) -> Report | None:
         if type(item) is not Delivery:
             return self._take_own(*item)
-        sender = letters.sender_of(self._kernel, item)
+        sender = mail.sender_of(self._kernel, item)
         try:
             message = self._kernel.open(item.entry.payload, MESSAGE, item.pid)
         except ProtocolError:  # it is no message
@@ -245,7 +246,7 @@ class ActorHost:
             _log.warning("the handler for ActorExitRequest raised", exc_info=failure)
         if not message.isRecursive:
             self._kernel.call("spare_children")
-        letters.return_letters(self._kernel)
+        mail.return_letters(self._kernel)
         if self._terminated:
             return Report("signalled", 128 + signal.SIGTERM, int(signal.SIGTERM), "it took its ActorExitRequest")
         return Report("exited", 0)
@@ -259,7 +260,7 @@ class ActorHost:
         session.on_child = lambda pid: kernel.put((_Ended(pid, wholly=True), self._me))
         kernel.on("leaving", lambda fields, _: kernel.put((_Ended(fields["pid"], wholly=False), self._me)))
         session.take_free_signals(lambda sig, sender: kernel.put((_Free(sig, sender), self._me)))
-        letters.collect_dead_letters(kernel)
+        mail.collect_dead_letters(kernel)
         kernel.on("capabilities", lambda fields, _: kernel.put((_Changed(fields["set"]), self._me)))
         kernel.on("dead_letter", self._on_dead_letter)
         kernel.on("source", self._on_source)

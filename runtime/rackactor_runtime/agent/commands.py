@@ -13,12 +13,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from rackactor import surroundings
-from rackactor.session import Session
-from rackactor.texts import to_bytes
-from rackactor_runtime.agent.piping import Piping
+from rackactor.launch import process_context
+from rackactor.strings import to_bytes
+from rackactor.syscalls.session import Session
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
+from rackactor_runtime.agent.stdio_pipes import Piping
 
 #: Codes of a shell for a command that is not there, or cannot be run.
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -119,7 +119,7 @@ def _truth(error: OSError | ValueError, word: str) -> OSError | ValueError:
 def _die_with_the_agent() -> None:
     """Have the kernel end the command with its agent, even when all that watches over both is killed at once."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    surroundings.enter_limits()
+    process_context.enter_limits()
 
 
 def _await(session: Session, child: subprocess.Popen[bytes]) -> int:

@@ -7,7 +7,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rackactor.kernel import Kernel
+from rackactor.kernel.kernel import Kernel
 
 if TYPE_CHECKING:
     import asyncio

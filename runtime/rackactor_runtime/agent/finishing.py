@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from rackactor import mainmodule
+from rackactor.wire import main_module
 
 #: Seconds that threads are waited for in silence; after that the process says what it waits for.
 SILENCE = 5.0
@@ -131,7 +131,7 @@ def _pop_modules() -> list[weakref.ref[_Mark]]:
             found.append(name)
     if _newest and sys.modules.get("__main__") is not _main and "__main__" not in found:
         found.append("__main__")
-    each = mainmodule.let_go()
+    each = main_module.let_go()
     each += [getattr(sys.modules.pop(name, None), "__dict__", {}) for name in reversed(found)]
     marks = []
     while each:

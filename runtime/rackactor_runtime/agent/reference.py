@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import ActorAddress, InvalidActorSpecification, WakeupMessage
 from thespian.system.timing import ExpirationTimer
 
-from rackactor import sources, units
+from rackactor import units
+from rackactor.actors import sources
+from rackactor.actors.capabilities import pack
 from rackactor.address import RackAddress
-from rackactor.capabilities import pack
 from rackactor.errors import InvalidCall
-from rackactor.session import Session
-from rackactor.target import Creation, actor_target
+from rackactor.syscalls.session import Session
+from rackactor.wire.target import Creation, actor_target
 from rackactor_runtime.agent.sources import by_name
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from rackactor import outcomes
 from rackactor.errors import InvalidCall
-from rackactor.texts import words_of
+from rackactor.strings import words_of
+from rackactor.wire import outcomes
 from rackactor_runtime import memory_reserve
 
 #: Characters of a traceback kept as evidence.
@@ -17,11 +17,11 @@ MAX_TEXT = 16_000
 LONGEST_TEXT = 1 << 20
 #: The files whose frames stand above a target's own.
 _OURS = (
-    "rackactor_runtime/agent/boot.py",
+    "rackactor_runtime/agent/main.py",
     "rackactor_runtime/agent/actors.py",
-    "rackactor/script.py",
-    "rackactor/actor.py",
-    "rackactor/coroutines.py",
+    "rackactor/program/script.py",
+    "rackactor/actors/actor.py",
+    "rackactor/kernel/coroutines.py",
     "asyncio/runners.py",
     "asyncio/base_events.py",
 )
@@ -36,7 +36,7 @@ class Report:
     code: int = 0
     signal: int | None = None
     evidence: str = ""
-    #: The outcome of a function: see `rackactor.outcomes`.
+    #: The outcome of a function: see `rackactor.wire.outcomes`.
     result: outcomes.Frames = ()
 
     def fields(self) -> dict[str, Any]:

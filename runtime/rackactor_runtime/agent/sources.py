@@ -13,8 +13,8 @@ from thespian.actors import InvalidActorSourceHash, ValidatedSource
 from thespian.system.sourceLoader import SourceHashFinder, loadModuleFromHashSource
 
 from rackactor.errors import ActorNotMade, RackTimeout
-from rackactor.kernel import Kernel
-from rackactor.session import Session
+from rackactor.kernel.kernel import Kernel
+from rackactor.syscalls.session import Session
 
 #: Seconds that a source authority has for its verdict, as in Thespian.
 VERDICT_TIMEOUT = 61.0

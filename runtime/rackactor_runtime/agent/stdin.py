@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from rackactor.session import Session
+from rackactor.syscalls.session import Session
 
 
 class StdinPump:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 
-from rackactor_runtime.guest import ending
+from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import Birth, BirthError, MachineBirth, parse
 
 #: The exit code of a program whose birth data are none (EX_CONFIG of sysexits.h).
@@ -21,33 +21,33 @@ def main() -> int:
     try:
         birth = parse(sys.stdin.read())
     except BirthError as error:
-        ending.say(str(error))
+        power.say(str(error))
         return NO_BIRTH
     # First of all, before anybody is spoken to: whatever happens from here on, this machine has an end.
     first = birth.boot_timeout if isinstance(birth, MachineBirth) else birth.patience
-    left = ending.until(birth.deadline, math.inf)
+    left = power.until(birth.deadline, math.inf)
     if left <= 0:
-        ending.say("its deadline has passed before it was born")
-        code = ending.OVERDUE
+        power.say("its deadline has passed before it was born")
+        code = power.OVERDUE
     else:
-        ending.arm(min(left, first) + _GRACE)
+        power.arm(min(left, first) + _GRACE)
         code = _live(birth)
     if birth.poweroff:
-        ending.power_off()
+        power.power_off()
     return code
 
 
 def _live(birth: Birth) -> int:
     # Imported when it is known which: an emulated processor takes its time for that.
     if isinstance(birth, MachineBirth):
-        from rackactor_runtime.guest.machine import live
+        from rackactor_runtime.guest.process_machine import live
 
         return live(birth)
-    from rackactor_runtime.guest.supervising import serve
+    from rackactor_runtime.guest.supervisor_machine import serve
 
     return serve(birth)
 
 
 def arm_for_life(deadline: float | None) -> None:
     """Arm the end by the deadline alone: what the machine waited for has come."""
-    ending.arm(ending.until(deadline, _LONG) + _GRACE)
+    power.arm(power.until(deadline, _LONG) + _GRACE)

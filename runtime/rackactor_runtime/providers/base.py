@@ -40,7 +40,7 @@ class Order:
     cwd: str | None = None
     #: Memory limit in bytes; None: no limit of its own.
     memory: int | None = None
-    #: What else a process on one host has from its parent: see `rackactor.surroundings`, which made it.
+    #: What else a process on one host has from its parent: see `rackactor.launch.process_context`, which made it.
     inherited: dict[str, Any] = field(default_factory=dict)
     #: Of the process, for people.
     name: str = ""

@@ -2,7 +2,7 @@
 
 import sys
 
-from rackactor_runtime.services.hosting import main
+from rackactor_runtime.services.runner import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1]))

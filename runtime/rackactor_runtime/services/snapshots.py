@@ -8,18 +8,18 @@ from collections.abc import Hashable
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.memory import layout
-from rackactor.memory.frozen import Frozen
-from rackactor.services import Data
-from rackactor.stream import EntryKind
-from rackactor_runtime.services.hosting import Host
+from rackactor.ipc.memory import layout
+from rackactor.ipc.memory.frozen import Frozen
+from rackactor.ipc.service import Data
+from rackactor.wire.stream import EntryKind
+from rackactor_runtime.services.runner import Host
 
 #: Bytes sent in one message: several are on their way at once, so that neither end waits for the other.
 PART = 1 << 20
 
 
 class Snapshots:
-    """Answer the question of `rackactor.memory.backing`: a copy of the memory, in messages to a mailbox of its own."""
+    """Answer the question of `rackactor.ipc.memory.backing`: a copy of the memory, in messages to its own mailbox."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -65,7 +65,7 @@ class Snapshots:
     def _environment(self) -> Any:
         with self._lock:
             if self._env is None:
-                from rackactor.memory.reader import open_environment
+                from rackactor.ipc.memory.reader import open_environment
 
                 path = os.path.join(self._host.directory, "memory")
                 if not os.path.exists(path):

@@ -17,10 +17,10 @@ from typing import Any
 import lmdb
 
 from rackactor.errors import MemoryFull, RackError
-from rackactor.memory import layout
-from rackactor.memory.allocation import lock_file
-from rackactor.memory.layout import Change, Databases, LogBounds
-from rackactor.memory.transfer import contents
+from rackactor.ipc.memory import layout
+from rackactor.ipc.memory.allocation import lock_file
+from rackactor.ipc.memory.layout import Change, Databases, LogBounds
+from rackactor.ipc.memory.snapshots import contents
 from rackactor_runtime import descriptors
 
 #: Part of the map that the log may take at the most: 1 / this.

@@ -8,10 +8,10 @@ _filters = list(warnings.filters)
 warnings.resetwarnings()
 warnings.simplefilter("ignore")
 
-from rackactor import surroundings  # noqa: E402
+from rackactor.launch import process_context  # noqa: E402
 from rackactor_runtime.supervisor.program import main  # noqa: E402
 
-surroundings.filters = _filters
+process_context.filters = _filters
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,8 +10,8 @@ from typing import Any
 
 from thespian.actors import Actor, ActorAddress
 
-from rackactor_runtime.supervisor.decisions.calls import Calls
-from rackactor_runtime.supervisor.decisions.core import Core
+from rackactor_runtime.supervisor.decisions.calls.processes import Calls
+from rackactor_runtime.supervisor.decisions.lifecycle import Core
 from rackactor_runtime.supervisor.decisions.messages import (
     Called,
     Event,

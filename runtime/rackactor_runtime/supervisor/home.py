@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rackactor import obituary, places, procfs
+from rackactor.launch import directories, last_words
+from rackactor.system import procfs
 
 #: Seconds between looks.
 LOOK = 1.0
@@ -33,7 +34,7 @@ class Home:
 
     def open(self, card: dict[str, Any]) -> None:
         """Write down how to reach the group."""
-        places.write_card(self.directory, card)
+        directories.write_card(self.directory, card)
         self.card = card
 
     def is_lost(self, now: float) -> bool:
@@ -41,9 +42,9 @@ class Home:
         if not self.card or now < self._next_look:
             return False
         self._next_look = now + LOOK
-        self._files = places.files_dir(self.directory) or self._files
+        self._files = directories.files_dir(self.directory) or self._files
         try:
-            os.stat(self.directory / places.CARD)
+            os.stat(self.directory / directories.CARD)
         except (FileNotFoundError, NotADirectoryError):
             return True
         return False
@@ -57,9 +58,9 @@ class Home:
         Raises:
             OSError, StartError: it cannot be made at this moment.
         """
-        directory = places.base() / self.directory.name
-        places.move_in(directory, self._files, memory)
-        if obituary.is_log(2):
+        directory = directories.base() / self.directory.name
+        directories.move_in(directory, self._files, memory)
+        if last_words.is_log(2):
             link_log(directory)
         self.directory = directory
 

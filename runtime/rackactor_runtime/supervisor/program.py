@@ -19,9 +19,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from rackactor import addresses, executable, obituary, places
 from rackactor.errors import InvalidCall, RackError
-from rackactor.link import Keys
+from rackactor.kernel import netaddr
+from rackactor.kernel.sockets import Keys
+from rackactor.launch import directories, last_words
+from rackactor.system import executable
 from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Foresighted, Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
@@ -59,7 +61,7 @@ def main() -> int:
         traceback.print_exc()
     finally:
         if directory is not None:
-            places.remove(directory)
+            directories.remove(directory)
     _answer(told)  # last of all: whoever reads it may kill this process at once
     return 1
 
@@ -72,9 +74,9 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     provider = _provider(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
     _check_reach(provider, order)
     descriptors.keep_reserve()
-    from rackactor_runtime.supervisor.decisions.core import Core
-    from rackactor_runtime.supervisor.members import Config
-    from rackactor_runtime.supervisor.shell import Shell
+    from rackactor_runtime.supervisor.decisions.lifecycle import Core
+    from rackactor_runtime.supervisor.loop import Shell
+    from rackactor_runtime.supervisor.members.router import Config
 
     machines = getattr(provider, "machines", False)
     core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings, machines=machines)
@@ -98,7 +100,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     finally:
         shell.close()
         if config.directory != directory:
-            places.remove(config.directory)
+            directories.remove(config.directory)
 
 
 def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> None:
@@ -121,7 +123,7 @@ def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> Non
         if config.operator_keys
         else None,
         "os_pid": os.getpid(),
-        "os_started": places.start_time(os.getpid()),
+        "os_started": directories.start_time(os.getpid()),
         "here": not order.get("inside"),
         "created": core.wall,
         "provider": order["provider"],
@@ -158,11 +160,11 @@ def _check_files(setting: Any) -> None:
 
 
 def _make_directory(gid: str) -> Path:
-    base = places.base()
+    base = directories.base()
     directory = base / gid[:12]
-    if len(str(directory)) + len("/p4294967295") > places.MAX_SOCKET_PATH:
+    if len(str(directory)) + len("/p4294967295") > directories.MAX_SOCKET_PATH:
         raise InvalidCall(f"{base} is too long a path for sockets: set XDG_RUNTIME_DIR or TMPDIR to a shorter one")
-    places.sweep()
+    directories.sweep()
     directory.mkdir(mode=0o700)
     return directory
 
@@ -170,11 +172,11 @@ def _make_directory(gid: str) -> Path:
 def _redirect(directory: Path) -> None:
     """Have stray output of the supervisor itself in its log, not on somebody's terminal.
 
-    Its log is in memory (see `rackactor.obituary`) where whoever made it has given us such a file, and has one in the
-    group's directory else, in a machine of our own.
+    Its log is in memory (see `rackactor.launch.last_words`) where whoever made it has given us such a file, and has one
+    in the group's directory else, in a machine of our own.
     """
     path = directory / "supervisor.log"
-    if obituary.is_log(2):
+    if last_words.is_log(2):
         link_log(directory)
     else:
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -233,20 +235,20 @@ def _address(order: dict[str, Any]) -> str:
         InvalidCall: it cannot be reached there.
     """
     if order.get("address") is None:
-        return addresses.LOOPBACK
+        return netaddr.LOOPBACK
     if order["address"] == "auto":
         try:
-            return addresses.outward()
+            return netaddr.outward()
         except OSError as error:
             raise InvalidCall(f'address="auto" is that of the default route, and there is none: {error}') from None
     if order["transport"] != "tcp":
         raise InvalidCall(f'address={order["address"]!r} needs transport="tcp": the others have none')
-    return addresses.check(order["address"])
+    return netaddr.check(order["address"])
 
 
 def _check_reach(provider: Provider, order: dict[str, Any]) -> None:
     """Refuse a group whose processes could never join it."""
-    if getattr(provider, "remote", False) and (order["transport"] != "tcp" or addresses.is_loopback(order["address"])):
+    if getattr(provider, "remote", False) and (order["transport"] != "tcp" or netaddr.is_loopback(order["address"])):
         provider.close(2.0)
         raise InvalidCall(
             "processes that are elsewhere (a network namespace, another machine) reach their supervisor by tcp only:"

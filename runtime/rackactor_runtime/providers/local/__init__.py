@@ -1,5 +1,5 @@
 """OS processes of this host in the place of virtual machines, made by a fork server."""
 
-from .provider import LocalProvider
+from rackactor_runtime.providers.local.provider import LocalProvider
 
 __all__ = ["LocalProvider"]

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .linux import read_stat
+from rackactor_runtime.providers.local.linux import read_stat
 
 _NAME = re.compile(r"rackactor-(\d+)-(\d+)-[0-9a-f]+")
 #: Per version: (file of the limit, files set beside it where they exist, file that counts OOM kills).

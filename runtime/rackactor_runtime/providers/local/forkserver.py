@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from rackactor import places, surroundings
-
-from ... import descriptors
-from ..base import Event, Key
-from . import linux, newborn, protocol
-from .cgroup import MemoryGroups
-from .nursery import PATIENCE, Nursery, Request
-from .pool import Pool
+from rackactor.launch import directories, process_context
+from rackactor_runtime import descriptors
+from rackactor_runtime.providers.base import Event, Key
+from rackactor_runtime.providers.local import child, linux, protocol
+from rackactor_runtime.providers.local.cgroup import MemoryGroups
+from rackactor_runtime.providers.local.children import PATIENCE, Nursery, Request
+from rackactor_runtime.providers.local.warm_pool import Pool
 
 #: Seconds from the order to end until the server goes, even if something will not die.
 ENDING = PATIENCE + 2.0
@@ -48,7 +47,7 @@ class Plan:
     state_dir: str
     preload: Sequence[str]
     #: What children run, or why there is nothing.
-    program: newborn.Program | str
+    program: child.Program | str
     #: How many children to have waiting, at most and at first.
     warm: int
     first_warm: int
@@ -63,7 +62,7 @@ class Plan:
 
 def main(sock: socket.socket, plan: Plan) -> NoReturn:
     """Be the fork server, in a newly forked process with all signals held."""
-    code = newborn.EXIT_EXCEPTION
+    code = child.EXIT_EXCEPTION
     try:
         _settle(sock)
         ForkServer(sock, plan).serve()
@@ -71,7 +70,7 @@ def main(sock: socket.socket, plan: Plan) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        newborn.flush()
+        child.flush()
         os._exit(code)
 
 
@@ -80,24 +79,24 @@ def _settle(sock: socket.socket) -> None:
     os.setsid()
     linux.become_subreaper()
     linux.set_name("rack-forkserver")
-    newborn.reset_signals(newborn.list_changed_signals())
+    child.reset_signals(child.list_changed_signals())
     faulthandler.disable()  # it would write to whatever file has its descriptor's number by then
-    newborn.disinherit_hooks()
+    child.disinherit_hooks()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
     gc.collect()  # garbage that owns a descriptor must not close, later, the new one of that number
     linux.close_from(3, keep=sock.fileno())
-    newborn.replace_streams()
+    child.replace_streams()
     descriptors.keep_reserve()
 
 
-def load_agent() -> newborn.Program | str:
+def load_agent() -> child.Program | str:
     """Import the agent, or say why that cannot be done."""
     try:
-        boot: Any = importlib.import_module("rackactor_runtime.agent.boot")
-        rehearsal: Any = importlib.import_module("rackactor_runtime.agent.rehearsal")
-        return newborn.Program(boot.main, (boot.prepare,), rehearsal.practise, boot.expect, rehearsal.rehearse)
+        boot: Any = importlib.import_module("rackactor_runtime.agent.main")
+        rehearsal: Any = importlib.import_module("rackactor_runtime.agent.warmup")
+        return child.Program(boot.main, (boot.prepare,), rehearsal.practise, boot.expect, rehearsal.rehearse)
     except Exception as error:
         return f"cannot import the agent: {error!r}"
 
@@ -123,8 +122,8 @@ class ForkServer:
         self._bell = self._hang_bell()
         self._preload()
         self._practise()
-        surroundings.note_base(plan.descriptors)
-        newborn.flush()  # what a module printed while it was imported is not for each child to repeat
+        process_context.note_base(plan.descriptors)
+        child.flush()  # what a module printed while it was imported is not for each child to repeat
         gc.collect()
         gc.freeze()  # a collection in a child would otherwise copy every page of what is shared
         self._nursery = self._make_nursery()
@@ -171,7 +170,7 @@ class ForkServer:
         os.set_blocking(writing, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_SETMASK, newborn.HELD)
+        signal.pthread_sigmask(signal.SIG_SETMASK, child.HELD)
         return reading
 
     def _preload(self) -> None:
@@ -196,7 +195,7 @@ class ForkServer:
         plan = self._plan
         if isinstance(plan.program, str):
             return Nursery(self._emit, self._selector, plan.groups, plan.program)
-        origin = newborn.Origin(plan.program, os.getpid(), newborn.list_changed_signals(), plan.descriptors)
+        origin = child.Origin(plan.program, os.getpid(), child.list_changed_signals(), plan.descriptors)
         warm = Pool(origin, plan.warm, plan.first_warm, self._selector, self._note)
         # The directory of all groups, this one's included.
         hidden = [os.path.dirname(plan.state_dir)] if plan.state_dir else []
@@ -305,4 +304,4 @@ class ForkServer:
         while self._guarded(self._groups_left, True) and time.monotonic() < until:
             time.sleep(0.01)  # the kernel empties a control group a moment after its last process
         if self._lost and self._state_dir:
-            places.remove(self._state_dir)
+            directories.remove(self._state_dir)

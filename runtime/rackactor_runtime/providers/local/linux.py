@@ -11,7 +11,7 @@ import os
 import resource
 from typing import NamedTuple
 
-from rackactor import procfs
+from rackactor.system import procfs
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15

@@ -11,9 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from rackactor import codec
-
-from ..base import Created, CreateFailed, Ended, Event, Key, Order, Output
+from rackactor.wire import codec
+from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Output
 
 #: To the fork server.
 EXPECT, SETTLED, CREATE, DELETE, GRANT, CLOSE = "expect", "settled", "create", "delete", "grant", "close"

@@ -13,14 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rackactor.bell import Bell
 from rackactor.errors import InvalidCall
-
-from ... import descriptors
-from ..base import Created, CreateFailed, Ended, Event, Key, Order, Vital
-from . import forkserver, linux, protocol, seclusion, tree
-from .cgroup import MemoryGroups, make_name
-from .newborn import Entry, Prepare, Program
+from rackactor.kernel.wakeup import Bell
+from rackactor_runtime import descriptors
+from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Vital
+from rackactor_runtime.providers.local import forkserver, linux, namespaces, protocol, tree
+from rackactor_runtime.providers.local.cgroup import MemoryGroups, make_name
+from rackactor_runtime.providers.local.child import Entry, Prepare, Program
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class LocalProvider:
     ) -> None:
         _check_names(settings)
         preload = _check_preload(settings.get("preload", ()))
-        networks = seclusion.check(settings.get("namespaces", ()))
+        networks = namespaces.check(settings.get("namespaces", ()))
         #: Whether its processes share neither directories nor loopback with the supervisor.
         self.remote = bool(networks)
         warm = _check_warm(settings.get("warm", 0 if networks else WARM))

@@ -16,10 +16,9 @@ import os
 import signal
 from collections.abc import Container, Iterable
 
-from rackactor import procfs
-
-from ... import descriptors
-from .linux import read_entry
+from rackactor.system import procfs
+from rackactor_runtime import descriptors
+from rackactor_runtime.providers.local.linux import read_entry
 
 
 def find_orphans(children: Iterable[int], known: Container[int]) -> set[int]:

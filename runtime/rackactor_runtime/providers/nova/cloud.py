@@ -18,13 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rackactor_runtime.providers import consoles
-from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
-from rackactor_runtime.providers.machinewords import Condition, condition
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.machines.console import LINES
+from rackactor_runtime.providers.machines.effects import Condition, condition
+from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.departures import Departures
 from rackactor_runtime.providers.nova.faults import fault
-from rackactor_runtime.providers.nova.finding import Finder
+from rackactor_runtime.providers.nova.lookup import Finder
 from rackactor_runtime.providers.nova.session import Session
 
 #: Seconds before each look for what an unclear answer has made; after the last of them it is asked for again.
@@ -377,7 +377,7 @@ class NovaCloud:
 
     def console(self, instance: str) -> str:
         """See `Cloud.console`."""
-        body = {"os-getConsoleOutput": {"length": consoles.LINES}}
+        body = {"os-getConsoleOutput": {"length": LINES}}
         try:
             answer = self._session.call("compute", "POST", f"/servers/{instance}/action", json=body)
         except Exception as error:

@@ -11,7 +11,7 @@ from typing import Any
 from keystoneauth1 import exceptions as auth
 from openstack import exceptions as sdk
 
-from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.machines.provider import CloudFault
 
 #: Answers after which nobody knows: Nova has been seen to say each of them and to build the server all the same.
 UNCLEAR = frozenset({408, 500, 502, 503, 504})

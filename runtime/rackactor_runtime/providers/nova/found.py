@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova import names as w
 
 #: What there is, in the order in which it goes: who holds something before what is held, and last of all the right by
 #: which a supervisor that still runs deletes its machines.

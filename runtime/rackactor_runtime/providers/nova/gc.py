@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from rackactor.cli.escaping import visible
 from rackactor.errors import RackError
-from rackactor_runtime.providers.machines import CloudFault
-from rackactor_runtime.providers.machinewords import Condition, condition
+from rackactor_runtime.providers.machines.effects import Condition, condition
+from rackactor_runtime.providers.machines.provider import CloudFault
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova import sdk
-from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.found import Found
 
 if TYPE_CHECKING:  # openstacksdk cannot be imported everywhere, and that is said in one line: see `sdk`

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.nova import deletes, ports
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.found import KINDS, Found
 from rackactor_runtime.providers.nova.ports import Port, Whose

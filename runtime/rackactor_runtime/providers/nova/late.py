@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from rackactor.errors import RackError
+from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova.found import Found
 from rackactor_runtime.providers.nova.inventory import Inventory
 from rackactor_runtime.providers.nova.removal import remove
 from rackactor_runtime.providers.nova.session import Session
-from rackactor_runtime.providers.strays import DEBT
 
 #: Seconds between looks; the last one goes on.
 PAUSES = (2.0, 4.0, 8.0, 15.0, 30.0)

@@ -19,28 +19,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rackactor import places
 from rackactor.errors import InvalidCall, RackError, StartError
-from rackactor.link import Keys
-from rackactor.readiness import readable
-from rackactor_runtime.guest.bootstrap import Sender
-from rackactor_runtime.guest.userdata import script
-from rackactor_runtime.providers.consoles import tail
-from rackactor_runtime.providers.judging import FAULT_PATIENCE
-from rackactor_runtime.providers.machines import CloudFault, Machine, Seen
-from rackactor_runtime.providers.machinewords import Condition, condition
+from rackactor.kernel.sockets import Keys
+from rackactor.launch import directories
+from rackactor.system.readiness import readable
+from rackactor_runtime.guest.order_server import Sender
+from rackactor_runtime.providers.machines.console import tail
+from rackactor_runtime.providers.machines.effects import Condition, condition
+from rackactor_runtime.providers.machines.judging import FAULT_PATIENCE
+from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
+from rackactor_runtime.providers.machines.strays import DEBT
+from rackactor_runtime.providers.machines.userdata import script
 from rackactor_runtime.providers.nova import late
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
 from rackactor_runtime.providers.nova.inventory import Inventory
-from rackactor_runtime.providers.nova.keeper import Keeper
 from rackactor_runtime.providers.nova.logins import objection
-from rackactor_runtime.providers.nova.reach import routed
 from rackactor_runtime.providers.nova.removal import remove
 from rackactor_runtime.providers.nova.resources import Plan, Resources, plan
+from rackactor_runtime.providers.nova.routes import routed
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings, own_swift, swift_access
-from rackactor_runtime.providers.strays import DEBT
+from rackactor_runtime.providers.nova.watchdog import Keeper
 
 #: Seconds that the supervisor's machine may take to be ACTIVE, and its supervisor to answer, unless told otherwise.
 BOOT_TIMEOUT = 300.0
@@ -292,12 +292,12 @@ class Launcher:
         """Write down how the group is reached, and tell who wanted it."""
         card = answer.pop("card")
         answer["endpoint"] = card["endpoint"] = _endpoint(outside, self._settings.port)
-        card |= {"os_pid": os.getpid(), "os_started": places.start_time(os.getpid()), "provider": "nova"}
+        card |= {"os_pid": os.getpid(), "os_started": directories.start_time(os.getpid()), "provider": "nova"}
         card |= {"cloud": self._settings.cloud, "instance": instance}
-        places.sweep()
-        self._directory = places.group_dir(self._gid)
+        directories.sweep()
+        self._directory = directories.group_dir(self._gid)
         self._directory.mkdir(mode=0o700)
-        places.write_card(self._directory, card)
+        directories.write_card(self._directory, card)
         keeper = Keeper(card, session, instance, self._owner)
         self._launched.set()
         _answer(answer)
@@ -311,7 +311,7 @@ class Launcher:
         With `settle` a call may have been broken off, and what it has made shows only now: it is looked for once more.
         """
         if self._directory is not None:
-            places.remove(self._directory)
+            directories.remove(self._directory)
         if session is None or not self._began:
             return ""
         inventory = Inventory(session, self._gid, [self._instance] if self._instance else [])

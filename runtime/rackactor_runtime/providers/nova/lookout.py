@@ -6,7 +6,7 @@ cloud cannot answer is no news.
 
 from __future__ import annotations
 
-from rackactor_runtime.providers.machinewords import Condition, condition
+from rackactor_runtime.providers.machines.effects import Condition, condition
 
 #: What looks tell when there is no such machine: neither by its id nor in the list.
 MISSING = "missing"

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rackactor import addresses
 from rackactor.errors import InvalidCall
-from rackactor_runtime.providers.machines import MachineProvider
+from rackactor.kernel import netaddr
+from rackactor_runtime.providers.machines.provider import MachineProvider
+from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova import sdk
-from rackactor_runtime.providers.strays import DEBT
 
 #: Seconds between attempts of the supervisor to delete its own machine, as its very last act.
 _LAST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0)
@@ -54,7 +54,7 @@ class NovaProvider(MachineProvider):
         self._session = Session(credential=settings["credential"])
         self._server = settings.get("server")
         self.install = str(settings.get("install") or "")
-        site = replace(Site(**settings["site"]), proxy_ip=addresses.outward())
+        site = replace(Site(**settings["site"]), proxy_ip=netaddr.outward())
         own = {name: settings[name] for name in ("gid", "boot_concurrency") if name in settings}
         cloud = NovaCloud(self._session, site, own=self._server)
         super().__init__(own, state_dir, cloud, self._server, float(settings.get("owed", DEBT)))

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rackactor.errors import InvalidCall, StartError
-from rackactor_runtime.providers.machines import CloudFault
+from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.nova import deletes
-from rackactor_runtime.providers.nova import words as w
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.faults import fault
-from rackactor_runtime.providers.nova.finding import Finder
+from rackactor_runtime.providers.nova.lookup import Finder
 from rackactor_runtime.providers.nova.rules import access_rules
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings

@@ -16,8 +16,8 @@ from openstack import exceptions as sdk
 
 from rackactor._version import __version__
 from rackactor.errors import InvalidCall, StartError
+from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova import sdk as our_sdk
-from rackactor_runtime.providers.nova import words as w
 from rackactor_runtime.providers.nova.clocks import CloudClock
 from rackactor_runtime.providers.nova.faults import status_of, words
 from rackactor_runtime.providers.nova.logins import repeatable

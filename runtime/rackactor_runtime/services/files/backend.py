@@ -7,8 +7,8 @@ import os
 import shutil
 from typing import Any
 
-from rackactor import places
 from rackactor.errors import InvalidCall
+from rackactor.launch import directories
 from rackactor_runtime.services.files.local import LocalStore
 from rackactor_runtime.services.files.store import Store
 
@@ -22,7 +22,7 @@ class OwnStore(LocalStore):
     """
 
     def __init__(self, directory: str, name: str = "root") -> None:
-        self._own = places.make_files_dir(directory)
+        self._own = directories.make_files_dir(directory)
         # Held as long as this process lives: nobody takes the directory for one of a dead group.
         self._hold = os.open(self._own, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._hold, fcntl.LOCK_SH)

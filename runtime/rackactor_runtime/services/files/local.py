@@ -14,8 +14,8 @@ import shutil
 import stat
 from typing import Any
 
-from rackactor.files.paths import HIDDEN
-from rackactor.services import Data
+from rackactor.ipc.files.paths import HIDDEN
+from rackactor.ipc.service import Data
 
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 _COPY = 64 << 20

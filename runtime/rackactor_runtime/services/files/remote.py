@@ -18,8 +18,8 @@ from datetime import datetime
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.files.paths import HIDDEN, name, parent
-from rackactor.services import Data
+from rackactor.ipc.files.paths import HIDDEN, name, parent
+from rackactor.ipc.service import Data
 
 #: Backends on which a put file appears all at once.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "swift", "cos", "tos"})

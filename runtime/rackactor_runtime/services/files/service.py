@@ -10,13 +10,13 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from rackactor.errors import RackError
-from rackactor.files.paths import KEPT, is_hidden, is_kept, normalize, parent
-from rackactor.services import Data
+from rackactor.ipc.files.paths import KEPT, is_hidden, is_kept, normalize, parent
+from rackactor.ipc.service import Data
 from rackactor_runtime.services.files.backend import OwnStore, open_backend
-from rackactor_runtime.services.files.door import TICKET, Door
+from rackactor_runtime.services.files.fd_server import TICKET, Door
 from rackactor_runtime.services.files.handles import Handle, Handles
 from rackactor_runtime.services.files.store import Reading, Store
-from rackactor_runtime.services.hosting import Host
+from rackactor_runtime.services.runner import Host
 
 #: Bytes of one answer at the most.
 CHUNK = 4 << 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from rackactor.services import Data
+from rackactor.ipc.service import Data
 
 
 class Reading(Protocol):

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.pipes.framing import AT_ONCE, pack_parcel
-from rackactor.pipes.writing import Batch, Writer
+from rackactor.ipc.pipes.framing import AT_ONCE, pack_parcel
+from rackactor.ipc.pipes.writing import Batch, Writer
 from rackactor.status import Cause, ExitStatus
 from rackactor_runtime.supervisor.decisions.messages import Effect, Notify
 

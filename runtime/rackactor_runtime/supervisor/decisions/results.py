@@ -14,7 +14,7 @@ from rackactor_runtime.supervisor.decisions.messages import Called, Reply
 from rackactor_runtime.supervisor.decisions.table import Process
 
 if TYPE_CHECKING:
-    from rackactor_runtime.supervisor.decisions.core import Core
+    from rackactor_runtime.supervisor.decisions.lifecycle import Core
 
 #: Bytes of a result that goes with the end itself.
 AT_ONCE = 32 << 20

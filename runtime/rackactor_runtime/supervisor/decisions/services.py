@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rackactor.errors import InvalidCall, ServiceFailed
-from rackactor_runtime.supervisor.decisions.exits import Ending
+from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called, Effect, Reply, StartService, StopService
 from rackactor_runtime.supervisor.decisions.table import Process
 
 if TYPE_CHECKING:
-    from rackactor_runtime.supervisor.decisions.core import Core
+    from rackactor_runtime.supervisor.decisions.lifecycle import Core
 
 #: Starts of one service allowed within `PERIOD`.
 STARTS = 5

@@ -11,7 +11,7 @@ from rackactor_runtime.supervisor.decisions.messages import Finish, Notify, Repl
 from rackactor_runtime.supervisor.decisions.table import INIT
 
 if TYPE_CHECKING:
-    from rackactor_runtime.supervisor.decisions.core import Core
+    from rackactor_runtime.supervisor.decisions.lifecycle import Core
 
 
 class Shutdown:

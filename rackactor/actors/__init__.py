@@ -1,0 +1,1 @@
+"""Actors, and Thespian's actor system on top of them."""

@@ -1,0 +1,225 @@
+"""Actors: Thespian's, with the system calls as methods."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from types import AsyncGeneratorType, GeneratorType
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+from thespian.actors import ActorSystemMessage, ActorTypeDispatcher, WakeupMessage
+
+from rackactor import current
+from rackactor.address import RackAddress
+from rackactor.errors import InvalidCall
+from rackactor.kernel import coroutines
+from rackactor.status import ExitStatus
+from rackactor.syscalls import functions
+from rackactor.syscalls.fork_options import ForkOptions
+from rackactor.syscalls.process import Process
+from rackactor.syscalls.session import Forked
+
+if TYPE_CHECKING:
+    from rackactor.ipc.files.filesystem import RackFileSystem
+    from rackactor.ipc.memory.locks import Lock
+    from rackactor.ipc.memory.mapping import Memory
+    from rackactor.ipc.pipes.ends import PipeReader, PipeWriter
+    from rackactor.ipc.pipes.fifo import Pipe
+
+
+#: How the names of handlers begin.
+HANDLER = "receiveMsg_"
+#: Handlers that an error names.
+_NAMED = 20
+
+
+class NoHandler(Exception):
+    """An actor has no handler for a message; the text says what it has handlers for."""
+
+
+class Actor(ActorTypeDispatcher):  # type: ignore[misc]
+    """An actor that is a process of a group.
+
+    Write handlers as Thespian's `ActorTypeDispatcher` has them: `receiveMsg_int(self, message, sender)` for an int,
+    `receiveMsg_MyClass` for a MyClass, `receiveUnrecognizedMessage` for the rest. `self.send(sender, reply)`
+    answers. The system calls are methods too.
+
+    A handler runs once for each message, one after the other. It may be `async def`. What it raises, and that there is
+    no handler for a message, is a `HandlerFailed` for whoever asked.
+    """
+
+    def receiveMessage(self, message: Any, sender: RackAddress) -> Any:
+        """Give a message to its handler: that of its class, or else of the nearest class above that has one.
+
+        Returns: what the handler returned. One that returns `self.SUPER` has the next one above asked, too.
+
+        Raises:
+            NoHandler: there is none, and no `receiveUnrecognizedMessage` either.
+            InvalidCall: the handler is a generator.
+        """
+        own = type(self)
+        for kind in type(message).__mro__:  # `_handlers` again, without the generator: all messages come by here
+            name = HANDLER + kind.__name__
+            if hasattr(self, name):
+                for cls in own.__mro__:
+                    if name in cls.__dict__:
+                        handler = getattr(cls, name)
+                        result = handler(self, message, sender)
+                        if result is None or (result := _settled(result, handler)) is None:
+                            return None
+                        if type(result) is not int or result != self.SUPER:
+                            return result
+        other = getattr(self, "receiveUnrecognizedMessage", None)
+        if other is not None:
+            return _settled(other(message, sender), other)
+        if not isinstance(message, ActorSystemMessage) or isinstance(message, WakeupMessage):
+            raise NoHandler(no_handler(self, message))
+        return None
+
+    def receiveSignal(self, sig: str, sender: int) -> None:
+        """Take a free-string signal; override it. POSIX signals are real ones: see `rack.signal`.
+
+        Args:
+            sig: the string.
+            sender: pid of the process that sent it.
+        """
+
+    #: `rack.open`, with its types.
+    open = staticmethod(functions.open)
+
+    @overload
+    def fork(
+        self, target: Any, *args: Any, n: None = None, each: None = None, **options: Unpack[ForkOptions]
+    ) -> Process: ...
+    @overload
+    def fork(self, target: Any, *args: Any, n: int, each: None = None, **options: Unpack[ForkOptions]) -> Forked: ...
+    @overload
+    def fork(
+        self, target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Unpack[ForkOptions]
+    ) -> Forked: ...
+    def fork(self, target: Any, *args: Any, **options: Any) -> Any:
+        """Start processes as children of this one: see `rack.fork`."""
+        return functions.fork(target, *args, **options)
+
+    @overload
+    def pipe(self, name: None = None, mode: None = None, **options: Any) -> tuple[PipeReader, PipeWriter]: ...
+    @overload
+    def pipe(self, name: str, mode: None = None, **options: Any) -> Pipe: ...
+    @overload
+    def pipe(self, name: str, mode: Literal["r"], **options: Any) -> PipeReader: ...
+    @overload
+    def pipe(self, name: str, mode: Literal["w"], **options: Any) -> PipeWriter: ...
+    def pipe(self, name: str | None = None, mode: str | None = None, **options: Any) -> Any:
+        """Open a pipe: see `rack.pipe`."""
+        opened: Any = functions.pipe
+        return opened(name, mode, **options)
+
+    def wait(self, pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
+        """Wait for the end of a process: see `rack.wait`."""
+        return functions.wait(pid, timeout)
+
+    def kill(self, pid: int | Sequence[int], sig: int | str = "TERM") -> None:
+        """Send a signal: see `rack.kill`."""
+        functions.kill(pid, sig)
+
+    def signal(self, sig: int | str, handler: Any) -> Any:
+        """Set what happens when this process gets a signal: see `rack.signal`."""
+        return functions.signal(sig, handler)
+
+    def ps(self) -> list[dict[str, Any]]:
+        """Return the process table of the group."""
+        return functions.ps()
+
+    def getpid(self) -> int:
+        """Return this process's pid."""
+        return functions.getpid()
+
+    def getppid(self) -> int:
+        """Return its parent's pid."""
+        return functions.getppid()
+
+    def getgid(self) -> str:
+        """Return the UUID of its group."""
+        return functions.getgid()
+
+    def process(self, who: int | RackAddress) -> Process:
+        """Return a handle on a process, by pid or by address."""
+        return functions.process(pid_of(who))
+
+    @property
+    def shm(self) -> Memory:
+        """The group's shared memory: see `rack.shm`."""
+        return current.current().shm
+
+    def lock(self, name: str, timeout: float | None = 60.0) -> Lock:
+        """Return a lock of the group: see `rack.lock`."""
+        return functions.lock(name, timeout)
+
+    def listdir(self, path: str | os.PathLike[str] = "/") -> list[str]:
+        """Return the names in a directory of the group's files."""
+        return functions.listdir(path)
+
+    @cached_property
+    def fs(self) -> RackFileSystem:
+        """The group's files as an fsspec file system."""
+        return current.current().fs
+
+    def exit(self, code: int = 0) -> None:
+        """End this process with an exit code, 0-255."""
+        functions.exit(code)
+
+    def on_exit(self, hook: Callable[[], Any]) -> None:
+        """Run a function when this process exits by itself."""
+        functions.on_exit(hook)
+
+
+def _handlers(actor: Any, message: Any) -> Iterator[Any]:
+    """Yield the handlers for a message, the nearest one first, each as its class has it."""
+    for kind in type(message).__mro__:
+        name = HANDLER + kind.__name__
+        if hasattr(actor, name):
+            for cls in type(actor).__mro__:
+                if name in cls.__dict__:
+                    yield getattr(cls, name)
+
+
+def _settled(result: Any, handler: Any) -> Any:
+    if coroutines.is_coroutine(result):
+        return coroutines.finish(result)
+    if isinstance(result, (GeneratorType, AsyncGeneratorType)):
+        name = getattr(handler, "__qualname__", repr(handler))
+        raise InvalidCall(f"{name} has a `yield`, which makes it a generator: nothing of it has run")
+    return result
+
+
+def has_handler(actor: Any, message: Any) -> bool:
+    """Tell whether an actor of Thespian's has a handler for a message."""
+    return hasattr(actor, "receiveUnrecognizedMessage") or any(True for _ in _handlers(actor, message))
+
+
+def no_handler(actor: Any, message: Any) -> str:
+    """Say that an actor has no handler for a message, and what it has handlers for."""
+    kind = type(message)
+    handled = sorted({name.removeprefix(HANDLER) for name in dir(type(actor)) if name.startswith(HANDLER)})
+    more = f" and {len(handled) - _NAMED} more" if len(handled) > _NAMED else ""
+    has = f"it has handlers for {', '.join(handled[:_NAMED])}{more}" if handled else "it has none at all"
+    said = f"{type(actor).__name__} has no handler for {_name(kind)}; {has}"
+    if kind.__module__.partition(".")[0] == "numpy" and isinstance(message, numbers.Number):
+        wanted = "int" if isinstance(message, numbers.Integral) else "float"
+        said += f" (a number of NumPy is no {wanted}: send {wanted}(...), or write {HANDLER}{kind.__name__})"
+    return said
+
+
+def _name(kind: type) -> str:
+    return kind.__name__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def pid_of(who: int | RackAddress) -> int:
+    """Return the pid behind an address, or the pid itself."""
+    if isinstance(who, RackAddress):
+        return who.pid
+    if isinstance(who, int):
+        return who
+    raise InvalidCall(f"a process is named by its pid or its address, not by {who!r}")

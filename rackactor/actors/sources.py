@@ -1,0 +1,30 @@
+"""Loading sources into a group, as Thespian's loadActorSource does."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from rackactor.kernel.kernel import Kernel
+
+
+def load(kernel: Kernel, source: Any) -> str:
+    """Hand an archive of sources to the group; it can be used once the source authority has accepted it.
+
+    Args:
+        kernel: this process's half of the wire.
+        source: the name of a file, or a file object.
+
+    Returns: the hash that createActor's `sourceHash` takes.
+    """
+    data = source.read() if hasattr(source, "read") else Path(source).read_bytes()
+    # The hash is a name, no proof: who may load what is the source authority's to say.
+    name = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    kernel.call("load_source", {"hash": name}, data)
+    return name
+
+
+def unload(kernel: Kernel, name: str) -> None:
+    """Forget a source: no actor is made from it any more; those that run go on."""
+    kernel.call("unload_source", {"hash": name})

@@ -1,0 +1,90 @@
+"""Which group a program is in."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from rackactor.errors import NoGroup
+from rackactor.syscalls.session import Session
+
+#: Names the group that a program was started in.
+GROUP = "RACK_GID"
+_chosen: ContextVar[Session | None] = ContextVar("rackactor_session", default=None)
+_open: list[Session] = []
+_lock = threading.RLock()
+_entering = False
+
+
+@contextmanager
+def entering() -> Iterator[None]:
+    """Have one thread at a time make or join this program's group.
+
+    Raises:
+        NoGroup: this thread is just doing so, and a signal handler has interrupted that: it cannot wait for itself.
+    """
+    global _entering
+    with _lock:
+        if _entering:
+            raise NoGroup(
+                "this program is just entering its group, and a signal handler that has interrupted that cannot use it"
+                " yet: enter it first, by rack.group() or any call, and then set the handler"
+            )
+        _entering = True
+        try:
+            yield
+        finally:
+            _entering = False
+
+
+def enter(session: Session) -> None:
+    """Make a session the current one of this context."""
+    _open.append(session)
+    _chosen.set(session)
+
+
+def leave(session: Session) -> None:
+    """Take a session back; the one before it is the current one again."""
+    if session in _open:
+        _open.remove(session)
+    if _chosen.get() is session:
+        _chosen.set(next((s for s in reversed(_open) if not s.kernel.closed), None))
+
+
+def find() -> Session | None:
+    """Return the group that this program is in, or None."""
+    chosen = _chosen.get()
+    if chosen is not None and not chosen.kernel.closed:
+        return chosen
+    return next((s for s in reversed(_open) if not s.kernel.closed), None)
+
+
+def current() -> Session:
+    """Return the group that this program is in; it joins the one that it was started in, if it has not yet.
+
+    Raises:
+        NoGroup: it is in none, or cannot join it.
+    """
+    session = find()
+    if session is not None:
+        return session
+    if started_inside():
+        from rackactor.syscalls import joining
+
+        return joining.join()
+    if inherited():
+        raise NoGroup("a child made by os.fork is no process of its parent's group: use rack.fork")
+    raise NoGroup()
+
+
+def inherited() -> bool:
+    """Tell whether this program is the child, by os.fork, of one that is in a group."""
+    return any(session.kernel.inherited for session in _open)
+
+
+def started_inside() -> bool:
+    """Tell whether this program was started in a process of a group, and has not been a member of any yet."""
+    return GROUP in os.environ and not _open

@@ -1,0 +1,1 @@
+"""Files that every process of the group sees."""

@@ -1,0 +1,1 @@
+"""Shared memory: reads are local, writes go through the supervisor."""

@@ -1,0 +1,312 @@
+"""Where a process reads shared memory: the supervisor's database itself on its host, a replica elsewhere."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rackactor.address import pack_boxes
+from rackactor.errors import GroupEnded, MemoryFull, RackError, RackTimeout
+from rackactor.ipc.service import Service
+from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+
+if TYPE_CHECKING:
+    from rackactor.ipc.memory.reader import Reader
+    from rackactor.ipc.memory.replica import Replica
+
+#: Bytes of changes after which a replica says that it has got them.
+ACKNOWLEDGE = 4 << 20
+#: Seconds between two looks of an idle replica whether something is missing.
+LOOK = 1.0
+#: Bytes of changes kept while a snapshot comes; beyond that it is begun anew.
+HELD = 256 << 20
+#: Credit for the parts of a snapshot beyond a stream's own, bytes.
+CREDIT = 8 << 20
+#: Seconds without a part of a snapshot after which it is given up.
+SILENCE = 60.0
+
+
+class Lag(NamedTuple):
+    """How far behind the group's memory a process reads."""
+
+    #: Changes that it knows of and does not have yet.
+    revisions: int
+    #: Seconds since it last knew that it had them all; 0 where it reads the memory itself.
+    seconds: float
+
+
+class Backing:
+    """Open shared memory at first use, and hear of its changes.
+
+    Attributes:
+        heard: the newest revision that this process has been told of.
+    """
+
+    def __init__(self, kernel: Kernel, *, local: bool = False) -> None:
+        self._kernel = kernel
+        self._local = local
+        self._service = Service(kernel, "snapshots")
+        self._lock = threading.RLock()
+        self._reader: Reader | None = None
+        self._replica: Replica | None = None
+        self._loading = False
+        self._held: list[Any] = []
+        self._held_size = 0
+        self._got = self._told = 0
+        self._fresh_at = time.monotonic()
+        self._credited: set[int] = set()
+        self._loader: threading.Thread | None = None
+        self.heard = 0
+        #: Called at the crank when something may have changed.
+        self.listeners: list[Callable[[], None]] = []
+        kernel.at_close.append(self.close)
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the memory as this process has it.
+
+        Raises:
+            GroupEnded: the group has ended, or this process has left it.
+        """
+        if self._kernel.ended or self._kernel.closed:
+            raise GroupEnded(self._kernel.ended or None)
+        replica = self._replica
+        if replica is not None and replica.reader is not None:
+            return replica.reader
+        return self._reader or self._open()
+
+    @property
+    def is_replica(self) -> bool:
+        """Tell whether this process has a replica of its own."""
+        return self.reader is not self._reader
+
+    # -- opening ---------------------------------------------------------------------------------------
+
+    def _open(self) -> Reader:
+        with self._lock:
+            if self._reader is not None:
+                return self._reader
+            self._kernel.on("shm", self._event)
+            fields, _ = self._kernel.call("shm_open")
+            reader = None
+            if self._local or fields["replica"] != "always":
+                reader = _open_here(fields, self._kernel.allow_pickle)
+            if reader is not None:
+                self._reader = reader
+                return reader
+            return self._open_replica(fields)
+
+    def _open_replica(self, fields: dict[str, Any]) -> Reader:
+        from rackactor.ipc.memory.replica import Replica
+
+        if self._replica is None:
+            self._replica = Replica(fields["size"], fields["log"], allow_pickle=self._kernel.allow_pickle)
+        if self._replica.reader is None:
+            self._load()
+            self._kernel.after(LOOK, self._look)
+        assert self._replica.reader is not None
+        return self._replica.reader
+
+    # -- what the supervisor tells, at the crank ---------------------------------------------------------
+
+    def _event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+        if blobs:
+            self._take(blobs[0])
+        if fields.get("gap"):
+            self.renew()
+        if (at := fields.get("at")) is not None:
+            self.heard = max(self.heard, at)
+            self._compare(at)
+        self.heard = max(self.heard, fields.get("revision", 0))
+        for listener in self.listeners:
+            listener()
+
+    def _take(self, body: bytes) -> None:
+        self._got += len(body)
+        if self._loading:
+            self._held.append(body)
+            self._held_size += len(body)
+            if self._held_size > HELD:
+                self._held.clear()
+                self._held_size = 0  # what comes next leaves a gap: one more snapshot
+        elif self._replica is not None and self._replica.reader is not None:
+            self._apply(body)
+        if self._got - self._told >= ACKNOWLEDGE:
+            self._acknowledge()
+
+    def _apply(self, body: bytes) -> None:
+        from rackactor.ipc.memory.replica import Gap, parse
+
+        assert self._replica is not None
+        try:
+            self._replica.apply(parse(body))
+            self._fresh_at = time.monotonic()
+        except Gap:
+            self.renew()
+
+    def _compare(self, at: int) -> None:
+        """See whether something has been lost: everything up to `at` has been sent before we hear of it."""
+        if self._replica is None or self._loading:
+            return
+        if self._replica.revision < at:
+            self.renew()
+        else:
+            self._fresh_at = time.monotonic()
+
+    def _acknowledge(self, *, ask: bool = False) -> None:
+        self._told = self._got
+        self._kernel.request("shm_ack", {"got": self._got, "ask": ask})
+
+    def _look(self) -> None:
+        if self._kernel.closed or self._kernel.ended or self._replica is None:
+            return
+        self._acknowledge(ask=not self._loading)
+        self._kernel.after(LOOK, self._look)
+
+    # -- snapshots -----------------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Begin anew from a snapshot, in a thread of its own; the old state is read meanwhile."""
+        if self._replica is None or self._loading or self._kernel.closed:
+            return
+        self._loading = True
+        self._loader = threading.Thread(target=self._reload, name="rackactor-replica", daemon=True)
+        self._loader.start()
+
+    def _reload(self) -> None:
+        import signal
+
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        while not self._kernel.closed and not self._kernel.ended:
+            try:
+                self._load()
+                return
+            except GroupEnded:
+                return
+            except (RackError, OSError):
+                time.sleep(0.2)  # whoever sent it may have gone; the next one comes from the next one
+
+    def _load(self) -> None:
+        """Subscribe, then get a snapshot, then apply what has come meanwhile."""
+        assert self._replica is not None
+        kernel = self._kernel
+        self._held.clear()
+        self._held_size = 0
+        self._loading = True
+        try:
+            # The changes after this come by themselves, and wait in `_held`; the snapshot is of this revision or later.
+            kernel.call("shm_replica")
+            self._got = self._told = 0
+            self._replica.load(self._snapshot())
+        except BaseException:
+            if self._replica.reader is None:
+                self._loading = False
+            raise
+        if kernel.closed:
+            self._replica.close()
+            raise GroupEnded()
+        done = threading.Event()
+        kernel.at_crank(lambda: self._catch_up(done))
+        kernel.wait(done.is_set, CALL_TIMEOUT)
+
+    def _catch_up(self, done: threading.Event) -> None:
+        """Apply what has come while the snapshot was on its way (at the crank)."""
+        done.set()
+        held, self._held = self._held, []
+        self._loading = False
+        assert self._replica is not None
+        self.heard = max(self.heard, self._replica.revision)
+        self._fresh_at = time.monotonic()
+        for body in held:
+            if not self._loading:
+                self._apply(body)
+        for listener in self.listeners:
+            listener()
+
+    def _snapshot(self) -> Iterator[bytes | memoryview]:
+        """Have a snapshot sent by the process that makes them; yield its parts."""
+        kernel, service = self._kernel, self._service
+        pid, number = service.pid, kernel.open_box()
+        box = kernel.boxes[number]
+        try:
+            pending = service.begin(pid, "send", {"box": pack_boxes(number, 0)})
+            if pid not in self._credited:
+                self._credited.add(pid)
+                kernel.consume(pid, CREDIT)  # in advance
+                kernel.cast("introduce", {"pid": pid})  # what comes is worth a connection of its own
+            while kernel.wait(lambda: box or pending.done, SILENCE):
+                if not box:
+                    service.answer(pending, pid)
+                    service.begin(pid, "done", {"box": pack_boxes(number, 0)})
+                    return
+                part = kernel.take(0, box)
+                if part.pid == pid:  # anybody could write to this mailbox
+                    yield part.entry.payload
+            raise RackTimeout(f"no part of the snapshot came within {SILENCE:g} s")
+        finally:
+            kernel.boxes.pop(number, None)
+
+    # -- how far ------------------------------------------------------------------------------------------
+
+    def reached(self, revision: int, timeout: float | None = CALL_TIMEOUT) -> None:
+        """Wait until this process reads at least a revision: at once, unless a snapshot is on its way.
+
+        Raises:
+            RackTimeout: it did not come within the time.
+        """
+        replica = self._replica
+        if replica is None or (replica.revision >= revision and not self._loading):
+            return
+        if not self._loading:
+            self._kernel.at_crank(lambda: self._compare(revision))
+        if not self._kernel.wait(lambda: replica.revision >= revision and not self._loading, timeout):
+            raise RackTimeout(f"this process's replica did not come to revision {revision} within {timeout:g} s")
+
+    def lag(self) -> Lag:
+        """Return how far behind this process reads, as far as it knows."""
+        reader = self.reader
+        if self._replica is None or reader is self._reader:
+            return Lag(0, 0.0)
+        behind = max(0, self.heard - self._replica.revision)
+        age = time.monotonic() - self._fresh_at
+        return Lag(behind, age if behind or self._loading or age > 3 * LOOK else 0.0)
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._replica is not None:
+            self._replica.close()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+def _open_here(fields: dict[str, Any], allow_pickle: bool) -> Reader | None:
+    """Open the supervisor's database; None when it is not on this host, or another one is at that path.
+
+    Raises:
+        MemoryFull: this process may not map it: a replica, which is as large, would be of no use.
+    """
+    if not os.path.exists(os.path.join(fields["path"], "lock.mdb")):
+        return None
+    import lmdb
+
+    from rackactor.ipc.memory.reader import Reader, open_environment
+
+    try:
+        env = open_environment(fields["path"], fields["size"])
+        reader = Reader(env, allow_pickle=allow_pickle)
+        with env.begin() as txn:
+            if txn.get(b"token", db=reader.dbs.meta) == fields["token"]:
+                return reader
+    except lmdb.MemoryError as error:
+        raise MemoryFull(
+            f"this process may not map the {fields['size']} bytes of the group's shared memory: raise its limit"
+            " (memory=, `ulimit -v`), or make the group with a smaller shm_size="
+        ) from error
+    except (OSError, lmdb.Error):
+        return None
+    reader.close()
+    return None

@@ -1,0 +1,102 @@
+"""Locks of the group: one holder at a time, first come, first served, and a token that tells old from new."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rackactor import units
+from rackactor.errors import GroupEnded, InvalidCall, LockError, RackTimeout
+from rackactor.kernel.kernel import CALL_TIMEOUT
+from rackactor.kernel.pending import Pending
+from rackactor.strings import show
+
+if TYPE_CHECKING:
+    from rackactor.kernel.kernel import Kernel
+
+#: The longest name of a lock, characters.
+MAX_NAME = 4096
+
+
+class Lock:
+    """A lock by its name. Not re-entrant; released when its process ends, however it ends.
+
+    A holder that is only slow may be taken for dead. So give what the lock protects the token too, and have it refuse
+    a smaller one than it has seen: tokens of a group grow with each grant.
+
+    Attributes:
+        name: the same name is the same lock, in the whole group.
+        token: of this process's grant; 0: it does not hold it.
+    """
+
+    def __init__(self, kernel: Kernel, held: dict[str, int], name: str, timeout: float | None) -> None:
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+            raise InvalidCall(f"the name of a lock is a text of 1 to {MAX_NAME} characters, not {show(name)}")
+        self._kernel = kernel
+        self._held = held  # by this process: name -> thread
+        self._timeout = units.timeout(timeout)
+        self.name = name
+        self.token = 0
+
+    def __repr__(self) -> str:
+        return f"<Lock {self.name!r}{f' held, token {self.token}' if self.token else ''}>"
+
+    def __enter__(self) -> int:
+        return self.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self.release()
+        except GroupEnded:
+            if kind is None:
+                raise
+
+    def acquire(self, timeout: float | None = -1.0) -> int:
+        """Wait until it is this process's; return the fencing token.
+
+        Args:
+            timeout: seconds; None: no bound; 0: do not wait; -1: as the lock was made.
+
+        Raises:
+            RackTimeout: others had it all the time.
+            LockError: this thread holds it already.
+        """
+        timeout = self._timeout if timeout == -1 else units.timeout(timeout)
+        me = threading.get_ident()
+        if self._held.get(self.name) == me:
+            raise LockError(f"this thread holds the lock {self.name!r} already, and would wait for itself for ever")
+        wait = timeout is None or timeout > 0
+        bound = timeout if wait else CALL_TIMEOUT
+        try:
+            args = {"name": self.name, "wait": wait}
+            fields, _ = self._kernel.call("shm_lock", args, timeout=bound, late=self._give_back)
+        except RackTimeout:
+            fields = {"token": 0}
+        if not fields["token"]:
+            raise RackTimeout(f"the lock {self.name!r} was somebody else's for {timeout or 0:g} s")
+        self._held[self.name] = me
+        self.token = fields["token"]
+        return self.token
+
+    def release(self) -> None:
+        """Give it back.
+
+        Raises:
+            LockError: this process does not hold it.
+        """
+        token, self.token = self.token, 0
+        if not token:
+            raise LockError(f"this process does not hold the lock {self.name!r}")
+        self._held.pop(self.name, None)
+        self._kernel.call("shm_unlock", {"name": self.name, "token": token})
+
+    def holder(self) -> int | None:
+        """Return the pid of who holds it now, or None."""
+        fields, _ = self._kernel.call("shm_holder", {"name": self.name})
+        return fields["pid"] or None
+
+    def _give_back(self, pending: Pending) -> None:
+        """Release a grant that has crossed with the call's withdrawal."""
+        if pending.error is None and pending.value["token"]:
+            self._kernel.cast("shm_unlock", {"name": self.name, "token": pending.value["token"]})

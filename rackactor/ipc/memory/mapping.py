@@ -1,0 +1,441 @@
+"""`rack.shm`: a mapping that all processes of a group share."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rackactor import units
+from rackactor.address import RackAddress
+from rackactor.errors import ConflictError, InvalidCall, RackTimeout
+from rackactor.ipc.memory import values
+from rackactor.ipc.memory.backing import Backing, Lag
+from rackactor.ipc.memory.layout import HEADER, LIST, pack_key
+from rackactor.ipc.memory.locks import Lock
+from rackactor.ipc.memory.operations import ABSENT, Absent, Batch, Pipeline, Transaction, fault
+from rackactor.ipc.memory.watch import Delivered, Watch
+from rackactor.kernel.kernel import CALL_TIMEOUT
+from rackactor.kernel.pending import Pending
+
+if TYPE_CHECKING:
+    from rackactor.ipc.memory.reader import Entry, Reader, Reading
+    from rackactor.syscalls.session import Session
+
+#: Times that `update` tries at the most.
+ATTEMPTS = 200
+#: Bytes of a snapshot that travel in one call.
+PART = 1 << 20
+#: Seconds after which a value that was used beyond its block is looked at, and between looks at the most.
+SWEEP, LONGEST_SWEEP = 0.5, 30.0
+
+
+class Memory:
+    """A group's shared memory, as one of its processes sees it. Thread-safe.
+
+    Keys are texts, values anything that can be sent to another process. Reads are local and see one revision each;
+    changes go to the supervisor, one revision per change, and are visible here when the call returns.
+    """
+
+    #: Stands for no value, where None may be one: see `cas`.
+    ABSENT: Absent = ABSENT
+
+    def __init__(self, session: Session, *, local: bool = False) -> None:
+        self.kernel = session.kernel
+        self.backing = Backing(self.kernel, local=local)
+        self._held: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<shared memory of group {self.kernel.gid}>"
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a copy of a value (a list that `append` made: of its elements), or the default."""
+        data = self.backing.reader.get(pack_key(key))
+        if data is None:
+            return default
+        if data[0] == LIST:
+            with self.reading() as reading:
+                return reading.get(key, default)
+        if data[HEADER] == values.BYTES:
+            return data[HEADER + 1 :]
+        return values.decode(memoryview(data)[HEADER:], key, allow_pickle=self.kernel.allow_pickle)
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, ABSENT)
+        if value is ABSENT:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.backing.reader.get(pack_key(key)) is not None
+
+    def __len__(self) -> int:
+        return self.backing.reader.count()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the keys that begin with a prefix, in order, as they are at one revision."""
+        with self.reading() as reading:
+            return list(reading.keys(prefix))
+
+    def items(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Yield keys that begin with a prefix, and copies of their values, in order, as they are at one revision."""
+        with self.reading() as reading:
+            yield from reading.items(prefix)
+
+    def values(self, prefix: str = "") -> Iterator[Any]:
+        """Yield copies of the values whose keys begin with a prefix."""
+        return (value for _, value in self.items(prefix))
+
+    def entry(self, key: str) -> Entry | None:
+        """Return (value, revision at which it was put, pid of its lease or 0), or None."""
+        with self.reading() as reading:
+            return reading.entry(key)
+
+    def range(self, key: str, start: int = 0, stop: int | None = None) -> list[Any]:
+        """Return copies of a list's elements, `start` and `stop` as in a slice. RACK's list_read.
+
+        Raises:
+            KeyError: there is no such key.
+        """
+        with self.reading() as reading:
+            return reading.range(key, start, stop)
+
+    def reading(self) -> Reading:
+        """Begin several reads at one revision: `with rack.shm.reading() as r: r["a"], r["b"]`.
+
+        Keep the block short: what it could still see cannot be freed meanwhile.
+        """
+        reader = self.backing.reader
+        if reader.on_keep is None:
+            reader.on_keep = partial(self._sweep_later, reader, SWEEP)
+        return reader.reading()
+
+    def _sweep_later(self, reader: Reader, delay: float) -> None:
+        """See to it that values which are used beyond their block do not hold old revisions longer than they are."""
+        if not self.kernel.closed and not self.kernel.ended:
+            self.kernel.after(delay, partial(self._sweep, reader, delay))
+
+    def _sweep(self, reader: Reader, delay: float) -> None:
+        if reader.sweep():
+            self._sweep_later(reader, min(2 * delay, LONGEST_SWEEP))
+
+    @contextmanager
+    def view(self, key: str) -> Iterator[Any]:
+        """Read a large value in place, without a copy: valid within the block, and read-only.
+
+        `with rack.shm.view("k") as array:` gives bytes as a memoryview, and what has buffers (a NumPy array, or
+        something with arrays in it) as it is, its data in the memory itself.
+
+        Raises:
+            KeyError: there is no such key.
+            TypeError: a value of this type has nothing that could be read in place.
+            BufferError: at the block's end, when more of the value is used than the variable of the block, which may
+                stay bound: copy what is to be kept.
+        """
+        reading = self.reading()
+        try:
+            yield _Handover(reading, key).value
+        except BaseException:
+            reading.end()
+            raise
+        reading.__exit__(None)
+
+    @property
+    def revision(self) -> int:
+        """The newest revision that this process sees."""
+        return self.backing.reader.revision()
+
+    def sync(self, timeout: float | None = CALL_TIMEOUT) -> int:
+        """See everything that was committed before this call, wherever this process is; return the revision.
+
+        Raises:
+            RackTimeout: it did not come within the time.
+        """
+        self.backing.reader  # noqa: B018 - the replica begins with it
+        timeout = units.timeout(timeout)
+        fields, _ = self.kernel.call("shm_sync", timeout=timeout)
+        self.backing.reached(fields["revision"], timeout)
+        return int(fields["revision"])
+
+    def lag(self) -> Lag:
+        """Return how far behind this process sees the memory, as far as it knows: (revisions, seconds)."""
+        return self.backing.lag()
+
+    # -- changing --------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: Any, *, lease: bool | int = False) -> int:
+        """Put a value; return the revision.
+
+        Args:
+            key: 1 to 500 bytes in UTF-8.
+            value: anything that can be sent to another process.
+            lease: True: the key is deleted when this process ends; a pid: when that one does.
+
+        Raises:
+            MemoryFull: there is no room; nothing has changed.
+            NoSuchProcess: the process of the lease does not live.
+        """
+        batch = self.batch()
+        batch.put(key, value, lease)
+        return int(self._one(batch))
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.put(key, value)
+
+    def update(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
+        """Put what a function makes of the value (or of the default), and nothing else having come between.
+
+        The function may be called several times. Returns: the new value.
+
+        Raises:
+            ConflictError: others were quicker each time.
+        """
+        for attempt in range(ATTEMPTS):
+            entry = self.entry(key)
+            new = function(default if entry is None else entry.value)
+            batch = self.batch()
+            batch.cas(key, None, new, None, 0 if entry is None else entry.revision)
+            if self._one(batch):
+                return new
+            time.sleep(random.random() * min(0.05, 0.0005 * attempt))
+        raise ConflictError(f"others have changed {key!r} each of the {ATTEMPTS} times that this process tried to")
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the value; put the default first if there is none."""
+        while (value := self.get(key, ABSENT)) is ABSENT:
+            if self.cas(key, ABSENT, default):
+                return default
+        return value
+
+    def __delitem__(self, key: str) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def delete(self, key: str) -> bool:
+        """Delete a key; return whether there was one."""
+        batch = self.batch()
+        batch.delete(key)
+        return bool(self._one(batch))
+
+    def cas(
+        self,
+        key: str,
+        expected: Any = ABSENT,
+        new: Any = None,
+        *,
+        revision: int | None = None,
+        lease: bool | int | None = None,
+    ) -> int:
+        """Put a value if the present one is the expected one (compare and set).
+
+        Args:
+            key: of which.
+            expected: the value, compared as it is kept, byte by byte (1 is not 1.0); `ABSENT`: if there is none.
+            new: what to put.
+            revision: compare the revision at which it was put instead (see `entry`; 0: if there is none).
+            lease: as for `put`; None: as it is.
+
+        Returns: the new revision, or 0 when it was another value.
+        """
+        batch = self.batch()
+        batch.cas(key, expected, new, lease, revision)
+        return int(self._one(batch))
+
+    def incr(self, key: str, by: int = 1, initial: int = 0) -> int:
+        """Add to an integer (of 64 bits), and return the sum; a key that is not there has the value `initial`.
+
+        Raises:
+            InvalidCall: the value is no integer, or the sum too large.
+        """
+        batch = self.batch()
+        batch.incr(key, by, initial)
+        return int(self._one(batch))
+
+    def append(self, key: str, value: Any) -> int:
+        """Append an element to a list, which begins with its first element; return its length. RACK's list_write.
+
+        Raises:
+            InvalidCall: the value was put as a whole: only what append began is such a list.
+        """
+        return self.extend(key, [value])
+
+    def extend(self, key: str, items: Iterable[Any], *, left: bool = False) -> int:
+        """Append elements at one revision (`left`: each before the first one); return the length."""
+        batch = self.batch()
+        batch.append(key, items, left)
+        return int(self._one(batch))
+
+    def pop(self, key: str, index: int = -1, *, default: Any = ABSENT) -> Any:
+        """Take the last element of a list (index 0: the first one).
+
+        Raises:
+            IndexError: there is none, and no default.
+        """
+        batch = self.batch()
+        batch.pop(key, index)
+        data = self._one(batch)
+        if data is not None:
+            return self.decode(data, key)
+        if default is ABSENT:
+            raise IndexError(f"pop from {key!r}, which is empty or not there")
+        return default
+
+    def remove(self, key: str, value: Any, count: int = 1) -> int:
+        """Remove the first elements with this value from a list (0: all); return how many. RACK's list_delete_value."""
+        batch = self.batch()
+        batch.remove(key, value, count)
+        return int(self._one(batch))
+
+    def transaction(self, *, timeout: float | None = CALL_TIMEOUT) -> Transaction:
+        """Change several keys at one revision, all or nothing: `with rack.shm.transaction() as t: t["a"] = t["b"]`."""
+        return Transaction(self, timeout)
+
+    def pipeline(self, *, timeout: float | None = CALL_TIMEOUT) -> Pipeline:
+        """Have many independent operations done in few calls: `with rack.shm.pipeline() as p: p["a"] = 1; ...`."""
+        return Pipeline(self, timeout)
+
+    def load(self, mapping: Mapping[str, Any]) -> None:
+        """Put all items of a mapping, each by itself, in few calls."""
+        with self.pipeline() as pipeline:
+            for key, value in mapping.items():
+                pipeline.put(key, value)
+
+    # -- hearing of changes ------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        prefix: str = "",
+        from_revision: int | None = None,
+        *,
+        timeout: float | None = None,
+        to: int | RackAddress | None = None,
+    ) -> Any:
+        """Hear of every change of keys with a prefix, in order and without gaps.
+
+        Args:
+            prefix: "": of all keys.
+            from_revision: the first one to hear of; None: what comes after this call.
+            timeout: seconds without a change after which the iteration ends; None: it goes on.
+            to: the pid or the address of a process (an actor: `self.myAddress`) whose mailbox gets each one as a
+                `rack.Changed` message, instead of an iterator. A `RevisionGone` message says that some are missing.
+
+        Returns: an iterator of `rack.Changed` with `next(timeout)` and `close()`; with `to`, something to `close()`.
+
+        Raises:
+            RevisionGone: from the iterator, when the log does not reach back that far (`shm_log`).
+        """
+        if not isinstance(prefix, str):
+            raise InvalidCall(f"a prefix is a str, not {prefix!r}")
+        timeout = units.timeout(timeout)
+        if to is None:
+            return Watch(self, prefix, from_revision, timeout)
+        return Delivered(self, prefix, from_revision, to.pid if isinstance(to, RackAddress) else to)
+
+    # -- locks -------------------------------------------------------------------------------------------
+
+    def lock(self, name: str, timeout: float | None = CALL_TIMEOUT) -> Lock:
+        """Return a lock: `with rack.lock("name") as token:`. See `Lock`."""
+        return Lock(self.kernel, self._held, name, timeout)
+
+    # -- the whole ---------------------------------------------------------------------------------------
+
+    def snapshot(self, file: str | os.PathLike[str]) -> None:
+        """Write everything, as it is at one revision, to a file, which appears when it is whole.
+
+        Nobody is held up by it; locks are not in it.
+        """
+        from rackactor.ipc.memory.snapshots import write_snapshot
+
+        write_snapshot(self.backing.reader.env, file)
+
+    def restore(self, file: str | os.PathLike[str]) -> int:
+        """Replace everything by what a snapshot holds, at one revision, which is returned.
+
+        Keys that go with processes that are no more are left out. Watches begin anew after it (`RevisionGone`).
+
+        Raises:
+            InvalidCall: the file is no snapshot, or damaged; nothing has changed.
+            MemoryFull: it does not fit; nothing has changed.
+        """
+        from rackactor.ipc.memory.snapshots import check_snapshot
+
+        with open(file, "rb") as source:
+            check_snapshot(source, os.fspath(file))
+            source.seek(0)
+            offset = 0
+            while part := source.read(PART):
+                self.kernel.call("shm_restore", {"offset": offset}, part)
+                offset += len(part)
+        fields, _ = self.kernel.call("shm_restore", {"last": True}, timeout=None)
+        self.backing.reached(fields["revision"])
+        return int(fields["revision"])
+
+    # -- for the other modules of this package -------------------------------------------------------------
+
+    def batch(self) -> Batch:
+        """Begin the operations of one call."""
+        return Batch(pid=self.kernel.pid, allow_pickle=self.kernel.allow_pickle)
+
+    def decode(self, data: bytes, key: str) -> Any:
+        """Return the value of its bytes."""
+        return values.decode(data, key, allow_pickle=self.kernel.allow_pickle)
+
+    def _one(self, batch: Batch) -> Any:
+        return self.perform(batch.ops, batch.blobs, CALL_TIMEOUT)["results"][0]
+
+    def perform(self, ops: list[Any], blobs: list[bytes], timeout: float | None) -> dict[str, Any]:
+        """Have operations done; raise what the first of them was refused with, if it was."""
+        fields, _ = self.kernel.call("shm", {"ops": ops}, *blobs, timeout=timeout)
+        error = fault(fields["results"][0])
+        self.backing.reached(fields["revision"], timeout)
+        if error is not None:
+            raise error
+        return fields
+
+    def finish(self, pending: Pending, timeout: float | None) -> dict[str, Any]:
+        """Wait for the answer to a call."""
+        if not self.kernel.wait(lambda: pending.done, timeout):
+            raise RackTimeout(f"no answer from the shared memory within {timeout:g} s")
+        fields: dict[str, Any] = pending.get()
+        return fields
+
+    def begin_watch(self, prefix: bytes) -> int:
+        """Have the supervisor tell of changes; return the revision after which it does."""
+        if self.backing.is_replica:
+            return self.backing.reader.revision()  # it is told of everything anyway
+        fields, _ = self.kernel.call("shm_watch", {"prefix": prefix})
+        return int(fields["revision"])
+
+    def end_watch(self, prefix: bytes) -> None:
+        """Have it tell no more."""
+        if not self.kernel.closed and not self.kernel.ended and not self.backing.is_replica:
+            self.kernel.cast("shm_watch", {"prefix": prefix, "on": False})
+
+    def wake(self) -> None:
+        """Let go of threads that wait."""
+        if not self.kernel.closed:
+            self.kernel.poke()
+
+
+class _Handover:
+    """Gives a value away without a reference of its own: the block's variable is the only one."""
+
+    def __init__(self, reading: Reading, key: str) -> None:
+        self._reading = reading
+        self._key = key
+
+    @property
+    def value(self) -> Any:
+        return self._reading.view(self._key)

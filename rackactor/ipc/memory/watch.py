@@ -1,0 +1,230 @@
+"""Hearing of changes without gaps: the supervisor says that there is something new, the log says what."""
+
+from __future__ import annotations
+
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rackactor import units
+from rackactor.errors import GroupEnded, InvalidCall, NoSuchProcess, RackError, RackTimeout, RevisionGone
+from rackactor.kernel.peers import Delivery
+from rackactor.wire.codec import encode
+from rackactor.wire.stream import Entry, EntryKind
+
+if TYPE_CHECKING:
+    from rackactor.ipc.memory.mapping import Memory
+
+#: Changes for an actor that may lie in its mailbox: it gets more when it has taken some.
+IN_MAILBOX = 1000
+#: Seconds after which it is seen whether it has.
+AGAIN = 0.01
+
+
+class Changed:
+    """A change of a key.
+
+    Attributes:
+        revision: its number; several keys may have the same one (a transaction).
+        key: of what.
+        kind: "put", "delete", "append", "pop" or "remove".
+        when: seconds since the epoch, by the supervisor's clock.
+    """
+
+    __slots__ = ("_data", "_memory", "key", "kind", "revision", "when")
+
+    def __init__(
+        self, revision: int, key: str, kind: str, when: float, data: bytes | None, memory: Memory | None = None
+    ) -> None:
+        self.revision = revision
+        self.key = key
+        self.kind = kind
+        self.when = when
+        self._data = data
+        self._memory = memory
+
+    @property
+    def value(self) -> Any:
+        """What was put, appended, or taken away; None for a deletion.
+
+        Raises:
+            RevisionGone: a value too large for the log, which has been overwritten meanwhile.
+        """
+        if self._data is not None:
+            from rackactor.ipc.memory import values
+
+            allow_pickle = True if self._memory is None else self._memory.kernel.allow_pickle
+            return values.decode(self._data, self.key, allow_pickle=allow_pickle)
+        if self.kind != "put":
+            return None
+        memory = self._memory
+        if memory is None:
+            from rackactor import current
+
+            memory = current.current().shm
+        entry = memory.entry(self.key)
+        if entry is None or entry.revision != self.revision:
+            raise RevisionGone(f"the value that {self.key!r} had at revision {self.revision} is too large for the log")
+        return entry.value
+
+    def __repr__(self) -> str:
+        return f"<Changed {self.revision}: {self.kind} {self.key!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Changed) and self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash((self.revision, self.key))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Changed, (self.revision, self.key, self.kind, self.when, self._data)
+
+
+class Watch:
+    """The changes of keys with a prefix, in order and without gaps: an iterator, and a context that ends it.
+
+    Attributes:
+        revision: up to which it has looked.
+    """
+
+    def __init__(self, memory: Memory, prefix: str, from_revision: int | None, timeout: float | None) -> None:
+        self._memory = memory
+        self._prefix = prefix.encode()
+        self._timeout = units.timeout(timeout)
+        self._ready: deque[Changed] = deque()
+        self._closed = False
+        known = memory.begin_watch(self._prefix)
+        self._on = True
+        self.revision = known if from_revision is None else from_revision - 1
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Watch:
+        return self
+
+    def __next__(self) -> Changed:
+        """Return the next change; the iteration ends when none came for the watch's own timeout."""
+        try:
+            return self.next(self._timeout)
+        except RackTimeout:
+            raise StopIteration from None
+
+    def next(self, timeout: float | None = 60.0) -> Changed:
+        """Return the next change.
+
+        Raises:
+            RackTimeout: none came within `timeout` seconds.
+            RevisionGone: some are missing: the log does not reach back that far any more.
+            StopIteration: the watch has been closed.
+        """
+        timeout = units.timeout(timeout)
+        while not self._ready:
+            if self._closed:
+                raise StopIteration
+            if self.look():
+                continue
+            if not self._memory.kernel.wait(lambda: self._closed or self._news(), timeout):
+                raise RackTimeout(f"no change within {timeout:g} s")
+        return self._ready.popleft()
+
+    def look(self) -> bool:
+        """Read on in the log; returns whether something was read."""
+        from rackactor.ipc.memory import layout  # `Changed` is part of what every program imports, and needs none of it
+
+        found, reached, first = self._memory.backing.reader.log(self.revision, self._prefix)
+        if first > self.revision + 1:
+            raise RevisionGone(
+                f"revision {self.revision + 1} is not in the log any more, which begins at {first}:"
+                " read what there is now, and watch from shm.revision + 1 on (or raise shm_log= of the group)"
+            )
+        if reached == self.revision:
+            return False
+        self.revision = reached
+        self._ready += [
+            Changed(each.revision, each.key, layout.WORDS[each.code], each.when, each.data, self._memory)
+            for each in found
+        ]
+        return True
+
+    def take(self, limit: int) -> list[Changed]:
+        """Return changes that are there already."""
+        while len(self._ready) < limit and self.look():
+            pass
+        return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+
+    def _news(self) -> bool:
+        return self._memory.backing.heard > self.revision
+
+    def close(self) -> None:
+        """End the watch; idempotent. A thread that waits in it is let go."""
+        self._closed = True
+        if self._on:
+            self._on = False
+            self._memory.end_watch(self._prefix)
+        self._memory.wake()
+
+
+class Delivered:
+    """A watch whose changes go to a mailbox, as `Changed` messages."""
+
+    def __init__(self, memory: Memory, prefix: str, from_revision: int | None, pid: int) -> None:
+        if not memory.kernel.allow_pickle:
+            raise InvalidCall("this group refuses pickle, and a change in a mailbox is pickled: use the iterator")
+        self._memory = memory
+        self._kernel = memory.kernel
+        self._pid = pid
+        self._watch = Watch(memory, prefix, from_revision, None)
+        self._closed = False
+        self._pumping = False
+        memory.backing.listeners.append(self._wake)
+        memory.kernel.at_crank(self._wake)
+
+    def close(self) -> None:
+        """End it; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._memory.backing.listeners.remove(self._wake)
+            self._watch.close()
+
+    def _wake(self) -> None:
+        """See to it that changes are passed on, at the end of this turn (at the crank)."""
+        if not self._pumping and not self._closed:
+            self._pumping = True
+            self._kernel.later(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        if self._closed or self._kernel.closed:
+            return
+        mine = self._pid == self._kernel.pid
+        room = IN_MAILBOX - len(self._kernel.mailbox) if mine else IN_MAILBOX
+        try:
+            changes = self._watch.take(max(0, room))
+            for change in changes:
+                payload = encode(change, allow_pickle=True)
+                if mine:
+                    entry = Entry(EntryKind.TELL, 0, payload)
+                    self._kernel.mailbox.append(Delivery(self._pid, self._kernel.incarnation, entry))
+                else:
+                    self._kernel.post(self._pid, EntryKind.TELL, payload)
+        except RevisionGone as error:
+            self._lost(error)
+        except (NoSuchProcess, GroupEnded):
+            self.close()
+        else:
+            if len(changes) >= room:
+                self._kernel.after(AGAIN, self._wake)
+
+    def _lost(self, error: RackError) -> None:
+        """Say in the place of what is missing that it is."""
+        payload = encode(error, allow_pickle=True)
+        entry = Entry(EntryKind.TELL, 0, payload)
+        if self._pid == self._kernel.pid:
+            self._kernel.mailbox.append(Delivery(self._pid, self._kernel.incarnation, entry))
+        else:
+            self._kernel.post(self._pid, EntryKind.TELL, payload)
+        self.close()

@@ -1,0 +1,113 @@
+"""The calls of a session that are about pipes; what does the work is imported when it is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    from rackactor.ipc.pipes.ends import PipeReader, PipeWriter
+    from rackactor.ipc.pipes.fifo import Pipe
+    from rackactor.kernel.kernel import Kernel
+    from rackactor.syscalls.pipeline import Pipeline
+
+
+class PipeMethods:
+    """Pipes of one process of a group."""
+
+    kernel: Kernel
+
+    @overload
+    def pipe(
+        self,
+        name: None = None,
+        mode: None = None,
+        *,
+        text: bool = False,
+        binary: bool = False,
+        encoding: str = "utf-8",
+        timeout: float | Literal["default"] | None = "default",
+    ) -> tuple[PipeReader, PipeWriter]: ...
+    @overload
+    def pipe(
+        self,
+        name: str,
+        mode: None = None,
+        *,
+        text: bool = False,
+        binary: bool = False,
+        encoding: str = "utf-8",
+        timeout: float | Literal["default"] | None = "default",
+    ) -> Pipe: ...
+    @overload
+    def pipe(
+        self,
+        name: str,
+        mode: Literal["r"],
+        *,
+        text: bool = False,
+        binary: bool = False,
+        encoding: str = "utf-8",
+        timeout: float | Literal["default"] | None = "default",
+    ) -> PipeReader: ...
+    @overload
+    def pipe(
+        self,
+        name: str,
+        mode: Literal["w"],
+        *,
+        text: bool = False,
+        binary: bool = False,
+        encoding: str = "utf-8",
+        timeout: float | Literal["default"] | None = "default",
+    ) -> PipeWriter: ...
+
+    def pipe(
+        self,
+        name: str | None = None,
+        mode: str | None = None,
+        *,
+        text: bool = False,
+        binary: bool = False,
+        encoding: str = "utf-8",
+        timeout: float | Literal["default"] | None = "default",
+    ) -> Any:
+        """Open a pipe.
+
+        Args:
+            name: of a FIFO, which any process of the group may open by it, in any order; None: a pipe of its own, whose
+                ends are given to children as arguments of `fork`, or sent in messages.
+            mode: "r" or "w": open that end of the FIFO now; None: the one that is used first, at its first use.
+            text: `write` takes and `read` gives text; iteration is by lines.
+            binary: iteration is by lines of bytes.
+            encoding: of the text.
+            timeout: seconds that `recv`, `send`, ... wait if they are not told; None: no bound. 60 s by default, and no
+                bound for iteration.
+
+        Returns: without a name, (reader, writer); else the end that was asked for, or a FIFO.
+
+        Source: POSIX pipe, mkfifo; RACK's pipes.
+        """
+        from rackactor.ipc.pipes.opening import open_pipe
+
+        options = {"text": text, "binary": binary, "encoding": encoding, "timeout": timeout}
+        return open_pipe(self, name, mode, options)
+
+    def pipes(self) -> list[dict[str, Any]]:
+        """Return the pipes of the group: id, name, pids of readers and writers, bytes held for readers to come."""
+        fields, _ = self.kernel.call("pipes")
+        rows: list[dict[str, Any]] = fields["pipes"]
+        return rows
+
+    def run(self, target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
+        """Describe a command, or a pipeline of them with `|`; nothing runs before it is started.
+
+        Args:
+            target: a command, as a list of words or a text that is split as a shell would (no shell is run); or a
+                function, whose standard files are connected.
+            args: what a function is called with; more words of a command.
+            n: how many processes share the stage's input, line by line.
+            options: further options of `fork`: name, env, cwd, deadline, memory, stderr, ...
+        """
+        from rackactor.syscalls.pipeline import Pipeline, stage
+
+        return Pipeline(self, [stage(target, args, n, options)])  # type: ignore[arg-type]

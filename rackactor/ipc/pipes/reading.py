@@ -1,0 +1,308 @@
+"""The reader's half of a pipe: what has arrived from each writer, and the credit that it gets.
+
+The credit adapts to how fast the reader takes: its window is what it takes in `HORIZON`. A reader that needs longer
+than that for one message gets the next one only when it comes for it, so that slow readers share work one by one; a
+fast one gets megabytes ahead. What it has taken it confirms with its credits, or soon.
+
+No sockets, no threads; time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from rackactor.errors import ProtocolError
+from rackactor.ipc.pipes.framing import OVERHEAD, Assembly, Message
+from rackactor.wire.frames import SUPERVISOR
+
+#: What a reader takes in this time may be sent ahead of it, seconds.
+HORIZON = 0.02
+#: Bytes sent ahead at the most.
+MAX_WINDOW = 4 << 20
+#: A time too short to tell a slow reader by, seconds.
+_MOMENT = 0.005
+_NEVER = 1 << 62
+
+
+class Pace:
+    """How much may be sent ahead of a reader."""
+
+    def __init__(self) -> None:
+        #: Bytes; 0: one message at a time, when it comes for it.
+        self.window = 0
+
+    def update(self, size: int, count: int, busy: float) -> None:
+        """Learn that the reader took `count` messages of `size` bytes in `busy` seconds, its waits not counted."""
+        if not count:
+            return
+        target = min(int(size * HORIZON / max(busy, 1e-6)), MAX_WINDOW)
+        mean = size // count
+        if target >= self.window:
+            self.window = min(target, max(2 * self.window, 4 * mean), MAX_WINDOW)
+        elif busy >= _MOMENT:
+            self.window = target
+        if self.window < mean and busy >= _MOMENT:
+            self.window = 0
+
+
+class Credit(NamedTuple):
+    """What a writer is told: numbers up to which its messages were taken and have arrived; what it may send."""
+
+    pid: int
+    seat: int
+    taken: int
+    received: int
+    limit: int
+
+
+class Lane:
+    """What comes from one writer."""
+
+    __slots__ = (
+        "arrived",
+        "assembly",
+        "closing",
+        "consumed",
+        "dead",
+        "early",
+        "early_cost",
+        "expected",
+        "granted",
+        "pid",
+        "seat",
+        "taken",
+        "tell_at",
+        "told_limit",
+        "told_taken",
+    )
+
+    def __init__(self, seat: int, pid: int) -> None:
+        self.seat = seat
+        self.pid = pid
+        self.expected = 1
+        self.early: dict[int, Message] = {}  # arrived ahead of a gap
+        self.early_cost = 0
+        self.assembly: Assembly | None = None
+        #: Cost of what has arrived, and of what was taken.
+        self.arrived = 0
+        self.consumed = 0
+        self.taken = 0
+        self.told_taken = 0
+        self.told_limit = 0
+        #: The most that it was ever told.
+        self.granted = 0
+        #: The application tells us when it has taken this much.
+        self.tell_at = _NEVER
+        self.closing = False
+        self.dead = False
+
+
+class Reader:
+    """One process's share of a pipe."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[int, Lane] = {}
+        self.pace = Pace()
+        self.doubles = 0
+        self._runs: deque[tuple[Lane, list[Message]]] = deque()
+        #: Messages that came together and are being taken, the last one first; popped by any thread.
+        self.run: list[Message] = []
+        self._lane = Lane(0, 0)  # whose they are
+        self._length = self._cost = self._left = 0  # of the run at first, and as of the last `sync`
+        self._taken = self._consumed = 0  # of its lane when it began
+        self._done = self._count_done = 0  # of earlier runs
+        self._marked = 0.0
+        self._marked_size = self._marked_count = 0
+
+    # -- at the crank -----------------------------------------------------------------------------------
+
+    def introduce(self, seat: int, pid: int) -> None:
+        """Learn of a writer, or that another process speaks for it now."""
+        lane = self.lanes.get(seat)
+        if lane is None:
+            self.lanes[seat] = Lane(seat, pid)
+        else:
+            lane.pid = pid
+            lane.told_limit = lane.told_taken = 0  # it must hear of us anew
+
+    def hears(self, seat: int, pid: int) -> bool:
+        """Tell whether it is this process that speaks for a writer.
+
+        One that did so before is not heard any more: who goes on for it sends again what had not arrived.
+        """
+        lane = self.lanes.get(seat)
+        return lane is not None and lane.pid == pid
+
+    def accept(self, seat: int, first: int, messages: Sequence[Message]) -> None:
+        """Take messages of a writer; doubles are dropped, gaps waited for.
+
+        Raises:
+            ProtocolError: it had no credit for them.
+        """
+        lane = self.lanes.get(seat)
+        if lane is None:
+            return
+        if first == lane.expected and not lane.early:
+            ready = list(messages)
+        else:
+            ready = self._sort(lane, first, messages)
+        if not ready:
+            return
+        cost = _cost(ready)
+        self._check(lane, cost - _cost(ready[-1:]))
+        lane.expected += len(ready)
+        lane.arrived += cost
+        ready.reverse()
+        self._runs.append((lane, ready))
+
+    def _check(self, lane: Lane, more: int) -> None:
+        """See that a writer keeps to its credit; one message is always let through beyond it."""
+        if lane.arrived + lane.early_cost + more >= lane.granted and lane.pid != SUPERVISOR:
+            raise ProtocolError("more messages of a pipe than it had credit for")
+
+    def _sort(self, lane: Lane, first: int, messages: Sequence[Message]) -> list[Message]:
+        for number, message in enumerate(messages, first):
+            if number < lane.expected or number in lane.early:
+                self.doubles += 1
+            else:
+                self._check(lane, 0)
+                lane.early[number] = message
+                lane.early_cost += _cost((message,))
+        ready: list[Message] = []
+        while (message_or_none := lane.early.pop(lane.expected + len(ready), None)) is not None:
+            ready.append(message_or_none)
+            lane.early_cost -= _cost((message_or_none,))
+        return ready
+
+    def closing(self, seat: int) -> None:
+        """Learn that a writer closes: it is told at once what was taken."""
+        lane = self.lanes.get(seat)
+        if lane is not None:
+            lane.closing = True
+            lane.tell_at = 0
+
+    def left(self, seat: int, *, clean: bool) -> None:
+        """Learn that a writer is gone; of one that died, something may still be under way."""
+        lane = self.lanes.get(seat)
+        if lane is None:
+            return
+        lane.dead = True
+        lane.tell_at = _NEVER
+        lane.assembly = None
+        if clean:
+            del self.lanes[seat]
+
+    def credits(self, *, waiting: bool, everything: bool = False) -> Iterator[Credit]:
+        """Yield what writers are to be told now.
+
+        Args:
+            waiting: the application waits for a message.
+            everything: also what is in no hurry.
+        """
+        self.sync()
+        window = self.pace.window
+        lanes = [lane for lane in self.lanes.values() if not lane.dead]
+        if len(lanes) > 1:
+            window //= max(1, sum(1 for lane in lanes if lane.arrived > lane.consumed or lane.closing))
+        for lane in lanes:
+            limit = lane.consumed + (max(1, window) if waiting else window)
+            starved = waiting and lane.arrived >= lane.told_limit and limit > lane.told_limit
+            freed = window > 0 and limit - lane.told_limit >= max(1, window // 4)
+            last = lane.closing and lane.taken == lane.expected - 1 and lane.told_taken != lane.taken
+            if starved or freed or last or (everything and lane.told_taken != lane.taken):
+                lane.told_limit = max(limit, lane.told_limit)
+                lane.granted = max(lane.granted, lane.told_limit)
+                lane.told_taken = lane.taken
+                yield Credit(lane.pid, lane.seat, lane.taken, lane.expected - 1, lane.told_limit)
+            if not lane.closing:
+                lane.tell_at = lane.told_limit - window * 3 // 4 if window else _NEVER
+
+    def greet(self, seat: int) -> Iterator[Credit]:
+        """Yield what a writer that we have just met must hear."""
+        lane = self.lanes.get(seat)
+        if lane is not None:
+            lane.told_taken = lane.taken
+            yield Credit(lane.pid, seat, lane.taken, lane.expected - 1, lane.told_limit)
+
+    @property
+    def owes(self) -> bool:
+        """Tell whether some writer does not know what was taken."""
+        return any(lane.told_taken != lane.taken and not lane.dead for lane in self.lanes.values())
+
+    def final(self) -> dict[int, int]:
+        """Return what was taken of each writer, for the end."""
+        self.sync()
+        return {seat: lane.taken for seat, lane in self.lanes.items()}
+
+    # -- the application: one thread at a time, but for the `pop` of `run` ---------------------------------
+
+    def take(self) -> Message | None:
+        """Return the next message, or None when none is here."""
+        while True:
+            try:
+                return self.run.pop()
+            except IndexError:
+                if not self.next_run():
+                    return None
+
+    def next_run(self) -> bool:
+        """Begin with the next messages that came together; False when none are here."""
+        self.sync()
+        if self.run or not self._runs:
+            return bool(self.run)
+        self._lane, run = self._runs.popleft()
+        self._done += self._cost - self._left
+        self._count_done += self._length
+        self._taken, self._consumed = self._lane.taken, self._lane.consumed
+        self._length, self._cost = len(run), _cost(run)
+        self._left = self._cost
+        self.run = run
+        return True
+
+    def sync(self) -> None:
+        """Count what was taken of the present run: its messages only disappear from the list."""
+        run, lane = self.run, self._lane
+        count = len(run)
+        self._left = _cost(run)
+        lane.taken = self._taken + self._length - count
+        lane.consumed = self._consumed + self._cost - self._left
+
+    @property
+    def due(self) -> bool:
+        """Tell whether the writer should hear of what was taken (after a `sync`)."""
+        lane = self._lane
+        return lane.consumed >= lane.tell_at and (not lane.closing or lane.taken == lane.expected - 1)
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing is here to be taken."""
+        return not self.run and not self._runs
+
+    @property
+    def messages(self) -> int:
+        """How many messages were taken."""
+        return self._count_done + self._length - len(self.run)
+
+    def measure(self, now: float) -> None:
+        """Learn how fast the application takes: it did so since the last mark."""
+        self.sync()
+        size = self._done + self._cost - self._left
+        self.pace.update(size - self._marked_size, self.messages - self._marked_count, now - self._marked)
+        self.mark(now)
+
+    def mark(self, now: float) -> None:
+        """Begin to measure: a wait is over."""
+        self._marked_size = self._done + self._cost - self._left
+        self._marked_count = self.messages
+        self._marked = now
+
+    @property
+    def waiting(self) -> int:
+        """Cost of what is here and not taken, bytes (after a `sync`)."""
+        return sum(lane.arrived - lane.consumed for lane in list(self.lanes.values()))
+
+
+def _cost(messages: Sequence[Message]) -> int:
+    return sum(map(len, messages)) + OVERHEAD * len(messages)

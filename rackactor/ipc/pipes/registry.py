@@ -1,0 +1,387 @@
+"""A process's ends of pipes, and what goes on behind them at the crank.
+
+The application only puts messages into a `Writing`, and takes them from a `Reading` (see
+`rackactor.ipc.pipes.handles`). Everything else is done here by the holder of the baton (see `rackactor.kernel.leader`):
+the credits, who gets what, what the supervisor says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+
+from rackactor.errors import GroupEnded, ProtocolError, RackError
+from rackactor.ipc.pipes.framing import AT_ONCE, PART, Bundle, Part, pack_parcel, parse_parcel, small_messages, split
+from rackactor.ipc.pipes.handles import End, Reading, Writing
+from rackactor.ipc.pipes.reading import Credit, Reader
+from rackactor.ipc.pipes.writing import Batch
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.peers import Delivery
+from rackactor.wire.codec import unpack
+from rackactor.wire.frames import SUPERVISOR
+from rackactor.wire.stream import Entry, EntryKind
+
+#: How long readers may take what is under way when a process leaves, before the supervisor inherits it, seconds.
+LINGER = 0.3
+#: How long a process that leaves waits for the supervisor to have room, seconds.
+PATIENCE = 30.0
+#: Why messages of a process that has ended are lost.
+NO_HEIR = "nobody has read it in time, and the group's pipe_held= has no room for it"
+
+_making = threading.RLock()
+_all: weakref.WeakSet[Desk] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for each in list(_all):
+        each.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def desk(kernel: Kernel) -> Desk:
+    """Return the desk of a process, made at first use."""
+    with _making:
+        if kernel.pipe_desk is None:
+            found = Desk(kernel)
+            if kernel.pipe_desk is None:  # a signal handler may have been quicker
+                kernel.pipe_desk = found
+                kernel.on("pipe", found.event)
+        made: Desk = kernel.pipe_desk
+        return made
+
+
+class Desk:
+    """The ends of pipes that one process has open."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._lock = threading.RLock()
+        self._readings: dict[int, Reading] = {}
+        self._writings: dict[int, Writing] = {}
+        _all.add(self)
+        self._ends: dict[tuple[int, str], End] = {}
+        #: Calls under way that open something: what is said of seats that we do not know yet waits for them.
+        #: How many began (counted under the lock), and were done (counted at the crank).
+        self._begun = self._done = 0
+        #: How its ends are closed has been said, by `leave`: that a program's objects go now says nothing more.
+        self._left = False
+        #: What has come of messages that are in pieces, by seats of reader and writer.
+        self._pieces: dict[tuple[int, int], list[Any]] = {}
+        self._stash: list[tuple[int, Callable[[], None]]] = []
+
+    @property
+    def _opening(self) -> int:
+        return self._begun - self._done
+
+    def check(self) -> None:
+        """Raise if this process is in the group no more, or never was."""
+        self.kernel.check()
+
+    def forked(self) -> None:
+        """Forget everything: this is the child of os.fork, which is no process of the group."""
+        for reading in self._readings.values():
+            reading.reader = Reader()
+            reading.closed = True
+        for writing in self._writings.values():
+            writing.closed = True
+
+    # -- opening and closing ----------------------------------------------------------------------------
+
+    def open(self, mode: str, *, pipe: int | None = None, name: str | None = None) -> list[End]:
+        """Open an end, or both (`rw`)."""
+        with self._lock:
+            if pipe is not None and (known := self._ends.get((pipe, mode))) is not None and not known.closed:
+                known.users.append(True)
+                return [known]
+            self._begun += 1
+            try:
+                fields, _ = self.kernel.call("pipe_open", {"id": pipe, "name": name, "mode": mode})
+                seats = zip(mode, fields["seats"], strict=True)
+                return [self._opened(each, fields["id"], seat) for each, seat in seats]
+            finally:
+                self.kernel.do(self._open_done)
+
+    def _opened(self, mode: str, pipe: int, seat: int) -> End:
+        known = self._ends.get((pipe, mode))
+        if known is not None and known.seat == seat:
+            if known.closed:  # it was on its way out
+                known.closed = False
+                known.users.clear()
+                if isinstance(known, Writing):
+                    known.writer.closing = False
+            known.users.append(True)
+            return known
+        end: End = Reading(self, pipe, seat) if mode == "r" else Writing(self, pipe, seat)
+        self._ends[pipe, mode] = end
+        table: dict[int, Any] = self._readings if mode == "r" else self._writings
+        self.kernel.do(lambda: self._register(table, end))
+        return end
+
+    def close(self, end: End) -> None:
+        """Give up one use of an end; the last one closes it."""
+        if end.users:
+            end.users.pop()
+        if end.users or end.closed or self._left:
+            return
+        end.closed = True
+        if not self.kernel.closed:
+            self.kernel.do_soon(self._close_reading if isinstance(end, Reading) else self._close_writing, end)
+
+    def _close_reading(self, reading: Reading) -> None:
+        if reading.seat not in self._readings:
+            return
+        if not self.kernel.take_briefly(reading.lock, lambda: self._close_reading(reading)):
+            return
+        try:
+            final = list(reading.reader.final().items())
+        finally:
+            reading.lock.release()
+        del self._readings[reading.seat]
+        self._forget(reading)
+        for key in [key for key in self._pieces if key[0] == reading.seat]:
+            del self._pieces[key]
+        self.kernel.request("pipe_close", {"seat": reading.seat, "taken": final})
+
+    def _close_writing(self, writing: Writing) -> None:
+        if writing.closed:  # it may have been opened again
+            writing.writer.closing = True
+            writing.pump()
+
+    def settled(self, writing: Writing) -> None:
+        """Close a writer's end whose messages were all taken."""
+        if self._opening or self._writings.pop(writing.seat, None) is None:
+            return
+        self._forget(writing)
+        self.kernel.request("pipe_close", {"seat": writing.seat})
+
+    def _forget(self, end: End) -> None:
+        if self._ends.get((end.pipe, end.mode)) is end:
+            del self._ends[end.pipe, end.mode]
+
+    # -- at the crank: opening ------------------------------------------------------------------------------
+
+    def _register(self, table: dict[int, Any], end: End) -> None:
+        table[end.seat] = end
+        stash, self._stash = self._stash, []
+        for seat, action in stash:
+            if seat == end.seat:
+                action()
+            else:
+                self._stash.append((seat, action))
+
+    def _open_done(self) -> None:
+        self._done += 1
+        if not self._opening:
+            self._stash.clear()
+            for writing in list(self._writings.values()):
+                writing.pump()  # some may have been kept from closing
+
+    def _later(self, seat: int, action: Callable[[], None]) -> None:
+        if self._opening:
+            self._stash.append((seat, action))
+
+    # -- at the crank: what arrives -------------------------------------------------------------------------
+
+    def arrived(self, delivery: Delivery) -> None:
+        """Take an entry of a stream."""
+        kind, seat, payload, more = delivery.entry
+        table: dict[int, Any] = self._writings if kind is EntryKind.CREDIT else self._readings
+        end = table.get(seat)
+        if end is None:
+            self._later(seat, lambda: self.arrived(delivery))
+            return
+        try:
+            if kind is EntryKind.CREDIT:
+                reader, taken, limit = unpack(payload)
+                end.credit(delivery.pid, reader, taken, limit)
+            else:
+                _take(end, delivery.pid, unpack(payload), more)
+        except Exception as error:  # whatever it is made of
+            self.kernel.malformed(
+                delivery.pid, ProtocolError(f"not what is said of a pipe: {type(error).__name__}: {error}")
+            )
+
+    def event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+        """Hear of the other ends from the supervisor."""
+        seat, what = fields["seat"], fields["what"]
+        end: End | None = self._readings.get(seat) or self._writings.get(seat)
+        if end is None:
+            self._later(seat, lambda: self.event(fields, blobs))
+        elif isinstance(end, Writing):
+            if what == "readers":
+                end.readers(fields["count"])
+            elif what == "reader":
+                end.meet(fields["reader"], fields["pid"])
+            elif what == "left":
+                end.reader_left(fields["reader"], fields["taken"])
+        elif what == "writer":
+            end.greet(fields["writer"], fields["pid"])
+        elif what == "left":
+            end.reader.left(fields["writer"], clean=fields["clean"])
+        elif what == "ended":
+            end.broken = fields["broken"]
+            end.ended = fields["ended"]
+        elif what == "piece":
+            self._pieces.setdefault((seat, fields["writer"]), []).extend(blobs)
+        elif what == "data":
+            pieces = self._pieces.pop((seat, fields["writer"]), [])
+            messages = parse_parcel(fields["shape"], [*pieces, *blobs])
+            end.accept(SUPERVISOR, fields["writer"], fields["first"], messages, fields["closing"])
+
+    # -- at the crank: what is sent -------------------------------------------------------------------------
+
+    def send(self, writing: Writing, batch: Batch) -> None:
+        """Send messages to a reader."""
+        kernel, seat, first = self.kernel, writing.seat, batch.first
+        messages = batch.messages
+        if batch.pid == kernel.pid:
+            copies = [message.copy() if isinstance(message, Bundle) else message for message in messages]
+            reading = self._readings.get(batch.seat)
+            if reading is not None:
+                reading.accept(kernel.pid, seat, first, copies, batch.closing)
+            return
+        if messages and isinstance(messages[0], Bundle):
+            for entry in _large(batch.seat, seat, first, messages[0]):
+                kernel.offer(batch.pid, entry)
+            return
+        body = msgpack.packb((seat, first, messages, batch.closing))
+        kernel.offer(batch.pid, Entry(EntryKind.PIPE, batch.seat, body))
+
+    def credit(self, reading: Reading, credit: Credit) -> None:
+        """Tell a writer what was taken, and what it may send."""
+        pid, seat, taken, received, limit = credit
+        if pid == self.kernel.pid:
+            writing = self._writings.get(seat)
+            if writing is None:
+                self._later(seat, lambda: self.credit(reading, credit))
+            else:
+                writing.credit(pid, reading.seat, taken, limit)
+        elif pid == SUPERVISOR:
+            args = {"seat": seat, "reader": reading.seat, "taken": taken, "received": received, "limit": limit}
+            self.kernel.request("pipe_credit", args)
+        else:
+            body = msgpack.packb((reading.seat, taken, limit))
+            self.kernel.offer(pid, Entry(EntryKind.CREDIT, seat, body))
+
+    # -- leaving --------------------------------------------------------------------------------------------
+
+    def leave(self, *, clean: bool = True, linger: float = LINGER) -> list[str]:
+        """Close everything, for this process ends; what readers have not taken soon is the supervisor's to serve.
+
+        Args:
+            clean: it ends in good order; else the readers of what it has open hear how it ended.
+            linger: how long readers may take, seconds.
+
+        Returns: what is lost by it, a sentence for each pipe.
+        """
+        lost: list[str] = []
+        try:
+            self._leave(clean, linger, lost)
+        except GroupEnded:
+            pass  # and all its pipes
+        except RackError as error:
+            logging.getLogger("rackactor").warning("could not leave the pipes in good order: %s", error)
+        finally:
+            self._left = True
+        return lost
+
+    def _leave(self, clean: bool, linger: float, lost: list[str]) -> None:
+        kernel = self.kernel
+        for end in list(self._ends.values()):
+            if isinstance(end, Writing) and not end.closed and not clean:
+                kernel.do_soon(self._close_unclean, end)
+            elif not end.closed:
+                end.users.clear()
+                self.close(end)
+        # Where nobody reads there is nothing to wait for.
+        kernel.wait(lambda: not any(writing.writer.lanes for writing in self._unsettled()), linger)
+        deadline = time.monotonic() + PATIENCE
+        for writing in self._unsettled():
+            if not self._bequeath(writing, deadline):
+                lost.append(f"what was sent into pipe {writing.pipe} is lost: {NO_HEIR}")
+
+    def _unsettled(self) -> list[Writing]:
+        return [writing for writing in list(self._writings.values()) if not writing.writer.settled or writing.closed]
+
+    def _close_unclean(self, writing: Writing) -> None:
+        """Have readers confirm what they take; the seat stays, for the supervisor to see what became of us."""
+        for batch in writing.writer.assign():
+            self.send(writing, batch)
+
+    def _bequeath(self, writing: Writing, deadline: float) -> bool:
+        """Have a writer's messages read, or leave them to the supervisor; False: they are lost."""
+        while not writing.writer.settled or writing.closed:
+            done: list[Any] = []
+            self.kernel.do(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
+            self.kernel.wait(lambda: done, 5.0)  # noqa: B023
+            if not done or done[0] is None:
+                return True
+            args, blobs = done[0]
+            if self._hand_over(args, blobs):
+                self._writings.pop(writing.seat, None)
+                return True
+            writing.frozen = False
+            self.kernel.do_soon(writing.pump)
+            if time.monotonic() >= deadline:
+                self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": f"it ended, and {NO_HEIR}"})
+                return False
+            self.kernel.wait(lambda: self._gone(writing), 0.2)
+        return True
+
+    def _hand_over(self, args: dict[str, Any], blobs: list[Any]) -> bool:
+        """Leave messages to the supervisor; returns whether it has taken them.
+
+        It is asked first: what there is no room for would be sent again and again, as often as it is tried.
+        """
+        call, size = self.kernel.call, sum(map(len, blobs))
+        if not call("pipe_room", {"size": size})[0]["room"]:
+            return False
+        if size > AT_ONCE:
+            for blob in blobs:
+                if not call("pipe_piece", {}, blob)[0]["room"]:
+                    return False
+            blobs = []
+        return bool(call("pipe_bequeath", args, *blobs)[0]["taken"])
+
+    def _gone(self, writing: Writing) -> bool:
+        return writing.seat not in self._writings
+
+    def _estate(self, writing: Writing) -> tuple[dict[str, Any], list[Any]] | None:
+        if writing.seat not in self._writings:
+            return None
+        writing.frozen = True
+        lanes, messages = writing.writer.estate()
+        shape, blobs = pack_parcel(messages)
+        return {"seat": writing.seat, "lanes": lanes, "shape": shape, "clean": writing.closed}, blobs
+
+
+def _take(reading: Any, pid: int, fields: Any, frames: Sequence[Any]) -> None:
+    """Take what a process sends to a reader; raises whatever comes of it where it is malformed."""
+    if not frames:
+        writer, first, messages, closing = fields
+        reading.accept(pid, writer, first, small_messages(messages), closing)
+    elif len(fields) == 2:
+        reading.accept(pid, fields[0], fields[1], [Bundle(list(frames))], False)
+    else:
+        writer, number, frame, last = fields
+        if type(frame) is not int or type(last) is not bool:
+            raise TypeError("a part of a message has a number, and is the last one or not")
+        reading.accept_part(pid, writer, number, Part(frame, last, frames[0]))
+
+
+def _large(reader: int, writer: int, number: int, bundle: Bundle) -> list[Entry]:
+    if len(bundle) <= PART:
+        return [Entry(EntryKind.PIPE, reader, msgpack.packb((writer, number)), tuple(bundle.frames))]
+    return [
+        Entry(EntryKind.PIPE, reader, msgpack.packb((writer, number, part.frame, part.last)), (part.data,))
+        for part in split(bundle)
+    ]

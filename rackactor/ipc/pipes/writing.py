@@ -1,0 +1,231 @@
+"""The writer's half of a pipe: messages wait here until a reader takes them.
+
+Every reader has a lane: a numbered sequence of messages that were sent to it. What a reader has not confirmed as
+taken stays with the writer; when the reader leaves or dies it goes to the front again, for the others. Readers give
+credit in bytes, and one message beyond it is always let through, so that a message of any size passes.
+
+No sockets, no clock, no threads. The application appends messages, another thread may send them: what one of the two
+counts the other only reads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from rackactor.ipc.pipes.framing import INLINE, OVERHEAD, Message
+
+#: Bytes that may wait here for a reader before the application has to wait; one message more always may.
+BACKLOG = 1 << 20
+#: Bytes of small messages that travel together.
+BATCH = 48 << 10
+
+
+class Batch(NamedTuple):
+    """Messages for one reader; `first` is the number of the first one in its lane."""
+
+    pid: int
+    seat: int
+    first: int
+    messages: Sequence[Message]
+    #: The writer closes: the reader is to confirm at once what it takes.
+    closing: bool = False
+
+
+class Lane:
+    """What goes to one reader."""
+
+    __slots__ = ("closing", "limit", "next", "pid", "seat", "sent", "taken", "unconfirmed")
+
+    def __init__(self, seat: int, pid: int) -> None:
+        self.seat = seat
+        self.pid = pid
+        #: Total cost that the reader lets us send, and that was sent.
+        self.limit = 0
+        self.sent = 0
+        #: Number of the next message; number up to which the reader has taken them.
+        self.next = 1
+        self.taken = 0
+        self.unconfirmed: deque[Message] = deque()
+        #: It has been told that the writer closes.
+        self.closing = False
+
+
+def cost(message: Message) -> int:
+    """Return what a message costs of a credit, bytes."""
+    return len(message) + OVERHEAD
+
+
+class Writer:
+    """One process's messages for a pipe."""
+
+    def __init__(self) -> None:
+        self.queue: deque[Message] = deque()
+        self.lanes: dict[int, Lane] = {}
+        self.closing = False
+        #: Total cost of what the application has offered (it counts), and of what has left the queue (we do).
+        self.offered = 0
+        self.drawn = 0
+        self.unconfirmed_cost = 0
+        self.messages = self.confirmed = self.redelivered = 0
+        self._gone: set[int] = set()
+        self._readers: dict[int, int] = {}  # the pid of the process that speaks for each, by seat
+        #: What a process has said for a reader that we do not know yet, by pid: (seat, taken, limit).
+        self._early: dict[int, tuple[int, int, int]] = {}
+        self._turn: deque[int] = deque()  # seats, whose turn is first
+
+    def offer(self, message: Message) -> None:
+        """Take a message; always succeeds (ask `crowded` first)."""
+        self.queue.append(message)
+        self.offered += len(message) + OVERHEAD
+        self.messages += 1
+
+    @property
+    def waiting(self) -> int:
+        """Cost of what waits for a reader's credit, bytes."""
+        return self.offered - self.drawn
+
+    @property
+    def crowded(self) -> bool:
+        """Tell whether the application should wait."""
+        return self.offered - self.drawn >= BACKLOG
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether everything was taken."""
+        return not self.queue and not any(lane.unconfirmed for lane in self.lanes.values())
+
+    def introduce(self, seat: int, pid: int) -> None:
+        """Learn of a reader, and which process speaks for it: no other is heard."""
+        self._readers[seat] = pid
+        early = self._early.pop(pid, None)
+        if early is not None and early[0] == seat:
+            self.credit(seat, pid, *early[1:])
+
+    def credit(self, seat: int, pid: int, taken: int, limit: int) -> None:
+        """Learn what a reader has taken, and how much may be sent to it.
+
+        It may come before the introduction, which takes another way. A process has one reader of a pipe at a time, so
+        what it says last is what counts.
+        """
+        if seat in self._gone:
+            return
+        if seat not in self._readers:
+            self._early[pid] = seat, taken, limit
+        if self._readers.get(seat) != pid:
+            return
+        lane = self.lanes.get(seat)
+        if lane is None:
+            lane = self.lanes[seat] = Lane(seat, pid)
+            self._turn.append(seat)
+        lane.limit = max(lane.limit, limit)
+        self._confirm(lane, taken)
+
+    def left(self, seat: int, taken: int | None) -> None:
+        """Learn that a reader is gone: what it has not taken (None: as far as is known) is for the others."""
+        self._gone.add(seat)
+        self._early.pop(self._readers.pop(seat, 0), None)
+        lane = self.lanes.pop(seat, None)
+        if lane is None:
+            return
+        self._turn.remove(seat)
+        if taken is not None:
+            self._confirm(lane, taken)
+        back = sum(map(cost, lane.unconfirmed))
+        self.redelivered += len(lane.unconfirmed)
+        self.unconfirmed_cost -= back
+        self.drawn -= back
+        self.queue.extendleft(reversed(lane.unconfirmed))
+
+    def assign(self) -> Iterator[Batch]:
+        """Yield what is to be sent now, to whom."""
+        while self.queue and (ready := [seat for seat in self._turn if self._ready(seat)]):
+            # No reader gets more than its share at one go: what is here may be all there is.
+            share = -(-len(self.queue) // len(ready))
+            for seat in ready:
+                if not self.queue:
+                    break
+                self._turn.remove(seat)
+                self._turn.append(seat)
+                yield self._draw(self.lanes[seat], share)
+        if self.closing and not self.queue:
+            for lane in self.lanes.values():
+                if lane.unconfirmed and not lane.closing:
+                    lane.closing = True
+                    yield Batch(lane.pid, lane.seat, lane.next, (), True)
+
+    def resume(self, seat: int, received: int) -> Batch | None:
+        """Send again what a reader has not received: the writer's process has changed."""
+        lane = self.lanes.get(seat)
+        if lane is None:
+            return None
+        start = max(0, received - lane.taken)
+        missing = list(islice(lane.unconfirmed, start, None))
+        return Batch(lane.pid, seat, lane.taken + start + 1, missing, True) if missing else None
+
+    def _ready(self, seat: int) -> bool:
+        lane = self.lanes[seat]
+        return lane.sent < lane.limit
+
+    def _draw(self, lane: Lane, share: int) -> Batch:
+        queue = self.queue
+        messages: list[Message] = []
+        first, size = lane.next, 0
+        while queue and len(messages) < share and size < BATCH and lane.sent + size < lane.limit:
+            if messages and len(queue[0]) > INLINE:
+                break  # a large one travels alone
+            message = queue.popleft()
+            messages.append(message)
+            size += len(message) + OVERHEAD
+            if len(message) > INLINE:
+                break
+        lane.sent += size
+        lane.next += len(messages)
+        lane.unconfirmed.extend(messages)
+        lane.closing = False
+        self.drawn += size
+        self.unconfirmed_cost += size
+        return Batch(lane.pid, lane.seat, first, messages)
+
+    def _confirm(self, lane: Lane, taken: int) -> None:
+        count = min(taken - lane.taken, len(lane.unconfirmed))
+        if count <= 0:
+            return
+        pop = lane.unconfirmed.popleft
+        self.unconfirmed_cost -= sum([cost(pop()) for _ in range(count)])
+        self.confirmed += count
+        lane.taken += count
+
+    # -- the estate of a writer whose process ends ------------------------------------------------------
+
+    def estate(self) -> tuple[list[list[int]], list[Message]]:
+        """Return (lanes as plain values, messages: those of each lane in order, then what waits)."""
+        lanes = [[x.seat, x.pid, x.limit, x.sent, x.next, x.taken, len(x.unconfirmed)] for x in self.lanes.values()]
+        messages = [message for lane in self.lanes.values() for message in lane.unconfirmed]
+        return lanes, [*messages, *self.queue]
+
+    @classmethod
+    def inherit(cls, lanes: Sequence[Sequence[Any]], messages: Sequence[Message]) -> Writer:
+        """Go on where another left off."""
+        writer = cls()
+        writer.closing = True
+        left = deque(messages)
+        for seat, pid, limit, sent, following, taken, count in lanes:
+            writer.introduce(seat, pid)
+            lane = Lane(seat, pid)
+            lane.limit, lane.sent, lane.next, lane.taken = limit, sent, following, taken
+            lane.unconfirmed.extend(left.popleft() for _ in range(count))
+            writer.unconfirmed_cost += sum(map(cost, lane.unconfirmed))
+            writer.lanes[seat] = lane
+            writer._turn.append(seat)
+        for message in left:
+            writer.offer(message)
+        writer.messages = len(messages)
+        return writer
+
+    @property
+    def held(self) -> int:
+        """Cost of all that is kept here, bytes."""
+        return self.waiting + self.unconfirmed_cost

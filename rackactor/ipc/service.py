@@ -1,0 +1,182 @@
+"""Speaking with the services of a group: programs of the supervisor's own, such as the one for files.
+
+A service is a member like any other: questions travel as asks on the ordinary streams, directly where the network lets
+them. A question or an answer is a msgpack array of two (what, its fields), its length before it (4 bytes), and raw
+bytes behind it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import threading
+from typing import Any
+
+from rackactor.errors import BY_NAME, NoSuchProcess, ProtocolError, RackError, RackTimeout, ServiceFailed
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.pending import Pending
+from rackactor.strings import words_of
+from rackactor.wire.codec import pack as _pack
+from rackactor.wire.codec import unpack as _unpack
+
+#: Bound of one question, seconds: behind a service may be a store on the other side of the world.
+TIMEOUT = 300.0
+
+Data = bytes | bytearray | memoryview
+
+
+def pack(what: Any, fields: dict[str, Any], data: Data = b"") -> bytes:
+    """Return the bytes of a question (`what`: its name) or of an answer (`what`: None, or what went wrong)."""
+    head = _pack((what, fields))
+    return b"".join((len(head).to_bytes(4, "big"), head, data))
+
+
+def unpack(payload: Data) -> tuple[Any, dict[str, Any], memoryview]:
+    """Return what `pack` was given.
+
+    Raises:
+        ProtocolError: these are not the bytes of a question or an answer.
+    """
+    view = memoryview(payload)
+    end = 4 + int.from_bytes(view[:4], "big")
+    head = _unpack(view[4:end])
+    if not isinstance(head, list) or len(head) != 2 or not isinstance(head[1], dict):
+        raise ProtocolError("a question or an answer is an array of two, the second one a map")
+    return head[0], head[1], view[end:]
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return an error as plain values."""
+    fields: dict[str, Any] = {"type": type(error).__name__, "message": words_of(error)}
+    if isinstance(error, OSError) and error.errno is not None:
+        fields.update(errno=error.errno, strerror=error.strerror or "", filename=_text(error.filename))
+    return fields
+
+
+def rebuild(fields: dict[str, Any]) -> Exception:
+    """Return the error that was described: one of ours, or of Python's own, by its name."""
+    name, message = str(fields.get("type")), str(fields.get("message", ""))
+    if fields.get("errno") is not None:
+        known = [] if fields.get("filename") is None else [fields["filename"]]
+        return OSError(fields["errno"], fields.get("strerror", ""), *known)
+    if name in BY_NAME:
+        return BY_NAME[name](message or None)
+    cls = getattr(builtins, name, None)
+    if isinstance(cls, type) and issubclass(cls, Exception) and cls not in (UnicodeDecodeError, UnicodeEncodeError):
+        return cls(message)
+    return RackError(f"{name}: {message}")
+
+
+class Service:
+    """A service of the group, found when it is first needed, and found anew after its death.
+
+    Args:
+        kernel: of the process that asks.
+        name: which service.
+    """
+
+    def __init__(self, kernel: Kernel, name: str) -> None:
+        self.kernel = kernel
+        self.name = name
+        self._pid = 0
+        self._lock = threading.RLock()  # a signal handler may interrupt its holder
+
+    @property
+    def pid(self) -> int:
+        """Its pid; the supervisor starts it if it does not run.
+
+        Raises:
+            ServiceFailed: it does not come up.
+        """
+        pid = self._pid
+        if not pid:
+            fields, _ = self.kernel.call("service", {"name": self.name})
+            pid = self._pid = int(fields["pid"])
+        return pid
+
+    def ask(
+        self, op: str, fields: dict[str, Any], data: Data = b"", *, again: bool = False, timeout: float = TIMEOUT
+    ) -> tuple[dict[str, Any], memoryview]:
+        """Ask a question and wait for the answer.
+
+        Args:
+            op: what is asked.
+            fields: plain values.
+            data: bytes that go with it.
+            again: ask once more if the service has died: for what may be done twice.
+            timeout: seconds.
+
+        Raises:
+            RackTimeout: no answer within the time.
+            ServiceFailed: the service has died before it answered.
+            Exception: what went wrong there, by its name.
+        """
+        return self.ask_one(op, fields, data, again=again, timeout=timeout)[1:]
+
+    def ask_one(
+        self, op: str, fields: dict[str, Any], data: Data = b"", *, again: bool = False, timeout: float = TIMEOUT
+    ) -> tuple[int, dict[str, Any], memoryview]:
+        """Ask as `ask` does, and return first the pid of who has answered: what follows may be for that life only."""
+        known_dead = False
+        while True:
+            pid = self.pid
+            try:
+                pending = self.kernel.ask(pid, pack(op, fields, data))
+                return pid, *self.answer(pending, pid, timeout)
+            except ServiceFailed:
+                if not again:
+                    raise
+            except NoSuchProcess:  # known to be dead before anything was sent
+                self._forget(pid)
+                if known_dead:
+                    raise
+                known_dead = True
+            again = False
+
+    def begin(self, pid: int, op: str, fields: dict[str, Any], data: Data = b"") -> Pending:
+        """Ask a question of one life of the service without waiting; `answer` takes what is returned."""
+        try:
+            return self.kernel.ask(pid, pack(op, fields, data), _nothing)
+        except NoSuchProcess as error:
+            self._forget(pid)
+            raise ServiceFailed(f"the group's service {self.name!r} has ended: {error}") from None
+
+    def leave_word(self, pid: int, op: str, fields: dict[str, Any]) -> None:
+        """Say something that needs no answer; for finalizers: takes no lock, and waits for nothing."""
+        if not self.kernel.closed and not self.kernel.ended:
+            self.kernel.leave_word(pid, pack(op, fields))
+
+    def answer(self, pending: Pending, pid: int, timeout: float = TIMEOUT) -> tuple[dict[str, Any], memoryview]:
+        """Wait for the answer to a question: see `ask`."""
+        kernel = self.kernel
+        try:
+            done = kernel.wait(lambda: pending.done, timeout)
+        except BaseException:
+            kernel.forget_ask(pending)
+            raise
+        if not done:
+            kernel.forget_ask(pending)
+            raise RackTimeout(f"the group's service {self.name!r} did not answer within {timeout:g} s")
+        try:
+            error, fields, data = unpack(pending.get())
+        except NoSuchProcess as gone:
+            self._forget(pid)
+            raise ServiceFailed(f"the group's service {self.name!r} has ended: {gone}") from None
+        if error is not None:
+            raise rebuild(error)
+        return fields, data
+
+    def _forget(self, pid: int) -> None:
+        with self._lock:
+            if self._pid == pid:
+                self._pid = 0
+
+
+def _nothing(_: Pending) -> None:
+    pass
+
+
+def _text(name: Any) -> Any:
+    return (
+        os.fsdecode(name) if isinstance(name, bytes) else name if isinstance(name, str) or name is None else str(name)
+    )

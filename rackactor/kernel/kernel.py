@@ -1,0 +1,508 @@
+"""The agent's half of the wire: system calls, streams to other processes, the mailbox, events.
+
+Every process of a group has one `Kernel`, the script that made the group included. Threads of the
+application call it; whoever holds the baton does the I/O. Application threads never touch a socket or a
+stream: they put what they want into queues, which the holder of the baton empties.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import zmq
+
+from rackactor import units
+from rackactor.errors import (
+    AuthenticationError,
+    GroupEnded,
+    InvalidCall,
+    MailboxFull,
+    NoSuchProcess,
+    ProtocolError,
+    RackTimeout,
+)
+from rackactor.kernel import interrupts
+from rackactor.kernel import sockets as _link
+from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, Exchange, error_from
+from rackactor.kernel.peers import DIRECT_NEARBY, Delivery
+from rackactor.kernel.pending import Pending
+from rackactor.kernel.uplink import Lifeline
+from rackactor.system import fork_generation
+from rackactor.wire import frames
+from rackactor.wire.codec import open_from
+from rackactor.wire.frames import Kind, parse_header, parse_map
+from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind
+
+#: Bound of calls that name none, seconds. An object of its own: whoever names 60 means 60, see `Kernel.bound`.
+CALL_TIMEOUT = float("60")
+#: How long a join may take, seconds; a wrong key is known well before.
+JOIN_TIMEOUT = 4.5
+#: How long it may take where the supervisor cuts off some of those who come, for too many do, seconds.
+CROWDED_TIMEOUT = 20.0
+#: What is told within this time of the last turn is collected into one packet, seconds.
+COLLECT = 0.0003
+#: Bytes collected at the most before they are sent.
+COLLECT_BYTES = 32 << 10
+#: How long the crank waits for a lock of application threads before it goes on with something else, seconds.
+BRIEFLY = 0.001
+#: Seconds between the death of a supervisor on this host and the end of its group for us.
+FAREWELL = 0.2
+#: Why there is no group any more for a process that has closed its membership.
+LEFT = "this process has left the group"
+
+
+class Kernel(Exchange):
+    """Join a group and speak for one process of it.
+
+    Args:
+        birth: see `join`; None: make ready all that needs no birth, for a `join` to come.
+    """
+
+    def __init__(self, birth: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        if birth is None:
+            self._baton.prepare()
+        else:
+            self.join(birth)
+
+    # -- joining -------------------------------------------------------------------------------
+
+    def connect(self, endpoint: str) -> None:
+        """Connect to the supervisor, without a key, for a `join` there to come."""
+        self._link.dial(endpoint, None, None)
+
+    def join(self, birth: dict[str, Any]) -> None:
+        """Join the group.
+
+        Args:
+            birth: `endpoint`, `server_key` (z85 or None on ipc), `token`, `pid`, `incarnation`.
+
+        Raises:
+            AuthenticationError: within 5 s, when key or token are not known, or the supervisor is not the one expected.
+        """
+        self.pid = birth["pid"]
+        self.incarnation = birth["incarnation"]
+        server_key = birth.get("server_key")
+        self.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
+        try:
+            if server_key or not self._link.endpoint:  # else it is connected: to the same, wherever that listens by now
+                self._link.dial(birth["endpoint"], server_key, self.keys)
+            self.welcome, self.welcome_blobs = self._join(birth)
+        except BaseException:
+            self._baton.close()
+            self._link.close()
+            raise
+        self.gid: str = self.welcome["gid"]
+        self._beat = self.welcome["heartbeat"]
+        self._lease = self.welcome["lease"]
+        self.allow_pickle: bool = self.welcome.get("pickle", True)
+        if not server_key:
+            self._peers.direct_after = DIRECT_NEARBY
+        now = time.monotonic()
+        self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
+        if server_key:  # on one host a connection ends with one of its ends, and not before
+            self._lifeline = Lifeline(self, self._beat)
+        interrupts.install()
+        self._baton.start()
+
+    def _join(self, birth: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        body = {"token": birth["token"], "protocol": frames.PROTOCOL, "os_pid": os.getpid()}
+        self._ask_to_join(body)
+        begun = time.monotonic()
+        deadline = begun + JOIN_TIMEOUT
+        while (left := deadline - time.monotonic()) > 0:
+            for socket in self._link.poll(left):
+                parts = _link.receive(socket)
+                if parts is None or len(parts) < 3:
+                    continue
+                header, fields = parse_header(parts[1]), parse_map(parts[2])
+                if header.kind is Kind.REFUSED:
+                    raise error_from(fields)
+                if header.kind is Kind.WELCOME:
+                    self.epoch = header.epoch
+                    self.pid, self.incarnation = fields["pid"], fields["incarnation"]
+                    return fields, list(parts[3:])
+            if self._link.refused:
+                raise AuthenticationError(self._link.refused)
+            if self._link.broken:  # somebody is there who has cut us off: too many have come at once
+                deadline = min(begun + CROWDED_TIMEOUT, time.monotonic() + JOIN_TIMEOUT)
+                self._link.redial()
+                self._ask_to_join(body)
+        raise AuthenticationError("no supervisor that knows this group's key answered: is it still alive?")
+
+    def _ask_to_join(self, body: dict[str, Any]) -> None:
+        try:
+            self._raw_send(Kind.JOIN, (), [frames.pack_body(body)])
+        except zmq.Again:
+            pass  # our key was refused before we had said a word; what follows tells it
+
+    # -- what the application calls --------------------------------------------------------------
+
+    def call(
+        self,
+        op: str,
+        args: dict[str, Any] | None = None,
+        *blobs: Any,
+        timeout: float | None = CALL_TIMEOUT,
+        late: Callable[[Pending], None] | None = None,
+    ) -> tuple[dict[str, Any], Sequence[Any]]:
+        """Make a system call and wait for its result.
+
+        Args:
+            op: its name.
+            args: plain values.
+            blobs: opaque frames that go with it.
+            timeout: seconds; None: no bound.
+            late: gets a result that comes although the call was withdrawn: the two may have crossed on the way.
+
+        Returns: the result's fields, and the opaque frames that came with it.
+
+        Raises:
+            RackTimeout: no answer within `timeout` seconds (None: no bound); the call is withdrawn.
+            GroupEnded: the supervisor is gone.
+            RackError: the supervisor's refusal, as its own class.
+        """
+        timeout = units.timeout(timeout)
+        pending, rid = self.begin_call(op, args, *blobs)
+        try:
+            if not self._wait(lambda: pending.done, timeout):
+                raise RackTimeout(f"no answer to {op!r} within {timeout:g} s")
+        except BaseException:
+            self.withdraw(pending, rid, late)
+            raise
+        return pending.get(), pending.blobs
+
+    def withdraw(self, pending: Pending, rid: int, late: Callable[[Pending], None] | None = None) -> None:
+        """Give a call up; `late`: see `call`."""
+        pending.callback = late
+        if pending.done and late is not None:
+            late(pending)
+        elif not pending.done and not self.closed:
+            self.cast("cancel", {"rid": rid})
+
+    def begin_call(
+        self,
+        op: str,
+        args: dict[str, Any] | None = None,
+        *blobs: Any,
+        callback: Callable[[Pending], None] | None = None,
+    ) -> tuple[Pending, int]:
+        """Make a system call without waiting; returns what will hold the answer, and its number."""
+        self._check()
+        bodies = [frames.pack_body(args or {}), *blobs]
+        for body in bodies:
+            check_size(body)
+        rid = next(self._rids)
+        pending = self._calls[rid] = Pending(frames.SUPERVISOR, callback)
+        self._outbox.append(lambda: self._raw_send(Kind.CALL, (rid, op), bodies))
+        self._baton.turn()
+        self._check_still(self._calls, rid)
+        return pending, rid
+
+    def cast(self, op: str, args: dict[str, Any] | None = None, *blobs: Any) -> None:
+        """Make a system call whose result nobody wants."""
+        bodies = [frames.pack_body(args or {}), *blobs]
+        for body in bodies:
+            check_size(body)
+        self._outbox.append(lambda: self._raw_send(Kind.CALL, (0, op), bodies))
+        self._baton.turn()
+
+    def post(
+        self,
+        pid: int,
+        kind: EntryKind,
+        payload: bytes | memoryview,
+        rid: int = 0,
+        timeout: float | None = CALL_TIMEOUT,
+        *,
+        waits: bool = False,
+    ) -> None:
+        """Send a message to a process, waiting for its credit where it is slow.
+
+        With `waits` the caller promises to wait next: it then sends the message itself, with no turn in between.
+
+        Raises:
+            NoSuchProcess: it is known to be gone.
+            MailboxFull: its credit did not come back within `timeout` seconds; the message was not sent.
+        """
+        if timeout is not CALL_TIMEOUT:
+            timeout = units.timeout(timeout)
+        self._check()
+        check_size(payload)
+        if pid in self._dead:
+            raise NoSuchProcess(f"process {pid} is gone: {self._dead[pid]}")
+        if self._crowded(pid):
+            timeout = self.bound(timeout)
+            if not self._wait(lambda: not self._crowded(pid), timeout):
+                raise MailboxFull(f"process {pid} takes its messages too slowly: no credit within {timeout:g} s")
+        entry = Entry(kind, rid, payload)
+        self._outbox_cost += len(payload) + OVERHEAD
+        self._outbox.append(lambda: self._pass_on(pid, entry))
+        if waits:
+            return
+        if kind is EntryKind.REPLY and not self.mailbox:
+            self._baton.turn()  # somebody waits for it, and nothing that could join it is about to be handled
+        elif self._outbox_cost >= COLLECT_BYTES or time.monotonic() - self._last_turn > COLLECT:
+            self._baton.turn()
+        else:
+            self._baton.soon(0.001)
+
+    def ask(
+        self,
+        pid: int,
+        payload: bytes,
+        callback: Callable[[Pending], None] | None = None,
+        *,
+        kind: EntryKind = EntryKind.ASK,
+    ) -> Pending:
+        """Send a message whose reply is awaited; `callback` runs when it is there, or the caller waits for it next."""
+        rid = self._ask_numbers.take()
+        pending = self._asks[rid] = Pending(pid, callback)
+        try:
+            self.post(pid, kind, payload, rid, waits=callback is None)
+            self._check_still(self._asks, rid)
+        except BaseException:
+            self._asks.pop(rid, None)
+            raise
+        return pending
+
+    def answer(self, pid: int, rid: int, payload: bytes | memoryview) -> None:
+        """Reply to an ask without waiting for credit: for services, whose clients bound what they ask for at once."""
+        entry = Entry(EntryKind.REPLY, rid, payload)
+        self._outbox.append(lambda: self._pass_on(pid, entry))
+        self._baton.turn()
+
+    def leave_word(self, pid: int, payload: bytes) -> None:
+        """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
+        self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
+
+    def leave_call(self, op: str, args: dict[str, Any]) -> None:
+        """Have a system call made some time whose result nobody wants; a finalizer may call it, as `leave_word`."""
+        self._outbox.append(lambda: self._raw_send(Kind.CALL, (0, op), [frames.pack_body(args)]))
+
+    def forget_ask(self, pending: Pending) -> None:
+        """Stop waiting for a reply (it timed out)."""
+        for rid, known in list(self._asks.items()):
+            if known is pending:
+                self._asks.pop(rid, None)
+
+    def bound(self, timeout: float | None) -> float | None:
+        """Return how long to wait for another process: longer where that may be a machine that still boots.
+
+        Only if the caller has named no bound: the same program is to run on a laptop and on a cloud.
+        """
+        if timeout is CALL_TIMEOUT:
+            return CALL_TIMEOUT + float(self.welcome.get("boot_timeout", 0))
+        return units.timeout(timeout)
+
+    def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
+        """Wait until `done()`, doing I/O meanwhile; returns whether it is done."""
+        return self._wait(done, timeout)
+
+    def take(self, timeout: float | None, box: deque[Any] | None = None) -> Any:
+        """Return the next item of a mailbox (a `Delivery`, or what the host has put there), or None."""
+        mailbox = self.mailbox if box is None else box
+        if not mailbox and not self._baton.wait(lambda: mailbox or self.ended, timeout):
+            return None
+        try:
+            item = mailbox.popleft()
+        except IndexError:  # the group has ended, or another thread was quicker
+            return None
+        if type(item) is Delivery:
+            cost = item.cost
+            self._outbox.append(lambda: self._peers.consumed(item.pid, cost))
+            self._outbox_cost += cost // 4
+            if self._outbox_cost >= COLLECT_BYTES * 4:
+                self._baton.turn()
+        return item
+
+    def open_box(self) -> int:
+        """Open a mailbox beside the first one; returns its number, which is part of its address."""
+        number = next(self._rids)
+        self.boxes[number] = deque()
+        return number
+
+    def check(self) -> None:
+        """Raise if this process is in its group no more.
+
+        Raises:
+            GroupEnded: it has left, the group has ended, or this is a child made by os.fork.
+        """
+        self._check()
+
+    def open(self, data: bytes | memoryview, what: str, pid: int) -> Any:
+        """Return the value that a process has sent.
+
+        Raises:
+            ProtocolError: nobody of this wire sends such bytes; whoever did is put out.
+            CannotOpen: unpickling has failed.
+        """
+        try:
+            return open_from(data, what, pid, allow_pickle=self.allow_pickle)
+        except ProtocolError as error:
+            self.do_soon(self.malformed, pid, error)
+            raise
+
+    def do(self, action: Callable[..., Any], *args: Any) -> None:
+        """Have something done at the crank, now."""
+        self._outbox.append(partial(action, *args) if args else action)
+        self._baton.turn()
+
+    def do_soon(self, action: Callable[..., Any], *args: Any) -> None:
+        """Have something done at the crank within a millisecond, or when the caller waits next."""
+        self._outbox.append(partial(action, *args) if args else action)
+        self._baton.soon(0.001)
+
+    def do_waiting(self, action: Callable[[], Any]) -> None:
+        """Have something done at the crank by the caller itself, who promises to wait next."""
+        self._outbox.append(action)
+        if self._baton.taken:
+            self._baton.turn()
+
+    @property
+    def last_turn(self) -> float:
+        """When somebody turned the crank last (monotonic)."""
+        return self._last_turn
+
+    def consume(self, pid: int, cost: int) -> None:
+        """Give a sender its credit back for what it sent to standard input."""
+        self._outbox.append(lambda: self._peers.consumed(pid, cost))
+        self._baton.turn()
+
+    def after(self, delay: float, action: Callable[[], None]) -> None:
+        """Run `action` in `delay` seconds, at the crank; it must be quick."""
+        due = time.monotonic() + delay
+        number = next(self._rids)
+        self._outbox.append(lambda: heapq.heappush(self._timers, (due, number, action)))
+        self._baton.soon(0)
+
+    def take_briefly(self, lock: Any, again: Callable[[], None]) -> bool:
+        """Acquire, at the crank, a lock that application threads hold for moments; where it fails, `again` runs soon.
+
+        The crank never waits for such a lock: a signal handler may have interrupted its holder, and wait for the crank.
+        """
+        if lock.acquire(timeout=BRIEFLY):
+            return True
+        self.at_time(BRIEFLY, again)
+        return False
+
+    def at_crank(self, action: Callable[[], object]) -> None:
+        """Run `action` at the crank, soon; it must be quick."""
+        self._outbox.append(action)  # type: ignore[arg-type]
+        self._baton.turn()
+
+    def on(self, name: str, handler: EventHandler) -> None:
+        """Have an event handled: quickly, at the crank. What came before anybody cared comes now."""
+        if name not in KEPT_EARLY:
+            self.handlers[name] = handler
+            return
+        # At the crank: another thread may be turning it this moment, and what comes now would overtake what came.
+        self._outbox.append(partial(self._take_up, name, handler))
+        self._baton.turn()
+
+    def _take_up(self, name: str, handler: EventHandler) -> None:
+        self.handlers[name] = handler
+        early = [event for event in self._early if event[0] == name]
+        self._early = [event for event in self._early if event[0] != name]
+        for _, fields, blobs in early:
+            handler(fields, blobs)
+
+    def watch_supervisor(self, pidfd: int, verdict: Callable[[], str]) -> None:
+        """Have the group end for us when the supervisor, a process of this host, does, and not by its silence only.
+
+        Args:
+            pidfd: of the supervisor; it is closed with this kernel.
+            verdict: says how it ended.
+        """
+
+        def died() -> None:
+            if not self.ended:
+                self.end(verdict())
+
+        # What it had said, the group's end in good order perhaps, may still be on its way to us: it counts first.
+        self.do(self._link.watch_life, pidfd, lambda: self.after(FAREWELL, died))
+
+    def stand_aside(self) -> None:
+        """Keep the main thread away from the crank: its signal handlers may make calls, or raise."""
+        self._baton.stand_aside()
+
+    def put(self, item: Any) -> None:
+        """Put an item of the host's own into the mailbox; a signal handler may do so too."""
+        self.mailbox.append(item)
+        self._link.wake()
+
+    def poke(self) -> None:
+        """Have whoever waits at the crank look again; a signal handler may call this."""
+        self._link.wake()
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until everything told has left for its receivers, and tell them how far we are.
+
+        Returns: whether it has all left within `timeout` seconds.
+        """
+        self._outbox.append(self._ask_how_far)
+        self._baton.turn()  # a turn that waits would sleep after it has sent
+        return self._wait(lambda: not self._outbox and self._peers.drained(), timeout)
+
+    def close(self, linger: float = 1.0) -> None:
+        """Leave the group's wire; idempotent. What was sent has `linger` seconds to leave."""
+        if self._closing or self.inherited:
+            return
+        self._closing = True
+        self.ended = self.ended or LEFT  # whoever waits in another thread waits no more
+        self._baton.close()
+        while self.at_close:
+            self.at_close.pop()()
+        self._fail_all(GroupEnded(self.ended))
+        self._push()  # nobody turns the crank any more: what is left in the outbox leaves here
+        self._run_later()
+        self._direct.close()
+        self._link.close(linger)
+        interrupts.uninstall()
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether this kernel can be used no more (closed, or in a child made by os.fork)."""
+        return self._closing or self.inherited
+
+    @property
+    def inherited(self) -> bool:
+        """Tell whether this is a child made by os.fork, which has no membership of its own."""
+        return fork_generation.generation != self._generation
+
+    def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
+        if self._baton.wait(lambda: done() or self.ended, timeout):
+            if self.ended and not done():  # if it has not, another thread was quicker to take what was awaited
+                raise GroupEnded(self.ended)
+            return True
+        return False
+
+    def _check(self) -> None:
+        if fork_generation.generation != self._generation:
+            raise GroupEnded("a child made by os.fork is no process of the group: use rack.fork")
+        if self.ended or self._closing:
+            raise GroupEnded(self.ended or LEFT)
+
+    def _check_still(self, table: dict[int, Pending], rid: int) -> None:
+        """Raise for what was begun at the very end, too late to be failed with the others."""
+        if self.ended and table.pop(rid, None) is not None:
+            self._check()
+
+    def _crowded(self, pid: int) -> bool:
+        return pid not in self._dead and (self._peers.over_limit(pid) or self._outbox_cost > 4 * WINDOW)
+
+
+def check_size(payload: bytes | memoryview) -> None:
+    """Refuse what no frame can carry: a peer would cut us off for it.
+
+    Raises:
+        InvalidCall: says how large it is and may be.
+    """
+    if len(payload) > frames.MAX_MESSAGE:
+        raise InvalidCall(f"a message of {len(payload)} bytes; at most {frames.MAX_MESSAGE}: send it in parts")

@@ -1,0 +1,1 @@
+"""How a supervisor is started, found and lost, on this host."""

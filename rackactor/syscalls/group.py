@@ -1,0 +1,380 @@
+"""Groups: `with rack.group(...)` starts a supervisor, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgpack
+
+from rackactor import current, units
+from rackactor.errors import GroupEnded, InvalidCall, NoGroup, RackError
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.sockets import Keys
+from rackactor.launch import directories, process_context
+from rackactor.launch.last_words import Life
+from rackactor.launch.supervisor import KEEPER_TIMEOUT, Progress, Supervisor
+from rackactor.status import ExitStatus
+from rackactor.syscalls.echo import Echo
+from rackactor.syscalls.lines import Lines
+from rackactor.syscalls.session import Session
+from rackactor.system import real_threads
+
+#: Seconds the end of a group may take beyond its grace.
+END_TIMEOUT = 30.0
+#: Where processes come from when a cloud is named.
+CLOUD_PROVIDER = "nova"
+#: In the queue of a feed: ask for what there is.
+_ASK = object()
+
+
+class Group(Session):
+    """A group that this program has made, or has come to from outside.
+
+    Attributes:
+        gid: its UUID.
+        name: what people call it.
+    """
+
+    def __init__(self, kernel: Kernel, name: str, supervisor: Supervisor | None) -> None:
+        super().__init__(kernel)
+        self.name = name
+        self._supervisor = supervisor
+        self._os_pid = os.getpid()
+        self._feed: _Feed | None = None
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name!r} {self.gid}>"
+
+    def __enter__(self) -> Group:
+        current.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._feed is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._feed.patience = 1.0  # a paused terminal must not make it a second Ctrl-C
+        self.end()
+
+    def echo(self) -> None:
+        """Show what actors and functions print on this program's own standard output and error."""
+        if self._feed is None:
+            self._feed = _Feed(self.kernel)
+
+    def detach(self) -> None:
+        """Let the group outlive this program; it ends at its deadline, or when its last process has ended."""
+        self._close_pipes()
+        self.kernel.call("detach")
+        supervisor, self._supervisor = self._supervisor, None
+        self._part()
+        if supervisor is not None:
+            supervisor.release()
+
+    def leave(self) -> None:
+        """Part from a group that one has come to from outside; the group goes on."""
+        if not self.kernel.closed:
+            self._close_pipes()
+        self._part()
+
+    def _close_pipes(self) -> None:
+        for lost in [] if self.kernel.pipe_desk is None else self.kernel.pipe_desk.leave():
+            logging.getLogger("rackactor").warning("%s", lost)
+
+    def end(self, reason: str = "") -> None:
+        """End every process (TERM, a short grace, KILL), then the supervisor. Idempotent.
+
+        How each process ended can be asked of its handle afterwards.
+        """
+        if self.kernel.closed:
+            current.leave(self)
+            return
+        try:
+            # Held until all that was printed has been shown: a pager may take its time.
+            args = {"reason": reason or "its block ended", "hold": self._feed is not None}
+            far = self._supervisor is not None and self._supervisor.far
+            fields, _ = self.kernel.call("end", args, timeout=KEEPER_TIMEOUT if far else END_TIMEOUT)
+            for pid, status in fields["statuses"]:
+                self.reaping.learn(pid, ExitStatus.from_wire(status))
+            if self._feed is not None:
+                self._feed.finish()
+        except GroupEnded:
+            pass  # it is gone already, which is what was asked for
+        finally:
+            self.kernel.cast("end", {"reason": reason})
+            self._part()
+
+    def _part(self) -> None:
+        if self._feed is not None:
+            self._feed.stop()
+        self.kernel.cast("bye")
+        self.kernel.close()
+        current.leave(self)
+        atexit.unregister(self.end)
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.settle()
+
+
+G = TypeVar("G", bound=Group)
+
+
+class _Feed:
+    """Copy what the group's processes print to this program's own output, in the order it came.
+
+    A thread of its own writes: a paused terminal holds the printing processes back, never the heartbeats.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._lines = Lines()
+        self._echo = Echo()
+        self._offset = 0
+        self._follow = True
+        self._eof = threading.Event()
+        self._stopped = False
+        #: Seconds that showing the last of it may take; None: as long as whoever reads it takes.
+        self.patience: float | None = None
+        self._ask()
+        self._thread = threading.Thread(target=self._write, name="rackactor-output", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait until everything that was printed has been shown; nobody prints any more."""
+        self._follow = False
+        self._kernel.cast("logs", {"pid": 0, "offset": 0, "leave": True})
+        # The feed's own thread asks, without a lock: a signal handler may come here in the midst of this, and wait.
+        self._queue.put(_ASK)
+        try:
+            self._kernel.wait(self._eof.is_set, self.patience)
+        except GroupEnded:
+            self._eof.wait(self.patience)  # what has come is still to be shown
+
+    def stop(self) -> None:
+        """Stop showing."""
+        self._stopped = True
+        self._queue.put(None)
+        self._thread.join(1.0)
+
+    def _ask(self) -> None:
+        if self._stopped or self._kernel.closed or self._kernel.ended:
+            self._end()
+            return
+        offset, args = self._offset, {"pid": 0, "offset": self._offset, "follow": self._follow}
+        self._kernel.begin_call("logs", args, callback=lambda pending: self._queue.put((offset, pending)))
+
+    def _end(self) -> None:
+        self._eof.set()
+        self._kernel.poke()
+
+    def _write(self) -> None:
+        while (item := self._next()) is not None:
+            if item is _ASK:
+                if not self._ask_on():
+                    break
+                continue
+            asked, pending = item
+            if asked != self._offset:
+                continue  # `finish` has asked once more for what had just come
+            if pending.error is not None:
+                break
+            for pid, stream, _, data in msgpack.unpackb(pending.blobs[0]):
+                self._echo.show(pid, stream, self._lines.take(pid, stream, data, time.monotonic()))
+            if not self._go_on(pending.value):
+                break
+        self._show_rest()
+        self._end()
+
+    def _next(self) -> Any:
+        """Return what comes next; a line that has begun does not wait for its end for long."""
+        while True:
+            for pid, stream, data in self._lines.due(time.monotonic()):
+                self._echo.show(pid, stream, data)
+            try:
+                return self._queue.get(timeout=self._lines.wait(time.monotonic()))
+            except queue.Empty:
+                continue
+
+    def _show_rest(self) -> None:
+        for pid, stream, data in self._lines.rest():
+            self._echo.show(pid, stream, data)
+        self._echo.finish()
+
+    def _go_on(self, fields: dict[str, Any]) -> bool:
+        empty = not self._follow and fields["next"] == self._offset
+        self._offset = fields["next"]
+        return not fields["eof"] and not empty and self._ask_on()
+
+    def _ask_on(self) -> bool:
+        try:
+            self._ask()
+        except RackError:
+            return False
+        return True
+
+
+def group(
+    name: str | None = None,
+    *,
+    provider: str | None = None,
+    cloud: str | None = None,
+    transport: str | None = None,
+    address: str | None = None,
+    deadline: float | str | None = None,
+    echo: bool = True,
+    provider_settings: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Group:
+    """Make a group: start its supervisor (pid 1); this program becomes a process of it too.
+
+    Use it as `with rack.group("etl", deadline="1h") as g:`; everything ends with the block, however it ends, and
+    also when this program is killed.
+
+    Args:
+        name: for people; `group-<gid>` by default.
+        provider: where processes come from: "local" (OS processes of this host), "nova" (machines of an OpenStack), or
+            "module:Class", to try one's own.
+        cloud: which one, by its name in `clouds.yaml`; makes the provider "nova". The supervisor is a machine there,
+            too, and nothing of the group is left there when the block has ended.
+        transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE); machines
+            are always reached by tcp.
+        address: with tcp, the address of this host at which the processes reach their supervisor; loopback by default.
+        deadline: seconds, or text ("1h"), after which the group ends whatever runs in it.
+        echo: show what actors and functions print on this program's output.
+        provider_settings: what the provider may be told (local: `preload`, modules imported once for all; `warm`,
+            how many processes it keeps ready; `namespaces`, network namespaces that they are put into in turns; nova:
+            `image`, `flavor`, `network`, `external_network` and others, see docs/reference).
+        progress: takes, as texts for people, what is being done on a cloud: it takes minutes rather than milliseconds.
+        settings: see docs/reference: grace, heartbeat, lost_after, max_spawns, spawn_period, ...
+
+    Raises:
+        InvalidCall: a setting that does not exist or cannot be.
+        StartError: the supervisor did not start; nothing of it is left.
+    """
+    real_threads.check()
+    provider, transport, provider_settings = _place(provider, cloud, transport, provider_settings)
+    settings["deadline"] = units.seconds(deadline, "deadline")
+    order = {
+        "name": _name(name),
+        "provider": provider,
+        "provider_settings": _plain("provider_settings", provider_settings),
+        "transport": transport,
+        "address": _plain("address", address),
+        "settings": {key: _plain(key, value) for key, value in settings.items()},
+        "owner": os.getpid(),
+    }
+    if ":" in provider:
+        order["import_path"] = sys.path  # one's own: it is found as this program finds its modules
+    base = process_context.note()  # the supervisor has all that from this process, and its processes have it from there
+    base.warnoptions, base.faulthandler, base.unbuffered = [], False, False
+    supervisor = Supervisor(order, progress)
+    try:
+        kernel = Kernel(_decode_birth(supervisor.birth))
+    except BaseException:
+        supervisor.call_off()
+        raise
+    made = Group(kernel, supervisor.birth["name"], supervisor)
+    made.base = base
+    directories.claim(made.gid)
+    supervisor.watch(kernel)
+    if echo:
+        made.echo()
+    atexit.register(made.end)
+    return made
+
+
+def attach(card: dict[str, Any]) -> Group:
+    """Come to a group of this host from outside, as its command line does.
+
+    Args:
+        card: how to reach it, from `rackactor.launch.directories.cards`.
+    """
+    return attach_as(Group, card)
+
+
+def attach_as(kind: type[G], card: dict[str, Any]) -> G:
+    """Come to a group as a member of some kind: see `attach`."""
+    keys = card.get("keys")
+    birth = {**card, "pid": 0, "incarnation": 1, "keys": keys and Keys(keys[0].encode(), keys[1].encode())}
+    kernel = Kernel(_decode_birth(birth))
+    if (life := Life.of(card)) is not None:
+        kernel.at_close.append(life.close)
+        kernel.watch_supervisor(life.pidfd, life.verdict)
+    group = kind(kernel, card["name"], None)
+    group.base = None  # it was made by another program
+    return group
+
+
+def groups() -> list[dict[str, Any]]:
+    """List the groups of this host that are yours: gid, name, provider, created."""
+    return [{key: card[key] for key in ("gid", "name", "provider", "created")} for card in directories.cards()]
+
+
+def current_or_ephemeral() -> Session:
+    """Return the group this program is in; make one that ends with the program if there is none.
+
+    Raises:
+        NoGroup: there is one, by RACK_GID, that this program cannot join; or it is a child by os.fork.
+    """
+    try:
+        return current.current()
+    except NoGroup:
+        if current.inherited() or current.started_inside():
+            raise  # a child by os.fork that knows nothing of groups would make one unawares
+    with current.entering():
+        session = current.find()  # another thread may have been quicker
+        if session is None:
+            session = group()
+            current.enter(session)
+        return session
+
+
+def _place(
+    provider: str | None, cloud: str | None, transport: str | None, settings: dict[str, Any] | None
+) -> tuple[str, str, Any]:
+    """Return provider, transport and the provider's settings as they follow from each other."""
+    name = provider or ("local" if cloud is None else CLOUD_PROVIDER)
+    default = "tcp" if name == CLOUD_PROVIDER else "ipc"
+    if transport not in ("ipc", "tcp", None):
+        raise InvalidCall(f'transport is "ipc" or "tcp", not {transport!r}')
+    if name == CLOUD_PROVIDER and transport == "ipc":
+        raise InvalidCall('machines are reached by transport="tcp": "ipc" is for processes of this host')
+    given: Any = {} if settings is None else settings
+    if cloud is not None:
+        if not isinstance(cloud, str) or not cloud:
+            raise InvalidCall(f"cloud is the name of a cloud in clouds.yaml, not {cloud!r}")
+        if name == "local":
+            raise InvalidCall(f'the provider "local" makes processes of this host, and none on the cloud {cloud!r}')
+        if isinstance(given, dict):
+            given = {**given, "cloud": cloud}
+    return name, transport or default, given
+
+
+def _name(name: str | None) -> str | None:
+    if name is not None and (not isinstance(name, str) or not name or not name.isprintable()):
+        raise InvalidCall(f"the name of a group is a text of printable characters, not {name!r}")
+    return name
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Check that a setting can be written down for the supervisor."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        raise InvalidCall(f"the setting {name!r} is a plain value, not {value!r}") from None
+    return value
+
+
+def _decode_birth(birth: dict[str, Any]) -> dict[str, Any]:
+    server_key = birth.get("server_key")
+    return {**birth, "token": bytes.fromhex(birth["token"]), "server_key": server_key and server_key.encode()}

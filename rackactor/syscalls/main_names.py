@@ -1,0 +1,124 @@
+"""Names of the program's `__main__` that have not come with anything yet: they are asked for.
+
+What travels by value brings what it uses. What is looked up by its name only may be missing: a class in a file that
+pickle has written, `from __main__ import name`. The script does not run again for it. A process asks its
+parent, which has the name or asks its own, up to the program. It gets the value that the name has there at that moment.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import deque
+from typing import Any
+
+import msgpack
+
+from rackactor.errors import InvalidCall, RackError, RackTimeout
+from rackactor.kernel.kernel import Kernel, check_size
+from rackactor.kernel.peers import Delivery
+from rackactor.wire import codec, frames, main_module, pickling
+from rackactor.wire.stream import EntryKind
+
+#: Seconds that the answer may take.
+PATIENCE = 20.0
+#: Questions answered at a time.
+THREADS = 4
+
+
+def serve(kernel: Kernel) -> None:
+    """Answer what this process's children ask for."""
+    desk = _Desk(kernel)
+    kernel.on("name", lambda fields, _: desk.take(fields["delivery"]))
+
+
+class _Desk:
+    """Answers questions in threads of its own, some at a time.
+
+    Pickling takes time, may run the program's own code, and may have to ask in turn: nothing to do at the crank.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._waiting: deque[Delivery] = deque()
+        self._lock = threading.Lock()
+        self._threads = 0
+
+    def take(self, delivery: Delivery) -> None:
+        """Have a question answered; at the crank. Those who ask have credit for so many."""
+        with self._lock:
+            self._waiting.append(delivery)
+            if self._threads == THREADS:
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name="rackactor-names", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                delivery = self._waiting.popleft()
+            self._answer(delivery)
+
+    def _answer(self, delivery: Delivery) -> None:
+        try:
+            answer = msgpack.packb((True, _find(*codec.unpack(delivery.entry.payload))))
+            check_size(answer)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
+            answer = msgpack.packb((False, said))
+        try:
+            self._kernel.consume(delivery.pid, delivery.cost)
+            self._kernel.answer(delivery.pid, delivery.entry.rid, answer)
+        except RackError:
+            pass  # nobody is left to hear it
+
+
+def _find(number: str, name: str) -> bytes:
+    if main_module.home().number != number:
+        raise LookupError("this is another program")
+    return pickling.dumps_itself(getattr(main_module.main_module(), name))
+
+
+def look_up(kernel: Kernel, name: str) -> Any:
+    """Ask the parent for what a name means in its `__main__`.
+
+    Raises:
+        AttributeError: it has no such name, cannot send it, or does not answer.
+    """
+    if name in _asked():
+        raise AttributeError(
+            f"module '__main__' has no attribute {name!r} here, and its parent sends nothing but the name"
+        )
+    question = msgpack.packb((main_module.home().number, name), unicode_errors="surrogatepass")
+    try:
+        if not kernel.allow_pickle:
+            raise InvalidCall("this group refuses pickle")
+        if (parent := kernel.welcome["ppid"]) == frames.SUPERVISOR:
+            raise InvalidCall("the supervisor, which has no such thing")
+        pending = kernel.ask(parent, question, kind=EntryKind.NAME)
+        if not kernel.wait(lambda: pending.done, PATIENCE):
+            kernel.forget_ask(pending)
+            raise RackTimeout(f"no answer within {PATIENCE:g} s")
+        found, data = codec.unpack(pending.get())
+    except RackError as error:
+        raise AttributeError(f"module '__main__' has no attribute {name!r} here, and its parent: {error}") from None
+    if not found:
+        said = data.decode("utf-8", "replace")
+        raise AttributeError(f"module '__main__' has no attribute {name!r} (its parent says: {said})")
+    _asked().add(name)
+    try:
+        return pickle.loads(data)
+    finally:
+        _asked().discard(name)
+
+
+_local = threading.local()
+
+
+def _asked() -> set[str]:
+    """Return the names whose answers this thread is opening."""
+    names: set[str] = _local.__dict__.setdefault("names", set())
+    return names

@@ -1,0 +1,400 @@
+"""A process of the group, seen from another one."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from rackactor.address import RackAddress
+from rackactor.errors import (
+    InvalidCall,
+    NoChild,
+    NoSuchProcess,
+    OutputLost,
+    ProcessDied,
+    RackError,
+    RackTimeout,
+)
+from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.pending import Pending
+from rackactor.status import ExitStatus
+from rackactor.syscalls.wait import RESULT_KEPT
+from rackactor.wire import outcomes
+from rackactor.wire.codec import REPLY, encode
+from rackactor.wire.stream import EntryKind
+
+if TYPE_CHECKING:
+    from rackactor.syscalls.session import Session
+
+#: Bytes of standard input sent in one message.
+_STDIN_CHUNK = 64 << 10
+
+
+class Reply(Future[Any]):
+    """The reply to one message: a `concurrent.futures.Future` whose waiting does the process's I/O."""
+
+    def __init__(self, kernel: Kernel, pid: int) -> None:
+        super().__init__()
+        self._kernel = kernel
+        self._pid = pid
+        self._opened: dict[str, Any] = {}
+        self.set_running_or_notify_cancel()
+
+    def result(self, timeout: float | None = CALL_TIMEOUT) -> Any:
+        """Return the reply.
+
+        Raises:
+            RackTimeout: none within `timeout` seconds; ask again, it may still come.
+            NoSuchProcess: the process is gone, or ended before it replied.
+            HandlerFailed: its handler raised on this message, or it has none for it.
+            CannotOpen: the reply cannot be opened here.
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # it refers to this frame
+        return self._opened["value"]
+
+    def exception(self, timeout: float | None = CALL_TIMEOUT) -> BaseException | None:
+        """Return the error instead of a reply, or None; see `result`.
+
+        Raises:
+            RackTimeout: no reply within `timeout` seconds.
+        """
+        timeout = self._kernel.bound(timeout)
+        if not self.done() and not self._kernel.closed:
+            self._kernel.wait(self.done, timeout)
+        if not self.done():
+            raise RackTimeout(_late(self._pid, timeout))
+        return super().exception() or self._open()
+
+    def _open(self) -> BaseException | None:
+        """Unpickle what has come, once: by whoever asks, and not by the thread that has received it."""
+        if not self._opened:
+            try:
+                value = self._kernel.open(super().result(), REPLY, self._pid)
+            except RackError as error:
+                self._opened.setdefault("error", error)
+            else:
+                self._opened.setdefault("value", value)
+        return self._opened.get("error")
+
+    def settle(self, pending: Pending) -> None:
+        """Take the answer."""
+        if pending.error is not None:
+            self.set_exception(pending.error)
+        else:
+            self.set_result(pending.value)
+
+
+def _late(pid: int, timeout: float | None) -> str:
+    return f"process {pid} did not reply" + ("" if timeout is None else f" within {timeout:g} s")
+
+
+class Process:
+    """A process by its pid.
+
+    Attributes:
+        pid: its number in the group, never given twice.
+        name: what it was named at its fork.
+    """
+
+    def __init__(self, session: Session, pid: int, *, ppid: int = 0, name: str = "", kind: str = "") -> None:
+        self._session = session
+        self.pid = pid
+        self._ppid = ppid
+        self._name = name
+        self._kind = kind
+        self._files: dict[int, Any] = {}
+        self._fate = session.reaping.fate(pid)
+
+    def __repr__(self) -> str:
+        status = self._fate.status
+        return f"<Process {self.pid} {self.name!r}{'' if status is None else f': {status}'}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Process):
+            return NotImplemented
+        return (self._session.gid, self.pid) == (other._session.gid, other.pid)
+
+    def __hash__(self) -> int:
+        return hash((self._session.gid, self.pid))
+
+    def __reduce__(self) -> Any:
+        return _here, (self._session.gid, self.pid, self._ppid, self._name, self._kind)
+
+    # -- who it is -------------------------------------------------------------------------------------
+
+    @property
+    def ppid(self) -> int:
+        """The pid of its parent (asked anew if it was not forked here: it may have been adopted)."""
+        return self._ppid or int(self.info()["ppid"])
+
+    @property
+    def name(self) -> str:
+        """The name it was given, `process-<pid>` by default."""
+        if not self._name:
+            try:
+                self._name = str(self.info()["name"])
+            except RackError:
+                self._name = f"process-{self.pid}"
+        return self._name
+
+    @property
+    def address(self) -> RackAddress:
+        """Its address, for Thespian's calls."""
+        return RackAddress(self._session.gid, self.pid)
+
+    def info(self) -> dict[str, Any]:
+        """Return what the process table says of it: state, instance, times, ...
+
+        Raises:
+            NoSuchProcess: this group never had it, or has forgotten it.
+        """
+        fields, _ = self._session.kernel.call("why", {"pid": self.pid})
+        row: dict[str, Any] = fields["process"]
+        return row
+
+    # -- messages --------------------------------------------------------------------------------------
+
+    def tell(self, message: Any, timeout: float | None = CALL_TIMEOUT) -> None:
+        """Send a message; it arrives once, in order, even if the process is still booting.
+
+        Raises:
+            NoSuchProcess: the process is known to be gone.
+            MailboxFull: it takes its messages so slowly that its credit did not come back within `timeout` seconds.
+        """
+        kernel = self._session.kernel
+        kernel.post(self.pid, EntryKind.TELL, encode(message, allow_pickle=kernel.allow_pickle), timeout=timeout)
+
+    def ask(self, message: Any, timeout: float | None = CALL_TIMEOUT) -> Any:
+        """Send a message and wait for the reply to this very message.
+
+        Raises:
+            RackTimeout: no reply within `timeout` seconds.
+            NoSuchProcess: the process is gone, or ended before it replied.
+            HandlerFailed: its handler raised on this message, or it has none for it.
+            CannotOpen: the reply cannot be opened here.
+        """
+        kernel = self._session.kernel
+        timeout = kernel.bound(timeout)
+        pending = kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle))
+        if not kernel.wait(lambda: pending.done, timeout):
+            kernel.forget_ask(pending)
+            raise RackTimeout(_late(self.pid, timeout))
+        return kernel.open(pending.get(), REPLY, self.pid)
+
+    def submit(self, message: Any) -> Future[Any]:
+        """Send a message; return the reply to it as a `concurrent.futures.Future`.
+
+        Its `result(timeout)` raises what `ask` raises. In a coroutine, `await asyncio.wrap_future(...)` waits for it.
+        """
+        kernel = self._session.kernel
+        reply = Reply(kernel, self.pid)
+        kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle), reply.settle)
+        return reply
+
+    def kill(self, sig: int | str = "TERM") -> None:
+        """Send it a signal: SIGTERM by default, as `kill` does.
+
+        Raises:
+            NoSuchProcess: it has ended.
+        """
+        self._session.kill(self.pid, sig)
+
+    # -- its end ---------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> ExitStatus:
+        """Wait for its end.
+
+        Args:
+            timeout: seconds; None: as long as it lives (its death, or the supervisor's, is always noticed).
+
+        Raises:
+            RackTimeout: it still lives.
+        """
+        return self._session.reaping.wait_for(self._fate, timeout)
+
+    def poll(self) -> ExitStatus | None:
+        """Return how it ended, or None while it lives."""
+        return self._session.reaping.poll(self._fate)
+
+    def is_alive(self) -> bool:
+        """Tell whether it lives (booting counts)."""
+        try:
+            return self.poll() is None
+        except (NoChild, NoSuchProcess):
+            return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end of a function and return what it returned.
+
+        The handle keeps a result of up to 1 MiB for whoever asks again. A larger one is handed out once, so that a
+        program which holds on to its handles does not hold on to all results.
+
+        Raises:
+            InvalidCall: the result is larger than that, and has been handed out.
+            RackTimeout: it still runs.
+            ProcessDied: it ended without a result, or with one that cannot be opened here; its `status` tells how.
+            Exception: what the function raised, with the remote traceback as its cause. One that cannot be rebuilt from
+                its own pickle is a `ProcessDied` and an instance of its class.
+        """
+        status = self.wait(timeout)
+        frames = self._fate.take()
+        if frames is None:
+            if self._fate.given:
+                raise InvalidCall(
+                    f"the result of process {self.pid} has been handed out already, and with more than"
+                    f" {RESULT_KEPT >> 20} MiB it is not kept: keep what result() returns"
+                )
+            if status.ok and self._kind != "function":
+                return None
+            raise ProcessDied(
+                f"process {self.pid} ended without a result: {status}\n{status.evidence}", pid=self.pid, status=status
+            )
+        return outcomes.take(frames, self.pid, status)
+
+    # -- its standard files -----------------------------------------------------------------------------
+
+    @property
+    def stdin(self) -> io.BufferedWriter:
+        """Its standard input, a binary file; closing it is the end of file."""
+        if 0 not in self._files:
+            self._files[0] = io.BufferedWriter(_Stdin(self._session.kernel, self.pid))
+        file: io.BufferedWriter = self._files[0]
+        return file
+
+    @property
+    def stdout(self) -> io.BufferedReader:
+        """Its standard output, a binary file that ends with the process."""
+        return self._output(1)
+
+    @property
+    def stderr(self) -> io.BufferedReader:
+        """Its standard error, a binary file that ends with the process."""
+        return self._output(2)
+
+    def _output(self, stream: int) -> io.BufferedReader:
+        if stream not in self._files:
+            self._files[stream] = io.BufferedReader(Output(self._session.kernel, self.pid, stream))
+        file: io.BufferedReader = self._files[stream]
+        return file
+
+
+class Output(io.RawIOBase):
+    """What a process prints, as a file. From its opening on it holds the writer back, as a pipe does.
+
+    What the process had printed by then, beyond the group's `log_limit`, is gone: the first read says so by an
+    `OutputLost`, and the next one goes on with what there is.
+    """
+
+    def __init__(self, kernel: Kernel, pid: int, stream: int) -> None:
+        super().__init__()
+        self._kernel = kernel
+        self._pid = pid
+        self._stream = stream
+        self._offset = 0
+        self._buffer = bytearray()
+        self._eof = False
+        self._received = 0
+        self._lost = 0
+        self._ask()
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes; 0 at the end.
+
+        Raises:
+            OutputLost: some were dropped before the file was opened.
+        """
+        while not self._buffer and not self._eof:
+            self._fetch()
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            raise OutputLost(
+                f"{lost} bytes that process {self._pid} printed here are gone: nobody read them in time, and no"
+                " more is kept than the group's log_limit= (less where the disk is full); what follows can be read"
+            )
+        count = min(len(buffer), len(self._buffer))
+        buffer[:count] = self._buffer[:count]
+        del self._buffer[:count]
+        return count
+
+    def _ask(self) -> None:
+        args = {"pid": self._pid, "reader": self._stream, "offset": self._offset, "follow": True}
+        self._next, _ = self._kernel.begin_call("logs", args)
+
+    def _fetch(self) -> None:
+        self._kernel.wait(lambda: self._next.done, None)
+        fields = self._next.get()
+        self._offset, self._eof = fields["next"], fields["eof"]
+        if fields["skipped"]:  # of both streams together; what was dropped of this one:
+            self._lost = max(0, fields["dropped"][self._stream - 1] - self._received)
+            self._received += self._lost
+        for _, stream, _, data in msgpack.unpackb(self._next.blobs[0]):
+            if stream == self._stream:
+                self._buffer += data
+                self._received += len(data)
+        if not self._eof:
+            self._ask()
+
+    def close(self) -> None:
+        """Stop reading; the writer is not held back any more."""
+        if not self.closed and not self._kernel.closed and not self._kernel.ended:
+            self._kernel.cast("logs", {"pid": self._pid, "reader": self._stream, "offset": 0, "leave": True})
+        super().close()
+
+
+class _Stdin(io.RawIOBase):
+    """The standard input of a process, as a file."""
+
+    def __init__(self, kernel: Kernel, pid: int) -> None:
+        super().__init__()
+        self._kernel = kernel
+        self._pid = pid
+
+    def writable(self) -> bool:
+        """Tell that it can be written."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Send bytes; waits while the process does not read.
+
+        Raises:
+            BrokenPipeError: the process is gone.
+        """
+        chunk = bytes(memoryview(data)[:_STDIN_CHUNK])
+        if not chunk:
+            return 0
+        try:
+            self._kernel.post(self._pid, EntryKind.STDIN, chunk, timeout=None)
+        except NoSuchProcess as error:
+            raise BrokenPipeError(str(error)) from None
+        return len(chunk)
+
+    def close(self) -> None:
+        """Send the end of file."""
+        if not self.closed:
+            super().close()
+            try:
+                self._kernel.post(self._pid, EntryKind.STDIN, b"", timeout=None)
+            except (RackError, NoSuchProcess):
+                pass  # it is gone, and its input with it
+
+
+def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process:
+    """Rebuild a handle that has come from another process."""
+    from rackactor.current import current
+
+    session = current()
+    if session.gid != gid:
+        raise InvalidCall(f"process {pid} belongs to another group than this program")
+    return Process(session, pid, ppid=ppid, name=name, kind=kind)

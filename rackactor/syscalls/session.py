@@ -1,0 +1,421 @@
+"""A program's membership in a group: the system calls, and what it remembers of its children."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, Unpack, overload
+
+from rackactor import units
+from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
+from rackactor.ipc.pipes.functions import PipeMethods
+from rackactor.ipc.pipes.inheriting import collected, streams
+from rackactor.kernel import coroutines
+from rackactor.kernel.event_loop import EventHandler
+from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.peers import Delivery
+from rackactor.launch import process_context
+from rackactor.program import shipping
+from rackactor.program.shipping import Shipping
+from rackactor.signals import parse_signal
+from rackactor.status import ExitStatus
+from rackactor.syscalls import fork_options, mail, main_names
+from rackactor.syscalls.fork_options import ForkOptions, OnOrphan
+from rackactor.syscalls.process import Process
+from rackactor.syscalls.signal_handlers import Handlers
+from rackactor.syscalls.wait import Reaping
+from rackactor.wire.codec import MESSAGE
+from rackactor.wire.stream import EntryKind
+from rackactor.wire.target import Creation, Target, more_words, pack_arguments, pack_target
+
+if TYPE_CHECKING:
+    from rackactor.ipc.files.client import Files
+    from rackactor.ipc.files.filesystem import RackFileSystem
+    from rackactor.ipc.memory.locks import Lock
+    from rackactor.ipc.memory.mapping import Memory
+
+
+class Message:
+    """A message taken from this process's mailbox by `receive`.
+
+    Attributes:
+        value: what was sent.
+        sender: the pid it came from.
+    """
+
+    def __init__(self, session: Session, delivery: Delivery, value: Any) -> None:
+        self._session = session
+        self._rid = delivery.entry.rid if delivery.entry.kind is EntryKind.ASK else 0
+        self.sender = delivery.pid
+        self.value = value
+
+    def reply(self, value: Any) -> None:
+        """Answer the sender: the reply to its ask, or a message of its own if it did not ask.
+
+        A sender that has ended meanwhile waits for nothing: what is said to it is a dead letter.
+        """
+        self._session.reply(self.sender, self._rid, value)
+
+
+class Forked(list[Process]):
+    """The processes of one fork.
+
+    Attributes:
+        outcomes: with `min_ok`, what became of each: pid -> "running" or its `ExitStatus`.
+    """
+
+    outcomes: dict[int, str | ExitStatus]
+
+
+class Session(PipeMethods, Handlers):
+    """The calls of one process of a group. Thread-safe."""
+
+    def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
+        """Begin; `on_signal` takes the signals in the place of this very process."""
+        super().__init__(kernel, on_signal)
+        self.gid = kernel.gid
+        self.reaping = Reaping(kernel)
+        self._files: Files | None = None
+        self._exit_hooks: list[Callable[[], Any]] = []
+        self._shm: Memory | None = None
+        self.shipping = Shipping(self)
+        main_names.serve(kernel)
+        #: What the processes that it forks have by themselves; None: nobody knows.
+        self.base = process_context.base
+
+    # -- who am I ----------------------------------------------------------------------------------------
+
+    def getpid(self) -> int:
+        """Return this process's pid."""
+        return self.kernel.pid
+
+    def getppid(self) -> int:
+        """Return its parent's pid, as it is now."""
+        return int(self.process(self.getpid()).info()["ppid"])
+
+    def getpgid(self, pid: int = 0) -> int:
+        """Return the process group of a process (0: of this one)."""
+        return int(self.process(pid or self.getpid()).info()["pgid"])
+
+    def process(self, pid: int) -> Process:
+        """Return a handle on any process of the group."""
+        if not isinstance(pid, int) or pid < 1:
+            raise InvalidCall(f"a pid is a positive integer, not {pid!r}")
+        return Process(self, pid)
+
+    def ps(self) -> list[dict[str, Any]]:
+        """Return the process table: a row of plain values for each process that lives or is a zombie."""
+        fields, _ = self.kernel.call("ps")
+        rows: list[dict[str, Any]] = fields["processes"]
+        return rows
+
+    # -- fork --------------------------------------------------------------------------------------------
+
+    @overload
+    def fork(
+        self, target: Any, *args: Any, n: None = None, each: None = None, **options: Unpack[ForkOptions]
+    ) -> Process: ...
+    @overload
+    def fork(self, target: Any, *args: Any, n: int, each: None = None, **options: Unpack[ForkOptions]) -> Forked: ...
+    @overload
+    def fork(
+        self, target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Unpack[ForkOptions]
+    ) -> Forked: ...
+
+    def fork(
+        self,
+        target: Any,
+        *args: Any,
+        n: int | None = None,
+        each: Iterable[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        name: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: fork_options.Path | None = None,
+        deadline: float | str | None = None,
+        on_orphan: OnOrphan = "kill",
+        memory: int | str | None = None,
+        image: str | None = None,
+        flavor: str | None = None,
+        availability_zone: str | None = None,
+        keypair: str | None = None,
+        security_groups: str | Sequence[str] | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        min_ok: int | None = None,
+        timeout: float | None = None,
+    ) -> Process | Forked:
+        """Start processes as children of this one.
+
+        Returns as soon as the supervisor holds the intents: pids are known, and what is told to a child
+        before it is up reaches it when it is.
+
+        Args:
+            target: an Actor class; a function (importable, or by value: a lambda works); a list of words (a command).
+            args: what the target is called with; more words of a command.
+            n: how many; the result is a list then.
+            each: one child for each item, which comes before `args`; the result is a list.
+            kwargs: keyword arguments of the target.
+            name: their name in the process table.
+            env: environment variables on top of this process's (elsewhere than on this host: of what is there).
+            cwd: working directory, where the process runs; this process's by default (likewise).
+            deadline: seconds, or text ("90s", "1h"), after which the process is ended.
+            on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
+                becomes its parent) or "detach" (the same; needs a deadline).
+            memory: its limit in bytes, or text ("256M").
+            image, flavor, availability_zone, keypair: of the machine that it is, by name or id; by default its
+                parent's. Without effect where processes are no machines (`local`).
+            security_groups: the same; in place of its parent's, beside the group's own and those of its settings.
+            stdin: True: give it a standard input to write to (`Process.stdin`), as commands have by default; or the
+                reading end of a pipe, which becomes its standard input.
+            stdout, stderr: writing ends of pipes that become its standard output and error; whole lines go to one
+                reader.
+            min_ok: wait until that many run, end the rest, and say in `outcomes` what became of each.
+            timeout: seconds to wait for `min_ok`; the group's boot timeout bounds it otherwise.
+
+        Raises:
+            InvalidCall: an argument that cannot be used, before anything is started.
+            SpawnIntensityExceeded: too many forks in too short a time.
+            ForkFailed: fewer than `min_ok` came up; nothing of this fork is left.
+        """
+        packed, ends = collected(pack_target, target)
+        items = fork_options.items(each)
+        count = fork_options.count(n, items)
+        options: dict[str, Any] = {
+            "n": count,
+            "name": fork_options.text(name, "name"),
+            "env": fork_options.env(env),
+            "cwd": fork_options.path(cwd),
+            "deadline": units.seconds(deadline, "deadline"),
+            "on_orphan": on_orphan,
+            "memory": units.size(memory, "memory"),
+            "placement": fork_options.placement(
+                security_groups, image=image, flavor=flavor, availability_zone=availability_zone, keypair=keypair
+            ),
+            "stdin": stdin is True or (stdin is None and packed.kind == "command"),
+        }
+        options["streams"], standard = streams(stdin, stdout, stderr)
+        options["pipes"] = ends + standard
+        keywords = fork_options.kwargs(kwargs)
+        options["args"] = fork_options.shown(keywords)
+        fork_options.bounds(min_ok, timeout, count)
+        if count == 0:
+            return Forked()
+        calls = [(args, keywords)] if items is None else [((item, *args), keywords) for item in items]
+        if packed.kind == "command":
+            calls = [(tuple(more_words(words)), keywords) for words, _ in calls]
+        forked = self._fork(packed, calls, options)
+        if min_ok is not None:
+            self._await_start(forked, min_ok, timeout)
+        return forked[0] if n is None and items is None else forked
+
+    def _fork(self, packed: Target, calls: Sequence[tuple[Any, Any]], options: dict[str, Any]) -> Forked:
+        packs = [collected(pack_arguments, *call) for call in calls]
+        options["pipes"] = [options["pipes"] + ends for _, ends in packs]
+        placed = options["cwd"] is not None
+        options |= self._inherited(options["env"], options["cwd"])
+        args = {"kind": packed.kind, "what": packed.what, "words": packed.words, **options}
+        blobs = [packed.blob, *(blob for blob, _ in packs)]
+        if self.shipping.needed:
+            args["code"] = self.shipping.for_fork(packed.kind, packed.words, blobs, placed=placed)
+        else:
+            shipping.check_python(self.kernel.welcome.get("python"), blobs)
+        fields, _ = self.kernel.call("fork", args, *blobs)
+        forked = Forked(
+            Process(self, pid, ppid=self.kernel.pid, name=options.get("name") or f"process-{pid}", kind=packed.kind)
+            for pid in fields["pids"]
+        )
+        forked.outcomes = {}
+        return forked
+
+    def _inherited(self, env: dict[str, str], cwd: str | None) -> dict[str, Any]:
+        """Return what a child has from this process, where both are on one host: what is given comes first."""
+        if self.kernel.welcome.get("remote"):
+            return {"env": env, "cwd": cwd}
+        found = process_context.differences(self.base)
+        directory = found["cwd"] if cwd is None else os.path.join(found["cwd"], cwd)
+        return {"env": found["env"] | env, "cwd": directory, "inherited": found["inherited"]}
+
+    def fork_actor(self, packed: Target, creation: Creation) -> tuple[int, bool]:
+        """Start an actor as Thespian's createActor does.
+
+        Returns: its pid, and whether it is an actor that had the global name already.
+        """
+        name = creation.global_name
+        # A global name is the whole group's: such an actor does not end with the one that happened to make it.
+        options: dict[str, Any] = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
+        options["placement"] = fork_options.wanted_placement(creation.requirements)
+        options |= self._inherited({}, None)
+        args = {"kind": packed.kind, "what": packed.what, "source_hash": creation.source_hash, **options}
+        blobs = (packed.blob, pack_arguments((creation,), {}))
+        if self.shipping.needed:
+            args["code"] = self.shipping.for_fork(packed.kind, None, blobs, placed=False)
+        else:
+            shipping.check_python(self.kernel.welcome.get("python"), blobs)
+        fields, _ = self.kernel.call("fork", args, *blobs)
+        return fields["pids"][0], bool(fields.get("existing"))
+
+    def _await_start(self, forked: Forked, min_ok: int, timeout: float | None) -> None:
+        pids = [process.pid for process in forked]
+        up: list[int] = []
+        try:
+            fields, _ = self.kernel.call("started", {"pids": pids, "count": min_ok}, timeout=timeout)
+            up = fields["up"]
+        except RackTimeout:
+            rows = {row["pid"]: row for row in self.ps()}
+            up = [pid for pid in pids if pid in rows and rows[pid]["started"] is not None]
+        enough = len(up) >= min_ok
+        rest = [process for process in forked if not enough or process.pid not in up]
+        for process in rest:
+            if process.is_alive():
+                process.kill("KILL")
+        outcomes: dict[int, str | ExitStatus] = dict.fromkeys(pids, "running")
+        outcomes.update({process.pid: process.wait(CALL_TIMEOUT) for process in rest})
+        forked.outcomes = outcomes
+        if not enough:
+            told = "; ".join(f"{pid}: {outcome}" for pid, outcome in outcomes.items())
+            raise ForkFailed(f"{len(up)} of {len(pids)} processes came up, {min_ok} were wanted ({told})", outcomes)
+        forked[:] = [process for process in forked if process.pid in up]
+
+    # -- wait --------------------------------------------------------------------------------------------
+
+    def wait(self, pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
+        """Wait for the end of a process; a child that has been waited for is gone for good.
+
+        Args:
+            pid: a pid; -1: any child; a list: the first of these to end.
+            timeout: seconds; None: as long as it lives.
+
+        Returns: its pid and how it ended.
+
+        Raises:
+            NoChild: there is nothing to wait for (it has been waited for already).
+            RackTimeout: it still lives.
+
+        Source: POSIX waitpid.
+        """
+        return self.reaping.wait(pid, timeout)
+
+    # -- signals -----------------------------------------------------------------------------------------
+
+    def kill(self, pid: int | Sequence[int], sig: int | str = "TERM") -> None:
+        """Send a signal.
+
+        Args:
+            pid: a pid; 0: every process of the group; -pgid: a process group; a list of pids (multicast).
+            sig: a POSIX number or name, or a free string; 0 only tests for life.
+
+        Raises:
+            NoSuchProcess: a target does not live; the others have the signal.
+            InvalidCall: no such signal.
+
+        Source: POSIX kill; RACK's free strings.
+        """
+        pids = [pid] if isinstance(pid, int) else list(pid)
+        self.kernel.call("kill", {"pids": pids, "signal": parse_signal(sig)})
+
+    # -- messages ----------------------------------------------------------------------------------------
+
+    def receive(self, timeout: float | None = CALL_TIMEOUT) -> Message:
+        """Take the next message from this process's mailbox (functions and scripts; actors have handlers).
+
+        Raises:
+            RackTimeout: none within `timeout` seconds.
+            GroupEnded: nor will there be any.
+            CannotOpen: the next one cannot be opened here; it has been taken.
+        """
+        timeout = self.kernel.bound(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        item = self.kernel.take(timeout)
+        while item is not None:
+            try:
+                value = self.kernel.open(item.entry.payload, MESSAGE, item.pid)
+                return Message(self, item, value)
+            except ProtocolError:  # it is no message
+                item = self.kernel.take(None if until is None else max(0.0, until - time.monotonic()))
+        self.kernel.check()
+        raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)
+
+    def reply(self, pid: int, rid: int, value: Any) -> None:
+        """Send a reply to an ask (`rid`), or a message; a dead letter where its receiver is gone."""
+        mail.post(self.kernel, pid, EntryKind.REPLY if rid else EntryKind.TELL, value, rid)
+
+    # -- shared memory ---------------------------------------------------------------------------------
+
+    @property
+    def shm(self) -> Memory:
+        """The group's shared memory."""
+        if self._shm is None:
+            from rackactor.ipc.memory.mapping import Memory
+
+            self._shm = Memory(self)
+        return self._shm
+
+    def lock(self, name: str, timeout: float | None = CALL_TIMEOUT) -> Lock:
+        """Return a lock of the group: `with g.lock("name") as token:`. See `Lock`."""
+        return self.shm.lock(name, timeout)
+
+    # -- files -------------------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> Files:
+        """The group's files, as the modules of `rackactor.files` speak of them."""
+        if self._files is None:
+            from rackactor.ipc.files.client import Files
+
+            self._files = Files(self.kernel)
+        return self._files
+
+    @property
+    def fs(self) -> RackFileSystem:
+        """The group's files as an fsspec file system."""
+        from rackactor.ipc.files.filesystem import RackFileSystem
+
+        return RackFileSystem.of(self.files)
+
+    def open(
+        self,
+        path: str | os.PathLike[str],
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """Open a file of the group, as `builtins.open` opens one of the disk.
+
+        Args:
+            path: in the group's namespace, where "/" is where relative paths begin, too.
+            mode: r, w, x or a; and b or t. Written files take their place when they are closed, all at once; left by an
+                exception, or not closed at all, nothing of them stays. Directories that are missing are made.
+            buffering: bytes; 0: none (binary files), 1: lines (text files).
+            encoding: see `builtins.open`; likewise `errors` and `newline`.
+
+        Raises:
+            OSError: FileNotFoundError and the others as on a local disk.
+            io.UnsupportedOperation: a mode with "+".
+        """
+        from rackactor.ipc.files.opening import open_file
+
+        return open_file(self.files, path, mode, buffering, encoding, errors, newline)
+
+    def listdir(self, path: str | os.PathLike[str] = "/") -> list[str]:
+        """Return the names in a directory of the group's files."""
+        return self.files.listdir(path)
+
+    # -- exit --------------------------------------------------------------------------------------------
+
+    def on_exit(self, hook: Callable[[], Any]) -> None:
+        """Run a function when this process exits by itself, the last one registered first."""
+        self._exit_hooks.append(hook)
+
+    def run_exit_hooks(self) -> None:
+        """Run what `on_exit` has registered; one that fails is shown, and changes nothing else."""
+        while self._exit_hooks:
+            try:
+                coroutines.finish(self._exit_hooks.pop()())
+            except Exception:
+                traceback.print_exc()

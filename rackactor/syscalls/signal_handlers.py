@@ -1,0 +1,132 @@
+"""What happens when a process gets a signal, or a child of it ends."""
+
+from __future__ import annotations
+
+import signal as _signal
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
+from typing import Any
+
+from rackactor.kernel import coroutines
+from rackactor.kernel.event_loop import EventHandler
+from rackactor.kernel.kernel import Kernel
+from rackactor.signals import Signal, parse_signal
+
+#: Handlers of free-string signals and of SIGCHLD: (signal, pid of the sender or of the child).
+RackHandler = Callable[[Signal, int], Any]
+
+
+class Handlers:
+    """The signal handlers of one process."""
+
+    def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
+        self.kernel = kernel
+        self._handlers: dict[Signal, RackHandler | None] = {}
+        #: Where free strings without a handler go (an actor's `receiveSignal`); None: nowhere.
+        self._on_free_signal: Callable[[str, int], None] | None = None
+        #: Free strings that came before anybody cared, the last thousand of them.
+        self._unclaimed: deque[tuple[Signal, int]] = deque(maxlen=1000)
+        self._arrived: deque[tuple[str, int]] = deque()
+        self._lock = threading.RLock()
+        self._free: list[tuple[Signal, int]] = []
+        kernel.on("signal", on_signal or self._on_signal)
+        kernel.on("child", self._on_child)
+
+    def signal(self, sig: int | str, handler: Any) -> Any:
+        """Set what happens when this process gets a signal.
+
+        Args:
+            sig: a POSIX signal: `signal.signal(sig, handler)`, a real one; SIGCHLD and free strings:
+                `handler(signal, pid)` runs in the main thread, with the child's or the sender's pid.
+            handler: a function, or None for the default. It may be `async def`: it runs at once, or as a task of the
+                event loop that runs in the main thread.
+
+        A free string that came before its first handler has waited for it, so that a parent may send one to a
+        child that boots. Without a handler, or after None, it does nothing.
+
+        Returns: the handler so far.
+        """
+        number = parse_signal(sig)
+        if isinstance(number, int) and number != _signal.SIGCHLD:
+            given = coroutines.plain(handler) if iscoroutinefunction(handler) else handler
+            return _signal.signal(number, _signal.SIG_DFL if given is None else given)
+        self.kernel.stand_aside()  # whatever the handler does
+        # Python runs handlers of real signals in the main thread, and this one has no other use.
+        _signal.signal(_signal.SIGURG, lambda *_: self._run_free())
+        with self._lock:
+            before = self._handlers.get(number)
+            self._handlers[number] = handler
+            early = [known for known in self._unclaimed if known[0] == number]
+            for known in early:
+                self._unclaimed.remove(known)
+            self._free.extend(early)
+        if early:
+            self._run_free()
+        return before
+
+    def drop_handlers(self) -> None:
+        """Forget all handlers: the program that they belong to has ended."""
+        with self._lock:
+            self._handlers.clear()
+            self._free.clear()
+
+    def take_free_signals(self, handler: Callable[[str, int], None]) -> None:
+        """Have free strings that have no handler of their own go to this one, what came so far first."""
+        with self._lock:
+            for sig, sender in self._unclaimed:
+                handler(str(sig), sender)
+            self._unclaimed.clear()
+            self._on_free_signal = handler
+
+    def _on_signal(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
+        sig, sender = fields["signal"], fields["sender"]
+        if isinstance(sig, int):
+            self.kernel.later(lambda: raise_signal(sig))
+            return
+        self._arrived.append((sig, sender))
+        self._give_out()
+
+    def _give_out(self) -> None:
+        """Give free strings that have arrived to whoever takes them, in order; at the crank."""
+        if not self.kernel.take_briefly(self._lock, self._give_out):
+            return
+        try:
+            while self._arrived:
+                self._give(*self._arrived.popleft())
+        finally:
+            self._lock.release()
+
+    def _give(self, sig: str, sender: int) -> None:
+        if self._handlers.get(sig) is not None:
+            self._free.append((sig, sender))
+            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
+        elif self._on_free_signal is not None:
+            self._on_free_signal(sig, sender)
+        elif sig not in self._handlers:
+            self._unclaimed.append((sig, sender))
+
+    #: Who else hears of a child's end (an actor's mailbox).
+    on_child: Callable[[int], None] | None = None
+
+    def _on_child(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
+        if self.on_child is not None:
+            self.on_child(fields["pid"])
+        if self._handlers.get(_signal.SIGCHLD) is not None:
+            self._free.append((int(_signal.SIGCHLD), fields["pid"]))
+            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
+
+    def _run_free(self) -> None:
+        while self._free:
+            sig, sender = self._free.pop(0)
+            handler = self._handlers.get(sig)
+            if handler is not None:
+                coroutines.finish(handler(sig, sender))
+
+
+def raise_signal(sig: int) -> None:
+    """Raise a real signal in the main thread, so that it interrupts what that thread waits for."""
+    ident = threading.main_thread().ident
+    assert ident is not None
+    _signal.pthread_kill(ident, sig)

@@ -1,0 +1,1 @@
+"""What the operating system tells and lends: no process of a group, no wire."""

@@ -1,0 +1,379 @@
+"""A reliable, ordered stream of messages from one process to another, with credit in bytes.
+
+The path below may change (relayed by the supervisor, or direct) or break; a stream hides it. The
+sender keeps what the receiver has not acknowledged and can send it again on another path; the receiver
+puts arrivals in order, drops doubles, and hands out credit as its application takes messages. A slow
+receiver so slows its senders, and what may lie between the two is bounded by the window.
+
+No sockets, no clock, no threads: the owner calls in, and does what comes back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import msgpack
+
+from rackactor.errors import ProtocolError
+from rackactor.kernel.path_monitor import Standing
+from rackactor.wire.codec import unpack
+
+#: Credit a receiver gives each sender, bytes. One message beyond it is always let through, so that a
+#: message of any size passes.
+WINDOW = 1 << 20
+#: What each message costs beside its payload, bytes: empty messages are not free.
+OVERHEAD = 64
+#: Messages up to this size share a packet, bytes; a larger one travels in a frame of its own.
+SHARED = 16 << 10
+#: A packet is closed when it holds this much, bytes.
+PACKET = 48 << 10
+
+
+class EntryKind(IntEnum):
+    """What one message of a stream is."""
+
+    #: A message for the mailbox.
+    TELL = 0
+    #: A message for the mailbox whose sender waits for the reply with this id.
+    ASK = 1
+    #: The reply to an ask.
+    REPLY = 2
+    #: The reply to an ask whose handler raised: text of the traceback.
+    FAILED = 3
+    #: Bytes for standard input; empty: end of file.
+    STDIN = 4
+    #: Messages of a pipe, for the reader at this seat (see rackactor.pipes).
+    PIPE = 5
+    #: What a reader of a pipe tells the writer at this seat.
+    CREDIT = 6
+    #: Asks for a name of the receiver's `__main__` (see rackactor.syscalls.main_names).
+    NAME = 7
+
+
+class Entry(NamedTuple):
+    """One message of a stream."""
+
+    kind: EntryKind
+    rid: int
+    payload: bytes | memoryview
+    #: Further frames, of a message that brings its own.
+    more: Sequence[bytes | memoryview] = ()
+
+    @property
+    def cost(self) -> int:
+        """Bytes of credit it takes."""
+        size = len(self.payload) + OVERHEAD
+        return size + sum(map(len, self.more)) if self.more else size
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether it travels in frames of its own."""
+        return bool(self.more) or len(self.payload) > SHARED
+
+
+class Packet(NamedTuple):
+    """Consecutive messages that travel together; `first` is the number of the first one."""
+
+    first: int
+    entries: Sequence[Entry]
+
+
+def pack_entries(entries: Sequence[Entry]) -> list[bytes | memoryview]:
+    """Return the body frames of a packet."""
+    if len(entries) == 1 and entries[0].alone:
+        kind, rid, payload, more = entries[0]
+        return [msgpack.packb((kind, rid)), payload, *more]
+    return [msgpack.packb([(kind, rid, payload) for kind, rid, payload, _ in entries])]
+
+
+def parse_entries(count: int, frames: Sequence[bytes | memoryview]) -> list[Entry]:
+    """Return the messages of a packet's body frames.
+
+    Raises:
+        ProtocolError: the frames do not hold `count` messages.
+    """
+    try:
+        if len(frames) >= 2 and count == 1:
+            kind, rid = unpack(frames[0])
+            return [Entry(_KINDS[kind], _rid(rid), frames[1], tuple(frames[2:]))]
+        (body,) = frames
+        entries = [_entry(*fields) for fields in unpack(body)]
+    except (TypeError, ValueError, KeyError) as error:
+        raise ProtocolError(f"not the messages of a packet: {error}") from None
+    if len(entries) != count:
+        raise ProtocolError(f"a packet of {count} messages holds {len(entries)}")
+    return entries
+
+
+_NO_CREDIT = "more messages than it had credit for"
+_KINDS = {int(kind): kind for kind in EntryKind}
+
+
+def flatten(entries: Sequence[Entry]) -> list[Any]:
+    """Return the fields of messages one after the other, for a packet that has them all in one array."""
+    return [field for entry in entries for field in entry[:3]]
+
+
+def message(kind: int, rid: int, payload: bytes) -> Entry:
+    """Return a message of fields whose types have been looked at.
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    return Entry(_KINDS[kind], rid, payload)
+
+
+def unflatten(fields: Sequence[Any]) -> list[Entry]:
+    """Return the messages of `flatten`.
+
+    Raises:
+        ProtocolError: these are no fields of messages.
+    """
+    try:
+        return [_entry(*message) for message in zip(*[iter(fields)] * 3, strict=True)]
+    except (TypeError, ValueError, KeyError) as error:
+        raise ProtocolError(f"not the messages of a packet: {error}") from None
+
+
+def _entry(kind: object, rid: object, payload: object) -> Entry:
+    if type(kind) is not int or type(rid) is not int or type(payload) is not bytes:
+        raise ValueError("an entry is two integers and bytes")
+    return Entry(_KINDS[kind], rid, payload)
+
+
+def _rid(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError("a reply id is an integer")
+    return value
+
+
+class Outgoing:
+    """The sender's end of a stream."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._waiting: deque[Entry] = deque()  # offered, not yet sent on the present path
+        self._unacked: deque[Entry] = deque()  # sent, not yet acknowledged
+        self._first_unacked = 1
+        self._sent_cost = 0  # of everything sent so far
+        self._waiting_cost = 0
+        self._limit = window  # total cost the receiver lets us send
+        self._told = 0  # how often it has said how far it is
+        #: Cost of what the receiver has not acknowledged, and of what waits here, bytes.
+        self.pending = 0
+
+    def offer(self, entry: Entry) -> int:
+        """Take a message to be sent; always succeeds (ask `over_limit` first). Returns its cost."""
+        self._waiting.append(entry)
+        cost = entry.cost
+        self._waiting_cost += cost
+        self.pending += cost
+        return cost
+
+    def pass_on(self, entry: Entry) -> int:
+        """Take a message that is sent at once, and return its number; 0: others wait before it, or for credit."""
+        if self._waiting or self._sent_cost >= self._limit:
+            return 0
+        cost = entry.cost
+        self._sent_cost += cost
+        self.pending += cost
+        self._unacked.append(entry)
+        return self._first_unacked + len(self._unacked) - 1
+
+    @property
+    def over_limit(self) -> bool:
+        """Tell whether the sender should wait: the receiver's credit is used up."""
+        return self._sent_cost + self._waiting_cost >= self._limit
+
+    @property
+    def sendable(self) -> bool:
+        """Tell whether `packets` would give something."""
+        return bool(self._waiting) and self._sent_cost < self._limit
+
+    @property
+    def waiting_cost(self) -> int:
+        """Bytes offered and not yet sent."""
+        return self._waiting_cost
+
+    def packets(self) -> Iterator[Packet]:
+        """Yield what may be sent now, in order; counts as sent."""
+        while (packet := self.packet()) is not None:
+            yield packet
+
+    def packet(self) -> Packet | None:
+        """Return the next of `packets`, or None when nothing may be sent now."""
+        waiting = self._waiting
+        if not waiting or self._sent_cost >= self._limit:
+            return None
+        first = self._first_unacked + len(self._unacked)
+        if len(waiting) > 1:
+            return Packet(first, self._take())
+        entry = waiting.popleft()
+        self._sent_cost += self._waiting_cost  # it is all that waits, as nearly always where somebody waits for it
+        self._waiting_cost = 0
+        self._unacked.append(entry)
+        return Packet(first, [entry])
+
+    def _take(self) -> list[Entry]:
+        taken: list[Entry] = []
+        size = 0
+        while self._waiting and self._sent_cost < self._limit and size < PACKET:
+            entry = self._waiting[0]
+            if taken and entry.alone:
+                break  # a large one travels alone
+            self._waiting.popleft()
+            cost = entry.cost
+            self._waiting_cost -= cost
+            self._sent_cost += cost
+            self._unacked.append(entry)
+            taken.append(entry)
+            size += cost
+            if entry.alone:
+                break
+        return taken
+
+    def acknowledge(self, ack: int, limit: int) -> None:
+        """Learn that everything up to number `ack` has arrived, and the new credit limit."""
+        self._told += 1
+        unacked = self._unacked
+        while self._first_unacked <= ack and unacked:
+            self.pending -= unacked.popleft().cost
+            self._first_unacked += 1
+        if limit > self._limit:
+            self._limit = limit
+
+    @property
+    def standing(self) -> Standing:
+        """Tell how far the receiver is."""
+        under_way = self.pending - self._waiting_cost
+        return Standing(under_way, self._first_unacked, self._sent_cost >= self._limit, self._told)
+
+    def rewind(self) -> None:
+        """Offer again whatever is not acknowledged: the path has changed or broken."""
+        while self._unacked:
+            entry = self._unacked.pop()
+            self._sent_cost -= entry.cost
+            self._waiting_cost += entry.cost
+            self._waiting.appendleft(entry)
+
+    def undelivered(self) -> list[Entry]:
+        """Return every message that the receiver has not acknowledged, in order: it is gone."""
+        left = [*self._unacked, *self._waiting]
+        self._unacked.clear()
+        self._waiting.clear()
+        self._waiting_cost = self.pending = 0
+        return left
+
+
+class Incoming:
+    """The receiver's end of a stream."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._expected = 1
+        self._early: dict[int, Entry] = {}  # arrived ahead of a gap
+        self._early_cost = 0
+        self._last_early = (0, 0)  # number and cost
+        self._arrived = 0  # cost of what has arrived in order
+        self._window = window
+        self._consumed = 0  # cost of what the application has taken
+        self._told_limit = window
+        self._told_ack = 0
+
+    def follows(self, number: int, cost: int) -> bool:
+        """Take one message if it is the next, as nearly always; else nothing has happened: see `accept` and `charge`.
+
+        Raises:
+            ProtocolError: the sender had no credit for it.
+        """
+        if number != self._expected or self._early:
+            return False
+        self._expected = number + 1
+        before = self._arrived
+        self._arrived = before + cost
+        if before >= self._consumed + self._window:
+            raise ProtocolError(_NO_CREDIT)
+        return True
+
+    def accept(self, packet: Packet) -> Sequence[Entry]:
+        """Take a packet; return the messages that are now in order. Doubles are dropped."""
+        first, entries = packet
+        if first == self._expected and not self._early:
+            self._expected += len(entries)
+            return entries
+        ready: list[Entry] = []
+        for number, entry in enumerate(entries, first):
+            if number == self._expected:
+                ready.append(entry)
+                self._expected += 1
+            elif number > self._expected and number not in self._early:
+                self._keep(number, entry)
+        while self._early:
+            following = self._early.pop(self._expected, None)
+            if following is None:
+                if min(self._early) < self._expected:
+                    self._early = {n: e for n, e in self._early.items() if n > self._expected}
+                    self._early_cost = sum(entry.cost for entry in self._early.values())
+                break
+            self._early_cost -= following.cost
+            ready.append(following)
+            self._expected += 1
+        return ready
+
+    def _keep(self, number: int, entry: Entry) -> None:
+        """Keep a message that has arrived ahead of a gap: paths differ in speed."""
+        cost = entry.cost
+        if not self._early or number > self._last_early[0]:
+            self._last_early = number, cost
+        self._early[number] = entry
+        self._early_cost += cost
+        self._check(self._arrived + self._early_cost - self._last_early[1])
+
+    def _check(self, before: int) -> None:
+        """See that a sender keeps to its credit, by what was sent before its last message: that may go beyond."""
+        if before >= self._consumed + self._window:
+            raise ProtocolError(_NO_CREDIT)
+
+    def charge(self, cost: int, last: int) -> None:
+        """Take note of what messages that arrived in order cost, and the last of them: it may go beyond the credit.
+
+        Raises:
+            ProtocolError: the sender had no credit for them.
+        """
+        before = self._arrived + cost - last
+        self._arrived += cost
+        self._check(before)
+
+    def consume(self, cost: int) -> None:
+        """Learn that the application has taken a message of this cost."""
+        self._consumed += cost
+
+    @property
+    def ack(self) -> int:
+        """Number up to which everything has arrived."""
+        return self._expected - 1
+
+    @property
+    def limit(self) -> int:
+        """Total cost the sender may send."""
+        return self._consumed + self._window
+
+    def state(self) -> tuple[int, int]:
+        """Return (ack, limit) to tell the sender; counts as told."""
+        told = self._told_ack, self._told_limit = self._expected - 1, self._consumed + self._window
+        return told
+
+    def forget_told(self) -> None:
+        """Take note that what was told last may never have arrived."""
+        self._told_ack = self._told_limit = 0
+
+    @property
+    def credit_due(self) -> bool:
+        """Tell whether the sender should hear at once: a quarter of its window has been freed."""
+        return self._consumed + self._window - self._told_limit >= self._window // 4
+
+    @property
+    def ack_due(self) -> bool:
+        """Tell whether the sender does not know yet how far we are (no hurry)."""
+        return self._told_ack != self.ack or self._told_limit != self.limit

@@ -1,0 +1,137 @@
+"""What a process runs, made ready to travel: an Actor class, a function, or a list of words (a command)."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thespian.actors import Actor
+
+from rackactor.errors import InvalidCall
+from rackactor.kernel import coroutines
+from rackactor.strings import os_text
+from rackactor.wire import main_module, pickling, unpacked
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target on its way."""
+
+    #: "actor", "function" or "command".
+    kind: str
+    #: What it is, for people.
+    what: str
+    #: Two pickles: what its home is like, and the class or function; empty for a command.
+    blob: bytes
+    #: The words of a command.
+    words: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What Thespian's createActor was told, for the process that makes the actor."""
+
+    requirements: Any = None
+    global_name: str | None = None
+    source_hash: str | None = None
+
+
+def pack_target(target: Any) -> Target:
+    """Make a target ready to travel.
+
+    Raises:
+        InvalidCall: it is nothing that a process can run, or cannot be pickled.
+    """
+    if isinstance(target, type) and issubclass(target, Actor):
+        return Target("actor", target.__qualname__, _dump(target))
+    if isinstance(target, (list, tuple)):
+        words = command_words(target)
+        return Target("command", " ".join(words), b"", words)
+    if callable(target):
+        return Target("function", getattr(target, "__qualname__", repr(target)), _dump(target))
+    if isinstance(target, str):
+        raise InvalidCall(f"a command is a list of words: {target.split()!r}, not the text {target!r}")
+    if coroutines.is_coroutine(target):
+        name = getattr(target, "__name__", "function")
+        raise InvalidCall(
+            f"a process runs an `async def` function, not a coroutine: fork({name}, ...), not fork({name}(...))"
+        )
+    raise InvalidCall(f"a process runs an Actor class, a function or a list of words, not a {type(target).__name__}")
+
+
+def command_words(words: Sequence[Any]) -> list[str]:
+    """Return the words of a command as texts.
+
+    Raises:
+        InvalidCall: there is none, or one is no str, bytes or path.
+    """
+    if not words:
+        raise InvalidCall("a command is a list of at least one word")
+    return more_words(words)
+
+
+def more_words(words: Sequence[Any]) -> list[str]:
+    """Return what `fork` adds to the words of a command."""
+    return [os_text(word, "a word of a command") for word in words]
+
+
+def actor_target(actor: Any) -> Target:
+    """Make an actor class, or its dotted name (as Thespian's createActor allows), ready to travel.
+
+    Raises:
+        InvalidCall: it is neither, or cannot be pickled.
+    """
+    if isinstance(actor, str):
+        module, _, name = actor.partition(".")
+        # What is in a main file nobody else can import. Thespian's troupes name their members so.
+        found = main_module.home().find(name) if module in main_module.NAMES and name else None
+        return Target("actor", actor, _dump(actor if found is None else found))
+    if not (isinstance(actor, type) and issubclass(actor, Actor)):
+        raise InvalidCall(f"an actor is a class made of Actor, or the dotted name of one, not {actor!r}")
+    return pack_target(actor)
+
+
+def pack_arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> bytes:
+    """Pickle the arguments of a call.
+
+    Raises:
+        InvalidCall: one of them cannot be pickled.
+    """
+    return _pickle((tuple(args), kwargs), "the arguments")
+
+
+def unpack_target(blob: bytes | memoryview, *, at_home: bool = True) -> Any:
+    """Return the class or function of a target's blob.
+
+    Args:
+        blob: see `Target.blob`.
+        at_home: this process sees the disk of the target's home: its import path becomes that of its home.
+
+    `__main__` and `sys.argv` become like those of its home.
+
+    Raises:
+        Exception: whatever importing or unpickling raises.
+    """
+    file = io.BytesIO(blob)
+    path, main = pickle.load(file)
+    if at_home:
+        sys.path[:] = path  # before the target is looked at: it is found by that path
+    main_module.enter(main, None if at_home else unpacked.place_of)
+    return pickle.load(file)
+
+
+def _dump(target: Any) -> bytes:
+    # The path is where the importing program found its modules; entries that do not exist elsewhere do no harm.
+    return _pickle((sys.path, main_module.describe()), "the import path") + _pickle(target, repr(target))
+
+
+def _pickle(value: Any, what: str) -> bytes:
+    try:
+        data = pickling.dumps(value)
+    except Exception as error:
+        raise InvalidCall(f"{what} cannot be sent to another process: {error}") from error
+    return data

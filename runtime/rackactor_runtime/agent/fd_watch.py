@@ -1,0 +1,70 @@
+"""Thespian's watch: an actor hears when files of its own become ready.
+
+The main thread sleeps at the group's sockets, whose poller is none of an actor's business: so a thread
+of its own looks at the files, from the first watch on.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterable
+
+from rackactor.kernel.wakeup import Bell
+
+_INTEREST = select.POLLIN | select.POLLPRI
+
+
+class Watcher:
+    """Tell once when one of several descriptors is ready, until they are given again.
+
+    Args:
+        ready: called in the watching thread with the number of the watch and the descriptors.
+    """
+
+    def __init__(self, ready: Callable[[int, list[int]], None]) -> None:
+        self._ready = ready
+        self._lock = threading.Lock()
+        self._filenos: tuple[int, ...] = ()
+        self._bell = Bell()
+        self._thread: threading.Thread | None = None
+        #: Number of the present watch: what an earlier one has found is stale.
+        self.number = 0
+
+    def watch(self, filenos: Iterable[int]) -> None:
+        """Watch these descriptors instead of those so far; none ends the watch."""
+        with self._lock:
+            wanted = tuple(filenos)
+            if not wanted and not self._filenos:
+                return
+            self._filenos = wanted
+            self.number += 1
+        self._bell.ring()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="rackactor-watch", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        while True:
+            with self._lock:
+                number, filenos = self.number, self._filenos
+            found = self._poll(filenos)
+            with self._lock:
+                if number != self.number or not found:
+                    continue
+                self._filenos = ()
+            self._ready(number, found)
+
+    def _poll(self, filenos: tuple[int, ...]) -> list[int]:
+        poller = select.poll()
+        bell = self._bell.fileno()
+        poller.register(bell, select.POLLIN)
+        for fileno in filenos:
+            poller.register(fileno, _INTEREST)
+        found = [fileno for fileno, _ in poller.poll()]
+        if bell in found:
+            self._bell.hear()
+            found.remove(bell)
+        return found

@@ -1,0 +1,165 @@
+"""An agent's life, gone through for nothing before anybody waits for it.
+
+What Python runs for the first times is slow: names are looked up, and code is made over for what it meets. The fork
+server practises before it has children, so that all of them know it by heart. And after a fork, whatever is used
+for the first time costs a copy of the memory page it lies in: a warm process has time, and rehearses once more.
+
+Nobody is at the other end: no thread is started and no socket opened. Nothing is left of it but the pages.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import pickle
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from thespian.actors import ActorExitRequest
+
+from rackactor import current
+from rackactor.actors.actor import Actor
+from rackactor.kernel import interrupts
+from rackactor.kernel.event_loop import Exchange
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.sockets import Link
+from rackactor.syscalls.session import Session
+from rackactor.wire import frames, main_module, stream
+from rackactor.wire.codec import encode
+from rackactor.wire.frames import Header, Kind, parse_header, parse_map
+from rackactor.wire.stream import Entry, EntryKind
+from rackactor.wire.target import Creation, pack_arguments, pack_target, unpack_target
+from rackactor_runtime.agent import finishing
+from rackactor_runtime.agent.actors import ActorHost
+from rackactor_runtime.agent.main import VARIABLES, announce
+from rackactor_runtime.agent.report import Report
+
+#: How often the fork server practises: code that was run eight times is made over at the next.
+TIMES = 12
+#: Messages that the actor gets each time.
+MESSAGES = 2
+#: Bound of what would wait for others, seconds: here they answer at once.
+_BOUND = 1.0
+_PARENT, _PID = 2, 3
+
+
+class _Understudy(Actor):
+    """Stands in for whatever actor is to come."""
+
+    def receiveMsg_bytes(self, message: bytes, sender: Any) -> None:
+        self.send(sender, message)
+
+
+class _Dummy:
+    """Stands in for a socket: a real one would start the threads of ZeroMQ."""
+
+    def close(self, linger: int) -> None:
+        """Do nothing."""
+
+
+class _Nowhere(Link):
+    """A link that leads nowhere."""
+
+    def _open(self) -> Any:
+        return _Dummy()
+
+    def poll(self, timeout: float | None) -> list[Any]:
+        """Find something to read, each time."""
+        return [self.supervisor]
+
+
+class _Stage(Kernel):
+    """A membership in a group that is not there: nobody hears what it says, and what it hears is made up."""
+
+    def __init__(self, welcome: bytes, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        Exchange.__init__(self, _Nowhere())
+        self._cues: deque[tuple[bytes, bytes]] = deque(messages)
+        self.welcome, self.welcome_blobs = parse_map(welcome), []
+        self.pid, self.incarnation, self.gid = _PID, 1, self.welcome["gid"]
+        self.allow_pickle = True
+        self._beat = self._lease = 60.0
+        self._last_turn = self._last_sent = self._last_heard = self._last_tick = time.monotonic()
+
+    def leave(self) -> None:
+        """Give everything back."""
+        self._baton.close()
+        self._link.close()
+
+    def _raw_send(
+        self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = frames.SUPERVISOR
+    ) -> None:
+        header = Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra)
+        header.pack(), frames.pack_route(pid)
+        if kind is Kind.CALL and extra[0]:
+            reply = Header(Kind.REPLY, self.epoch, frames.SUPERVISOR, 1, 1, (extra[0], True))
+            self._cues.append((reply.pack(), frames.pack_body({})))
+
+    def _read(self, socket: Any) -> None:
+        if self._cues:
+            head, body = self._cues.popleft()
+            self._dispatch(parse_header(head), [body])
+        else:
+            self.put((ActorExitRequest(), None))
+
+
+@functools.cache
+def _play() -> tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
+    """Return a target, its arguments, a welcome and messages, as they come over the wire."""
+    welcome = {"gid": "", "pid": _PID, "ppid": _PARENT, "kind": "actor", "heartbeat": 60.0, "lease": 60.0}
+    messages = []
+    for number in range(1, MESSAGES + 1):
+        header = Header(Kind.DATA, 0, _PARENT, 1, number, (number, 1, number - 1, stream.WINDOW))
+        (body,) = stream.pack_entries([Entry(EntryKind.ASK, number, encode(b""))])
+        messages.append((header.pack(), bytes(body)))
+    return pack_target(_Understudy).blob, pack_arguments((), {}), frames.pack_body(welcome), messages
+
+
+def practise() -> None:
+    """Go through it until the interpreter knows it by heart."""
+    for _ in range(TIMES):
+        rehearse()
+    finishing.note_modules()
+
+
+def rehearse() -> Report:
+    """Go through the loading of an actor, its messages, and its end, of which it returns the report."""
+    blob, arguments, welcome, messages = _play()
+    path, argv, handler = list(sys.path), list(sys.argv), signal.getsignal(signal.SIGTERM)
+    main = main_module.main_module()
+    variables = {name: os.environ.get(name) for name in VARIABLES}
+    stage = _Stage(welcome, messages)
+    session = Session(stage)
+    interrupts.install()
+    try:
+        current.enter(session)
+        announce(stage.welcome)
+        target = unpack_target(blob)
+        args, kwargs = pickle.loads(arguments)
+        logging.StreamHandler(sys.stderr).setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        logging.root.setLevel(logging.root.level)  # it goes through all loggers
+        report = ActorHost(session, Creation()).run(target, args, kwargs)
+        session.run_exit_hooks()
+        stage.drain(_BOUND)
+        stage.call("exit", report.fields(), timeout=_BOUND)
+        return report
+    finally:
+        sys.path[:], sys.argv[:] = path, argv
+        main_module.forget(main)
+        signal.signal(signal.SIGTERM, handler)
+        current.leave(session)
+        interrupts.uninstall()
+        _restore(variables)
+        stage.leave()
+
+
+def _restore(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -1,0 +1,198 @@
+"""A machine for one process: joins the group, starts the process's agent, tells what becomes of it, and ends.
+
+The agent is made by the local provider, as on a laptop: output and its credit, memory limits, the end of all that it
+has started, exit codes are the same code. This program stands between that provider and the one of the supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from rackactor.errors import RackError
+from rackactor.kernel import netaddr
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.wakeup import Bell
+from rackactor.system.readiness import readable
+from rackactor_runtime.agent import main
+from rackactor_runtime.guest import power
+from rackactor_runtime.guest.birth import MachineBirth
+from rackactor_runtime.guest.program import arm_for_life
+from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Output
+from rackactor_runtime.providers.local import linux
+from rackactor_runtime.providers.local.provider import LocalProvider
+
+#: Seconds that the last words may take to be heard.
+DRAIN = 10.0
+#: Seconds that the agent and all it has started may take to die.
+DYING = 5.0
+#: Seconds between attempts to join.
+_PAUSE = 0.5
+
+
+def live(birth: MachineBirth) -> int:
+    """Be a machine until its process has ended, or it is to end itself."""
+    # Before any thread or ZeroMQ context: it forks. And no process here will be born twice, so nothing is practised.
+    provider = LocalProvider({"warm": 0}, "", entry=main.main)
+    guest = _Guest(birth, provider)
+    try:
+        return guest.run()
+    finally:
+        provider.close(DYING)
+
+
+class _Guest:
+    def __init__(self, birth: MachineBirth, provider: LocalProvider) -> None:
+        self._birth = birth
+        self._provider = provider
+        self._bell = Bell()
+        self._heard: deque[dict[str, Any]] = deque()
+        self._why = ""  # this machine itself ends the process
+        self._key = Key(0, 0)
+        self._done = False
+        self._code = 0
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+
+    def run(self) -> int:
+        """Join, live, and tell the end."""
+        kernel = self._join()
+        if kernel is None:
+            power.say(self._why or f"no supervisor at {self._birth.endpoint} within {self._birth.boot_timeout:g} s")
+            return power.OVERDUE
+        self._kernel = kernel
+        power.say(f"joined {_after_init()}")
+        arm_for_life(self._birth.deadline)
+        self._begin(kernel.welcome["order"])
+        while not self._done:
+            self._turn()
+        kernel.close()
+        return self._code
+
+    def _join(self) -> Kernel | None:
+        """Join the group; None: there is none, or this machine is to end before it has."""
+        birth = self._birth
+        fields = {
+            "endpoint": birth.endpoint,
+            "server_key": birth.server_key,
+            "token": birth.token,
+            "pid": birth.pid,
+            "incarnation": birth.incarnation,
+        }
+        give_up = time.monotonic() + power.until(birth.deadline, birth.boot_timeout)
+        said = ""
+        while not self._why:
+            kernel = Kernel()
+            kernel.on("machine", self._told)
+            kernel.on("ended", lambda fields, _: self._ring({"do": "end", "why": str(fields.get("reason"))}))
+            try:
+                kernel.join(fields)
+                return kernel
+            except RackError as error:
+                why = self._no_way() or str(error)
+                if why != said:
+                    said = why
+                    power.say(f"not joined yet: {said}")
+            if time.monotonic() >= give_up:
+                break
+            readable([self._bell], _PAUSE)
+        return None
+
+    def _no_way(self) -> str:
+        """Return why the supervisor cannot even be called: an image may not bring its network up."""
+        try:
+            netaddr.toward(self._birth.endpoint)
+        except OSError as error:
+            return f"this machine has no way to {self._birth.endpoint} ({error.strerror}): is its network up?"
+        return ""
+
+    def _begin(self, order: dict[str, Any]) -> None:
+        self._key = Key(order["pid"], order["incarnation"])
+        ways = {"endpoint": self._birth.endpoint, "server_key": self._birth.server_key}
+        self._provider.create(
+            Order(self._key, {**ways, **order["birth"]}, order.get("env") or {}, order.get("cwd"), order.get("memory"))
+        )
+
+    def _turn(self) -> None:
+        left = power.until(self._birth.deadline, 60.0)
+        readable([self._bell.fileno(), *self._provider.fds()], max(0.0, left))
+        if left <= 0 and not self._why:
+            self._why = "this machine's deadline passed"
+        self._bell.hear()
+        while self._heard:
+            self._obey(self._heard.popleft())
+        if self._why and not self._done:
+            power.say(f"{self._why}: it ends")
+            self._provider.close(DYING)  # with the last of the output, and how it ended
+        for event in self._provider.events():
+            self._tell(event)
+        if self._why:
+            self._finish({"event": "ended", "why": self._why})
+
+    # -- from the supervisor --------------------------------------------------------------------------
+
+    def _told(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+        self._ring(fields)
+
+    def _ring(self, fields: dict[str, Any]) -> None:
+        self._heard.append(fields)
+        self._bell.ring()
+
+    def _signalled(self, number: int, frame: object) -> None:
+        self._why = f"the machine is being shut down ({signal.Signals(number).name})"
+        self._bell.ring()
+
+    def _obey(self, fields: dict[str, Any]) -> None:
+        match fields.get("do"):
+            case "grant":
+                self._provider.grant_output(self._key, int(fields["count"]))
+            case "delete":
+                self._provider.delete(self._key)
+            case "end":
+                self._why = self._why or str(fields.get("why"))
+
+    # -- to the supervisor ------------------------------------------------------------------------------
+
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Created(_, instance):
+                self._cast({"event": "created", "os_pid": int(instance), "address": self._address()})
+            case Output(_, stream, data):
+                self._cast({"event": "output", "stream": stream}, data)
+            case CreateFailed(_, fault, kind):
+                self._finish({"event": "failed", "fault": fault, "kind": kind})
+            case Ended(_, code, number, oom, note) if not self._why:
+                self._code = 0
+                self._finish({"event": "ended", "code": code, "signal": number, "oom": oom, "note": note})
+
+    def _cast(self, fields: dict[str, Any], *blobs: bytes) -> None:
+        if not self._kernel.ended:
+            self._kernel.cast("machine", fields, *blobs)
+
+    def _finish(self, fields: dict[str, Any]) -> None:
+        """Say the last word, and wait for a bounded time until it has been heard, with all that came before."""
+        self._done = True
+        try:
+            self._kernel.call("machine", fields, timeout=DRAIN)
+        except RackError as error:
+            print(f"rackactor: its end was not heard: {error}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def _address(self) -> str:
+        try:
+            return netaddr.toward(self._birth.endpoint)
+        except OSError:
+            return ""
+
+
+def _after_init() -> str:
+    """Return how long after this machine's first process this is, where that can be known."""
+    init = linux.read_stat(1)
+    if init is None:
+        return ""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - init.started / os.sysconf("SC_CLK_TCK")
+    return f"{age:.2f} s after this machine's first process began"

@@ -1,0 +1,374 @@
+"""The lives of a group's virtual machines: what follows from what a cloud answers, and from what each machine says.
+
+Events go in, effects come out; time comes in as an argument. A cloud is many programs, and none of its answers is the
+whole truth: a list may lag or lack what is there, a create may be carried out minutes after it was given up, a delete
+may be accepted and forgotten. So these rules are kept whatever comes in which order:
+
+- after an unclear answer nothing is asked for again before a list has shown that it is not there;
+- a machine that lists lack is gone when the cloud does not know it by its name either, twice, and nobody hears it:
+  whoever is heard runs, whatever the cloud says;
+- of two machines with one mark that one counts that has joined, never the older or the younger one;
+- a life's end is told once, and only when the cloud has nothing of it any more; a delete that is not confirmed is asked
+  for again for ever; and what a create that was given up may still make is looked for (`strays`);
+- whatever the cloud is asked for, all lives together keep one pace (`pacing`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from rackactor_runtime.providers.base import CreateFailed, Ended, Key, Owed, Unkillable, Vital
+from rackactor_runtime.providers.machines.asking import Asking
+from rackactor_runtime.providers.machines.console import tail
+from rackactor_runtime.providers.machines.effects import Condition, Effect, List, Remove, Say, Seen, Tell, condition
+from rackactor_runtime.providers.machines.judging import APART, ATTEMPTS, MISSING, SETTLE, Judging
+from rackactor_runtime.providers.machines.lives import Lives
+from rackactor_runtime.providers.machines.pacing import Pace
+from rackactor_runtime.providers.machines.register import Ending, Record
+from rackactor_runtime.providers.machines.strays import DEBT, Strays
+
+__all__ = ["APART", "ATTEMPTS", "MISSING", "PAUSES", "SETTLE", "UNKILLABLE", "Machines"]
+
+#: Seconds between lists: while something is being deleted, while something comes up, and while nothing happens.
+LIST_ENDING, LIST_BOOTING, LIST_IDLE = 0.5, 1.0, 10.0
+#: Seconds between lists at the least when somebody has fallen silent, and when a machine was missing in the last one;
+#: and while a delete has been in vain for long.
+LIST_SILENT, LIST_MISSING, LIST_STUCK = 1.0, 0.5, 5.0
+#: Seconds between deletes of one machine; the last one goes on for ever. And when the first has been in vain too long.
+PAUSES = (3.0, 6.0, 12.0, 24.0, 45.0)
+UNKILLABLE = 30.0
+#: Seconds between lists after so many that failed in a row; the last one goes on.
+_FAILING = (0.0, 1.0, 2.0, 5.0, 10.0)
+
+
+class Machines:
+    """All machines of a group.
+
+    Args:
+        gid: of the group, with which each machine's mark begins.
+        concurrency: how many come up at once at the most.
+        own: the cloud's name for the machine that this runs on, which has a mark of the group, too, and no life here.
+    """
+
+    def __init__(self, gid: str, concurrency: int = 10, own: str | None = None) -> None:
+        self.gid = gid
+        self._own = own
+        self._lives = Lives()
+        self._pace = Pace(random.Random(gid).random)
+        self._asking = Asking(self._lives, self._pace, concurrency)
+        self._judging = Judging(self._lives)
+        self._strays = Strays()
+        self._effects = self._lives.effects
+        self._listing = False
+        self._list_began = self._list_ended = -math.inf
+        self._failures = 0
+        self._look = False
+        self._now = -math.inf
+
+    def mark(self, key: Key) -> str:
+        """Return what a machine is found again by."""
+        return f"{self.gid}.{key.pid}.{key.incarnation}"
+
+    def owe(self, seconds: float, now: float) -> None:
+        """Learn that a double of the machine that this runs on may still come, for so many seconds."""
+        self._strays.owe(f"{self.gid}.1.1", now + seconds)
+
+    def wants(self, key: Key) -> bool:
+        """Tell whether a machine is still to be made. Any thread may ask."""
+        record = self._lives.records.get(key)
+        return record is not None and record.ending is None and not record.joined
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._lives.records
+
+    def __len__(self) -> int:
+        return len(self._lives.records)
+
+    # -- what the supervisor wants ---------------------------------------------------------------------
+
+    def order(self, key: Key, now: float, *, fork: int = 0, patience: float = 300.0) -> list[Effect]:
+        """Begin a life.
+
+        Args:
+            key: whose.
+            now: seconds, monotonic.
+            fork: the first pid of the fork that it is of.
+            patience: seconds that its boot may take.
+        """
+        self._lives.add(Record(key, self.mark(key), fork, patience, now, hope=UNKILLABLE))
+        return self.tick(now)
+
+    def delete(self, key: Key, now: float) -> list[Effect]:
+        """End a life, without its help. Idempotent."""
+        record = self._lives.records.get(key)
+        if record is None or record.ending is not None:
+            return self.tick(now)
+        if record.joined:
+            self._effects.append(Say(key, {"do": "delete"}))  # it may be quicker, and has last words perhaps
+        note = "it was deleted before it was asked for" if record.queued and not record.attempts else ""
+        self._lives.end(record, Ending(note=note), now)
+        return self.tick(now)
+
+    def examine(self, key: Key, now: float) -> tuple[Vital, list[Effect]]:
+        """Tell what was last seen of one that is silent, and look again."""
+        record = self._lives.records.get(key)
+        if record is None:
+            return Vital.GONE, []
+        self._look, record.silent = True, now
+        if record.absent is None:
+            record.find_at = min(record.find_at, now)
+        still = record.ending is None and condition(record.status) is Condition.STILL
+        return Vital.STOPPED if still else Vital.RUNNING, self.tick(now)
+
+    # -- what the machines say ---------------------------------------------------------------------------
+
+    def joined(self, key: Key, now: float) -> list[Effect]:
+        """Learn that its guest program has joined."""
+        record = self._lives.records.get(key)
+        if record is not None:
+            record.joined, record.silent = True, -math.inf
+            if record.ending is not None:
+                self._effects.append(Say(key, {"do": "delete"}))
+            elif record.queued and record.attempts:  # the create that was taken for lost has made it: look for it
+                record.queued, record.unclear, record.since = False, True, now
+            self._lives.sort(record)
+        return self.tick(now)
+
+    def spoke(self, key: Key) -> None:
+        """Learn that it has been heard just now."""
+        record = self._lives.records.get(key)
+        if record is not None:
+            record.silent = -math.inf
+
+    def left(self, key: Key, now: float) -> list[Effect]:
+        """Learn that its guest program is no member any more: worth a look."""
+        record = self._lives.records.get(key)
+        if record is not None:
+            self._look, record.silent = True, math.inf
+        return self.tick(now)
+
+    def located(self, key: Key, address: str, now: float) -> list[Effect]:
+        """Learn from the machine itself where it is."""
+        record = self._lives.records.get(key)
+        if record is not None:
+            record.voice = address
+            self._lives.locate(record, address)
+        return self.tick(now)
+
+    def said_ended(self, key: Key, fields: Mapping[str, Any], now: float) -> list[Effect]:
+        """Learn from the machine how its process has ended, or (`fault`) why it has none, or (`why`) its own reason."""
+        record = self._lives.records.get(key)
+        if record is None:
+            return self.tick(now)
+        why = str(fields.get("why") or "")
+        said = Ending(
+            _number(fields.get("code")),
+            _number(fields.get("signal")),
+            bool(fields.get("oom")),
+            why or str(fields.get("note") or ""),
+            None if fields.get("fault") is None else str(fields["fault"]),
+            str(fields.get("kind") or ""),
+            outside=bool(why),
+        )
+        if record.ending is None:
+            self._lives.end(record, said, now)
+        elif record.ending == Ending() and not why:
+            record.ending = said  # we were about to delete it: now we even know how it went
+        return self.tick(now)
+
+    # -- what the cloud answers ----------------------------------------------------------------------------
+
+    def asked(self, key: Key, instance: str, now: float) -> list[Effect]:
+        """Learn that a machine exists."""
+        record = self._lives.records[key]
+        record.asking = False
+        self._pace.made(key, now)
+        self._lives.found(record, instance, now)
+        return self.tick(now)
+
+    def refused(self, key: Key, kind: str, words: str, now: float, *, retry_after: float | None = None) -> list[Effect]:
+        """Learn that there will be no machine; or that nobody knows, or that it may be asked for again.
+
+        Args:
+            key: whose.
+            kind: "unclear": nobody knows; "busy": not now; "called-off": it was not asked for; others are final.
+            words: the provider's own.
+            now: seconds, monotonic.
+            retry_after: seconds for which the cloud wants to be left alone, if it says so.
+        """
+        record = self._lives.records[key]
+        record.asking = False
+        self._asking.refused(record, kind, words, retry_after, now)
+        self._lives.sort(record)
+        return self.tick(now)
+
+    def listed(self, seen: Mapping[str, Seen] | Iterable[Seen], now: float) -> list[Effect]:
+        """Learn what the cloud has, in answer to the last `List`; there may be several of one mark."""
+        self._listing, self._list_ended, self._failures = False, now, 0
+        by_mark: dict[str, list[Seen]] = {}
+        nobodys: list[Seen] = []
+        for row in seen.values() if isinstance(seen, Mapping) else seen:
+            if row.mark in self._lives.marks:
+                by_mark.setdefault(row.mark, []).append(row)
+            elif self._is_ours(row):
+                nobodys.append(row)
+        for record in list(self._lives.records.values()):
+            rows = by_mark.get(record.mark, [])
+            if self._list_began >= record.since and not _as_before(record, rows):
+                nobodys += self._judging.by_list(record, rows, self._list_began, now)
+                self._lives.sort(record)
+        self._effects += self._strays.listed(nobodys, now)
+        return self.tick(now)
+
+    def list_failed(self, now: float) -> list[Effect]:
+        """Learn that a list could not be had: nobody is judged by that."""
+        self._listing, self._list_ended = False, now
+        self._failures += 1
+        return self.tick(now)
+
+    def found(self, key: Key, seen: Seen | None, now: float) -> list[Effect]:
+        """Learn what the cloud knows of a machine by its own name for it, in answer to a `Find`: None for nothing."""
+        record = self._lives.records.get(key)
+        if record is not None:
+            self._judging.by_name(record, seen, now)
+            self._lives.sort(record)
+        return self.tick(now)
+
+    def find_failed(self, key: Key, now: float) -> list[Effect]:
+        """Learn that the cloud could not say whether it knows a machine: that is no news."""
+        record = self._lives.records.get(key)
+        if record is not None:
+            record.finding, record.find_at = False, now + APART
+        return self.tick(now)
+
+    def removed(self, key: Key, gone: bool, words: str, console: str, now: float) -> list[Effect]:
+        """Learn what came of a `Remove`: nothing is left, or it goes on (`words`: why, if the cloud says so)."""
+        record = self._lives.records[key]
+        assert record.ending is not None
+        record.removing, record.since = False, now
+        record.words = words or record.words
+        if text := tail(console):
+            record.ending = replace(record.ending, note=f"{record.ending.note}{text}".strip())
+        if gone and not record.shown:
+            self._tell_end(record, now)
+        else:
+            record.remove_at = now + PAUSES[min(record.removals, len(PAUSES)) - 1]
+            self._lives.sort(record)
+        return self.tick(now)
+
+    def discarded(self, instance: str, now: float) -> list[Effect]:
+        """Learn that a `Discard` was answered, whatever it said."""
+        self._strays.discarded(instance, now)
+        return self.tick(now)
+
+    def spare(self, retry_after: float | None, now: float) -> None:
+        """Learn that the cloud is asked too much, whatever it was asked: it is left alone for so many seconds."""
+        self._pace.busy(None, retry_after, "", now)
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what is due; return all that is to be done."""
+        self._now = now
+        for record in self._lives.ripe(now):
+            self._step(record, now)
+        self._asking.go_on(now)
+        if len(self._strays):
+            self._effects += self._strays.tick(now)
+        if now >= self._list_due():
+            self._listing, self._list_began, self._look = True, now, False
+            self._effects.append(List())
+        effects = self._effects[:]
+        self._effects.clear()
+        return effects
+
+    def due(self) -> float:
+        """Return when `tick` has something to do, at the latest."""
+        return min(self._list_due(), self._lives.due(), self._asking.due(self._now))
+
+    def _list_due(self) -> float:
+        if self._listing:
+            return math.inf
+        lives, records, ended = self._lives, self._lives.records, self._list_ended
+        due = min(self._list_began + LIST_SILENT if self._look else math.inf, self._strays.list_due(ended, self._now))
+        for key in lives.unclear:
+            due = min(due, max(records[key].since + SETTLE, ended + LIST_BOOTING))
+        for key in lives.missing:
+            due = min(due, max(records[key].find_at, ended + LIST_MISSING))
+        for state, pause in (
+            (lives.going, LIST_ENDING),
+            (lives.booting, LIST_BOOTING),
+            (lives.stuck, LIST_STUCK),
+            (lives.steady, LIST_IDLE),
+        ):
+            if state:
+                due = min(due, ended + pause)
+        if due == math.inf:
+            return due
+        return max(due, ended + _FAILING[min(self._failures, len(_FAILING) - 1)], self._pace.free_at)
+
+    def _is_ours(self, seen: Seen) -> bool:
+        """Tell whether a machine that no life claims is one of this group's processes, or the supervisor's double."""
+        gid, _, rest = seen.mark.partition(".")
+        pid, _, incarnation = rest.partition(".")
+        if gid != self.gid or not (pid.isdecimal() and incarnation.isdecimal()):
+            return False
+        return pid != "1" or (self._own is not None and seen.instance != self._own)
+
+    # -- ends ------------------------------------------------------------------------------------------------
+
+    def _step(self, record: Record, now: float) -> None:
+        """Do what is due for one machine."""
+        if record.ending is not None:
+            self._step_end(record, now)
+        elif record.asked_at is not None and record.instance is None and not record.joined:
+            self._asking.give_up(record, record.asked_at, now)
+        if record.key in self._lives.records:
+            self._lives.sort(record)
+
+    def _step_end(self, record: Record, now: float) -> None:
+        if not record.asking and not record.unclear:
+            if not record.names and not record.lost and not record.removals:
+                self._tell_end(record, now)  # there never was one
+                return
+            if not record.removing and now >= max(record.remove_at, self._pace.free_at):
+                record.removing, record.removed_at, record.shown = True, now, False
+                record.removals += 1
+                self._effects.append(Remove(record.key, record.instance, record.console and record.removals == 1))
+            elif not record.removing:
+                record.remove_at = max(record.remove_at, self._pace.free_at)
+        if not record.unkillable and now >= record.ending_since + record.hope:
+            record.unkillable = True
+            since = f"{now - record.ending_since:.0f} s after it was to be deleted, it is still not gone"
+            self._effects.append(Tell(Unkillable(record.key, f"{since}: {record.words or 'no word from the cloud'}")))
+
+    def _tell_end(self, record: Record, now: float) -> None:
+        ending, key = record.ending, record.key
+        assert ending is not None
+        self._lives.drop(record)
+        if record.lost and record.lost_at + DEBT > now:
+            self._strays.owe(record.mark, record.lost_at + DEBT)
+            self._effects.append(Tell(Owed(key, record.lost_at + DEBT - now)))
+        if ending.fault is not None:
+            note = f"\n{ending.note}" if ending.note else ""
+            self._effects.append(Tell(CreateFailed(key, ending.fault + note, ending.kind)))
+        else:
+            how = (ending.code, ending.signal, ending.oom, ending.note, ending.outside, ending.deleted)
+            self._effects.append(Tell(Ended(key, *how)))
+
+
+def _as_before(record: Record, rows: list[Seen]) -> bool:
+    """Tell whether a list says of a machine that runs what the last one said: nearly always, of nearly all."""
+    if len(rows) != 1 or record.ending is not None or record.unclear or record.missing or record.doubles:
+        return False
+    [row] = rows
+    known = row.instance == record.instance and row.status == record.status == "ACTIVE"
+    return known and bool(record.address or not row.addresses)
+
+
+def _number(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= 255 else None

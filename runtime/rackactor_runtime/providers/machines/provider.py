@@ -1,0 +1,435 @@
+"""A provider whose instances are virtual machines, on any cloud that can do five things (`Cloud`).
+
+It knows what a cloud has, and what the program on each machine says (`rackactor_runtime.guest`); what follows from
+that is decided in `machinelife`. A cloud's calls block, so they are made in a few threads; what comes of them is told
+through one descriptor.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+from rackactor.errors import InvalidCall
+from rackactor.system.readiness import readable
+from rackactor_runtime.providers.base import (
+    NO_DIRECTORY,
+    CreateFailed,
+    Ended,
+    Event,
+    Key,
+    Order,
+    Output,
+    Say,
+    Vital,
+)
+from rackactor_runtime.providers.machines.effects import Ask, Discard, Effect, Find, List, Remove, Seen, Tell
+from rackactor_runtime.providers.machines.effects import Say as SayTo
+from rackactor_runtime.providers.machines.lifecycle import Machines
+from rackactor_runtime.providers.machines.userdata import script
+from rackactor_runtime.providers.machines.workers import Answer, Workshop
+
+__all__ = ["Cloud", "CloudFault", "LaggingCloud", "Machine", "MachineProvider", "Seen"]
+
+#: Machines that come up at once, by default.
+CONCURRENCY = 10
+#: Threads beside those that make machines: for deletes, lists and consoles.
+_MORE = 10
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is to be made."""
+
+    #: Finds it again after an unclear answer: "gid.pid.incarnation", in the server's metadata as `rack_key`.
+    mark: str
+    pid: int
+    ppid: int
+    name: str
+    #: A "#!/bin/sh" script that starts the guest program with its birth data.
+    user_data: str
+    placement: dict[str, Any] = field(default_factory=dict)
+    args: dict[str, str] = field(default_factory=dict)
+    #: When it ends itself, seconds since the epoch.
+    deadline: float | None = None
+    #: Tells whether it is still to be made: to be asked right before the cloud is. Any thread may.
+    wanted: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)
+
+
+class CloudFault(Exception):
+    """A cloud that refuses, or fails; its text is the provider's own words.
+
+    Attributes:
+        kind: "quota", "no-valid-host", "image", "flavor", "refused": nothing was made, and asking again is of no use.
+            "busy", "called-off": nothing was done, because the cloud is asked too much; because nobody wants it any
+            more. "unclear": nobody knows what came of it.
+        retry_after: seconds for which the cloud wants to be left alone; None: it does not say.
+    """
+
+    def __init__(self, kind: str, words: str, retry_after: float | None = None) -> None:
+        super().__init__(words)
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+class Cloud(Protocol):
+    """What a cloud can do. Called from several threads; each call blocks, for a bounded time.
+
+    What else is raised than a `CloudFault` counts as one of the kind "unclear".
+    """
+
+    def create(self, machine: Machine) -> str:
+        """Ask for a machine; return the cloud's own name for it as soon as it has one.
+
+        Asking again after an unclear answer is the caller's: it lists first.
+
+        Raises:
+            CloudFault: there will be none; of the kind "unclear": there may be one.
+        """
+
+    def list(self) -> dict[str, Seen]:
+        """Return all machines of the group, by mark.
+
+        Raises:
+            CloudFault: nobody knows.
+        """
+
+    def delete(self, mark: str, instance: str | None) -> bool:
+        """Ask for a machine's deletion, by name or by mark; again for one that goes already, which does no harm.
+
+        Returns: whether nothing of it is left in the cloud's lists, ports included.
+
+        Raises:
+            CloudFault: it cannot be asked, or refuses.
+        """
+
+    def console(self, instance: str) -> str:
+        """Return the last `consoles.LINES` lines of a machine's console, "" where there is none."""
+
+    def close(self) -> None:
+        """Give everything back; nothing is called any more."""
+
+
+@runtime_checkable
+class LaggingCloud(Cloud, Protocol):
+    """A cloud whose lists may lag behind, lack what is there, or show two machines with one mark.
+
+    All clouds of many programs are such. What one can do that is not is asked of `list` and `delete` in the place of
+    these.
+    """
+
+    def ask(self, machine: Machine) -> str:
+        """Ask for a machine once, whatever the answer; return the cloud's own name for it.
+
+        Raises:
+            CloudFault: see `Cloud.create`.
+        """
+
+    def survey(self) -> Iterable[Seen]:
+        """Return all machines of the group, those with the same mark, too; nothing is changed by that.
+
+        Raises:
+            CloudFault: nobody knows.
+        """
+
+    def find(self, instance: str) -> Seen | None:
+        """Return what the cloud knows of a machine by its own name for it, None if it knows of none.
+
+        Raises:
+            CloudFault: nobody knows.
+        """
+
+    def discard(self, instance: str) -> None:
+        """Ask for the deletion of one machine by its name, and of no other of its mark.
+
+        Raises:
+            CloudFault: it cannot be asked, or refuses.
+        """
+
+
+class MachineProvider:
+    """Start, watch and destroy virtual machines.
+
+    Args:
+        settings: `gid` of the group (the supervisor's to say), `boot_concurrency`: how many machines come up at
+            once at the most. A subclass takes what is its own out of them, makes its cloud, and passes on the rest.
+        state_dir: the group's directory.
+        cloud: where the machines are.
+        own: the cloud's name for the machine that the supervisor runs on, if it is one of them.
+        owed: seconds for which a double of that machine may still come, whose create was given up.
+
+    Raises:
+        InvalidCall: a setting that cannot be.
+    """
+
+    name = "machines"
+    #: Its processes share neither directories nor loopback with the supervisor.
+    remote = True
+    machines = True
+    defaults: Mapping[str, Any] = MappingProxyType(
+        {
+            "lost_after": 5.0,
+            "lease": 30.0,
+            "boot_timeout": 300.0,
+            "max_spawns": 100,
+            "spawn_period": 60.0,
+            "max_processes": 200,
+        }
+    )
+    closing = 60.0
+    #: What every guest program's birth says beside what the supervisor says.
+    birth: Mapping[str, Any] = MappingProxyType({})
+    #: Shell commands that install the guest program where an image has none.
+    install = ""
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        state_dir: str,
+        cloud: Cloud,
+        own: str | None = None,
+        owed: float = 0.0,
+    ) -> None:
+        concurrency = _check(settings)
+        self._cloud = cloud
+        self._lagging = cloud if isinstance(cloud, LaggingCloud) else None
+        self._lives = Machines(str(settings["gid"]), concurrency, own)
+        self._orders: dict[Key, Machine] = {}
+        self._told: list[Event] = []
+        self._say: Say = lambda key, fields: None
+        self._workshop = Workshop(concurrency + _MORE)
+        self._closed = False
+        if owed > 0:
+            self._lives.owe(owed, self._now())
+            self._workshop.bell.ring()  # for the first look
+
+    def fds(self) -> Sequence[int]:
+        """Return the descriptors whose readability means that `events()` has something."""
+        return () if self._closed else (self._workshop.bell.fileno(),)
+
+    def create(self, order: Order) -> None:
+        """Begin to make a machine.
+
+        Raises:
+            ValueError: there is one of that key already.
+        """
+        if order.key in self._lives:
+            raise ValueError(f"{order.key} exists")
+        if self._closed:
+            self._told.append(CreateFailed(order.key, "the provider is closed"))
+            return
+        self._orders[order.key] = self.machine(order)
+        self._do(self._lives.order(order.key, self._now(), fork=order.fork, patience=order.boot_timeout))
+
+    def machine(self, order: Order) -> Machine:
+        """Return what an order asks of the cloud."""
+        mark, birth = self._lives.mark(order.key), {**order.birth, **self.birth}
+        text = script(birth, self.install)
+        about = (order.key.pid, order.ppid, order.name, text, order.placement, order.args, order.deadline)
+        return Machine(mark, *about, wanted=partial(self._lives.wants, order.key))
+
+    def delete(self, key: Key) -> None:
+        """Begin to destroy a machine. Idempotent."""
+        self._do(self._lives.delete(key, self._now()))
+
+    def examine(self, key: Key) -> Vital:
+        """Tell what the last list said; a fresh one is under way when that is old."""
+        vital, effects = self._lives.examine(key, self._now())
+        self._do(effects)
+        return vital
+
+    def grant_output(self, key: Key, count: int) -> None:
+        """Allow `count` more bytes of a process's output to be sent.
+
+        Raises:
+            ValueError: `count` is negative.
+        """
+        if count < 0:
+            raise ValueError(f"a grant of {count} bytes")
+        if key in self._lives:
+            self._say(key, {"do": "grant", "count": count})
+
+    def events(self) -> list[Event]:
+        """Return what happened since the last call, in order; never blocks."""
+        if not self._closed:
+            for answer in self._workshop.answers():
+                self._do(answer(self._now()))
+            self._do(self._lives.tick(self._now()))
+        told, self._told = self._told, []
+        return told
+
+    def close(self, timeout: float) -> None:
+        """Destroy whatever is left, within `timeout` seconds. Idempotent.
+
+        What ended thereby is still told by `events`; of what is not confirmed by then, that it may be left.
+        """
+        if self._closed:
+            return
+        until = time.monotonic() + timeout
+        for key in list(self._orders):
+            self.delete(key)
+        told: list[Event] = []
+        while (left := until - self._now()) > 0:
+            told += self.events()
+            if not len(self._lives):
+                break
+            readable([self._workshop.bell], min(left, 1.0))
+        self._closed = True
+        self._workshop.close()
+        self._told = told + self._told
+        for key in list(self._orders):
+            words = f"not confirmed by the cloud within {timeout:g} s: {self._lives.mark(key)} may be left"
+            _log.warning("a delete was %s", words)
+            self._told.append(Ended(key, None, None, note=f"its delete was {words}"))
+        self._orders.clear()
+        self._cloud.close()
+
+    # -- the programs on the machines -----------------------------------------------------------------------
+
+    def connect(self, say: Say) -> None:
+        """Learn how to say something to the guest program of a machine."""
+        self._say = say
+
+    def joined(self, key: Key, os_pid: int) -> None:
+        """Learn that a guest program has joined."""
+        self._do(self._lives.joined(key, self._now()))
+
+    def left(self, key: Key) -> None:
+        """Learn that a guest program is no member any more."""
+        self._do(self._lives.left(key, self._now()))
+
+    def heard(self, key: Key, fields: dict[str, Any], blobs: Sequence[bytes]) -> None:
+        """Learn what a guest program has said; nonsense is no news."""
+        if key not in self._lives:
+            return
+        self._lives.spoke(key)
+        match fields.get("event"):
+            case "output" if blobs and fields.get("stream") in (1, 2):
+                self._told.append(Output(key, fields["stream"], bytes(blobs[0])))
+            case "created":
+                self._do(self._lives.located(key, str(fields.get("address") or ""), self._now()))
+            case "ended":
+                self._do(self._lives.said_ended(key, {**fields, "fault": None}, self._now()))
+            case "failed":
+                fault = str(fields.get("fault") or "it could not be started")
+                # A machine may say nothing of what the cloud does, only of itself.
+                kind = NO_DIRECTORY if fields.get("kind") == NO_DIRECTORY else ""
+                self._do(self._lives.said_ended(key, {"fault": fault, "kind": kind}, self._now()))
+        if self._told:
+            self._workshop.bell.ring()
+
+    def last_act(self, kept: bool) -> None:
+        """Do what has to come after everything else; nothing here."""
+
+    # -- doing ------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return time.monotonic()
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell(event):
+                    if isinstance(event, (Ended, CreateFailed)):
+                        self._orders.pop(event.key, None)
+                    self._told.append(event)
+                    self._workshop.bell.ring()
+                case SayTo(key, fields):
+                    self._say(key, fields)
+                case Ask(key):
+                    self._workshop.begin(partial(self._ask, key, self._orders[key]))
+                case List():
+                    self._workshop.begin(self._list)
+                case Find(key, instance):
+                    self._workshop.begin(partial(self._find, key, instance))
+                case Remove(key, instance, console):
+                    self._workshop.begin(partial(self._remove, key, instance, console))
+                case Discard(mark, instance):
+                    _log.warning("%s of %s counts for nobody: it is deleted", instance, mark)
+                    self._workshop.begin(partial(self._discard, mark, instance))
+        self._workshop.wake_at(self._lives.due())
+
+    # These run in threads; what they return is done with by `events`.
+
+    def _ask(self, key: Key, machine: Machine) -> Answer:
+        try:
+            instance = (self._lagging.ask if self._lagging is not None else self._cloud.create)(machine)
+        except CloudFault as fault:
+            return partial(self._lives.refused, key, fault.kind, str(fault), retry_after=fault.retry_after)
+        except Exception as error:
+            _log.exception("a create of %s", machine.mark)
+            return partial(self._lives.refused, key, "unclear", f"{type(error).__name__}: {error}")
+        return partial(self._lives.asked, key, instance)
+
+    def _list(self) -> Answer:
+        try:
+            seen = self._lagging.survey() if self._lagging is not None else self._cloud.list()
+        except Exception as error:
+            _log.warning("the cloud's list could not be had: %s", str(error))
+            return self._sparing(error, self._lives.list_failed)
+        return partial(self._lives.listed, seen)
+
+    def _find(self, key: Key, instance: str) -> Answer:
+        try:
+            if self._lagging is not None:
+                seen = self._lagging.find(instance)
+            else:
+                seen = next((each for each in self._cloud.list().values() if each.instance == instance), None)
+        except Exception as error:
+            _log.warning("the cloud could not be asked for %s: %s", instance, str(error))
+            return self._sparing(error, partial(self._lives.find_failed, key))
+        return partial(self._lives.found, key, seen)
+
+    def _remove(self, key: Key, instance: str | None, console: bool) -> Answer:
+        text = ""
+        if console and instance is not None:
+            try:
+                text = self._cloud.console(instance)
+            except Exception as error:
+                _log.warning("the console of %s could not be had: %s", instance, str(error))
+        try:
+            gone = self._cloud.delete(self._lives.mark(key), instance)
+        except Exception as error:
+            words = str(error) or type(error).__name__
+            return self._sparing(error, partial(self._lives.removed, key, False, words, text))
+        return partial(self._lives.removed, key, gone, "", text)
+
+    def _discard(self, mark: str, instance: str) -> Answer:
+        try:
+            if self._lagging is not None:
+                self._lagging.discard(instance)
+            else:
+                self._cloud.delete(mark, instance)
+        except Exception as error:
+            _log.warning("%s of %s, which counts for nobody, could not be deleted: %s", instance, mark, str(error))
+            return self._sparing(error, partial(self._lives.discarded, instance))
+        return partial(self._lives.discarded, instance)
+
+    def _sparing(self, error: Exception, answer: Answer) -> Answer:
+        """Return an answer before which it is said that the cloud wants to be left alone, if it does."""
+        if not isinstance(error, CloudFault) or (error.kind != "busy" and error.retry_after is None):
+            return answer
+
+        def answered(now: float) -> list[Effect]:
+            self._lives.spare(error.retry_after, now)
+            effects: list[Effect] = answer(now)
+            return effects
+
+        return answered
+
+
+def _check(settings: Mapping[str, Any]) -> int:
+    for name in settings:
+        if name not in ("gid", "boot_concurrency"):
+            raise InvalidCall(f"this provider has no setting {name!r}; it has: boot_concurrency")
+    value = settings.get("boot_concurrency", CONCURRENCY)
+    if type(value) is not int or not 1 <= value <= 1000:
+        raise InvalidCall(f"the setting 'boot_concurrency' is an integer from 1 to 1000, not {value!r}")
+    return value

@@ -1,0 +1,184 @@
+"""What is known of each of a group's machines, and which of them are in which state.
+
+An event concerns one machine, so it must not cost a look at all of them. Whoever has changed a record files it again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rackactor_runtime.providers.base import Key
+from rackactor_runtime.providers.machines.effects import Seen
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why and how a life ends."""
+
+    code: int | None = None
+    signal: int | None = None
+    oom: bool = False
+    note: str = ""
+    #: Why there never was one.
+    fault: str | None = None
+    kind: str = ""
+    outside: bool = False
+    deleted: bool = False
+
+
+@dataclass
+class Record:
+    """One life."""
+
+    key: Key
+    mark: str
+    #: The first pid of its fork; seconds that its boot may take; since when it is wanted.
+    fork: int = 0
+    patience: float = 300.0
+    ordered: float = 0.0
+    queued: bool = True
+    #: A create is under way; its answer was unclear.
+    asking: bool = False
+    unclear: bool = False
+    attempts: int = 0
+    asked_at: float | None = None
+    #: Creates of which nobody knows what came of them, and when the last of them was given up.
+    lost: int = 0
+    lost_at: float = 0.0
+    instance: str | None = None
+    #: All that have been known by its mark.
+    names: set[str] = field(default_factory=set)
+    #: Lists that began before this time say nothing about it.
+    since: float = 0.0
+    status: str = ""
+    address: str = ""
+    #: Where it says itself that it is: of two with its mark, the one there is it.
+    voice: str = ""
+    #: Others with its mark in the last list.
+    doubles: tuple[Seen, ...] = ()
+    #: Lists in a row that lacked it; since when the cloud does not know it by name either; when to ask for that next.
+    missing: int = 0
+    absent: float | None = None
+    finding: bool = False
+    find_at: float = 0.0
+    #: Since when it is in ERROR.
+    failed: float | None = None
+    joined: bool = False
+    #: When somebody found it silent last.
+    silent: float = -math.inf
+    ending: Ending | None = None
+    #: Since when, and whether and how often it was asked to be removed; when it is next.
+    ending_since: float = 0.0
+    removing: bool = False
+    removals: int = 0
+    #: When the last removal began, and whether a list has shown something of it that began later.
+    removed_at: float = 0.0
+    shown: bool = False
+    remove_at: float = 0.0
+    console: bool = False
+    unkillable: bool = False
+    #: Seconds after which a delete has been in vain for too long.
+    hope: float = 30.0
+    words: str = ""
+    #: When it wants to be looked at next.
+    wake: float = math.inf
+
+    @property
+    def coming_up(self) -> bool:
+        """Tell whether it takes one of the places of those that come up."""
+        if self.queued or self.ending is not None:
+            return self.asking
+        return self.asking or self.unclear or not (self.joined or self.status == "ACTIVE")
+
+
+@dataclass
+class Register:
+    """All records, and by state the keys of those that are in it."""
+
+    records: dict[Key, Record] = field(default_factory=dict)
+    marks: dict[str, Key] = field(default_factory=dict)
+    queued: OrderedDict[Key, None] = field(default_factory=OrderedDict)
+    coming: dict[Key, None] = field(default_factory=dict)
+    unclear: dict[Key, None] = field(default_factory=dict)
+    #: Their delete has been asked for, and is looked for; it has been in vain for long.
+    going: dict[Key, None] = field(default_factory=dict)
+    stuck: dict[Key, None] = field(default_factory=dict)
+    #: There, but not in lists; coming up; there.
+    missing: dict[Key, None] = field(default_factory=dict)
+    booting: dict[Key, None] = field(default_factory=dict)
+    steady: dict[Key, None] = field(default_factory=dict)
+    _timers: list[tuple[float, Key]] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        """Enter a life."""
+        self.records[record.key], self.marks[record.mark] = record, record.key
+        self.file(record)
+
+    def drop(self, record: Record) -> None:
+        """Forget a life."""
+        del self.records[record.key], self.marks[record.mark]
+        for held in self._states():
+            held.pop(record.key, None)
+
+    def file(self, record: Record) -> None:
+        """Sort a record that has changed by its state; `wake` says when it wants to be looked at."""
+        key, ending = record.key, record.ending is not None
+        there = record.instance is not None and not ending and not record.unclear
+        waits = ending and record.removals > 0 and not record.removing and not record.unclear
+        _put(self.queued, key, record.queued and not ending)
+        _put(self.coming, key, record.coming_up)
+        _put(self.unclear, key, record.unclear)
+        _put(self.going, key, waits and not record.unkillable)
+        _put(self.stuck, key, waits and record.unkillable)
+        _put(self.missing, key, there and record.missing > 0)
+        _put(self.booting, key, there and not record.missing and not record.joined)
+        _put(self.steady, key, there and not record.missing and record.joined)
+
+    def wake_at(self, record: Record, when: float) -> None:
+        """Have a record looked at at a time; the last call counts."""
+        if when != record.wake:
+            record.wake = when
+            if when < math.inf:
+                heapq.heappush(self._timers, (when, record.key))
+
+    def ripe(self, now: float) -> Iterator[Record]:
+        """Yield the records whose time has come."""
+        while self._timers and self._timers[0][0] <= now:
+            when, key = heapq.heappop(self._timers)
+            record = self.records.get(key)
+            if record is not None and record.wake == when:
+                record.wake = math.inf
+                yield record
+
+    def due(self) -> float:
+        """Return when the next record wants to be looked at."""
+        while self._timers:
+            when, key = self._timers[0]
+            record = self.records.get(key)
+            if record is not None and record.wake == when:
+                return when
+            heapq.heappop(self._timers)
+        return math.inf
+
+    def _states(self) -> tuple[dict[Key, None], ...]:
+        return (
+            self.queued,
+            self.coming,
+            self.unclear,
+            self.going,
+            self.stuck,
+            self.missing,
+            self.booting,
+            self.steady,
+        )
+
+
+def _put(held: dict[Key, None], key: Key, belongs: bool) -> None:
+    if belongs:
+        held.setdefault(key)
+    else:
+        held.pop(key, None)

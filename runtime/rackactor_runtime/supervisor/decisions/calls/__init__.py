@@ -1,0 +1,1 @@
+"""System calls, by what they are about."""

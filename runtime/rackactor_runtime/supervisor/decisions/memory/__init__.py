@@ -1,0 +1,1 @@
+"""Decisions about the group's shared memory."""

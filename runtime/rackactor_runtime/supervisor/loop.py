@@ -1,0 +1,337 @@
+"""The supervisor's thin shell: polls its members and its provider, hands events to the actor, does what it sends."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import zmq
+
+from rackactor.errors import NoSuchProcess, NotAllowed, RackError
+from rackactor.launch import last_words
+from rackactor.wire import frames
+from rackactor.wire.frames import Kind
+from rackactor_runtime.providers import base
+from rackactor_runtime.supervisor.actor import WORLD, Supervisor, Timed
+from rackactor_runtime.supervisor.decisions import messages as m
+from rackactor_runtime.supervisor.decisions.lifecycle import Core
+from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, Faults, in_words, refusal
+from rackactor_runtime.supervisor.logs.service import FEED, LogService
+from rackactor_runtime.supervisor.machine_link import MachinePort
+from rackactor_runtime.supervisor.members.router import Config, Members
+from rackactor_runtime.supervisor.memory.service import MemoryService
+from rackactor_runtime.supervisor.service_programs import Servants
+
+#: Seconds between looks at the clock.
+TICK = 0.1
+#: Bytes of the supervisor's own log at the most, and what is kept of one that has become longer.
+LOG = 4 << 20, 256 << 10
+#: Seconds that the last readers have after the group has ended.
+LAST_WORDS = 3.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Reference:
+    """The reference object behind the supervisor actor: its `send` is our to-do list."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.address = WORLD
+        self._shell = shell
+
+    def actor_send(self, address: Any, effect: Any) -> None:
+        self._shell.carry_out(effect)
+
+
+class Shell:
+    """Run a supervisor."""
+
+    def __init__(self, core: Core, config: Config, provider: base.Provider) -> None:
+        self.core = core
+        self._config = config
+        self._provider = provider
+        self._members = Members(core, config, self)
+        self.keys, self.endpoint = self._members.keys, self._members.endpoint
+        #: What each birth has in common.
+        self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
+        self._foresighted = provider if isinstance(provider, base.Foresighted) else None
+        if self._foresighted is not None:
+            self._foresighted.expect(self._common)
+        self._poller = zmq.Poller()
+        self._watch_all()
+        limit = core.settings.log_limit
+        self._logs = LogService(config.directory, limit, self._grant, self._reply_logs, core.lives)
+        self._memory = MemoryService(config.directory, core.settings, self._members.send, core.lives)
+        self._servants = Servants(self._surroundings())
+        self._machines = MachinePort(provider, self._members.send)
+        self._actor = Supervisor(core)
+        self._actor._myRef = _Reference(self)
+        self._finish_by: float | None = None
+        self._faults = Faults()
+
+    # -- the loop -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until the group has ended."""
+        self._next_tick, self._more = 0.0, False
+        while not self._finished():
+            try:
+                self._turn()
+            except SYSTEM_ERRORS as error:
+                self._faults.note("a turn of the supervisor's loop", error)
+                self._faults.pause()
+
+    def _turn(self) -> None:
+        wait = 0.0 if self._more else max(0.0, min(TICK, self._next_tick - time.monotonic()))
+        ready = dict(self._poller.poll(math.ceil(wait * 1000)))
+        self._members.take(ready)
+        if any(fd in ready for fd in self._provider.fds()):
+            self._take_provider()
+        if self._config.owner_fd in ready:
+            self._owner_gone()
+        self._take_servants(ready)
+        self._more = self._memory.turn()
+        if time.monotonic() >= self._next_tick:
+            self._next_tick = time.monotonic() + TICK
+            self._hear(m.Ticked())
+            self._members.tick(time.monotonic())
+            self._logs.again()
+            last_words.bound_log(2, *LOG)
+            if self._config.home.is_lost(time.monotonic()):
+                self._move()
+
+    def _move(self) -> None:
+        """Make the group's directory anew: it has been removed."""
+        home = self._config.home
+        _log.warning("the group's directory %s has been removed", home.directory)
+        try:
+            home.make_again(self._memory.path)
+            if isinstance(self._provider, base.Housed):  # first: if this process died now, it would be removed too
+                self._provider.moved(str(home.directory))
+            self._members.move()
+            self.endpoint = self._common["endpoint"] = self._members.endpoint
+            home.open({**home.card, "endpoint": self.endpoint})
+        except (RackError, *SYSTEM_ERRORS) as error:
+            self._faults.note("the group's directory cannot be made again", error)
+            return
+        self._logs.move(home.directory)
+        self._memory.move(home.directory)
+        self._servants.move(self._surroundings())
+        if self._foresighted is not None:
+            self._foresighted.expect(self._common)
+        _log.warning("it is %s now", home.directory)
+
+    def close(self) -> None:
+        """Give everything back."""
+        kept = any(record.keeper and record.alive for record in self.core.table)
+        self._provider.close(getattr(self._provider, "closing", 5.0))
+        self._servants.close()
+        self._logs.close()
+        self._memory.close()
+        self._members.close()
+        self._machines.last_act(kept)
+
+    def _finished(self) -> bool:
+        if self._finish_by is None:
+            return False
+        return (not self._members.are_listening() and self._servants.empty) or time.monotonic() >= self._finish_by
+
+    def _watch_all(self) -> None:
+        for socket in self._members.sockets:
+            self._poller.register(socket, zmq.POLLIN)
+        for fd in [*self._provider.fds(), *([self._config.owner_fd] if self._config.owner_fd is not None else [])]:
+            self._poller.register(fd, zmq.POLLIN)
+
+    def _owner_gone(self) -> None:
+        assert self._config.owner_fd is not None
+        self._poller.unregister(self._config.owner_fd)
+        os.close(self._config.owner_fd)
+        self._config.owner_fd = None
+        self._hear(m.OwnerGone("the program that made the group is gone"))
+
+    def _hear(self, event: m.Event) -> None:
+        self._actor.receiveMessage(Timed(event, time.monotonic(), time.time()), WORLD)
+
+    # -- what members ask for -----------------------------------------------------------------------
+
+    def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
+        """Learn that a member has shown its token."""
+        self._hear(m.Joined(pid, os_pid, key))
+        self._machines.joined(pid, os_pid)
+        if self._foresighted is not None and not self.core.tokens:
+            self._foresighted.settled()
+
+    def severed(self, pid: int, why: str) -> None:
+        """Learn that a member's connection broke, and cannot be mended."""
+        self._hear(m.Severed(pid, why))
+
+    def malformed(self, pid: int, why: str) -> None:
+        """Learn that a member sends what nobody of this wire sends."""
+        self._hear(m.Malformed(pid, why[:500]))
+
+    def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
+        """Do what a member calls for, or have it done where it belongs."""
+        try:
+            self._call(pid, rid, op, args, blobs)
+        except (RackError, *SYSTEM_ERRORS) as error:
+            if not isinstance(error, RackError):
+                self._faults.note(f"the call {op!r} of process {pid}", error)
+            self.carry_out(m.Reply(pid, rid, False, refusal(error, op)))
+        except Exception as error:  # whatever the arguments are
+            words = f"{op}: bad arguments ({type(error).__name__}: {error})"
+            self.carry_out(m.Reply(pid, rid, False, {"type": "InvalidCall", "message": words}))
+
+    def _call(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
+        if op == "logs":
+            self._may_read(args.get("pid"))
+            self._logs.call(pid, rid, args)
+        elif op == "machine" and (told := self._machines.heard(pid, args, blobs)) is not None:
+            for event in told:
+                self._hear(event)
+            self.carry_out(m.Reply(pid, rid, True))
+        elif op.startswith("shm"):
+            self._memory.call(pid, rid, op, args, blobs)
+        else:
+            if op == "cancel":
+                self._memory.cancel(pid, args.get("rid"))
+            self._hear(m.Called(pid, rid, op, args, blobs))
+
+    def _may_read(self, pid: Any) -> None:
+        """Refuse to have somebody wait for the output of a process that has none."""
+        if not isinstance(pid, int) or pid == FEED:
+            return
+        record = self.core.table.get(pid) or self.core.table.past(pid)
+        if record is None:
+            raise NoSuchProcess(f"this group never had a process {pid}, or has forgotten it")
+        if record.external:
+            raise NotAllowed(f"process {pid} prints on a terminal of its own: the group has no log of it")
+
+    def _take_provider(self) -> None:
+        for event in self._provider.events():
+            try:
+                self._take_event(event)
+            except SYSTEM_ERRORS as error:  # the events after it are no less true
+                self._faults.note(f"{type(event).__name__} of process {event.key.pid}", error)
+
+    def _take_event(self, event: base.Event) -> None:
+        match event:
+            case base.Output(key, stream, data):
+                record = self.core.table.get(key.pid)
+                feed = record is not None and record.kind != "command"
+                self._logs.output(key, stream, data, feed=feed)
+            case base.Created(key, instance):
+                self._hear(m.InstanceCreated(key, instance))
+            case base.CreateFailed(key, fault, kind):
+                self._last_output(key.pid)
+                self._hear(m.InstanceEnded(key, None, None, fault=fault, kind=kind))
+            case base.Ended(key, code, signal, oom, note, outside, deleted):
+                tail = self._last_output(key.pid)
+                ended = m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside, deleted=deleted)
+                self._hear(ended)
+            case base.Located(key, address):
+                self._hear(m.InstanceLocated(key, address))
+            case base.Unanswered(key, seconds, words):
+                self._hear(m.Unanswered(key, seconds, words))
+            case base.Owed(_, seconds):
+                self._hear(m.Owed(seconds))
+            case base.Unkillable(key, words):
+                _log.warning("process %d is not gone: %s", key.pid, words)
+                self._hear(m.Unconfirmed(key, words))
+
+    def _last_output(self, pid: int) -> str:
+        """Take note that a process prints nothing any more; return the last that it did print."""
+        try:
+            self._logs.ended(pid)
+            return self._logs.tail(pid)
+        except SYSTEM_ERRORS as error:
+            self._faults.note(f"the end of the output of process {pid}", error)
+            return ""
+
+    # -- services -----------------------------------------------------------------------------------
+
+    def _surroundings(self) -> dict[str, Any]:
+        """Return what a service is told beside who it is."""
+        return {
+            "endpoint": self.endpoint,
+            "server_key": self.keys and self.keys.public,
+            "directory": str(self._config.directory),
+            "settings": asdict(self.core.settings),
+        }
+
+    def _start_servant(self, order: m.StartService) -> None:
+        descriptor = self._servants.start(order)
+        if descriptor is not None:
+            self._poller.register(descriptor, zmq.POLLIN)
+
+    def _take_servants(self, ready: Mapping[Any, int]) -> None:
+        for event, descriptor in self._servants.ended(ready):
+            if descriptor is not None:
+                self._poller.unregister(descriptor)
+                os.close(descriptor)
+            self._hear(event)
+
+    # -- what the actor wants done -------------------------------------------------------------------
+
+    def carry_out(self, effect: m.Effect) -> None:
+        """Do one effect. What the operating system does not let us do is known as not done to who waits for it."""
+        try:
+            self._carry_out(effect)
+        except SYSTEM_ERRORS as error:
+            self._faults.note(f"{type(effect).__name__} could not be carried out", error)
+            words = in_words(error)
+            match effect:
+                case m.Create(order):
+                    self._hear(m.InstanceEnded(order.key, None, None, fault=words))
+                case m.StartService(pid):
+                    self._hear(m.ServiceEnded(pid, f"its program could not be started: {words}"))
+                case m.Examine(key):
+                    self._hear(m.Examined(key, base.Vital.UNKNOWN))
+                case m.Reply(pid, rid, True):
+                    self.carry_out(m.Reply(pid, rid, False, refusal(error)))
+
+    def _carry_out(self, effect: m.Effect) -> None:
+        match effect:
+            case m.Welcome(pid, fields, blobs):
+                self._members.welcome(pid, [frames.pack_body(fields), *blobs])
+            case m.Reply(pid, rid, ok, fields, blobs):
+                if rid:
+                    self._members.send(pid, Kind.REPLY, (rid, ok), [frames.pack_body(fields), *blobs])
+            case m.Notify(pid, name, fields, blobs):
+                if name == "listen":
+                    fields = {**fields, "bind": self._members.bind_for(pid), "ticket": os.urandom(16)}
+                self._members.send(pid, Kind.EVENT, (name,), [frames.pack_body(fields), *blobs])
+            case m.Create(order):
+                self._provider.create(self._machines.order(order, self._common))
+            case m.Delete(key):
+                self._provider.delete(key)
+            case m.Examine(key):
+                self._hear(m.Examined(key, self._provider.examine(key)))
+            case m.StartService():
+                self._start_servant(effect)
+            case m.StopService(pid):
+                self._servants.kill(pid)
+            case m.Dismiss(pid):
+                self._dismiss(pid)
+            case m.Finish(_, left):
+                self._finish_by = self._finish_by or time.monotonic() + LAST_WORDS
+                for words in left:
+                    _log.warning("the group ended without a confirmed delete: %s", words)
+                self._logs.end_feed()
+                self._servants.dismiss()
+
+    def _dismiss(self, pid: int) -> None:
+        self._logs.unfollow(pid)
+        self._memory.gone(pid)
+        self._members.dismiss(pid)
+        self._machines.dismissed(pid)
+
+    def _grant(self, key: base.Key, count: int) -> None:
+        self._provider.grant_output(key, count)
+
+    def _reply_logs(self, pid: int, rid: int, fields: dict[str, Any], blobs: list[bytes]) -> None:
+        self._members.send(pid, Kind.REPLY, (rid, True), [frames.pack_body(fields), *blobs])

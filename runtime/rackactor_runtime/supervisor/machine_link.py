@@ -1,0 +1,66 @@
+"""Between a provider of machines and the programs on them, which are members: who is whose, and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from rackactor.wire import frames
+from rackactor.wire.frames import Kind
+from rackactor_runtime.providers.base import Key, MachineryProvider, Order, Provider
+from rackactor_runtime.supervisor.decisions.messages import InstanceOver
+
+#: Sends to a member: pid, kind, extra, bodies.
+Send = Callable[[int, Kind, tuple[Any, ...], Sequence[Any]], None]
+
+
+class MachinePort:
+    """See the module. With a provider that makes no machines nothing here has a consequence."""
+
+    def __init__(self, provider: Provider, send: Send) -> None:
+        made = bool(getattr(provider, "machines", False))
+        self._provider = cast(MachineryProvider, provider) if made else None
+        self._send = send
+        self._pids: dict[Key, int] = {}
+        self._keys: dict[int, Key] = {}
+        if self._provider is not None:
+            self._provider.connect(self._say)
+
+    def order(self, order: Order, common: dict[str, Any]) -> Order:
+        """Complete the birth data of an order: how the supervisor is reached. A machine's are plain JSON."""
+        if self._provider is not None:
+            pid = order.birth["pid"]
+            self._pids[order.key], self._keys[pid] = pid, order.key
+            common = {**common, "server_key": common["server_key"] and common["server_key"].decode()}
+        return replace(order, birth=order.birth | common)
+
+    def joined(self, pid: int, os_pid: int) -> None:
+        """Learn that a member has joined."""
+        if self._provider is not None and (key := self._keys.get(pid)) is not None:
+            self._provider.joined(key, os_pid)
+
+    def heard(self, pid: int, fields: dict[str, Any], blobs: Sequence[Any]) -> list[InstanceOver] | None:
+        """Learn what a member says of its machine; None: it has none to speak of."""
+        key = self._keys.get(pid)
+        if self._provider is None or key is None:
+            return None
+        self._provider.heard(key, fields, blobs)
+        return [InstanceOver(key)] if fields.get("event") in ("ended", "failed") else []
+
+    def dismissed(self, pid: int) -> None:
+        """Learn that somebody is a member no more."""
+        key = self._keys.pop(pid, None)
+        if self._provider is not None and key is not None:
+            self._pids.pop(key, None)
+            self._provider.left(key)
+
+    def last_act(self, kept: bool) -> None:
+        """Have the provider do what comes last of all."""
+        if self._provider is not None:
+            self._provider.last_act(kept)
+
+    def _say(self, key: Key, fields: dict[str, Any]) -> None:
+        pid = self._pids.get(key)
+        if pid is not None:
+            self._send(pid, Kind.EVENT, ("machine",), [frames.pack_body(fields)])

@@ -1,0 +1,53 @@
+"""What the supervisor has said to members over tcp and may have to say again: see `rackactor.wire.resend`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rackactor.wire.resend import Kept
+
+Frames = Sequence[Any]
+
+
+class Keeping:
+    """The supervisor's ends of its connections; over ipc, which does not break, there are none."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, Kept] = {}
+
+    def begin(self, pid: int) -> None:
+        """Begin with a member that has just been welcomed."""
+        self._ends[pid] = Kept()
+
+    def end(self, pid: int) -> None:
+        """Forget a member that is gone."""
+        self._ends.pop(pid, None)
+
+    def keep(self, pid: int, frames: Frames) -> None:
+        """Keep what is sent to a member."""
+        end = self._ends.get(pid)
+        if end is not None:
+            end.keep(frames, sum(map(len, frames)))
+
+    def took(self, pid: int, frames: Frames) -> int | None:
+        """Count what came from a member; return what to tell it at once, if anything."""
+        end = self._ends.get(pid)
+        return end.tell() if end is not None and end.take(sum(map(len, frames))) else None
+
+    def due(self, pid: int) -> int | None:
+        """Return what to tell a member now that it is told something anyway."""
+        end = self._ends.get(pid)
+        return end.tell() if end is not None and end.due else None
+
+    def acknowledge(self, pid: int, count: int) -> None:
+        """Learn how much a member has."""
+        end = self._ends.get(pid)
+        if end is not None:
+            end.acknowledge(count)
+
+    def resume(self, pid: int, count: int) -> tuple[int, list[Frames]] | None:
+        """Return what to tell a member that is back, and what to say again; None: it cannot be mended."""
+        end = self._ends.get(pid)
+        missing = None if end is None else end.again(count)
+        return None if end is None or missing is None else (end.tell(), missing)

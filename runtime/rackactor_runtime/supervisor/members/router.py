@@ -1,0 +1,359 @@
+"""The supervisor's side of the wire: the socket that members connect to, who is behind each connection, and what is
+under way to them.
+
+What a message asks for is its listener's business; here is only who may say it, and that nothing is lost or told twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import zmq
+
+from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
+from rackactor.kernel import netaddr
+from rackactor.kernel import sockets as _link
+from rackactor.kernel.newcomers import Gate
+from rackactor.kernel.sockets import Keys
+from rackactor.kernel.zap import Authenticator
+from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header, parse_map, parse_route
+from rackactor.wire.plain_values import is_plain
+from rackactor_runtime.supervisor.decisions.lifecycle import Core
+from rackactor_runtime.supervisor.decisions.table import Process
+from rackactor_runtime.supervisor.home import Home
+from rackactor_runtime.supervisor.members.authentication import Door, Speaker
+from rackactor_runtime.supervisor.members.resend import Keeping
+
+#: Messages taken from the socket in one go, so that the provider and the clock get their turn.
+BATCH = 512
+#: Seconds that a port which was asked for may still be somebody else's, who is just leaving.
+PORT_PATIENCE = 5.0
+#: Answers to one impostor, and impostors that are answered at all.
+ANSWERS, ANSWERED = 8, 10_000
+
+
+@dataclass
+class Config:
+    """How a supervisor is reached, and by whom."""
+
+    home: Home
+    transport: str
+    #: Where it is reached over tcp.
+    address: str
+    operator_token: bytes
+    operator_keys: Keys | None
+    #: A pidfd of the program that made the group, or None.
+    owner_fd: int | None
+    #: On which port; 0: any.
+    port: int = 0
+
+    @property
+    def directory(self) -> Path:
+        """The group's directory."""
+        return self.home.directory
+
+
+class Listener(Protocol):
+    """Who does what members ask for."""
+
+    def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
+        """Learn that a member has shown its token."""
+
+    def severed(self, pid: int, why: str) -> None:
+        """Learn that a member's connection broke, and cannot be mended."""
+
+    def malformed(self, pid: int, why: str) -> None:
+        """Learn that a member sends what nobody of this wire sends."""
+
+    def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
+        """Do what a member calls for."""
+
+
+class Members:
+    """The connections of a group's members."""
+
+    def __init__(self, core: Core, config: Config, listener: Listener) -> None:
+        self._core = core
+        self._config = config
+        self._listener = listener
+        self._context = zmq.Context(io_threads=1)
+        self._context.set(zmq.MAX_SOCKETS, 4096)
+        self.keys = Keys.make() if config.transport == "tcp" else None
+        operator = config.operator_keys
+        self._door = Door(core, config.operator_token, operator.public if operator else None)
+        self._zap = Authenticator(self._context, self._door.admit) if self.keys else None
+        self._refusals: dict[bytes, int] = {}
+        self._router = self._open()
+        self._gate = Gate(self._router, remote=self.keys is not None, ended=lambda name: self._refusals.pop(name, None))
+        self._bind()
+        self.endpoint = _link.endpoint(self._router)
+        self._keeping = Keeping()
+        #: What waits for members that have yet to join.
+        self._held: dict[int, list[list[Any]]] = {}
+        self._leaving: set[int] = set()
+        self._seq = 0
+
+    def _open(self) -> zmq.Socket[Any]:
+        router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
+        _link.tune(router)
+        router.setsockopt(zmq.RCVHWM, _link.QUEUE)
+        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.setsockopt(zmq.BACKLOG, 1024)
+        return router
+
+    def _bind(self) -> None:
+        router = self._router
+        if self.keys is None:
+            router.bind(f"ipc://{self._config.directory}/s")
+            return
+        router.curve_server = True
+        router.curve_publickey, router.curve_secretkey = self.keys.public, self.keys.secret
+        bind = netaddr.listener(self._config.address, self._config.port)
+        if netaddr.is_ipv6(bind):
+            router.setsockopt(zmq.IPV6, 1)
+        _link.watch_over(router)
+        _bind_soon(router, bind, PORT_PATIENCE)
+
+    def move(self) -> None:
+        """Listen in the group's directory, which is a new one. What is connected stays so."""
+        if self.keys is None:
+            self.endpoint = f"ipc://{self._config.directory}/s"
+            self._router.bind(self.endpoint)
+
+    def bind_for(self, pid: int) -> str:
+        """Return where a process may listen for others; over tcp it knows itself where they reach it."""
+        return "" if self.keys is not None else f"ipc://{self._config.directory}/p{pid}"
+
+    @property
+    def sockets(self) -> list[zmq.Socket[Any]]:
+        """What to poll."""
+        sockets = [self._router, self._gate.events]
+        return sockets if self._zap is None else [*sockets, self._zap.socket]
+
+    def close(self) -> None:
+        """Say what is still to be said, and close."""
+        self._gate.close()
+        self._router.close(500)
+        if self._zap is not None:
+            self._zap.socket.close(0)
+        self._context.term()
+
+    def are_listening(self) -> bool:
+        """Tell whether a script or an operator is still there for the last words: it has not said goodbye."""
+        here = {r.pid for r in self._core.table if r.external and r.alive and r.started is not None}
+        return bool(here - self._leaving)
+
+    # -- what comes from them -----------------------------------------------------------------------
+
+    def take(self, ready: Mapping[Any, int]) -> None:
+        """Take what has come, up to a bound."""
+        if self._gate.events in ready:
+            self._gate.read()
+        if self._zap is not None and self._zap.socket in ready:
+            self._zap.answer()
+        if self._router in ready:
+            for _ in range(BATCH):
+                frames, key = self._receive()
+                if frames is None:
+                    break
+                if frames[-1] != _link.TORN:
+                    self._take(frames, key)
+
+    def tick(self, now: float) -> None:
+        """Cut connections that were to join and do not."""
+        self._gate.turn(now)
+
+    def _receive(self) -> tuple[list[Any] | None, bytes | None]:
+        """Return the frames of one message, and the CURVE key that it came under."""
+        if self.keys is None:
+            return _link.receive(self._router, 3, self._gate), None
+        try:
+            frames: list[Any] = [self._router.recv(zmq.NOBLOCK)]
+        except zmq.Again:
+            return None, None
+        key = None
+        while self._router.getsockopt(zmq.RCVMORE):
+            frame = self._router.recv(copy=False)
+            if key is None:
+                key = str(frame.get("User-Id")).encode()
+                if frames[0] not in self._gate.names:
+                    self._gate.meet(frames[0], frame)
+            frames.append(frame.buffer if len(frame) >= _link.ZERO_COPY else frame.bytes)
+        return frames, key
+
+    def _take(self, frames: list[Any], key: bytes | None) -> None:
+        connection = frames[0]
+        speaker = None
+        try:
+            route, header = parse_route(frames[1]), parse_header(frames[2])
+            if header.kind is Kind.JOIN:
+                self._join(connection, frames[3:], key)
+                return
+            if header.kind is Kind.RESUME:
+                self._resume(connection, header, key)
+                return
+            speaker = self._door.speaker(connection, header, key)
+            if speaker is None or header.seq <= speaker.seq:
+                return
+            speaker.seq = header.seq
+            self._core.heard(speaker.pid, time.monotonic())
+            if header.kind is Kind.RECEIVED:
+                self._keeping.acknowledge(speaker.pid, header.extra[0])
+                return
+            count = None if header.kind is Kind.BEAT else self._keeping.took(speaker.pid, frames[1:])
+            self._acknowledge(speaker.pid, count)
+            if route[0] != SUPERVISOR:
+                self._relay(speaker, header, route, frames)
+            elif header.kind is Kind.CALL:
+                self._call(speaker, header, frames[3:])
+            elif header.kind is Kind.BEAT:
+                self.send(speaker.pid, Kind.BEAT, (), [])
+                self._acknowledge(speaker.pid, self._keeping.due(speaker.pid))
+        except Exception as error:  # whatever has come
+            if isinstance(error, OSError) and not isinstance(error, RackError):
+                raise  # the system's, not the sender's fault
+            self._refuse(connection, error)
+            speaker = speaker or self._door.known(connection, key)
+            if speaker is not None and not isinstance(error, AuthenticationError):
+                self._listener.malformed(speaker.pid, f"ProtocolError: {error}")
+
+    def _acknowledge(self, pid: int, count: int | None) -> None:
+        if count is not None:
+            self.send(pid, Kind.RECEIVED, (count,), [])
+
+    def _join(self, connection: bytes, bodies: Sequence[Any], key: bytes | None) -> None:
+        fields = parse_map(bodies[0])
+        speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
+        self._gate.joined(connection)
+        os_pid = fields.get("os_pid")
+        self._listener.joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key)
+
+    def _resume(self, connection: bytes, header: Header, key: bytes | None) -> None:
+        """Go on with a member whose connection broke, where it broke."""
+        speaker = self._door.resume(connection, header, key)
+        if speaker is None:
+            return
+        self._gate.joined(connection)
+        pid = speaker.pid
+        self._core.heard(pid, time.monotonic())
+        self._leaving.discard(pid)
+        found = self._keeping.resume(pid, header.extra[0])
+        if found is None:
+            self._listener.severed(pid, "its connection broke with too much under way to go on")
+            return
+        self.send(pid, Kind.RESUME, (found[0],), [])
+        for frames in found[1]:
+            self._put(pid, frames)
+
+    def _call(self, speaker: Speaker, header: Header, bodies: Sequence[Any]) -> None:
+        rid, op = header.extra
+        args = parse_map(bodies[0])
+        if not is_plain(args):  # the types of extensions, or nested so deeply that it could not be packed again
+            raise ProtocolError(f"the arguments of {op!r} are not plain values")
+        if op == "bye":
+            self._leaving.add(speaker.pid)
+        self._listener.called(speaker.pid, rid, op, args, tuple(bodies[1:]))
+
+    def _relay(self, speaker: Speaker, header: Header, route: tuple[int, int], frames: list[Any]) -> None:
+        """Pass a message on to another member, its body untouched."""
+        if header.kind not in (Kind.DATA, Kind.ACK):
+            raise AuthenticationError(f"a {header.kind.name} to a process is the supervisor's to send")
+        target = self._core.table.get(route[0])
+        if target is None or not target.alive or route[1] not in (0, target.incarnation):
+            self._send_gone(speaker.pid, route[0], target)
+            return
+        target.correspondents.add(speaker.pid)
+        sender = self._core.table.get(speaker.pid)
+        if sender is not None:
+            sender.correspondents.add(target.pid)
+        if target.started is None:
+            self._held.setdefault(target.pid, []).append(frames)
+        else:
+            self._forward(target.pid, frames)
+
+    def _refuse(self, connection: bytes, error: Exception) -> None:
+        """Tell an impostor so, a few times; a flood of nonsense is not worth a flood of answers."""
+        self._gate.refused(connection)
+        count = self._refusals.get(connection, 0)
+        if count >= ANSWERS or len(self._refusals) > ANSWERED:
+            return
+        self._refusals[connection] = count + 1
+        known = error if isinstance(error, (AuthenticationError, ProtocolError)) else ProtocolError(str(error))
+        body = pack_body({"type": type(known).__name__, "message": str(known)})
+        header = Header(Kind.REFUSED, self._core.epoch, SUPERVISOR, 0, 0)
+        try:
+            _link.send(self._router, [connection, pack_route(0), header.pack(), body])
+        except zmq.ZMQError:
+            pass
+
+    # -- what goes to them --------------------------------------------------------------------------
+
+    def send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> None:
+        """Send to a member; nobody is there any more: that is known by other ways."""
+        if self._door.connection(pid) is None:
+            return
+        self._seq += 1
+        header = Header(kind, self._core.epoch, SUPERVISOR, 1, self._seq, extra)
+        frames = [pack_route(pid), header.pack(), *bodies]
+        if kind is Kind.REPLY or kind is Kind.EVENT:
+            self._keeping.keep(pid, frames)
+        if not self._put(pid, frames):
+            self._leaving.add(pid)  # its connection has broken: nobody there needs our last words
+
+    def welcome(self, pid: int, bodies: Sequence[Any]) -> None:
+        """Begin with a member that has joined: with its welcome, then what has waited for it."""
+        self.send(pid, Kind.WELCOME, (), bodies)
+        if self.keys is not None:
+            self._keeping.begin(pid)
+        for frames in self._held.pop(pid, ()):
+            self._forward(pid, frames)
+
+    def dismiss(self, pid: int) -> None:
+        """Have no more to do with a member; whoever wrote to it before it came up is told."""
+        for frames in self._held.pop(pid, ()):
+            self._send_gone(parse_header(frames[2]).pid, pid, self._core.table.get(pid))
+        self._leaving.discard(pid)
+        self._keeping.end(pid)
+        self._door.dismiss(pid)
+
+    def _forward(self, pid: int, frames: list[Any]) -> None:
+        self._keeping.keep(pid, frames[1:])
+        self._put(pid, frames[1:])
+
+    def _put(self, pid: int, frames: Sequence[Any]) -> bool:
+        """Send to a member; False when its connection has just broken: it comes back, or the provider will tell."""
+        connection = self._door.connection(pid)
+        if connection is None:
+            return False
+        try:
+            _link.send(self._router, [connection, *frames])
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def _send_gone(self, to: int, pid: int, record: Process | None) -> None:
+        past = record or self._core.table.past(pid)
+        why = past.status.reason if past is not None and past.status is not None else "there is no such process"
+        self.send(to, Kind.EVENT, ("gone",), [pack_body({"pid": pid, "why": why})])
+
+
+def _bind_soon(socket: zmq.Socket[Any], endpoint: str, patience: float) -> None:
+    """Bind a socket; whoever has had its port until now may take a moment to leave it.
+
+    Raises:
+        InvalidCall: the port is somebody else's.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            socket.bind(endpoint)
+            return
+        except zmq.ZMQError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
+                raise InvalidCall(f"cannot listen at {endpoint}: {error}") from None
+            time.sleep(0.02)

@@ -1,0 +1,112 @@
+"""Snapshots that come in from members, in parts: kept in the group's directory until they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from rackactor.errors import InvalidCall, MemoryFull
+from rackactor_runtime import descriptors
+
+
+class Replacement(NamedTuple):
+    """A snapshot that takes the place of everything, when its turn has come."""
+
+    pid: int
+    rid: int
+    work: Generator[None, None, None]
+
+    def go_on(self, seconds: float) -> bool:
+        """Do the next pieces of it; returns whether they were the last.
+
+        Raises:
+            RackError: it cannot be; nothing has changed.
+        """
+        until = time.monotonic() + seconds
+        try:
+            for _ in self.work:
+                if time.monotonic() >= until:
+                    return False
+        except OSError as error:
+            raise _no_room(error) from error
+        return True
+
+
+class Restoring:
+    """The snapshots that are under way, one of each member at the most."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._files: dict[int, BinaryIO] = {}
+
+    def take(self, pid: int, offset: int, data: Any) -> None:
+        """Take a part; one at offset 0 begins anew.
+
+        Raises:
+            InvalidCall: it does not follow the last one.
+            MemoryFull: the disk has no room for it.
+        """
+        if offset == 0:
+            self.gone(pid)
+            try:
+                self._files[pid] = descriptors.spared(self._path(pid).open, "w+b")
+            except OSError as error:
+                raise _no_room(error) from error
+        file = self._files.get(pid)
+        if file is None or file.tell() != offset:
+            raise InvalidCall(f"a part of a snapshot for offset {offset}, which is not where the last one ended")
+        try:
+            file.write(data)
+        except OSError as error:
+            self.gone(pid)
+            raise _no_room(error) from error
+
+    def replace(self, pid: int, store: Any, alive: Callable[[int], bool]) -> Generator[None, None, None]:
+        """Check a member's snapshot, then put it in the place of all there is; it is removed afterwards.
+
+        Iterating does it, piece by piece: the supervisor has others to hear between two of them.
+
+        Raises:
+            InvalidCall: it is no snapshot, or damaged.
+            MemoryFull: it does not fit; everything is as it was.
+        """
+        transfer = descriptors.spared(importlib.import_module, "rackactor.ipc.memory.snapshots")
+        file, path = self._files.pop(pid, None), self._path(pid)
+        if file is None:
+            raise InvalidCall("no part of a snapshot has come")
+        try:
+            # Its member may go, or send another one, meanwhile: from here on it is nobody's but ours.
+            path = path.rename(path.with_suffix(".whole"))
+            file.truncate((yield from transfer.checking(file, "this")))
+            file.flush()
+            yield from store.replace(str(path), alive)
+        finally:
+            with contextlib.suppress(OSError):
+                file.close()
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def gone(self, pid: int) -> None:
+        """Remove what a member has sent."""
+        file = self._files.pop(pid, None)
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()  # it writes what it still has
+            with contextlib.suppress(OSError):
+                self._path(pid).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove everything."""
+        for pid in list(self._files):
+            self.gone(pid)
+
+    def _path(self, pid: int) -> Path:
+        return self.directory / f"restore-{pid}"
+
+
+def _no_room(error: OSError) -> MemoryFull:
+    return MemoryFull(f"a snapshot that was to be restored cannot be kept in the group's directory: {error.strerror}")

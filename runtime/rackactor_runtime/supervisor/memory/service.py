@@ -1,0 +1,415 @@
+"""Shared memory in the supervisor: operations in, one transaction for all that came in a turn, then the answers.
+
+What was asked for in one turn of the loop is committed together, and told in this order: the replicas, the watchers,
+those who asked. So whoever has its answer finds its own write, wherever it reads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+
+from rackactor.errors import InvalidCall, MemoryFull, RackError
+from rackactor.ipc.memory import layout
+from rackactor.launch import directories
+from rackactor.wire.frames import Kind, pack_body
+from rackactor_runtime import descriptors
+from rackactor_runtime.supervisor.decisions.memory.locks import Asker, Grant, Locks
+from rackactor_runtime.supervisor.decisions.memory.operations import Operations
+from rackactor_runtime.supervisor.decisions.memory.subscribers import Replicas, Watchers
+from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, in_words, refusal
+from rackactor_runtime.supervisor.memory.restore import Replacement, Restoring
+
+#: Seconds of a turn that the operations of others may take before everything else gets its turn.
+TURN = 0.02
+#: Bytes of records sent to a replica in one message.
+MESSAGE = 4 << 20
+#: Bytes that may be on the way to a replica; a slower one begins anew.
+BEHIND = 64 << 20
+#: Operations that make room, and may use the reserve for it.
+_SHRINKING = frozenset({"delete", "pop", "remove", "expire"})
+
+Send = Callable[[int, Kind, tuple[Any, ...], Sequence[Any]], None]
+
+
+class _Asked(NamedTuple):
+    """A call that waits for its turn; `rid` 0: nobody waits for the answer; `pid` 0: the supervisor itself."""
+
+    pid: int
+    rid: int
+    ops: Sequence[Sequence[Any]]
+    blobs: Sequence[Any]
+
+
+class MemoryService:
+    """Serve a group's shared memory. The database is opened when somebody first asks for it.
+
+    Args:
+        directory: the group's.
+        settings: of the group.
+        send: sends a member a message (pid, kind, extra, bodies).
+        alive: tells whether a pid is that of a living process.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, send: Send, alive: Callable[[int], bool]) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._send = send
+        self._alive = alive
+        self._opened: Any = None
+        self._operations = Operations(alive)
+        self._queue: deque[_Asked | Replacement] = deque()
+        self._watchers = Watchers()
+        self._replicas = Replicas(BEHIND)
+        self._locks = Locks()
+        self._restoring = Restoring(directory)
+        #: Keys that may go with a process: those that were once put so.
+        self._leased: dict[int, set[bytes]] = {}
+        self._records: list[tuple[int, bytes]] = []
+        self._keys: list[bytes] = []
+        self._readers_died = False
+        self._calls: dict[str, Callable[[int, int, dict[str, Any], Sequence[Any]], None]] = {
+            "shm": self._ask,
+            "shm_open": self._open,
+            "shm_sync": self._sync,
+            "shm_watch": self._watch,
+            "shm_replica": self._replica,
+            "shm_ack": self._ack,
+            "shm_lock": self._lock,
+            "shm_unlock": self._unlock,
+            "shm_holder": self._holder,
+            "shm_restore": self._restore,
+        }
+
+    @property
+    def _store(self) -> Any:
+        if self._opened is None:
+            settings = self._settings
+            try:
+                # It imports LMDB, for which not every group has a use.
+                store = descriptors.spared(importlib.import_module, "rackactor_runtime.stores.memory")
+                directory = directories.memory_dir(self._directory, settings.shm_size + layout.RESERVE)
+            except (OSError, ImportError) as error:
+                raise RackError(f"the group's shared memory cannot be opened: {in_words(error)}") from error
+            self._opened = store.Store(directory, settings.shm_size, settings.shm_log)
+        return self._opened
+
+    @property
+    def path(self) -> str:
+        """Where the memory is; "": nowhere yet."""
+        return str(self._opened.path) if self._opened is not None else ""
+
+    def move(self, directory: Path) -> None:
+        """Take another directory for the group's."""
+        self._directory = self._restoring.directory = directory
+
+    # -- from outside ------------------------------------------------------------------------------------
+
+    def call(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        """Take a system call whose name begins with `shm`."""
+        if not self._alive(pid):
+            return
+        try:
+            handler = self._calls.get(op)
+            if handler is None:
+                raise InvalidCall(f"there is no system call {op!r}")
+            handler(pid, rid, args, blobs)
+        except (RackError, *SYSTEM_ERRORS) as error:
+            self._answer(pid, rid, refusal(error, op), ok=False)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            known = InvalidCall(f"{op}: bad arguments ({type(error).__name__}: {error})")
+            self._answer(pid, rid, refusal(known), ok=False)
+
+    def cancel(self, pid: int, rid: object) -> None:
+        """Withdraw a call that waits for a lock."""
+        if isinstance(rid, int):
+            self._locks.cancel(pid, rid)
+
+    def gone(self, pid: int) -> None:
+        """Learn that a process is no more: what goes with it goes, and its locks are the next one's."""
+        self._watchers.gone(pid)
+        self._replicas.gone(pid)
+        self._restoring.gone(pid)
+        if pid in self._leased:
+            self._queue.append(_Asked(0, 0, [["expire", pid]], ()))
+        for grant in self._locks.gone(pid):
+            self._tell(grant)
+        self._readers_died = self._opened is not None
+
+    def turn(self) -> bool:
+        """Carry out what has been asked for; returns whether there is more to do at once."""
+        if not self._queue:
+            return False
+        if self._readers_died and self._opened is not None:
+            self._readers_died = False
+            self._opened.sweep()
+        if isinstance(first := self._queue[0], Replacement):
+            self._go_on(first)
+            return bool(self._queue)
+        batch: list[_Asked] = []
+        try:
+            answers = self._together(batch)
+        except Exception:  # full; or whatever else the database says
+            if not batch and isinstance(first, _Asked):  # not even a transaction could be begun
+                batch.append(first)
+                self._queue.popleft()
+            answers = [(asked, [self._alone(op, asked) for op in asked.ops]) for asked in batch]
+        self._publish()
+        revision = self._opened.revision if self._opened is not None else 0
+        for asked, results in answers:
+            self._answer(asked.pid, asked.rid, {"results": results, "revision": revision})
+        return bool(self._queue)
+
+    def close(self) -> None:
+        """Give everything back."""
+        for asked in self._queue:
+            if isinstance(asked, Replacement):
+                asked.work.close()
+        self._restoring.close()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    # -- operations ----------------------------------------------------------------------------------------
+
+    def _ask(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        ops = args["ops"]
+        if type(ops) is not list or not all(type(op) is list and op for op in ops):
+            raise InvalidCall("operations are a list of lists")
+        self._queue.append(_Asked(pid, rid, ops, blobs))
+
+    def _together(self, batch: list[_Asked]) -> list[tuple[_Asked, list[Any]]]:
+        """Carry out calls in one transaction; `batch` gets those that were begun.
+
+        Raises:
+            MemoryFull: everything is undone.
+        """
+        store, until = self._store, time.monotonic() + TURN
+        answers = []
+        store.begin()
+        try:
+            while self._queue and (not batch or time.monotonic() < until):
+                if isinstance(asked := self._queue[0], Replacement):
+                    break
+                self._queue.popleft()
+                batch.append(asked)
+                answers.append((asked, [self._do(op, asked) for op in asked.ops]))
+        except BaseException:
+            self._undo()
+            raise
+        try:
+            store.commit()
+        except RackError:
+            self._records.clear()
+            self._keys.clear()
+            raise
+        return answers
+
+    def _alone(self, op: Sequence[Any], asked: _Asked) -> Any:
+        """Carry out one operation in a transaction of its own; what makes room may use the reserve."""
+        try:
+            return self._try_alone(op, asked, reserve=False)
+        except MemoryFull as error:
+            if op[0] not in _SHRINKING:
+                return refusal(error)
+        except Exception as error:
+            return refusal(error)
+        try:
+            return self._try_alone(op, asked, reserve=True)
+        except Exception as error:
+            return refusal(error)
+
+    def _try_alone(self, op: Sequence[Any], asked: _Asked, *, reserve: bool) -> Any:
+        records, keys = len(self._records), len(self._keys)
+        self._store.begin(reserve=reserve)
+        try:
+            result = self._do(op, asked)
+            self._store.commit()
+        except BaseException:
+            self._store.abort()
+            del self._records[records:], self._keys[keys:]
+            raise
+        return result
+
+    def _undo(self) -> None:
+        self._store.abort()
+        self._records.clear()
+        self._keys.clear()
+
+    def _do(self, op: Sequence[Any], asked: _Asked) -> Any:
+        """Carry out an operation within a transaction; a refusal is its result.
+
+        Raises:
+            MemoryFull: the transaction can only be undone.
+        """
+        store = self._store
+        try:
+            if op[0] == "expire" and not asked.pid:
+                result, changes = None, self._operations.expire(store, op[1], sorted(self._leased.get(op[1], ())))
+            else:
+                if asked.blobs:
+                    op = _with_blobs(op, asked.blobs)
+                result, changes = self._operations.decide(store, store.revision + 1, op)
+        except MemoryFull:
+            raise
+        except RackError as error:
+            return refusal(error)
+        if changes:
+            self._change(changes)
+        return result
+
+    def _change(self, changes: list[layout.Change]) -> None:
+        store = self._store
+        record = store.apply(time.time(), changes)
+        if self._replicas:
+            self._records.append((store.revision, record))
+        for change in changes:
+            code = change[0]
+            if code == layout.DROP:
+                continue
+            if self._watchers:
+                self._keys.append(change[1])
+            if code == layout.PUT and change[2][4:8] != b"\0\0\0\0":
+                self._leased.setdefault(layout.head(change[2]).lease, set()).add(change[1])
+
+    def _publish(self) -> None:
+        """Tell those who want to know of what has been committed."""
+        records, self._records = self._records, []
+        message: list[tuple[int, bytes]] = []
+        size = 0
+        for index, (revision, record) in enumerate(records):
+            message.append((revision, record))
+            size += len(record)
+            if size >= MESSAGE or index == len(records) - 1:
+                self._replicate(message)
+                message, size = [], 0
+        keys, self._keys = self._keys, []
+        if keys:
+            self._tell_watchers(self._watchers.concerned(keys))
+
+    def _replicate(self, records: list[tuple[int, bytes]]) -> None:
+        body = msgpack.packb(records)
+        good, slow = self._replicas.send(len(body))
+        for pid in good:
+            self._event(pid, {"revision": records[-1][0]}, body)
+        for pid in slow:
+            self._event(pid, {"gap": True})
+
+    def _tell_watchers(self, pids: Any) -> None:
+        revision = self._store.revision
+        for pid in pids:
+            self._event(pid, {"revision": revision})
+
+    # -- those who want to know ------------------------------------------------------------------------------
+
+    def _open(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        store = self._store
+        fields = {
+            "path": store.path,
+            "token": store.token,
+            "size": store.map_size,
+            "log": self._settings.shm_log,
+            "revision": store.revision,
+            "replica": self._settings.shm_replica,
+        }
+        self._answer(pid, rid, fields)
+
+    def _sync(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        self._answer(pid, rid, {"revision": self._store.revision})
+
+    def _watch(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        prefix = args["prefix"]
+        if type(prefix) is not bytes:
+            raise InvalidCall("a prefix is bytes")
+        if args.get("on", True):
+            self._watchers.add(pid, prefix)
+        else:
+            self._watchers.remove(pid, prefix)
+        self._answer(pid, rid, {"revision": self._store.revision})
+
+    def _replica(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        self._replicas.add(pid)
+        self._answer(pid, rid, {"revision": self._store.revision})
+
+    def _ack(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        """Hear how far a replica is. If it asks, it is told how far it could be, and sees if something is missing."""
+        known = self._replicas.acknowledged(pid, int(args["got"]))
+        if args.get("ask"):
+            self._event(pid, {"at": self._store.revision} if known else {"gap": True})
+
+    # -- locks -----------------------------------------------------------------------------------------------
+
+    def _lock(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        name, wait = str(args["name"]), bool(args.get("wait", True))
+        grant = self._locks.acquire(name, Asker(pid, rid), wait=wait)
+        if grant is not None:
+            self._tell(grant)
+        elif not wait:
+            self._answer(pid, rid, {"token": 0})
+
+    def _unlock(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        grant = self._locks.release(str(args["name"]), pid, args["token"])
+        self._answer(pid, rid, {})
+        if grant is not None:
+            self._tell(grant)
+
+    def _holder(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        holder, token = self._locks.holder(str(args["name"]))
+        self._answer(pid, rid, {"pid": holder, "token": token})
+
+    def _tell(self, grant: Grant) -> None:
+        self._answer(grant.pid, grant.rid, {"token": grant.token})
+
+    # -- the whole ---------------------------------------------------------------------------------------------
+
+    def _restore(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+        """Take a snapshot in parts; with the last one it replaces what there is."""
+        if not args.get("last"):
+            self._restoring.take(pid, int(args["offset"]), blobs[0])
+            self._answer(pid, rid, {})
+            return
+        self._queue.append(Replacement(pid, rid, self._restoring.replace(pid, self._store, self._alive)))
+
+    def _go_on(self, restore: Replacement) -> None:
+        """Take over a piece of a snapshot; when it was the last one, tell everybody."""
+        try:
+            if not restore.go_on(TURN):
+                return
+            self._replaced(restore)
+        except (RackError, *SYSTEM_ERRORS) as error:
+            self._answer(restore.pid, restore.rid, refusal(error), ok=False)
+        self._queue.popleft()
+
+    def _replaced(self, restore: Replacement) -> None:
+        self._leased.clear()
+        for owner, key in self._store.leases():
+            self._leased.setdefault(owner, set()).add(key)
+        for replica in self._replicas.forget_all():
+            self._event(replica, {"gap": True})
+        self._tell_watchers(self._watchers.everybody())
+        self._answer(restore.pid, restore.rid, {"revision": self._store.revision})
+
+    # -- the wire ------------------------------------------------------------------------------------------------
+
+    def _answer(self, pid: int, rid: int, fields: dict[str, Any], *, ok: bool = True) -> None:
+        if rid:
+            self._send(pid, Kind.REPLY, (rid, ok), [pack_body(fields)])
+
+    def _event(self, pid: int, fields: dict[str, Any], *blobs: bytes) -> None:
+        self._send(pid, Kind.EVENT, ("shm",), [pack_body(fields), *blobs])
+
+
+def _with_blobs(op: Sequence[Any], blobs: Sequence[Any]) -> list[Any]:
+    """Return an operation with the values that came in frames of their own: [number of the frame] stands for each."""
+    if op[0] == "append":
+        return [op[0], op[1], [blobs[v[0]] if type(v) is list else v for v in op[2]], *op[3:]]
+    if op[0] == "transaction":
+        return [op[0], op[1], [_with_blobs(each, blobs) for each in op[2]]]
+    return [blobs[v[0]] if type(v) is list else v for v in op]
