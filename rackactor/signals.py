@@ -6,9 +6,7 @@ import re
 import signal as _signal
 
 from rackactor.errors import InvalidCall
-
-#: A POSIX signal as a number, or a free string.
-Signal = int | str
+from rackactor.status import Signal
 
 #: Longest free string, in characters: a signal is a word, not a message.
 MAX_NAME = 255
@@ -55,13 +53,3 @@ def _named(word: str) -> int | None:
         return None
     number = _signal.SIGRTMIN + int(found[1]) if found[1] else _signal.SIGRTMAX - int(found[2])
     return int(number) if _signal.SIGRTMIN <= number <= _signal.SIGRTMAX else None
-
-
-def signal_name(sig: Signal) -> str:
-    """Return the name people know a signal by: "SIGTERM" for 15, a free string as it is."""
-    if isinstance(sig, str):
-        return sig
-    try:
-        return _signal.Signals(sig).name
-    except ValueError:
-        return f"signal {sig}"

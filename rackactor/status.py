@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal as _signal
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rackactor.signals import signal_name
+#: A POSIX signal as a number, or a free string.
+Signal = int | str
 
 
 class State(StrEnum):
@@ -113,3 +115,13 @@ class ExitStatus:
     def from_wire(cls, fields: dict[str, Any]) -> ExitStatus:
         """Build one from what `to_wire` gave."""
         return cls(**{**fields, "cause": Cause(fields["cause"])})
+
+
+def signal_name(sig: Signal) -> str:
+    """Return the name people know a signal by: "SIGTERM" for 15, a free string as it is."""
+    if isinstance(sig, str):
+        return sig
+    try:
+        return _signal.Signals(sig).name
+    except ValueError:
+        return f"signal {sig}"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from rackactor.cli.files import SCHEME, inside, plainly
+from rackactor.cli.group_paths import SCHEME, inside, plainly
 from rackactor.errors import InvalidCall
 from rackactor.syscalls.group import Group
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import posixpath
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from rackactor.cli.common import InGroup, moment, visit
+from rackactor.cli.group_paths import SCHEME, inside, plainly
 from rackactor.cli.tables import Cell, Listed
 from rackactor.cli.tap import write_all
-from rackactor.errors import InvalidCall, RackError
+from rackactor.errors import InvalidCall
 from rackactor.syscalls.group import Group
 
-#: What a path of the group begins with where it could be a local one.
-SCHEME = "rack:"
 _CHUNK = 1 << 20
 
 
@@ -170,26 +168,3 @@ class FsMkdir(InGroup):
                     group.fs.makedirs(path, exist_ok=True)
                 else:
                     group.fs.mkdir(path, create_parents=False)
-
-
-def inside(path: str) -> str:
-    """Return a path in the group's namespace: `rack:/a`, `/a` and `a` are the same there."""
-    return posixpath.normpath("/" + path.removeprefix(SCHEME).lstrip("/"))
-
-
-@contextmanager
-def plainly(scheme: str = SCHEME) -> Iterator[None]:
-    """Have the errors of an operating system say which file is meant, as the tools of a shell do.
-
-    Args:
-        scheme: what the paths in them begin with where they mix with others.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if isinstance(error, RackError) or error.strerror is None or error.filename is None:
-            raise
-        other = f" -> {scheme}{error.filename2}" if error.filename2 else ""
-        raise RackError(f"{scheme}{error.filename}{other}: {error.strerror}") from error

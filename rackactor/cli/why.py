@@ -13,8 +13,7 @@ from rackactor.cli.escaping import block, visible
 from rackactor.cli.processes import records
 from rackactor.cli.tables import write_csv
 from rackactor.errors import RackError
-from rackactor.signals import signal_name
-from rackactor.status import Cause, ExitStatus
+from rackactor.status import Cause, ExitStatus, signal_name
 from rackactor.syscalls.group import Group
 
 #: Lines of output that are shown.

@@ -73,8 +73,8 @@ class Exchange:
         #: Further mailboxes by their number: see `open_box`.
         self.boxes: dict[int, deque[Any]] = {}
         self.handlers: dict[str, EventHandler] = {}
-        #: Keeps this process's ends of pipes (a `rackactor.ipc.pipes.registry.Desk`), when there are any.
-        self.pipe_desk: Any = None
+        #: Keeps this process's ends of pipes (a `rackactor.ipc.pipes.registry.PipeTable`), when there are any.
+        self.pipe_table: Any = None
         self._early: list[tuple[str, dict[str, Any], Sequence[Any]]] = []
         self.ended = ""
         self._calls: dict[int, Pending] = {}
@@ -384,8 +384,8 @@ class Exchange:
             return
         if kind is EntryKind.PIPE or kind is EntryKind.CREDIT:
             self._peers.consumed(delivery.pid, delivery.cost)  # a pipe has a credit of its own
-            if self.pipe_desk is not None:
-                self.pipe_desk.arrived(delivery)
+            if self.pipe_table is not None:
+                self.pipe_table.arrived(delivery)
             return
         pending = self._asks.pop(entry.rid, None)
         if pending is None and entry.rid in self._answered:

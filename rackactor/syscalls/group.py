@@ -86,7 +86,7 @@ class Group(Session):
         self._part()
 
     def _close_pipes(self) -> None:
-        for lost in [] if self.kernel.pipe_desk is None else self.kernel.pipe_desk.leave():
+        for lost in [] if self.kernel.pipe_table is None else self.kernel.pipe_table.leave():
             logging.getLogger("rackactor").warning("%s", lost)
 
     def end(self, reason: str = "") -> None:

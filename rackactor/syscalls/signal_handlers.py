@@ -12,7 +12,8 @@ from typing import Any
 from rackactor.kernel import coroutines
 from rackactor.kernel.event_loop import EventHandler
 from rackactor.kernel.kernel import Kernel
-from rackactor.signals import Signal, parse_signal
+from rackactor.signals import parse_signal
+from rackactor.status import Signal
 
 #: Handlers of free-string signals and of SIGCHLD: (signal, pid of the sender or of the child).
 RackHandler = Callable[[Signal, int], Any]

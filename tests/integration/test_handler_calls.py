@@ -63,7 +63,7 @@ def test_a_lock_whose_holder_a_handler_has_interrupted_stops_nothing(aside: None
             assert group.ps()
         assert reader.recv() == 1
         with reader._end.lock:
-            group.kernel.do(lambda: reader._end.desk._close_reading(reader._end))
+            group.kernel.do(lambda: reader._end.table._close_reading(reader._end))
             assert group.ps()
     group.kernel.wait(lambda: heard, 20)
     assert heard == [("word", group.getpid())]

@@ -21,8 +21,8 @@ from rackactor import errors
 from rackactor.ipc.pipes import framing
 from rackactor.ipc.pipes import registry as desks
 from rackactor.ipc.pipes.framing import pack, unpack_message
-from rackactor.ipc.pipes.handles import Reading, Writing
-from rackactor.ipc.pipes.registry import Desk
+from rackactor.ipc.pipes.handles import ReadEnd, WriteEnd
+from rackactor.ipc.pipes.registry import PipeTable
 from rackactor.ipc.pipes.writing import BACKLOG
 from rackactor.kernel.event_loop import error_from
 from rackactor.kernel.peers import Delivery
@@ -106,7 +106,7 @@ class World:
 
     def leave(self, kernel: Kernel) -> None:
         """End in good order."""
-        kernel.pipe_desk.leave()
+        kernel.pipe_table.leave()
         while any(queue for (source, _), queue in self.channels.items() if source == kernel.pid):
             self.step()
         del self.kernels[kernel.pid]
@@ -131,8 +131,8 @@ class Kernel:
         self.pid = pid
         self.timers: list[Callable[[], None]] = []
         self.handlers: dict[str, Any] = {}
-        self.pipe_desk = Desk(self)  # type: ignore[arg-type]
-        self.on("pipe", self.pipe_desk.event)
+        self.pipe_table = PipeTable(self)  # type: ignore[arg-type]
+        self.on("pipe", self.pipe_table.event)
 
     def take_briefly(self, lock: Any, again: Any) -> bool:
         return bool(lock.acquire())
@@ -183,10 +183,10 @@ class Kernel:
         if isinstance(item, Notify):
             self.handlers[item.name](item.fields, item.blobs)
         else:
-            self.pipe_desk.arrived(Delivery(source, 1, item))
+            self.pipe_table.arrived(Delivery(source, 1, item))
 
 
-def recv(end: Reading) -> Any:
+def recv(end: ReadEnd) -> Any:
     return unpack_message(end.take(0.0))
 
 
@@ -202,8 +202,8 @@ class PipeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.writers: list[tuple[Kernel, Writing, list[int]]] = []
-        self.readers: list[tuple[Kernel, Reading]] = []
+        self.writers: list[tuple[Kernel, WriteEnd, list[int]]] = []
+        self.readers: list[tuple[Kernel, ReadEnd]] = []
         self.killed_writers: set[int] = set()
         self.killed_readers: set[int] = set()
         self.sent: dict[int, int] = {}  # by writer
@@ -219,8 +219,8 @@ class PipeMachine(RuleBasedStateMachine):
     def open_writer(self) -> None:
         if len(self.writers) < 4:
             kernel = self.world.process()
-            (end,) = kernel.pipe_desk.open("w", name="x")
-            assert isinstance(end, Writing)
+            (end,) = kernel.pipe_table.open("w", name="x")
+            assert isinstance(end, WriteEnd)
             self.sent[kernel.pid] = 0
             self.writers.append((kernel, end, []))
 
@@ -228,8 +228,8 @@ class PipeMachine(RuleBasedStateMachine):
     def open_reader(self) -> None:
         if len(self.readers) < 4:
             kernel = self.world.process()
-            (end,) = kernel.pipe_desk.open("r", name="x")
-            assert isinstance(end, Reading)
+            (end,) = kernel.pipe_table.open("r", name="x")
+            assert isinstance(end, ReadEnd)
             self.readers.append((kernel, end))
 
     @precondition(lambda self: self.writers)
@@ -294,7 +294,7 @@ class PipeMachine(RuleBasedStateMachine):
 
     def end(self, kernel: Kernel, end: Any, how: str) -> None:
         if how == "close":
-            kernel.pipe_desk.close(end)
+            kernel.pipe_table.close(end)
         elif how == "leave":
             self.world.leave(kernel)
         else:
@@ -305,8 +305,8 @@ class PipeMachine(RuleBasedStateMachine):
         while self.writers:
             self.end_writer(0, "close")
         kernel = self.world.process()
-        (end,) = kernel.pipe_desk.open("r", name="x")
-        assert isinstance(end, Reading)
+        (end,) = kernel.pipe_table.open("r", name="x")
+        assert isinstance(end, ReadEnd)
         self.readers.append((kernel, end))
         waiting = list(self.readers)
         progress = True
@@ -330,7 +330,7 @@ class PipeMachine(RuleBasedStateMachine):
         assert not self.unread()
         self.world.settle()
         for kernel, reading in self.readers:
-            kernel.pipe_desk.close(reading)
+            kernel.pipe_table.close(reading)
         self.world.settle()
         assert all(not row["held"] and not row["readers"] and not row["writers"] for row in self.world.pipes.rows())
         assert all(row["ended"] for row in self.world.pipes.rows())

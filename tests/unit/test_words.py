@@ -19,8 +19,8 @@ import rackactor_runtime.supervisor
 from rackactor import errors, units
 from rackactor.errors import BY_NAME, InvalidCall, ProcessDied, RackError
 from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
-from rackactor.signals import MAX_NAME, parse_signal, signal_name
-from rackactor.status import Cause, ExitStatus
+from rackactor.signals import MAX_NAME, parse_signal
+from rackactor.status import Cause, ExitStatus, signal_name
 from rackactor.wire.codec import unpack
 from rackactor.wire.frames import pack_body
 from rackactor.wire.target import actor_target, pack_arguments, pack_target, unpack_target

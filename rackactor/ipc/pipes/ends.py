@@ -10,9 +10,9 @@ from typing import Any, Self
 from rackactor import units
 from rackactor.errors import InvalidCall, PipeClosed, PipeEnded
 from rackactor.ipc.pipes.framing import BYTES, pack, unpack_message
-from rackactor.ipc.pipes.handles import Reading, Writing
+from rackactor.ipc.pipes.handles import ReadEnd, WriteEnd
 from rackactor.ipc.pipes.inheriting import note
-from rackactor.ipc.pipes.registry import desk
+from rackactor.ipc.pipes.registry import table_of
 from rackactor.kernel.kernel import CALL_TIMEOUT
 
 #: Bytes written in one message at the most; more is cut.
@@ -82,7 +82,7 @@ class _End:
         if not self._shut:
             self._shut = True
             if not self._kernel.closed:
-                self._end.desk.close(self._end)
+                self._end.table.close(self._end)
 
     def fileno(self) -> int:
         """Refuse: a pipe of the group is no descriptor of the operating system."""
@@ -108,9 +108,9 @@ class PipeReader(_End):
     """The end of a pipe that messages, or bytes, are taken from."""
 
     _mode = "r"
-    _end: Reading
+    _end: ReadEnd
 
-    def __init__(self, session: Any, end: Reading, name: str | None, options: dict[str, Any]) -> None:
+    def __init__(self, session: Any, end: ReadEnd, name: str | None, options: dict[str, Any]) -> None:
         super().__init__(session, end, name, options)
         self._rest = b""
         self._binary: bool = options["binary"]
@@ -278,9 +278,9 @@ class PipeWriter(_End):
     """The end of a pipe that messages, or bytes, are put into."""
 
     _mode = "w"
-    _end: Writing
+    _end: WriteEnd
 
-    def __init__(self, session: Any, end: Writing, name: str | None, options: dict[str, Any]) -> None:
+    def __init__(self, session: Any, end: WriteEnd, name: str | None, options: dict[str, Any]) -> None:
         super().__init__(session, end, name, options)
         self._pickle: bool = session.kernel.allow_pickle
 
@@ -374,17 +374,17 @@ class _Raw(io.RawIOBase):
 
 def open_pair(session: Any, options: dict[str, Any]) -> tuple[PipeReader, PipeWriter]:
     """Make a pipe without a name."""
-    reading, writing = desk(session.kernel).open("rw")
-    assert isinstance(reading, Reading)
-    assert isinstance(writing, Writing)
+    reading, writing = table_of(session.kernel).open("rw")
+    assert isinstance(reading, ReadEnd)
+    assert isinstance(writing, WriteEnd)
     return PipeReader(session, reading, None, options), PipeWriter(session, writing, None, options)
 
 
 def open_named(session: Any, name: str, mode: str, options: dict[str, Any]) -> Any:
     """Open an end of a FIFO."""
-    (end,) = desk(session.kernel).open(mode, name=name)
+    (end,) = table_of(session.kernel).open(mode, name=name)
     return (
-        PipeReader(session, end, name, options) if isinstance(end, Reading) else PipeWriter(session, end, name, options)
+        PipeReader(session, end, name, options) if isinstance(end, ReadEnd) else PipeWriter(session, end, name, options)
     )
 
 
@@ -400,9 +400,9 @@ def open_standard(session: Any, pipe: int | None, name: str | None, mode: str) -
 def _open_here(gid: str, pipe: int, mode: str, name: str | None, options: dict[str, Any]) -> Any:
     """Open an end that has come from another process."""
     session = session_of(gid)
-    (end,) = desk(session.kernel).open(mode, pipe=pipe)
+    (end,) = table_of(session.kernel).open(mode, pipe=pipe)
     return (
-        PipeReader(session, end, name, options) if isinstance(end, Reading) else PipeWriter(session, end, name, options)
+        PipeReader(session, end, name, options) if isinstance(end, ReadEnd) else PipeWriter(session, end, name, options)
     )
 
 

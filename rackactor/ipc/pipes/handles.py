@@ -1,6 +1,6 @@
 """A process's end of a pipe: the queue that the application puts into or takes from, and what is due at the crank.
 
-What goes over the wire, and who hears of it, is the desk's (see `rackactor.ipc.pipes.registry`).
+What goes over the wire, and who hears of it, is the table's (see `rackactor.ipc.pipes.registry`).
 """
 
 from __future__ import annotations
@@ -8,16 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rackactor.errors import NoReader, PipeBroken, PipeClosed, PipeEnded, RackError, RackTimeout
 from rackactor.ipc.pipes.framing import OVERHEAD, Assembly, Message, Part
-from rackactor.ipc.pipes.reading import Reader
-from rackactor.ipc.pipes.writing import BACKLOG, Writer
-from rackactor.kernel.kernel import COLLECT
-
-if TYPE_CHECKING:
-    from rackactor.ipc.pipes.registry import Desk
+from rackactor.ipc.pipes.reading import Credit, Reader
+from rackactor.ipc.pipes.writing import BACKLOG, Batch, Writer
+from rackactor.kernel.kernel import COLLECT, Kernel
 
 #: Bytes of small messages that are collected before they are sent.
 FLUSH = 40 << 10
@@ -25,13 +22,34 @@ FLUSH = 40 << 10
 CONFIRM = 0.05
 
 
-class Reading:
+class Table(Protocol):
+    """What an end asks of the table that it stands in."""
+
+    kernel: Kernel
+
+    def check(self) -> None:
+        """Raise if this process is in its group no more."""
+
+    def close(self, end: Any) -> None:
+        """Close an end that the application uses no more."""
+
+    def credit(self, reading: ReadEnd, credit: Credit) -> None:
+        """Tell a writer how far a reader is."""
+
+    def send(self, writing: WriteEnd, batch: Batch) -> None:
+        """Send messages to a reader."""
+
+    def settled(self, writing: WriteEnd) -> None:
+        """Take note that all that was written has been read."""
+
+
+class ReadEnd:
     """A reader's end, shared by all objects of this process that stand for it."""
 
     mode = "r"
 
-    def __init__(self, desk: Desk, pipe: int, seat: int) -> None:
-        self.desk = desk
+    def __init__(self, table: Table, pipe: int, seat: int) -> None:
+        self.table = table
         self.pipe = pipe
         self.seat = seat
         self.users = [True]  # a list, for what threads append and pop is never miscounted
@@ -73,11 +91,11 @@ class Reading:
                 return
             self._telling = True
             reader.measure(time.monotonic())
-        self.desk.kernel.do(self._credits)
+        self.table.kernel.do(self._credits)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until there is a message to take, or the end; returns whether there is."""
-        kernel, reader = self.desk.kernel, self.reader
+        kernel, reader = self.table.kernel, self.reader
         if reader.empty and not self.over:
             with self.lock:
                 reader.measure(time.monotonic())
@@ -99,7 +117,7 @@ class Reading:
     def _await(self, timeout: float | None) -> Message:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            self.desk.check()
+            self.table.check()
             if self.closed:
                 raise PipeClosed
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -145,24 +163,24 @@ class Reading:
     def _watch(self) -> None:
         if not self._confirming and not self.closed and (not self.reader.empty or self.reader.owes):
             self._confirming = True
-            self.desk.kernel.after(self._pause, self._confirm)
+            self.table.kernel.after(self._pause, self._confirm)
 
     def _send(self, credits: Any) -> None:
-        if self.closed or not self.desk.kernel.take_briefly(self.lock, lambda: self._send(credits)):
+        if self.closed or not self.table.kernel.take_briefly(self.lock, lambda: self._send(credits)):
             return
         try:
             told = list(credits)
         finally:
             self.lock.release()
         for credit in told:
-            self.desk.credit(self, credit)
+            self.table.credit(self, credit)
         self._watch()
 
     def greet(self, writer: int, pid: int) -> None:
         """Meet a writer, or the supervisor in its place; give it credit if somebody waits for messages."""
         self.reader.introduce(writer, pid)
         for credit in self.reader.greet(writer):
-            self.desk.credit(self, credit)
+            self.table.credit(self, credit)
         self.ended = False
         self._demand()
 
@@ -191,13 +209,13 @@ class Reading:
             self.accept(pid, writer, number, [whole], False)
 
 
-class Writing:
+class WriteEnd:
     """A writer's end, shared by all objects of this process that stand for it."""
 
     mode = "w"
 
-    def __init__(self, desk: Desk, pipe: int, seat: int) -> None:
-        self.desk = desk
+    def __init__(self, table: Table, pipe: int, seat: int) -> None:
+        self.table = table
         self.pipe = pipe
         self.seat = seat
         self.users = [True]
@@ -217,7 +235,7 @@ class Writing:
             RackTimeout: no room for it within `timeout` seconds; it was not sent.
             NoReader: the last reader is gone.
         """
-        kernel, writer = self.desk.kernel, self.writer
+        kernel, writer = self.table.kernel, self.writer
         if self.broken or self.closed:
             self.refuse()
         if writer.offered - writer.drawn >= BACKLOG:
@@ -239,17 +257,17 @@ class Writing:
 
     def refuse(self) -> None:
         """Raise what stands against writing."""
-        self.desk.check()
+        self.table.check()
         if self.closed:
             raise PipeClosed
         if self.broken:
             raise NoReader
 
     def _await_room(self, timeout: float | None) -> None:
-        self.desk.check()
+        self.table.check()
         writer = self.writer
-        self.desk.kernel.do_waiting(self._push)
-        if not self.desk.kernel.wait(lambda: writer.waiting < BACKLOG // 2 or self.broken or self.closed, timeout):
+        self.table.kernel.do_waiting(self._push)
+        if not self.table.kernel.wait(lambda: writer.waiting < BACKLOG // 2 or self.broken or self.closed, timeout):
             if not writer.crowded:
                 return
             raise RackTimeout(f"the pipe's readers are too slow: no room within {timeout:g} s; this was not sent")
@@ -258,8 +276,8 @@ class Writing:
     def flush(self, timeout: float | None) -> None:
         """Wait until readers have taken everything."""
         writer = self.writer
-        self.desk.kernel.do_waiting(self._push)
-        if not self.desk.kernel.wait(lambda: writer.settled or self.broken, timeout):
+        self.table.kernel.do_waiting(self._push)
+        if not self.table.kernel.wait(lambda: writer.settled or self.broken, timeout):
             raise RackTimeout(f"the pipe's readers have not taken everything within {timeout:g} s")
         if not writer.settled:
             raise NoReader
@@ -276,9 +294,9 @@ class Writing:
         if self.frozen:
             return
         for batch in self.writer.assign():
-            self.desk.send(self, batch)
+            self.table.send(self, batch)
         if self.writer.closing and self.writer.settled:
-            self.desk.settled(self)
+            self.table.settled(self)
 
     def credit(self, pid: int, reader: int, taken: int, limit: int) -> None:
         """Learn what a reader has taken, and may be sent."""
@@ -301,4 +319,4 @@ class Writing:
         self.broken = self._had_readers and count == 0
 
 
-End = Reading | Writing
+End = ReadEnd | WriteEnd

@@ -1,6 +1,6 @@
 """A process's ends of pipes, and what goes on behind them at the crank.
 
-The application only puts messages into a `Writing`, and takes them from a `Reading` (see
+The application only puts messages into a `WriteEnd`, and takes them from a `ReadEnd` (see
 `rackactor.ipc.pipes.handles`). Everything else is done here by the holder of the baton (see `rackactor.kernel.leader`):
 the credits, who gets what, what the supervisor says.
 """
@@ -19,7 +19,7 @@ import msgpack
 
 from rackactor.errors import GroupEnded, ProtocolError, RackError
 from rackactor.ipc.pipes.framing import AT_ONCE, PART, Bundle, Part, pack_parcel, parse_parcel, small_messages, split
-from rackactor.ipc.pipes.handles import End, Reading, Writing
+from rackactor.ipc.pipes.handles import End, ReadEnd, WriteEnd
 from rackactor.ipc.pipes.reading import Credit, Reader
 from rackactor.ipc.pipes.writing import Batch
 from rackactor.kernel.kernel import Kernel
@@ -36,7 +36,7 @@ PATIENCE = 30.0
 NO_HEIR = "nobody has read it in time, and the group's pipe_held= has no room for it"
 
 _making = threading.RLock()
-_all: weakref.WeakSet[Desk] = weakref.WeakSet()
+_all: weakref.WeakSet[PipeTable] = weakref.WeakSet()
 
 
 def _forked() -> None:
@@ -47,26 +47,26 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-def desk(kernel: Kernel) -> Desk:
-    """Return the desk of a process, made at first use."""
+def table_of(kernel: Kernel) -> PipeTable:
+    """Return the table of a process, made at first use."""
     with _making:
-        if kernel.pipe_desk is None:
-            found = Desk(kernel)
-            if kernel.pipe_desk is None:  # a signal handler may have been quicker
-                kernel.pipe_desk = found
+        if kernel.pipe_table is None:
+            found = PipeTable(kernel)
+            if kernel.pipe_table is None:  # a signal handler may have been quicker
+                kernel.pipe_table = found
                 kernel.on("pipe", found.event)
-        made: Desk = kernel.pipe_desk
+        made: PipeTable = kernel.pipe_table
         return made
 
 
-class Desk:
+class PipeTable:
     """The ends of pipes that one process has open."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self._lock = threading.RLock()
-        self._readings: dict[int, Reading] = {}
-        self._writings: dict[int, Writing] = {}
+        self._readings: dict[int, ReadEnd] = {}
+        self._writings: dict[int, WriteEnd] = {}
         _all.add(self)
         self._ends: dict[tuple[int, str], End] = {}
         #: Calls under way that open something: what is said of seats that we do not know yet waits for them.
@@ -116,11 +116,11 @@ class Desk:
             if known.closed:  # it was on its way out
                 known.closed = False
                 known.users.clear()
-                if isinstance(known, Writing):
+                if isinstance(known, WriteEnd):
                     known.writer.closing = False
             known.users.append(True)
             return known
-        end: End = Reading(self, pipe, seat) if mode == "r" else Writing(self, pipe, seat)
+        end: End = ReadEnd(self, pipe, seat) if mode == "r" else WriteEnd(self, pipe, seat)
         self._ends[pipe, mode] = end
         table: dict[int, Any] = self._readings if mode == "r" else self._writings
         self.kernel.do(lambda: self._register(table, end))
@@ -134,9 +134,9 @@ class Desk:
             return
         end.closed = True
         if not self.kernel.closed:
-            self.kernel.do_soon(self._close_reading if isinstance(end, Reading) else self._close_writing, end)
+            self.kernel.do_soon(self._close_reading if isinstance(end, ReadEnd) else self._close_writing, end)
 
-    def _close_reading(self, reading: Reading) -> None:
+    def _close_reading(self, reading: ReadEnd) -> None:
         if reading.seat not in self._readings:
             return
         if not self.kernel.take_briefly(reading.lock, lambda: self._close_reading(reading)):
@@ -151,12 +151,12 @@ class Desk:
             del self._pieces[key]
         self.kernel.request("pipe_close", {"seat": reading.seat, "taken": final})
 
-    def _close_writing(self, writing: Writing) -> None:
+    def _close_writing(self, writing: WriteEnd) -> None:
         if writing.closed:  # it may have been opened again
             writing.writer.closing = True
             writing.pump()
 
-    def settled(self, writing: Writing) -> None:
+    def settled(self, writing: WriteEnd) -> None:
         """Close a writer's end whose messages were all taken."""
         if self._opening or self._writings.pop(writing.seat, None) is None:
             return
@@ -216,7 +216,7 @@ class Desk:
         end: End | None = self._readings.get(seat) or self._writings.get(seat)
         if end is None:
             self._later(seat, lambda: self.event(fields, blobs))
-        elif isinstance(end, Writing):
+        elif isinstance(end, WriteEnd):
             if what == "readers":
                 end.readers(fields["count"])
             elif what == "reader":
@@ -239,7 +239,7 @@ class Desk:
 
     # -- at the crank: what is sent -------------------------------------------------------------------------
 
-    def send(self, writing: Writing, batch: Batch) -> None:
+    def send(self, writing: WriteEnd, batch: Batch) -> None:
         """Send messages to a reader."""
         kernel, seat, first = self.kernel, writing.seat, batch.first
         messages = batch.messages
@@ -256,7 +256,7 @@ class Desk:
         body = msgpack.packb((seat, first, messages, batch.closing))
         kernel.offer(batch.pid, Entry(EntryKind.PIPE, batch.seat, body))
 
-    def credit(self, reading: Reading, credit: Credit) -> None:
+    def credit(self, reading: ReadEnd, credit: Credit) -> None:
         """Tell a writer what was taken, and what it may send."""
         pid, seat, taken, received, limit = credit
         if pid == self.kernel.pid:
@@ -297,7 +297,7 @@ class Desk:
     def _leave(self, clean: bool, linger: float, lost: list[str]) -> None:
         kernel = self.kernel
         for end in list(self._ends.values()):
-            if isinstance(end, Writing) and not end.closed and not clean:
+            if isinstance(end, WriteEnd) and not end.closed and not clean:
                 kernel.do_soon(self._close_unclean, end)
             elif not end.closed:
                 end.users.clear()
@@ -309,15 +309,15 @@ class Desk:
             if not self._bequeath(writing, deadline):
                 lost.append(f"what was sent into pipe {writing.pipe} is lost: {NO_HEIR}")
 
-    def _unsettled(self) -> list[Writing]:
+    def _unsettled(self) -> list[WriteEnd]:
         return [writing for writing in list(self._writings.values()) if not writing.writer.settled or writing.closed]
 
-    def _close_unclean(self, writing: Writing) -> None:
+    def _close_unclean(self, writing: WriteEnd) -> None:
         """Have readers confirm what they take; the seat stays, for the supervisor to see what became of us."""
         for batch in writing.writer.assign():
             self.send(writing, batch)
 
-    def _bequeath(self, writing: Writing, deadline: float) -> bool:
+    def _bequeath(self, writing: WriteEnd, deadline: float) -> bool:
         """Have a writer's messages read, or leave them to the supervisor; False: they are lost."""
         while not writing.writer.settled or writing.closed:
             done: list[Any] = []
@@ -352,10 +352,10 @@ class Desk:
             blobs = []
         return bool(call("pipe_bequeath", args, *blobs)[0]["taken"])
 
-    def _gone(self, writing: Writing) -> bool:
+    def _gone(self, writing: WriteEnd) -> bool:
         return writing.seat not in self._writings
 
-    def _estate(self, writing: Writing) -> tuple[dict[str, Any], list[Any]] | None:
+    def _estate(self, writing: WriteEnd) -> tuple[dict[str, Any], list[Any]] | None:
         if writing.seat not in self._writings:
             return None
         writing.frozen = True

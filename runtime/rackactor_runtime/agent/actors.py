@@ -65,7 +65,7 @@ class ActorHost:
         self._session = session
         self._kernel = session.kernel
         self._creation = creation
-        self._reference = Reference(session, self, creation)
+        self._reference = Reference(session, self.send, creation)
         self._me = self._reference.address
         self._system = RackAddress(session.gid, SUPERVISOR)
         self._instance: Any = None

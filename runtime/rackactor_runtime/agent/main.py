@@ -243,8 +243,8 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
             finishing.clear()  # files that lead into pipes are closed before these are
         if piping is not None:
             piping.finish(clean=clean or report.signal == signal.SIGPIPE)
-        if kernel.pipe_desk is not None:
-            report = _without(report, kernel.pipe_desk.leave(clean=clean))
+        if kernel.pipe_table is not None:
+            report = _without(report, kernel.pipe_table.leave(clean=clean))
         if own and not clean:
             _kept.clear()
             session.drop_handlers()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thespian.actors import ActorAddress, InvalidActorSpecification, WakeupMessage
 from thespian.system.timing import ExpirationTimer
@@ -17,9 +18,6 @@ from rackactor.syscalls.session import Session
 from rackactor.wire.target import Creation, actor_target
 from rackactor_runtime.agent.sources import by_name
 
-if TYPE_CHECKING:
-    from rackactor_runtime.agent.actors import ActorHost
-
 
 class Reference:
     """Thespian's calls of one actor, carried out on its group.
@@ -32,10 +30,10 @@ class Reference:
         wakeups: (address, timer) of each wake-up to come.
     """
 
-    def __init__(self, session: Session, host: ActorHost, creation: Creation) -> None:
+    def __init__(self, session: Session, send: Callable[[ActorAddress, Any], None], creation: Creation) -> None:
         self._session = session
         self._kernel = session.kernel
-        self._host = host
+        self._send = send
         self._source_hash = creation.source_hash
         self.address = RackAddress(session.gid, session.getpid())
         self.globalName = creation.global_name
@@ -65,7 +63,7 @@ class Reference:
 
     def actor_send(self, address: ActorAddress, message: Any) -> None:
         """Send a message; to an address that came with an ask, the reply to it."""
-        self._host.send(address, message)
+        self._send(address, message)
 
     def wakeupAfter(self, period: Any, payload: Any) -> None:
         """Have a WakeupMessage put into the mailbox later."""

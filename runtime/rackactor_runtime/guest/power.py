@@ -11,6 +11,10 @@ import time
 
 #: The exit code of a guest program that has ended because its time was over.
 OVERDUE = 75
+#: Seconds beyond a bound within which the program itself should have kept it.
+GRACE = 10.0
+#: Seconds that a year has: more than any bound.
+_LONG = 366 * 86400.0
 #: What powers a machine off, the first that there is.
 _PROGRAMS = (["/opt/rackactor/bin/rackactor-poweroff"], ["systemctl", "poweroff"], ["poweroff"])
 #: Seconds that such a program may take to begin.
@@ -24,6 +28,11 @@ def arm(seconds: float) -> None:
     then powers the machine off.
     """
     faulthandler.dump_traceback_later(max(seconds, 0.001), exit=True, file=sys.stderr)
+
+
+def arm_for_life(deadline: float | None) -> None:
+    """Arm the end by the deadline alone: what the machine waited for has come."""
+    arm(until(deadline, _LONG) + GRACE)
 
 
 def until(deadline: float | None, seconds: float) -> float:

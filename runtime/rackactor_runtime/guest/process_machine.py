@@ -22,7 +22,7 @@ from rackactor.system.readiness import readable
 from rackactor_runtime.agent import main
 from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import MachineBirth
-from rackactor_runtime.guest.program import arm_for_life
+from rackactor_runtime.guest.power import arm_for_life
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Output
 from rackactor_runtime.providers.local import linux
 from rackactor_runtime.providers.local.provider import LocalProvider

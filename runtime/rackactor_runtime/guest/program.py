@@ -10,10 +10,6 @@ from rackactor_runtime.guest.birth import Birth, BirthError, MachineBirth, parse
 
 #: The exit code of a program whose birth data are none (EX_CONFIG of sysexits.h).
 NO_BIRTH = 78
-#: Seconds beyond a bound within which the program itself should have kept it.
-_GRACE = 10.0
-#: Seconds that a year has: more than any bound.
-_LONG = 366 * 86400.0
 
 
 def main() -> int:
@@ -30,7 +26,7 @@ def main() -> int:
         power.say("its deadline has passed before it was born")
         code = power.OVERDUE
     else:
-        power.arm(min(left, first) + _GRACE)
+        power.arm(min(left, first) + power.GRACE)
         code = _live(birth)
     if birth.poweroff:
         power.power_off()
@@ -46,8 +42,3 @@ def _live(birth: Birth) -> int:
     from rackactor_runtime.guest.supervisor_machine import serve
 
     return serve(birth)
-
-
-def arm_for_life(deadline: float | None) -> None:
-    """Arm the end by the deadline alone: what the machine waited for has come."""
-    power.arm(power.until(deadline, _LONG) + _GRACE)

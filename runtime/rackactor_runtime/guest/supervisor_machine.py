@@ -15,7 +15,7 @@ from rackactor.kernel.sockets import Keys
 from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import SupervisorBirth
 from rackactor_runtime.guest.order_server import Doorway
-from rackactor_runtime.guest.program import arm_for_life
+from rackactor_runtime.guest.power import arm_for_life
 
 #: Seconds between looks for a network that is not up yet.
 _PAUSE = 0.2

@@ -12,8 +12,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from rackactor.signals import signal_name
-from rackactor.status import Cause, ExitStatus
+from rackactor.status import Cause, ExitStatus, signal_name
 from rackactor_runtime.memory_reserve import NO_MEMORY
 from rackactor_runtime.providers.base import NO_DIRECTORY
 from rackactor_runtime.supervisor.decisions.table import Process

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rackactor.signals import Signal
-from rackactor.status import Cause, State
+from rackactor.status import Cause, Signal, State
 from rackactor_runtime.providers.base import Key, Vital
 from rackactor_runtime.services import SERVICES
 from rackactor_runtime.supervisor.decisions.exit_status import Ending, verdict

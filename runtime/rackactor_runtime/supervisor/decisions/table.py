@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rackactor.signals import Signal, signal_name
-from rackactor.status import Cause, ExitStatus, State
+from rackactor.status import Cause, ExitStatus, Signal, State, signal_name
 from rackactor_runtime.providers.base import Key
 
 #: The supervisor's own pid.

@@ -10,8 +10,8 @@ from types import NoneType
 from typing import Any
 
 from rackactor.errors import ForkError, InvalidCall, NoChild, NoSuchProcess, NotAllowed, RackError
-from rackactor.signals import parse_signal, signal_name
-from rackactor.status import State
+from rackactor.signals import parse_signal
+from rackactor.status import State, signal_name
 from rackactor_runtime.supervisor.decisions.calls.actor_system import ActorSystemCalls
 from rackactor_runtime.supervisor.decisions.calls.operators import GuestCalls
 from rackactor_runtime.supervisor.decisions.calls.pipes import PipeCalls
