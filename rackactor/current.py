@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, Protocol
 
-from rackactor.errors import NoGroup
-from rackactor.syscalls.session import Session
+from rackactor.errors import InvalidCall, NoGroup
 
 #: Names the group that a program was started in.
 GROUP = "RACK_GID"
-_chosen: ContextVar[Session | None] = ContextVar("rackactor_session", default=None)
-_open: list[Session] = []
+
+
+class Member(Protocol):
+    """A membership of this program in a group, as far as what lies below the calls has to know it."""
+
+    gid: str
+
+    @property
+    def kernel(self) -> Any:
+        """Its half of the wire, a `rackactor.kernel.kernel.Kernel`."""
+
+    @property
+    def shm(self) -> Any:
+        """The group's shared memory."""
+
+    @property
+    def files(self) -> Any:
+        """The group's files."""
+
+    @property
+    def reaping(self) -> Any:
+        """How processes have ended, a `rackactor.syscalls.wait.Reaping`."""
+
+
+_chosen: ContextVar[Member | None] = ContextVar("rackactor_session", default=None)
+_open: list[Member] = []
 _lock = threading.RLock()
 _entering = False
+#: Joins the group that this program was started in; set by who knows how.
+join: Callable[[], Member] | None = None
 
 
 @contextmanager
@@ -40,13 +66,13 @@ def entering() -> Iterator[None]:
             _entering = False
 
 
-def enter(session: Session) -> None:
+def enter(session: Member) -> None:
     """Make a session the current one of this context."""
     _open.append(session)
     _chosen.set(session)
 
 
-def leave(session: Session) -> None:
+def leave(session: Member) -> None:
     """Take a session back; the one before it is the current one again."""
     if session in _open:
         _open.remove(session)
@@ -54,7 +80,7 @@ def leave(session: Session) -> None:
         _chosen.set(next((s for s in reversed(_open) if not s.kernel.closed), None))
 
 
-def find() -> Session | None:
+def find() -> Member | None:
     """Return the group that this program is in, or None."""
     chosen = _chosen.get()
     if chosen is not None and not chosen.kernel.closed:
@@ -62,7 +88,7 @@ def find() -> Session | None:
     return next((s for s in reversed(_open) if not s.kernel.closed), None)
 
 
-def current() -> Session:
+def current() -> Member:
     """Return the group that this program is in; it joins the one that it was started in, if it has not yet.
 
     Raises:
@@ -72,12 +98,23 @@ def current() -> Session:
     if session is not None:
         return session
     if started_inside():
-        from rackactor.syscalls import joining
-
-        return joining.join()
+        assert join is not None
+        return join()
     if inherited():
         raise NoGroup("a child made by os.fork is no process of its parent's group: use rack.fork")
     raise NoGroup()
+
+
+def member_of(gid: str, what: str) -> Member:
+    """Return the membership of this program in a group, where something of that group has come to it.
+
+    Raises:
+        InvalidCall: it is in another group; `what` has come.
+    """
+    session = current()
+    if session.gid != gid:
+        raise InvalidCall(f"{what} belongs to another group than this program")
+    return session
 
 
 def inherited() -> bool:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rackactor.errors import InvalidCall
+from rackactor.kernel.kernel import Kernel
 
 if TYPE_CHECKING:
     from rackactor.program.archive import Tree
-    from rackactor.syscalls.session import Session
 
 #: Where the archives lie: in a part of the group's files that no listing of "/" shows, and no program can change.
 PLACE = "/.rack/code"
@@ -35,11 +35,13 @@ class Shipping:
     """Put into a group's files what its processes need of this program.
 
     Args:
-        session: this program's membership.
+        kernel: this program's half of the wire.
+        open_: opens a file of the group.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, kernel: Kernel, open_: Callable[[str, str], Any]) -> None:
+        self._kernel = kernel
+        self._open = open_
         self._lock = threading.RLock()  # a signal handler may interrupt its holder
         self._scripts: list[str] = []
         self._shipped: dict[Tree, str] = {}
@@ -47,7 +49,7 @@ class Shipping:
     @property
     def needed(self) -> bool:
         """Tell whether the group's processes run where this program's disk is not."""
-        return bool(self._session.kernel.welcome.get("remote"))
+        return bool(self._kernel.welcome.get("remote"))
 
     def add_script(self, path: str) -> None:
         """Have a script's directory go along; it is run by a process of the group, not by this one."""
@@ -71,7 +73,7 @@ class Shipping:
             tree = None if placed else archive.named_files(_words_of(words or ()))
             # What a command reads may change from one to the next; what is imported here already may not.
             return [] if tree is None else [self._put(tree)]
-        welcome = self._session.kernel.welcome
+        welcome = self._kernel.welcome
         check_python(welcome.get("python"), blobs)
         if "kind" in welcome:  # a process of the group itself has from its parent all that there is
             return list(welcome.get("code") or ())
@@ -102,7 +104,7 @@ class Shipping:
         data = archive.pack(tree)
         name = hashlib.sha256(data).hexdigest()
         try:
-            with self._session.open(path_of(name), "xb") as file:
+            with self._open(path_of(name), "xb") as file:
                 file.write(data)
         except FileExistsError:
             pass  # the same bytes: that is what its name says

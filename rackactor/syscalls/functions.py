@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Unpack, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Unpack, cast, overload
 
 from rackactor import current
 from rackactor.kernel.kernel import CALL_TIMEOUT
@@ -27,6 +27,24 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MAKES_ONE = "Outside any group this makes one, which ends with the program."
+
+
+def session() -> Session:
+    """Return the membership of this program in its group.
+
+    Raises:
+        NoGroup: it is in none, or cannot join it.
+    """
+    return cast(Session, current.current())
+
+
+def _join() -> Session:
+    from rackactor.syscalls import joining
+
+    return joining.join()
+
+
+current.join = _join
 
 
 def _says(method: Callable[..., Any], more: str = "") -> Callable[[_F], _F]:
@@ -56,47 +74,47 @@ def fork(target: Any, *args: Any, **options: Any) -> Any:
 
 @_says(Session.wait)
 def wait(pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
-    return current.current().wait(pid, timeout)
+    return session().wait(pid, timeout)
 
 
 @_says(Session.kill)
 def kill(pid: int | Sequence[int], sig: int | str = "TERM") -> None:
-    current.current().kill(pid, sig)
+    session().kill(pid, sig)
 
 
 @_says(Session.signal)
 def signal(sig: int | str, handler: Any) -> Any:
-    return current.current().signal(sig, handler)
+    return session().signal(sig, handler)
 
 
 @_says(Session.ps)
 def ps() -> list[dict[str, Any]]:
-    return current.current().ps()
+    return session().ps()
 
 
 @_says(Session.getpid)
 def getpid() -> int:
-    return current.current().getpid()
+    return session().getpid()
 
 
 @_says(Session.getppid)
 def getppid() -> int:
-    return current.current().getppid()
+    return session().getppid()
 
 
 @_says(Session.getpgid)
 def getpgid(pid: int = 0) -> int:
-    return current.current().getpgid(pid)
+    return session().getpgid(pid)
 
 
 def getgid() -> str:
     """Return the UUID of the group that this program is in."""
-    return current.current().gid
+    return session().gid
 
 
 @_says(Session.process)
 def process(pid: int) -> Process:
-    return current.current().process(pid)
+    return session().process(pid)
 
 
 _Seconds = float | Literal["default"] | None
@@ -150,7 +168,7 @@ def pipe(name: str | None = None, mode: str | None = None, **options: Any) -> An
 
 @_says(Session.pipes)
 def pipes() -> list[dict[str, Any]]:
-    return current.current().pipes()
+    return session().pipes()
 
 
 @_says(Session.run, _MAKES_ONE)
@@ -160,7 +178,7 @@ def run(target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
 
 @_says(Session.receive)
 def receive(timeout: float | None = CALL_TIMEOUT) -> Message:
-    return current.current().receive(timeout)
+    return session().receive(timeout)
 
 
 def lock(name: str, timeout: float | None = 60.0) -> Lock:
@@ -184,12 +202,12 @@ def open(
     errors: str | None = None,
     newline: str | None = None,
 ) -> IO[Any]:
-    return current.current().open(path, mode, buffering, encoding, errors, newline)
+    return session().open(path, mode, buffering, encoding, errors, newline)
 
 
 @_says(Session.listdir)
 def listdir(path: str | os.PathLike[str] = "/") -> list[str]:
-    return current.current().listdir(path)
+    return session().listdir(path)
 
 
 def exit(code: int = 0) -> NoReturn:
@@ -199,4 +217,4 @@ def exit(code: int = 0) -> NoReturn:
 
 @_says(Session.on_exit)
 def on_exit(hook: Callable[[], Any]) -> None:
-    current.current().on_exit(hook)
+    session().on_exit(hook)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgpack
 
@@ -327,7 +327,7 @@ def current_or_ephemeral() -> Session:
         NoGroup: there is one, by RACK_GID, that this program cannot join; or it is a child by os.fork.
     """
     try:
-        return current.current()
+        return cast(Session, current.current())
     except NoGroup:
         if current.inherited() or current.started_inside():
             raise  # a child by os.fork that knows nothing of groups would make one unawares
@@ -336,7 +336,7 @@ def current_or_ephemeral() -> Session:
         if session is None:
             session = group()
             current.enter(session)
-        return session
+        return cast(Session, session)
 
 
 def _place(

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rackactor import units
 from rackactor.errors import InvalidCall, PipeBroken, ProcessDied, RackError
@@ -22,7 +22,6 @@ from rackactor.strings import os_text
 
 if TYPE_CHECKING:
     from rackactor.syscalls.process import Process
-    from rackactor.syscalls.session import Session
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,16 @@ def stage(target: Any, args: Sequence[Any], n: int, options: dict[str, Any]) -> 
     return Stage(target, tuple(args), n, options)
 
 
+class Starts(Protocol):
+    """What a pipeline asks of the one it belongs to."""
+
+    def fork(self, target: Any, *args: Any, n: int, **options: Any) -> Sequence[Process]:
+        """Start processes."""
+
+    def pipe(self) -> tuple[Any, Any]:
+        """Open a pipe: its reader and its writer."""
+
+
 class Pipeline:
     """Commands connected by pipes of the group.
 
@@ -63,8 +72,8 @@ class Pipeline:
         processes: of each stage, once it is started.
     """
 
-    def __init__(self, session: Session, stages: Sequence[Stage]) -> None:
-        self._session = session
+    def __init__(self, owner: Starts, stages: Sequence[Stage]) -> None:
+        self._owner = owner
         self._stages = list(stages)
         self._stdin: Any = None
         self._stdout: Any = None
@@ -79,7 +88,7 @@ class Pipeline:
             return NotImplemented
         if self.processes or other.processes:
             raise InvalidCall("a pipeline that has been started cannot be lengthened")
-        return Pipeline(self._session, [*self._stages, *other._stages])
+        return Pipeline(self._owner, [*self._stages, *other._stages])
 
     def start(self) -> Pipeline:
         """Start its processes; idempotent. Without `stdout` having been looked at, the last one prints to its log."""
@@ -163,7 +172,7 @@ class Pipeline:
         return next((status.code for status in reversed(self.wait()) if status.code), 0)
 
     def _start(self, *, capture: bool) -> None:
-        pipe = self._session.pipe
+        pipe = self._owner.pipe
         before: Any = None
         if self._feeds:
             before, writer = pipe()
@@ -184,7 +193,7 @@ class Pipeline:
 
     def _fork(self, each: Stage, before: Any, out: Any) -> None:
         stdin = False if before is None else before
-        forked = self._session.fork(each.target, *each.args, n=each.n, stdin=stdin, stdout=out, **each.options)
+        forked = self._owner.fork(each.target, *each.args, n=each.n, stdin=stdin, stdout=out, **each.options)
         self.processes.append(list(forked))
 
     def _undo(self) -> None:

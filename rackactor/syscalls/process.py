@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgpack
 
+from rackactor import current
 from rackactor.address import RackAddress
 from rackactor.errors import (
     InvalidCall,
@@ -20,14 +22,12 @@ from rackactor.errors import (
 )
 from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
 from rackactor.kernel.pending import Pending
+from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
-from rackactor.syscalls.wait import RESULT_KEPT
+from rackactor.syscalls.wait import RESULT_KEPT, Reaping
 from rackactor.wire import outcomes
 from rackactor.wire.codec import REPLY, encode
 from rackactor.wire.stream import EntryKind
-
-if TYPE_CHECKING:
-    from rackactor.syscalls.session import Session
 
 #: Bytes of standard input sent in one message.
 _STDIN_CHUNK = 64 << 10
@@ -104,14 +104,17 @@ class Process:
         name: what it was named at its fork.
     """
 
-    def __init__(self, session: Session, pid: int, *, ppid: int = 0, name: str = "", kind: str = "") -> None:
-        self._session = session
+    def __init__(
+        self, kernel: Kernel, reaping: Reaping, pid: int, *, ppid: int = 0, name: str = "", kind: str = ""
+    ) -> None:
+        self._kernel = kernel
+        self._reaping = reaping
         self.pid = pid
         self._ppid = ppid
         self._name = name
         self._kind = kind
         self._files: dict[int, Any] = {}
-        self._fate = session.reaping.fate(pid)
+        self._fate = reaping.fate(pid)
 
     def __repr__(self) -> str:
         status = self._fate.status
@@ -120,13 +123,13 @@ class Process:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Process):
             return NotImplemented
-        return (self._session.gid, self.pid) == (other._session.gid, other.pid)
+        return (self._kernel.gid, self.pid) == (other._kernel.gid, other.pid)
 
     def __hash__(self) -> int:
-        return hash((self._session.gid, self.pid))
+        return hash((self._kernel.gid, self.pid))
 
     def __reduce__(self) -> Any:
-        return _here, (self._session.gid, self.pid, self._ppid, self._name, self._kind)
+        return _here, (self._kernel.gid, self.pid, self._ppid, self._name, self._kind)
 
     # -- who it is -------------------------------------------------------------------------------------
 
@@ -148,7 +151,7 @@ class Process:
     @property
     def address(self) -> RackAddress:
         """Its address, for Thespian's calls."""
-        return RackAddress(self._session.gid, self.pid)
+        return RackAddress(self._kernel.gid, self.pid)
 
     def info(self) -> dict[str, Any]:
         """Return what the process table says of it: state, instance, times, ...
@@ -156,7 +159,7 @@ class Process:
         Raises:
             NoSuchProcess: this group never had it, or has forgotten it.
         """
-        fields, _ = self._session.kernel.call("why", {"pid": self.pid})
+        fields, _ = self._kernel.call("why", {"pid": self.pid})
         row: dict[str, Any] = fields["process"]
         return row
 
@@ -169,7 +172,7 @@ class Process:
             NoSuchProcess: the process is known to be gone.
             MailboxFull: it takes its messages so slowly that its credit did not come back within `timeout` seconds.
         """
-        kernel = self._session.kernel
+        kernel = self._kernel
         kernel.post(self.pid, EntryKind.TELL, encode(message, allow_pickle=kernel.allow_pickle), timeout=timeout)
 
     def ask(self, message: Any, timeout: float | None = CALL_TIMEOUT) -> Any:
@@ -181,7 +184,7 @@ class Process:
             HandlerFailed: its handler raised on this message, or it has none for it.
             CannotOpen: the reply cannot be opened here.
         """
-        kernel = self._session.kernel
+        kernel = self._kernel
         timeout = kernel.bound(timeout)
         pending = kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle))
         if not kernel.wait(lambda: pending.done, timeout):
@@ -194,7 +197,7 @@ class Process:
 
         Its `result(timeout)` raises what `ask` raises. In a coroutine, `await asyncio.wrap_future(...)` waits for it.
         """
-        kernel = self._session.kernel
+        kernel = self._kernel
         reply = Reply(kernel, self.pid)
         kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle), reply.settle)
         return reply
@@ -205,7 +208,7 @@ class Process:
         Raises:
             NoSuchProcess: it has ended.
         """
-        self._session.kill(self.pid, sig)
+        send_signal(self._kernel, [self.pid], sig)
 
     # -- its end ---------------------------------------------------------------------------------------
 
@@ -218,11 +221,11 @@ class Process:
         Raises:
             RackTimeout: it still lives.
         """
-        return self._session.reaping.wait_for(self._fate, timeout)
+        return self._reaping.wait_for(self._fate, timeout)
 
     def poll(self) -> ExitStatus | None:
         """Return how it ended, or None while it lives."""
-        return self._session.reaping.poll(self._fate)
+        return self._reaping.poll(self._fate)
 
     def is_alive(self) -> bool:
         """Tell whether it lives (booting counts)."""
@@ -265,7 +268,7 @@ class Process:
     def stdin(self) -> io.BufferedWriter:
         """Its standard input, a binary file; closing it is the end of file."""
         if 0 not in self._files:
-            self._files[0] = io.BufferedWriter(_Stdin(self._session.kernel, self.pid))
+            self._files[0] = io.BufferedWriter(_Stdin(self._kernel, self.pid))
         file: io.BufferedWriter = self._files[0]
         return file
 
@@ -281,7 +284,7 @@ class Process:
 
     def _output(self, stream: int) -> io.BufferedReader:
         if stream not in self._files:
-            self._files[stream] = io.BufferedReader(Output(self._session.kernel, self.pid, stream))
+            self._files[stream] = io.BufferedReader(Output(self._kernel, self.pid, stream))
         file: io.BufferedReader = self._files[stream]
         return file
 
@@ -392,9 +395,10 @@ class _Stdin(io.RawIOBase):
 
 def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process:
     """Rebuild a handle that has come from another process."""
-    from rackactor.current import current
+    member = current.member_of(gid, f"process {pid}")
+    return Process(member.kernel, member.reaping, pid, ppid=ppid, name=name, kind=kind)
 
-    session = current()
-    if session.gid != gid:
-        raise InvalidCall(f"process {pid} belongs to another group than this program")
-    return Process(session, pid, ppid=ppid, name=name, kind=kind)
+
+def send_signal(kernel: Kernel, pids: Sequence[int], sig: int | str) -> None:
+    """Send a signal: see `Session.kill`."""
+    kernel.call("kill", {"pids": list(pids), "signal": parse_signal(sig)})

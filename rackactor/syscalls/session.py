@@ -10,7 +10,6 @@ from typing import IO, TYPE_CHECKING, Any, Unpack, overload
 
 from rackactor import units
 from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
-from rackactor.ipc.pipes.functions import PipeMethods
 from rackactor.ipc.pipes.inheriting import collected, streams
 from rackactor.kernel import coroutines
 from rackactor.kernel.event_loop import EventHandler
@@ -19,11 +18,11 @@ from rackactor.kernel.peers import Delivery
 from rackactor.launch import process_context
 from rackactor.program import shipping
 from rackactor.program.shipping import Shipping
-from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
 from rackactor.syscalls import fork_options, mail, main_names
 from rackactor.syscalls.fork_options import ForkOptions, OnOrphan
-from rackactor.syscalls.process import Process
+from rackactor.syscalls.pipe_methods import PipeMethods
+from rackactor.syscalls.process import Process, send_signal
 from rackactor.syscalls.signal_handlers import Handlers
 from rackactor.syscalls.wait import Reaping
 from rackactor.wire.codec import MESSAGE
@@ -80,7 +79,7 @@ class Session(PipeMethods, Handlers):
         self._files: Files | None = None
         self._exit_hooks: list[Callable[[], Any]] = []
         self._shm: Memory | None = None
-        self.shipping = Shipping(self)
+        self.shipping = Shipping(kernel, self.open)
         main_names.serve(kernel)
         #: What the processes that it forks have by themselves; None: nobody knows.
         self.base = process_context.base
@@ -103,7 +102,7 @@ class Session(PipeMethods, Handlers):
         """Return a handle on any process of the group."""
         if not isinstance(pid, int) or pid < 1:
             raise InvalidCall(f"a pid is a positive integer, not {pid!r}")
-        return Process(self, pid)
+        return Process(self.kernel, self.reaping, pid)
 
     def ps(self) -> list[dict[str, Any]]:
         """Return the process table: a row of plain values for each process that lives or is a zombie."""
@@ -225,7 +224,14 @@ class Session(PipeMethods, Handlers):
             shipping.check_python(self.kernel.welcome.get("python"), blobs)
         fields, _ = self.kernel.call("fork", args, *blobs)
         forked = Forked(
-            Process(self, pid, ppid=self.kernel.pid, name=options.get("name") or f"process-{pid}", kind=packed.kind)
+            Process(
+                self.kernel,
+                self.reaping,
+                pid,
+                ppid=self.kernel.pid,
+                name=options.get("name") or f"process-{pid}",
+                kind=packed.kind,
+            )
             for pid in fields["pids"]
         )
         forked.outcomes = {}
@@ -315,7 +321,7 @@ class Session(PipeMethods, Handlers):
         Source: POSIX kill; RACK's free strings.
         """
         pids = [pid] if isinstance(pid, int) else list(pid)
-        self.kernel.call("kill", {"pids": pids, "signal": parse_signal(sig)})
+        send_signal(self.kernel, pids, sig)
 
     # -- messages ----------------------------------------------------------------------------------------
 
@@ -351,7 +357,7 @@ class Session(PipeMethods, Handlers):
         if self._shm is None:
             from rackactor.ipc.memory.mapping import Memory
 
-            self._shm = Memory(self)
+            self._shm = Memory(self.kernel)
         return self._shm
 
     def lock(self, name: str, timeout: float | None = CALL_TIMEOUT) -> Lock:

@@ -107,7 +107,7 @@ class Watcher(rack.Actor):
 
 def follow(key: str, stop: int) -> tuple[int, dict[str, Any], bool]:
     """Read a key from the replica until it has a value; return how it all looks then."""
-    assert rack.shm.backing.is_replica
+    assert rack.shm.client.backing.is_replica
     last = -1
     while last < stop:
         now = rack.shm.get(key, -1)
@@ -115,4 +115,4 @@ def follow(key: str, stop: int) -> tuple[int, dict[str, Any], bool]:
         last = now
         time.sleep(0.001)
     rack.shm.sync()
-    return rack.shm.revision, dict(rack.shm.items()), rack.shm.backing.is_replica
+    return rack.shm.revision, dict(rack.shm.items()), rack.shm.client.backing.is_replica

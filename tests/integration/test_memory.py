@@ -80,7 +80,7 @@ def test_a_mapping(make: Callable[..., rack.Group], replica: str) -> None:
         shm["g"] = (x for x in "abc")
     assert shm.revision == shm.sync() == 4
     assert shm.lag() == (0, 0.0)
-    assert shm.backing.is_replica == (replica == "always")
+    assert shm.client.backing.is_replica == (replica == "always")
 
 
 @both_ways()
@@ -135,9 +135,9 @@ def test_operations(make: Callable[..., rack.Group], replica: str) -> None:
         assert found.sum() == total() == array.sum()
     shm["array"] = np.zeros(100_000)
     assert found[-1] == 99_999.0
-    assert shm.backing.reader.sweep()
+    assert shm.client.backing.reader.sweep()
     del found
-    assert eventually(lambda: not shm.backing.reader._kept), "nobody reads, and it is let go all the same"
+    assert eventually(lambda: not shm.client.backing.reader._kept), "nobody reads, and it is let go all the same"
 
 
 @both_ways()
@@ -386,11 +386,11 @@ def test_lost_changes_are_noticed(make: Callable[..., rack.Group]) -> None:
     shm = make(shm_replica="always").shm
     shm["a"] = 1
     assert shm["a"] == 1
-    backing = shm.backing
+    backing = shm.client.backing
     take, lost = backing._take, []
     backing._take = lost.append  # type: ignore[method-assign, assignment]
-    shm.kernel.cast("shm", {"ops": [["put", b"a", b"m\x02", 0]]})
-    assert eventually(lambda: shm.kernel.wait(lambda: lost, 0.05))
+    shm.client.kernel.cast("shm", {"ops": [["put", b"a", b"m\x02", 0]]})
+    assert eventually(lambda: shm.client.kernel.wait(lambda: lost, 0.05))
     backing._take = take  # type: ignore[method-assign]
     assert shm["a"] == 1
     shm.sync()  # hears that there is more than it has, and begins anew
@@ -405,7 +405,7 @@ def test_nothing_is_left_of_a_killed_supervisor(script: Callable[..., Script]) -
         import os, signal, sys, rackactor as rack
         with rack.group("short") as g:
             g.shm["a"] = 1
-            print(os.path.realpath(g.shm.kernel.call("shm_open")[0]["path"]), flush=True)
+            print(os.path.realpath(g.shm.client.kernel.call("shm_open")[0]["path"]), flush=True)
             sys.stdin.readline()
             os.kill(g._supervisor.pid, signal.SIGKILL)
             g.kernel.wait(lambda: g.kernel.ended, 20)

@@ -45,9 +45,8 @@ class Backing:
         heard: the newest revision that this process has been told of.
     """
 
-    def __init__(self, kernel: Kernel, *, local: bool = False) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._local = local
         self._service = Service(kernel, "snapshots")
         self._lock = threading.RLock()
         self._reader: Reader | None = None
@@ -92,7 +91,7 @@ class Backing:
             self._kernel.on("shm", self._event)
             fields, _ = self._kernel.call("shm_open")
             reader = None
-            if self._local or fields["replica"] != "always":
+            if fields["replica"] != "always":
                 reader = _open_here(fields, self._kernel.allow_pickle)
             if reader is not None:
                 self._reader = reader

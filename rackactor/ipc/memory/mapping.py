@@ -7,31 +7,28 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rackactor import units
 from rackactor.address import RackAddress
-from rackactor.errors import ConflictError, InvalidCall, RackTimeout
+from rackactor.errors import ConflictError, InvalidCall
 from rackactor.ipc.memory import values
-from rackactor.ipc.memory.backing import Backing, Lag
+from rackactor.ipc.memory.backing import Lag
+from rackactor.ipc.memory.client import Client
 from rackactor.ipc.memory.layout import HEADER, LIST, pack_key
 from rackactor.ipc.memory.locks import Lock
-from rackactor.ipc.memory.operations import ABSENT, Absent, Batch, Pipeline, Transaction, fault
+from rackactor.ipc.memory.operations import ABSENT, Absent, Batch
+from rackactor.ipc.memory.transactions import Pipeline, Transaction
 from rackactor.ipc.memory.watch import Delivered, Watch
-from rackactor.kernel.kernel import CALL_TIMEOUT
-from rackactor.kernel.pending import Pending
+from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
 
 if TYPE_CHECKING:
-    from rackactor.ipc.memory.reader import Entry, Reader, Reading
-    from rackactor.syscalls.session import Session
+    from rackactor.ipc.memory.reader import Entry, Reading
 
 #: Times that `update` tries at the most.
 ATTEMPTS = 200
 #: Bytes of a snapshot that travel in one call.
 PART = 1 << 20
-#: Seconds after which a value that was used beyond its block is looked at, and between looks at the most.
-SWEEP, LONGEST_SWEEP = 0.5, 30.0
 
 
 class Memory:
@@ -44,19 +41,19 @@ class Memory:
     #: Stands for no value, where None may be one: see `cas`.
     ABSENT: Absent = ABSENT
 
-    def __init__(self, session: Session, *, local: bool = False) -> None:
-        self.kernel = session.kernel
-        self.backing = Backing(self.kernel, local=local)
+    def __init__(self, kernel: Kernel) -> None:
+        self.client = Client(kernel)
+        self._kernel = kernel
         self._held: dict[str, int] = {}
 
     def __repr__(self) -> str:
-        return f"<shared memory of group {self.kernel.gid}>"
+        return f"<shared memory of group {self._kernel.gid}>"
 
     # -- reading ---------------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a copy of a value (a list that `append` made: of its elements), or the default."""
-        data = self.backing.reader.get(pack_key(key))
+        data = self.client.backing.reader.get(pack_key(key))
         if data is None:
             return default
         if data[0] == LIST:
@@ -64,7 +61,7 @@ class Memory:
                 return reading.get(key, default)
         if data[HEADER] == values.BYTES:
             return data[HEADER + 1 :]
-        return values.decode(memoryview(data)[HEADER:], key, allow_pickle=self.kernel.allow_pickle)
+        return values.decode(memoryview(data)[HEADER:], key, allow_pickle=self._kernel.allow_pickle)
 
     def __getitem__(self, key: str) -> Any:
         value = self.get(key, ABSENT)
@@ -73,10 +70,10 @@ class Memory:
         return value
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self.backing.reader.get(pack_key(key)) is not None
+        return isinstance(key, str) and self.client.backing.reader.get(pack_key(key)) is not None
 
     def __len__(self) -> int:
-        return self.backing.reader.count()
+        return self.client.backing.reader.count()
 
     def __bool__(self) -> bool:
         return True
@@ -117,19 +114,7 @@ class Memory:
 
         Keep the block short: what it could still see cannot be freed meanwhile.
         """
-        reader = self.backing.reader
-        if reader.on_keep is None:
-            reader.on_keep = partial(self._sweep_later, reader, SWEEP)
-        return reader.reading()
-
-    def _sweep_later(self, reader: Reader, delay: float) -> None:
-        """See to it that values which are used beyond their block do not hold old revisions longer than they are."""
-        if not self.kernel.closed and not self.kernel.ended:
-            self.kernel.after(delay, partial(self._sweep, reader, delay))
-
-    def _sweep(self, reader: Reader, delay: float) -> None:
-        if reader.sweep():
-            self._sweep_later(reader, min(2 * delay, LONGEST_SWEEP))
+        return self.client.reading()
 
     @contextmanager
     def view(self, key: str) -> Iterator[Any]:
@@ -155,7 +140,7 @@ class Memory:
     @property
     def revision(self) -> int:
         """The newest revision that this process sees."""
-        return self.backing.reader.revision()
+        return self.client.backing.reader.revision()
 
     def sync(self, timeout: float | None = CALL_TIMEOUT) -> int:
         """See everything that was committed before this call, wherever this process is; return the revision.
@@ -163,15 +148,15 @@ class Memory:
         Raises:
             RackTimeout: it did not come within the time.
         """
-        self.backing.reader  # noqa: B018 - the replica begins with it
+        self.client.backing.reader  # noqa: B018 - the replica begins with it
         timeout = units.timeout(timeout)
-        fields, _ = self.kernel.call("shm_sync", timeout=timeout)
-        self.backing.reached(fields["revision"], timeout)
+        fields, _ = self._kernel.call("shm_sync", timeout=timeout)
+        self.client.backing.reached(fields["revision"], timeout)
         return int(fields["revision"])
 
     def lag(self) -> Lag:
         """Return how far behind this process sees the memory, as far as it knows: (revisions, seconds)."""
-        return self.backing.lag()
+        return self.client.backing.lag()
 
     # -- changing --------------------------------------------------------------------------------------
 
@@ -187,7 +172,7 @@ class Memory:
             MemoryFull: there is no room; nothing has changed.
             NoSuchProcess: the process of the lease does not live.
         """
-        batch = self.batch()
+        batch = self.client.batch()
         batch.put(key, value, lease)
         return int(self._one(batch))
 
@@ -205,7 +190,7 @@ class Memory:
         for attempt in range(ATTEMPTS):
             entry = self.entry(key)
             new = function(default if entry is None else entry.value)
-            batch = self.batch()
+            batch = self.client.batch()
             batch.cas(key, None, new, None, 0 if entry is None else entry.revision)
             if self._one(batch):
                 return new
@@ -225,7 +210,7 @@ class Memory:
 
     def delete(self, key: str) -> bool:
         """Delete a key; return whether there was one."""
-        batch = self.batch()
+        batch = self.client.batch()
         batch.delete(key)
         return bool(self._one(batch))
 
@@ -249,7 +234,7 @@ class Memory:
 
         Returns: the new revision, or 0 when it was another value.
         """
-        batch = self.batch()
+        batch = self.client.batch()
         batch.cas(key, expected, new, lease, revision)
         return int(self._one(batch))
 
@@ -259,7 +244,7 @@ class Memory:
         Raises:
             InvalidCall: the value is no integer, or the sum too large.
         """
-        batch = self.batch()
+        batch = self.client.batch()
         batch.incr(key, by, initial)
         return int(self._one(batch))
 
@@ -273,7 +258,7 @@ class Memory:
 
     def extend(self, key: str, items: Iterable[Any], *, left: bool = False) -> int:
         """Append elements at one revision (`left`: each before the first one); return the length."""
-        batch = self.batch()
+        batch = self.client.batch()
         batch.append(key, items, left)
         return int(self._one(batch))
 
@@ -283,28 +268,28 @@ class Memory:
         Raises:
             IndexError: there is none, and no default.
         """
-        batch = self.batch()
+        batch = self.client.batch()
         batch.pop(key, index)
         data = self._one(batch)
         if data is not None:
-            return self.decode(data, key)
+            return self.client.decode(data, key)
         if default is ABSENT:
             raise IndexError(f"pop from {key!r}, which is empty or not there")
         return default
 
     def remove(self, key: str, value: Any, count: int = 1) -> int:
         """Remove the first elements with this value from a list (0: all); return how many. RACK's list_delete_value."""
-        batch = self.batch()
+        batch = self.client.batch()
         batch.remove(key, value, count)
         return int(self._one(batch))
 
     def transaction(self, *, timeout: float | None = CALL_TIMEOUT) -> Transaction:
         """Change several keys at one revision, all or nothing: `with rack.shm.transaction() as t: t["a"] = t["b"]`."""
-        return Transaction(self, timeout)
+        return Transaction(self.client, timeout)
 
     def pipeline(self, *, timeout: float | None = CALL_TIMEOUT) -> Pipeline:
         """Have many independent operations done in few calls: `with rack.shm.pipeline() as p: p["a"] = 1; ...`."""
-        return Pipeline(self, timeout)
+        return Pipeline(self.client, timeout)
 
     def load(self, mapping: Mapping[str, Any]) -> None:
         """Put all items of a mapping, each by itself, in few calls."""
@@ -340,14 +325,14 @@ class Memory:
             raise InvalidCall(f"a prefix is a str, not {prefix!r}")
         timeout = units.timeout(timeout)
         if to is None:
-            return Watch(self, prefix, from_revision, timeout)
-        return Delivered(self, prefix, from_revision, to.pid if isinstance(to, RackAddress) else to)
+            return Watch(self.client, prefix, from_revision, timeout)
+        return Delivered(self.client, prefix, from_revision, to.pid if isinstance(to, RackAddress) else to)
 
     # -- locks -------------------------------------------------------------------------------------------
 
     def lock(self, name: str, timeout: float | None = CALL_TIMEOUT) -> Lock:
         """Return a lock: `with rack.lock("name") as token:`. See `Lock`."""
-        return Lock(self.kernel, self._held, name, timeout)
+        return Lock(self._kernel, self._held, name, timeout)
 
     # -- the whole ---------------------------------------------------------------------------------------
 
@@ -358,7 +343,7 @@ class Memory:
         """
         from rackactor.ipc.memory.snapshots import write_snapshot
 
-        write_snapshot(self.backing.reader.env, file)
+        write_snapshot(self.client.backing.reader.env, file)
 
     def restore(self, file: str | os.PathLike[str]) -> int:
         """Replace everything by what a snapshot holds, at one revision, which is returned.
@@ -376,57 +361,14 @@ class Memory:
             source.seek(0)
             offset = 0
             while part := source.read(PART):
-                self.kernel.call("shm_restore", {"offset": offset}, part)
+                self._kernel.call("shm_restore", {"offset": offset}, part)
                 offset += len(part)
-        fields, _ = self.kernel.call("shm_restore", {"last": True}, timeout=None)
-        self.backing.reached(fields["revision"])
+        fields, _ = self._kernel.call("shm_restore", {"last": True}, timeout=None)
+        self.client.backing.reached(fields["revision"])
         return int(fields["revision"])
-
-    # -- for the other modules of this package -------------------------------------------------------------
-
-    def batch(self) -> Batch:
-        """Begin the operations of one call."""
-        return Batch(pid=self.kernel.pid, allow_pickle=self.kernel.allow_pickle)
-
-    def decode(self, data: bytes, key: str) -> Any:
-        """Return the value of its bytes."""
-        return values.decode(data, key, allow_pickle=self.kernel.allow_pickle)
 
     def _one(self, batch: Batch) -> Any:
-        return self.perform(batch.ops, batch.blobs, CALL_TIMEOUT)["results"][0]
-
-    def perform(self, ops: list[Any], blobs: list[bytes], timeout: float | None) -> dict[str, Any]:
-        """Have operations done; raise what the first of them was refused with, if it was."""
-        fields, _ = self.kernel.call("shm", {"ops": ops}, *blobs, timeout=timeout)
-        error = fault(fields["results"][0])
-        self.backing.reached(fields["revision"], timeout)
-        if error is not None:
-            raise error
-        return fields
-
-    def finish(self, pending: Pending, timeout: float | None) -> dict[str, Any]:
-        """Wait for the answer to a call."""
-        if not self.kernel.wait(lambda: pending.done, timeout):
-            raise RackTimeout(f"no answer from the shared memory within {timeout:g} s")
-        fields: dict[str, Any] = pending.get()
-        return fields
-
-    def begin_watch(self, prefix: bytes) -> int:
-        """Have the supervisor tell of changes; return the revision after which it does."""
-        if self.backing.is_replica:
-            return self.backing.reader.revision()  # it is told of everything anyway
-        fields, _ = self.kernel.call("shm_watch", {"prefix": prefix})
-        return int(fields["revision"])
-
-    def end_watch(self, prefix: bytes) -> None:
-        """Have it tell no more."""
-        if not self.kernel.closed and not self.kernel.ended and not self.backing.is_replica:
-            self.kernel.cast("shm_watch", {"prefix": prefix, "on": False})
-
-    def wake(self) -> None:
-        """Let go of threads that wait."""
-        if not self.kernel.closed:
-            self.kernel.poke()
+        return self.client.perform(batch.ops, batch.blobs, CALL_TIMEOUT)["results"][0]
 
 
 class _Handover:

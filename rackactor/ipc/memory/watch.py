@@ -13,7 +13,7 @@ from rackactor.wire.codec import encode
 from rackactor.wire.stream import Entry, EntryKind
 
 if TYPE_CHECKING:
-    from rackactor.ipc.memory.mapping import Memory
+    from rackactor.ipc.memory.client import Client
 
 #: Changes for an actor that may lie in its mailbox: it gets more when it has taken some.
 IN_MAILBOX = 1000
@@ -31,17 +31,17 @@ class Changed:
         when: seconds since the epoch, by the supervisor's clock.
     """
 
-    __slots__ = ("_data", "_memory", "key", "kind", "revision", "when")
+    __slots__ = ("_client", "_data", "key", "kind", "revision", "when")
 
     def __init__(
-        self, revision: int, key: str, kind: str, when: float, data: bytes | None, memory: Memory | None = None
+        self, revision: int, key: str, kind: str, when: float, data: bytes | None, client: Client | None = None
     ) -> None:
         self.revision = revision
         self.key = key
         self.kind = kind
         self.when = when
         self._data = data
-        self._memory = memory
+        self._client = client
 
     @property
     def value(self) -> Any:
@@ -53,11 +53,11 @@ class Changed:
         if self._data is not None:
             from rackactor.ipc.memory import values
 
-            allow_pickle = True if self._memory is None else self._memory.kernel.allow_pickle
+            allow_pickle = True if self._client is None else self._client.kernel.allow_pickle
             return values.decode(self._data, self.key, allow_pickle=allow_pickle)
         if self.kind != "put":
             return None
-        memory = self._memory
+        memory = self._client
         if memory is None:
             from rackactor import current
 
@@ -87,13 +87,13 @@ class Watch:
         revision: up to which it has looked.
     """
 
-    def __init__(self, memory: Memory, prefix: str, from_revision: int | None, timeout: float | None) -> None:
-        self._memory = memory
+    def __init__(self, client: Client, prefix: str, from_revision: int | None, timeout: float | None) -> None:
+        self._client = client
         self._prefix = prefix.encode()
         self._timeout = units.timeout(timeout)
         self._ready: deque[Changed] = deque()
         self._closed = False
-        known = memory.begin_watch(self._prefix)
+        known = client.begin_watch(self._prefix)
         self._on = True
         self.revision = known if from_revision is None else from_revision - 1
 
@@ -127,7 +127,7 @@ class Watch:
                 raise StopIteration
             if self.look():
                 continue
-            if not self._memory.kernel.wait(lambda: self._closed or self._news(), timeout):
+            if not self._client.kernel.wait(lambda: self._closed or self._news(), timeout):
                 raise RackTimeout(f"no change within {timeout:g} s")
         return self._ready.popleft()
 
@@ -135,7 +135,7 @@ class Watch:
         """Read on in the log; returns whether something was read."""
         from rackactor.ipc.memory import layout  # `Changed` is part of what every program imports, and needs none of it
 
-        found, reached, first = self._memory.backing.reader.log(self.revision, self._prefix)
+        found, reached, first = self._client.backing.reader.log(self.revision, self._prefix)
         if first > self.revision + 1:
             raise RevisionGone(
                 f"revision {self.revision + 1} is not in the log any more, which begins at {first}:"
@@ -145,7 +145,7 @@ class Watch:
             return False
         self.revision = reached
         self._ready += [
-            Changed(each.revision, each.key, layout.WORDS[each.code], each.when, each.data, self._memory)
+            Changed(each.revision, each.key, layout.WORDS[each.code], each.when, each.data, self._client)
             for each in found
         ]
         return True
@@ -157,37 +157,37 @@ class Watch:
         return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
 
     def _news(self) -> bool:
-        return self._memory.backing.heard > self.revision
+        return self._client.backing.heard > self.revision
 
     def close(self) -> None:
         """End the watch; idempotent. A thread that waits in it is let go."""
         self._closed = True
         if self._on:
             self._on = False
-            self._memory.end_watch(self._prefix)
-        self._memory.wake()
+            self._client.end_watch(self._prefix)
+        self._client.wake()
 
 
 class Delivered:
     """A watch whose changes go to a mailbox, as `Changed` messages."""
 
-    def __init__(self, memory: Memory, prefix: str, from_revision: int | None, pid: int) -> None:
-        if not memory.kernel.allow_pickle:
+    def __init__(self, client: Client, prefix: str, from_revision: int | None, pid: int) -> None:
+        if not client.kernel.allow_pickle:
             raise InvalidCall("this group refuses pickle, and a change in a mailbox is pickled: use the iterator")
-        self._memory = memory
-        self._kernel = memory.kernel
+        self._client = client
+        self._kernel = client.kernel
         self._pid = pid
-        self._watch = Watch(memory, prefix, from_revision, None)
+        self._watch = Watch(client, prefix, from_revision, None)
         self._closed = False
         self._pumping = False
-        memory.backing.listeners.append(self._wake)
-        memory.kernel.at_crank(self._wake)
+        client.backing.listeners.append(self._wake)
+        client.kernel.at_crank(self._wake)
 
     def close(self) -> None:
         """End it; idempotent."""
         if not self._closed:
             self._closed = True
-            self._memory.backing.listeners.remove(self._wake)
+            self._client.backing.listeners.remove(self._wake)
             self._watch.close()
 
     def _wake(self) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from rackactor import units
+from rackactor import current, units
 from rackactor.errors import InvalidCall, PipeClosed, PipeEnded
 from rackactor.ipc.pipes.framing import BYTES, pack, unpack_message
 from rackactor.ipc.pipes.handles import ReadEnd, WriteEnd
 from rackactor.ipc.pipes.inheriting import note
 from rackactor.ipc.pipes.registry import table_of
-from rackactor.kernel.kernel import CALL_TIMEOUT
+from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
 
 #: Bytes written in one message at the most; more is cut.
 CHUNK = 1 << 20
@@ -26,9 +26,8 @@ class _End:
 
     _mode = ""
 
-    def __init__(self, session: Any, end: Any, name: str | None, options: dict[str, Any]) -> None:
-        self._session = session
-        self._kernel = session.kernel
+    def __init__(self, kernel: Kernel, end: Any, name: str | None, options: dict[str, Any]) -> None:
+        self._kernel = kernel
         self._end = end
         self._shut = False
         self._options = options
@@ -59,7 +58,7 @@ class _End:
         if self._shut:
             raise PipeClosed("this end of the pipe has been closed here: it cannot be given to another process")
         self.note()
-        return _open_here, (self._session.gid, self._end.pipe, self._mode, self.name, self._options)
+        return _open_here, (self._kernel.gid, self._end.pipe, self._mode, self.name, self._options)
 
     def note(self) -> None:
         """Take note that this end goes to another process: to a child, if a fork packs its arguments now."""
@@ -110,11 +109,11 @@ class PipeReader(_End):
     _mode = "r"
     _end: ReadEnd
 
-    def __init__(self, session: Any, end: ReadEnd, name: str | None, options: dict[str, Any]) -> None:
-        super().__init__(session, end, name, options)
+    def __init__(self, kernel: Kernel, end: ReadEnd, name: str | None, options: dict[str, Any]) -> None:
+        super().__init__(kernel, end, name, options)
         self._rest = b""
         self._binary: bool = options["binary"]
-        self._pickle: bool = session.kernel.allow_pickle
+        self._pickle: bool = kernel.allow_pickle
 
     def recv(self, timeout: float | None = DEFAULT) -> Any:
         """Take the next message.
@@ -280,9 +279,9 @@ class PipeWriter(_End):
     _mode = "w"
     _end: WriteEnd
 
-    def __init__(self, session: Any, end: WriteEnd, name: str | None, options: dict[str, Any]) -> None:
-        super().__init__(session, end, name, options)
-        self._pickle: bool = session.kernel.allow_pickle
+    def __init__(self, kernel: Kernel, end: WriteEnd, name: str | None, options: dict[str, Any]) -> None:
+        super().__init__(kernel, end, name, options)
+        self._pickle: bool = kernel.allow_pickle
 
     def send(self, message: Any, timeout: float | None = DEFAULT) -> None:
         """Send a message: it goes to one of the readers, whoever has room for it first.
@@ -372,45 +371,41 @@ class _Raw(io.RawIOBase):
             self._pipe.close()
 
 
-def open_pair(session: Any, options: dict[str, Any]) -> tuple[PipeReader, PipeWriter]:
+def open_pair(kernel: Kernel, options: dict[str, Any]) -> tuple[PipeReader, PipeWriter]:
     """Make a pipe without a name."""
-    reading, writing = table_of(session.kernel).open("rw")
+    reading, writing = table_of(kernel).open("rw")
     assert isinstance(reading, ReadEnd)
     assert isinstance(writing, WriteEnd)
-    return PipeReader(session, reading, None, options), PipeWriter(session, writing, None, options)
+    return PipeReader(kernel, reading, None, options), PipeWriter(kernel, writing, None, options)
 
 
-def open_named(session: Any, name: str, mode: str, options: dict[str, Any]) -> Any:
+def open_named(kernel: Kernel, name: str, mode: str, options: dict[str, Any]) -> Any:
     """Open an end of a FIFO."""
-    (end,) = table_of(session.kernel).open(mode, name=name)
+    (end,) = table_of(kernel).open(mode, name=name)
     return (
-        PipeReader(session, end, name, options) if isinstance(end, ReadEnd) else PipeWriter(session, end, name, options)
+        PipeReader(kernel, end, name, options) if isinstance(end, ReadEnd) else PipeWriter(kernel, end, name, options)
     )
 
 
-def open_standard(session: Any, pipe: int | None, name: str | None, mode: str) -> Any:
+def open_standard(kernel: Kernel, pipe: int | None, name: str | None, mode: str) -> Any:
     """Open the end of a pipe that is to be a standard file."""
     options = {"text": False, "binary": True, "encoding": "utf-8", "timeout": None}
     if pipe is None:
         assert name is not None
-        return open_named(session, name, mode, options)
-    return _open_here(session.gid, pipe, mode, name, options)
+        return open_named(kernel, name, mode, options)
+    return _open_here(kernel.gid, pipe, mode, name, options)
 
 
 def _open_here(gid: str, pipe: int, mode: str, name: str | None, options: dict[str, Any]) -> Any:
     """Open an end that has come from another process."""
-    session = session_of(gid)
-    (end,) = table_of(session.kernel).open(mode, pipe=pipe)
+    kernel = kernel_of(gid)
+    (end,) = table_of(kernel).open(mode, pipe=pipe)
     return (
-        PipeReader(session, end, name, options) if isinstance(end, ReadEnd) else PipeWriter(session, end, name, options)
+        PipeReader(kernel, end, name, options) if isinstance(end, ReadEnd) else PipeWriter(kernel, end, name, options)
     )
 
 
-def session_of(gid: str) -> Any:
-    """Return the session of this program in a group, the only one that a pipe of the group can be opened in."""
-    from rackactor.current import current
-
-    session = current()
-    if session.gid != gid:
-        raise InvalidCall("this pipe belongs to another group than this program")
-    return session
+def kernel_of(gid: str) -> Kernel:
+    """Return this program's half of a group's wire, the only one that a pipe of the group can be opened in."""
+    kernel: Kernel = current.member_of(gid, "this pipe").kernel
+    return kernel

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from rackactor.errors import PipeClosed
-from rackactor.ipc.pipes.ends import DEFAULT, PipeReader, PipeWriter, open_named, session_of
+from rackactor.ipc.pipes.ends import DEFAULT, PipeReader, PipeWriter, kernel_of, open_named
+from rackactor.kernel.kernel import Kernel
 
 
 class Pipe:
     """A FIFO by its name, whose end is opened at first use: written to, it is a writer; read from, a reader."""
 
-    def __init__(self, session: Any, name: str, options: dict[str, Any]) -> None:
-        self._session = session
+    def __init__(self, kernel: Kernel, name: str, options: dict[str, Any]) -> None:
+        self._kernel = kernel
         self._options = options
         self._reader: PipeReader | None = None
         self._writer: PipeWriter | None = None
@@ -29,7 +30,7 @@ class Pipe:
         """Its reader, opened at first use."""
         if self._reader is None:
             self._check()
-            self._reader = open_named(self._session, self.name, "r", self._options)
+            self._reader = open_named(self._kernel, self.name, "r", self._options)
         return self._reader
 
     @property
@@ -37,7 +38,7 @@ class Pipe:
         """Its writer, opened at first use."""
         if self._writer is None:
             self._check()
-            self._writer = open_named(self._session, self.name, "w", self._options)
+            self._writer = open_named(self._kernel, self.name, "w", self._options)
         return self._writer
 
     def _check(self) -> None:
@@ -119,8 +120,8 @@ class Pipe:
         for end in (self._reader, self._writer):
             if end is not None:
                 end.note()
-        return _fifo_here, (self._session.gid, self.name, self._options)
+        return _fifo_here, (self._kernel.gid, self.name, self._options)
 
 
 def _fifo_here(gid: str, name: str, options: dict[str, Any]) -> Pipe:
-    return Pipe(session_of(gid), name, options)
+    return Pipe(kernel_of(gid), name, options)

@@ -90,7 +90,7 @@ class PipeMethods:
         from rackactor.ipc.pipes.opening import open_pipe
 
         options = {"text": text, "binary": binary, "encoding": encoding, "timeout": timeout}
-        return open_pipe(self, name, mode, options)
+        return open_pipe(self.kernel, name, mode, options)
 
     def pipes(self) -> list[dict[str, Any]]:
         """Return the pipes of the group: id, name, pids of readers and writers, bytes held for readers to come."""

@@ -1,0 +1,89 @@
+"""One process's share in the memory, as what offers it to programs asks for it: reads, calls, word of changes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rackactor.errors import RackTimeout
+from rackactor.ipc.memory import values
+from rackactor.ipc.memory.backing import Backing
+from rackactor.ipc.memory.operations import Batch, fault
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.pending import Pending
+
+if TYPE_CHECKING:
+    from rackactor.ipc.memory.reader import Entry, Reader, Reading
+
+#: Seconds after which a value that was used beyond its block is looked at, and between looks at the most.
+SWEEP, LONGEST_SWEEP = 0.5, 30.0
+
+
+class Client:
+    """A group's shared memory, as one of its processes reads it and asks for changes. Thread-safe."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.backing = Backing(kernel)
+
+    def reading(self) -> Reading:
+        """Begin several reads at one revision: see `Memory.reading`."""
+        reader = self.backing.reader
+        if reader.on_keep is None:
+            reader.on_keep = partial(self._sweep_later, reader, SWEEP)
+        return reader.reading()
+
+    def entry(self, key: str) -> Entry | None:
+        """Return (value, revision at which it was put, pid of its lease or 0), or None."""
+        with self.reading() as reading:
+            return reading.entry(key)
+
+    def _sweep_later(self, reader: Reader, delay: float) -> None:
+        """See to it that values which are used beyond their block do not hold old revisions longer than they are."""
+        if not self.kernel.closed and not self.kernel.ended:
+            self.kernel.after(delay, partial(self._sweep, reader, delay))
+
+    def _sweep(self, reader: Reader, delay: float) -> None:
+        if reader.sweep():
+            self._sweep_later(reader, min(2 * delay, LONGEST_SWEEP))
+
+    def batch(self) -> Batch:
+        """Begin the operations of one call."""
+        return Batch(pid=self.kernel.pid, allow_pickle=self.kernel.allow_pickle)
+
+    def decode(self, data: bytes, key: str) -> Any:
+        """Return the value of its bytes."""
+        return values.decode(data, key, allow_pickle=self.kernel.allow_pickle)
+
+    def perform(self, ops: list[Any], blobs: list[bytes], timeout: float | None) -> dict[str, Any]:
+        """Have operations done; raise what the first of them was refused with, if it was."""
+        fields, _ = self.kernel.call("shm", {"ops": ops}, *blobs, timeout=timeout)
+        error = fault(fields["results"][0])
+        self.backing.reached(fields["revision"], timeout)
+        if error is not None:
+            raise error
+        return fields
+
+    def finish(self, pending: Pending, timeout: float | None) -> dict[str, Any]:
+        """Wait for the answer to a call."""
+        if not self.kernel.wait(lambda: pending.done, timeout):
+            raise RackTimeout(f"no answer from the shared memory within {timeout:g} s")
+        fields: dict[str, Any] = pending.get()
+        return fields
+
+    def begin_watch(self, prefix: bytes) -> int:
+        """Have the supervisor tell of changes; return the revision after which it does."""
+        if self.backing.is_replica:
+            return self.backing.reader.revision()  # it is told of everything anyway
+        fields, _ = self.kernel.call("shm_watch", {"prefix": prefix})
+        return int(fields["revision"])
+
+    def end_watch(self, prefix: bytes) -> None:
+        """Have it tell no more."""
+        if not self.kernel.closed and not self.kernel.ended and not self.backing.is_replica:
+            self.kernel.cast("shm_watch", {"prefix": prefix, "on": False})
+
+    def wake(self) -> None:
+        """Let go of threads that wait."""
+        if not self.kernel.closed:
+            self.kernel.poke()
