@@ -18,7 +18,7 @@ import msgpack
 from rackactor import membership, places, realthreads, surroundings, units
 from rackactor.echo import Echo
 from rackactor.errors import GroupEnded, InvalidCall, NoGroup, RackError
-from rackactor.kernel import Kernel
+from rackactor.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.launching import KEEPER_TIMEOUT, Progress, Supervisor
 from rackactor.lines import Lines
 from rackactor.link import Keys
@@ -277,7 +277,7 @@ def group(
     base.warnoptions, base.faulthandler, base.unbuffered = [], False, False
     supervisor = Supervisor(order, progress)
     try:
-        kernel = Kernel(_decode_birth(supervisor.birth))
+        kernel = Kernel(_decode_birth(supervisor.birth), EXPECTED_TIMEOUT)
     except BaseException:
         supervisor.call_off()
         raise

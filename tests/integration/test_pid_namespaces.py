@@ -68,6 +68,19 @@ def test_processes_have_the_numbers_that_they_have_here() -> None:
     assert not procfs.is_foreign()
 
 
+def test_processes_of_a_namespace_beside_this_one_are_none_of_it() -> None:
+    """They have the same numbers there, at the same depth."""
+    words = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "sleep 60 & echo up; wait"]
+    unshared("pass")  # or skipped
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as beside:
+        try:
+            assert beside.stdout is not None
+            assert beside.stdout.readline() == "up\n"
+            test_processes_have_the_numbers_that_they_have_here()
+        finally:
+            beside.kill()
+
+
 def test_an_end_is_told_when_it_has_come_and_with_nothing_to_say() -> None:
     """It was told after five seconds, for want of the number under which to look for what was left."""
     assert unshared(GROUP) == ["['', '', '']", "lost"]

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from rackactor import coroutines, letters, mainmodule, mainnames, membership, outcomes, surroundings
 from rackactor.errors import GroupEnded, RackError
-from rackactor.kernel import Kernel
+from rackactor.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.session import Session
 from rackactor.target import unpack_target
 from rackactor_runtime import memory_reserve
@@ -70,7 +70,7 @@ def main(birth: dict[str, Any]) -> int:
     """
     kernel = Kernel() if _ready is None else _ready
     kernel.link.heed_signals()
-    kernel.join(birth)
+    kernel.join(birth, EXPECTED_TIMEOUT)
     # A command has its signals, and not its agent, from the first one on.
     relay = Relay() if kernel.welcome["kind"] == "command" else None
     session = Session(kernel, None if relay is None else relay.take)
