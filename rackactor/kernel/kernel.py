@@ -41,8 +41,10 @@ from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind
 
 #: Bound of calls that name none, seconds. An object of its own: whoever names 60 means 60, see `Kernel.bound`.
 CALL_TIMEOUT = float("60")
-#: How long a join may take, seconds; a wrong key is known well before.
-JOIN_TIMEOUT = 4.5
+#: How long a join may take where the supervisor may be dead or another one, seconds; a wrong key is known well before.
+JOIN_TIMEOUT = 15.0
+#: How long it may take where the supervisor is known to wait for it, but may be busy, seconds.
+EXPECTED_TIMEOUT = 60.0
 #: How long it may take where the supervisor cuts off some of those who come, for too many do, seconds.
 CROWDED_TIMEOUT = 20.0
 #: What is told within this time of the last turn is collected into one packet, seconds.
@@ -62,14 +64,15 @@ class Kernel(Exchange):
 
     Args:
         birth: see `join`; None: make ready all that needs no birth, for a `join` to come.
+        timeout: see `join`.
     """
 
-    def __init__(self, birth: dict[str, Any] | None = None) -> None:
+    def __init__(self, birth: dict[str, Any] | None = None, timeout: float | None = None) -> None:
         super().__init__()
         if birth is None:
             self._baton.prepare()
         else:
-            self.join(birth)
+            self.join(birth, timeout)
 
     # -- joining -------------------------------------------------------------------------------
 
@@ -77,14 +80,16 @@ class Kernel(Exchange):
         """Connect to the supervisor, without a key, for a `join` there to come."""
         self._link.dial(endpoint, None, None)
 
-    def join(self, birth: dict[str, Any]) -> None:
+    def join(self, birth: dict[str, Any], timeout: float | None = None) -> None:
         """Join the group.
 
         Args:
             birth: `endpoint`, `server_key` (z85 or None on ipc), `token`, `pid`, `incarnation`.
+            timeout: seconds that a supervisor may take to answer; `JOIN_TIMEOUT` by default.
 
         Raises:
-            AuthenticationError: within 5 s, when key or token are not known, or the supervisor is not the one expected.
+            AuthenticationError: key or token are not known, or the supervisor is not the one expected: at once; or it
+                has not answered in time.
         """
         self.pid = birth["pid"]
         self.incarnation = birth["incarnation"]
@@ -93,7 +98,7 @@ class Kernel(Exchange):
         try:
             if server_key or not self._link.endpoint:  # else it is connected: to the same, wherever that listens by now
                 self._link.dial(birth["endpoint"], server_key, self.keys)
-            self.welcome, self.welcome_blobs = self._join(birth)
+            self.welcome, self.welcome_blobs = self._join(birth, JOIN_TIMEOUT if timeout is None else timeout)
         except BaseException:
             self._baton.close()
             self._link.close()
@@ -111,11 +116,11 @@ class Kernel(Exchange):
         interrupts.install()
         self._baton.start()
 
-    def _join(self, birth: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    def _join(self, birth: dict[str, Any], timeout: float) -> tuple[dict[str, Any], list[Any]]:
         body = {"token": birth["token"], "protocol": frames.PROTOCOL, "os_pid": os.getpid()}
         self._ask_to_join(body)
         begun = time.monotonic()
-        deadline = begun + JOIN_TIMEOUT
+        deadline = begun + timeout
         while (left := deadline - time.monotonic()) > 0:
             for socket in self._link.poll(left):
                 parts = _link.receive(socket)
@@ -131,7 +136,7 @@ class Kernel(Exchange):
             if self._link.refused:
                 raise AuthenticationError(self._link.refused)
             if self._link.broken:  # somebody is there who has cut us off: too many have come at once
-                deadline = min(begun + CROWDED_TIMEOUT, time.monotonic() + JOIN_TIMEOUT)
+                deadline = min(begun + max(timeout, CROWDED_TIMEOUT), time.monotonic() + timeout)
                 self._link.redial()
                 self._ask_to_join(body)
         raise AuthenticationError("no supervisor that knows this group's key answered: is it still alive?")

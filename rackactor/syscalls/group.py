@@ -17,7 +17,7 @@ import msgpack
 
 from rackactor import current, units
 from rackactor.errors import GroupEnded, InvalidCall, NoGroup, RackError
-from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.kernel.sockets import Keys
 from rackactor.launch import directories, process_context
 from rackactor.launch.last_words import Life
@@ -279,7 +279,7 @@ def group(
     base.warnoptions, base.faulthandler, base.unbuffered = [], False, False
     supervisor = Supervisor(order, progress)
     try:
-        kernel = Kernel(_decode_birth(supervisor.birth))
+        kernel = Kernel(_decode_birth(supervisor.birth), EXPECTED_TIMEOUT)
     except BaseException:
         supervisor.call_off()
         raise

@@ -38,12 +38,14 @@ def number(os_pid: int) -> int:
 
 def pid_of(entry: int) -> int:
     """Return the pid here of a process that has a number in /proc; 0: it has none here."""
-    return _here(entry, b"NSpid:")
+    pid = _here(entry, b"NSpid:")
+    # Another namespace beside this one numbers its processes at the same depth.
+    return pid if pid and number(pid) == entry else 0
 
 
 def session_of(entry: int) -> int:
-    """Return the session of such a process, as `os.getsid` gives it here."""
-    return _here(entry, b"NSsid:")
+    """Return the session of such a process, as `os.getsid` gives it here; 0: it is none of this namespace."""
+    return _here(entry, b"NSsid:") if pid_of(entry) else 0
 
 
 def _here(entry: int, field: bytes) -> int:

@@ -179,9 +179,9 @@ def open_house(transport: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hous
     """Make a group, remembering how its maker joined."""
     births: list[dict[str, Any]] = []
 
-    def join(birth: dict[str, Any]) -> Kernel:
+    def join(birth: dict[str, Any], timeout: float | None = None) -> Kernel:
         births.append(birth)
-        return Kernel(birth)
+        return Kernel(birth, timeout)
 
     monkeypatch.setattr(groups, "Kernel", join)
     options: dict[str, Any] = {"transport": transport, "provider_settings": FEW_WARM, "max_spawns": 10_000}

@@ -191,8 +191,8 @@ def test_a_home_directory_is_not_sent(elsewhere: dict[str, Any], place: Path) ->
         elsewhere,
         place,
         """
-        from rackactor import gathering
-        gathering.MAX_BYTES = 4 << 20
+        from rackactor.program import archive
+        archive.MAX_BYTES = 4 << 20
         with rack.group(**options()) as g:
             try:
                 g.fork(lambda: 1)

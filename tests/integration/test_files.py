@@ -329,7 +329,7 @@ def test_from_actors_and_outside(g: rack.Group, place: str) -> None:
     clerk = g.fork(Clerk)
     assert clerk.ask(f"{place}/a") == (["a"], True)
     [card] = [card for card in directories.cards() if card["gid"] == g.gid]
-    visitor = rack.grouping.attach(card)
+    visitor = rack.syscalls.group.attach(card)
     try:
         assert visitor.open(f"{place}/a").read() == f"by {clerk.pid}"
     finally:

@@ -80,7 +80,9 @@ def test_without_freeze_support_nothing_is_started(tmp_path: Path) -> None:
 
 def test_freeze_support_that_comes_too_late_ends_in_an_error(tmp_path: Path) -> None:
     """It makes a group, in what was started to be the supervisor, before it comes to it."""
-    late = "from rackactor import executable; executable._supported = True; rack.group().end(); rack.freeze_support()"
+    late = (
+        "from rackactor.system import executable as x; x._supported = True; rack.group().end(); rack.freeze_support()"
+    )
     app = App(tmp_path, BODY.replace("rack.freeze_support()", late))
     done = app.run()
     assert done.returncode == 1

@@ -79,7 +79,7 @@ def test_end_within_the_block(transport: str) -> None:
 BLOCK = """
     import os, sys, time
     import rackactor as rack
-    from rackactor import places
+    from rackactor.launch import directories
     with rack.group(transport=sys.argv[1], end_grace=0.5) as g:
         me = g.getpid()
         p = g.fork(lambda: (rack.process(me).tell("up"), time.sleep(60)))

@@ -20,8 +20,8 @@ from rackactor.syscalls.group import attach
 
 #: Hides the group's card from its processes, as a machine of their own does.
 HIDDEN = """
-from rackactor import places
-places.has_card = lambda *_: False
+from rackactor.launch import directories
+directories.has_card = lambda *_: False
 """
 LOOK = (
     f"PATH={BIN}:$PATH; unset XDG_RUNTIME_DIR; rack ps -f value -c PID -c Kind && rack kill -g far -s 0 $RACK_PID"
@@ -86,7 +86,7 @@ def test_whoever_is_not_let_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         agent.listen()
         monkeypatch.setenv("RACK_SOCKET", "@" + agent.getsockname()[1:].decode())
         with subprocess.Popen(
-            [sys.executable, "-c", "from rackactor import guest; guest.card(None)"], stderr=-1
+            [sys.executable, "-c", "from rackactor.launch import agent_socket; agent_socket.card(None)"], stderr=-1
         ) as asking:
             caller, _ = agent.accept()
             caller.sendall(b'{"type": "NotAllowed", "error": "not you"}\n')

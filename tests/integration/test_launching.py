@@ -126,8 +126,8 @@ def test_ctrl_c_during_the_start(tmp_path: Path, by_cli: bool) -> None:
     settings = {"notes": str(tmp_path / "notes"), "way": "hang"}
     program = f"""
 import sys
-from rackactor import launching
-launching.program = lambda: {LAUNCHER!r}
+from rackactor.launch import supervisor
+supervisor.program = lambda: {LAUNCHER!r}
 if {by_cli}:
     import rackactor.cli.run as run
     from rackactor.cli.main import main

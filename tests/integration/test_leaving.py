@@ -109,7 +109,7 @@ def test_a_guest_that_leaves_while_its_threads_use_the_group(group: rack.Group) 
     for _ in range(3):
         users = Users()
         [card] = [card for card in directories.cards() if card["gid"] == group.gid]
-        guest = rack.grouping.attach(card)
+        guest = rack.syscalls.group.attach(card)
         use_in_every_way(guest, users, guest.process(served.pid), guest.process(idle.pid))
         users.wait_begun()
         guest.leave()

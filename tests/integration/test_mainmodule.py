@@ -342,7 +342,7 @@ def test_two_programs_in_one_group_do_not_mix(tmp_path: Path) -> None:
     start = """
         import subprocess, sys
         import rackactor as rack
-        from rackactor.script import Script, run_script
+        from rackactor.program.script import Script, run_script
         with rack.group() as g:
             both = [g.fork(run_script, Script(path, open(path, "rb").read(), path), []) for path in sys.argv[1:]]
             for process in both:

@@ -15,7 +15,8 @@ ENOUGH = 100.0
 
 NUMBERS = """
     import os, subprocess, sys
-    from rackactor import places, procfs
+    from rackactor.launch import directories
+    from rackactor.system import procfs
     from rackactor_runtime.providers.local import linux, tree
 
     if __name__ == "__main__":
@@ -23,14 +24,14 @@ NUMBERS = """
         mine, its = linux.read_stat(os.getpid()), linux.read_stat(child.pid)
         print(procfs.is_foreign(), tree.list_children() == [child.pid], tree.scan_children(os.getpid()) == [child.pid])
         print((its.ppid, its.session) == (os.getpid(), child.pid), its.state in "SRD")
-        began = places.start_time(os.getpid())
-        print(mine.started <= its.started == places.start_time(child.pid), began == mine.started)
+        began = directories.start_time(os.getpid())
+        print(mine.started <= its.started == directories.start_time(child.pid), began == mine.started)
         child.kill()
         while linux.read_stat(child.pid).state != "Z":
             pass
-        print(tree.list_children() == [child.pid], places.start_time(child.pid) == 0)
+        print(tree.list_children() == [child.pid], directories.start_time(child.pid) == 0)
         child.wait()
-        print(tree.list_children() == [], linux.read_stat(child.pid) is None, places.start_time(child.pid) == 0)
+        print(tree.list_children() == [], linux.read_stat(child.pid) is None, directories.start_time(child.pid) == 0)
 """
 GROUP = """
     import os, subprocess, time
@@ -66,6 +67,19 @@ def unshared(text: str) -> list[str]:
 def test_processes_have_the_numbers_that_they_have_here() -> None:
     assert unshared(NUMBERS) == ["True True True", "True True", "True True", "True True", "True True True"]
     assert not procfs.is_foreign()
+
+
+def test_processes_of_a_namespace_beside_this_one_are_none_of_it() -> None:
+    """They have the same numbers there, at the same depth."""
+    words = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "sleep 60 & echo up; wait"]
+    unshared("pass")  # or skipped
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as beside:
+        try:
+            assert beside.stdout is not None
+            assert beside.stdout.readline() == "up\n"
+            test_processes_have_the_numbers_that_they_have_here()
+        finally:
+            beside.kill()
 
 
 def test_an_end_is_told_when_it_has_come_and_with_nothing_to_say() -> None:

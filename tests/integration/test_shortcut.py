@@ -25,10 +25,10 @@ class Keeper(rack.Actor):
         super().__init__()
         self.kept: list[int] = []
 
-    def receiveMsg_dict(self, message: dict, sender: rack.actor.RackAddress) -> None:
+    def receiveMsg_dict(self, message: dict, sender: rack.actors.actor.RackAddress) -> None:
         self.kept.append(message["n"])
 
-    def receiveMsg_str(self, message: str, sender: rack.actor.RackAddress) -> None:
+    def receiveMsg_str(self, message: str, sender: rack.actors.actor.RackAddress) -> None:
         direct = current.current().kernel._direct
         lines = [line for line, peer in direct._lines.items() if peer is not None]
         if message == "cut":

@@ -114,7 +114,7 @@ def test_a_group_whose_supervisor_is_elsewhere(
         assert group.kernel.welcome["remote"] is True
         child = group.fork(targets.answer)
         assert child.ask("over there") == "over there"
-        with rack.grouping.attach(answer["card"]) as operator:
+        with rack.syscalls.group.attach(answer["card"]) as operator:
             assert [row["pid"] for row in operator.ps()] == [group.getpid(), child.pid]
             operator.leave()
     assert sender.hear(ENOUGH) == {"ended": 0}

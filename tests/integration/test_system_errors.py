@@ -203,10 +203,10 @@ def test_no_descriptor_is_left(script: Callable[..., Script]) -> None:
 def test_a_process_without_standard_files_has_not_been_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "crippled.py").write_text(
         "import errno, os\n"
-        "from rackactor_runtime.agent import boot\n"
+        "from rackactor_runtime.agent import main\n"
         "def refuse(*_):\n"
         "    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))\n"
-        "boot.StdinPump = refuse\n"
+        "main.StdinPump = refuse\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with rack.group("tight", provider_settings={"warm": 0, "preload": ["crippled"]}) as g:

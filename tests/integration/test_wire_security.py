@@ -13,14 +13,15 @@ import psutil
 import pytest
 import zmq
 from strangers import BOUND, SEED, House, Stranger, answer, connect_raw, garbage
-from support import eventually
+from support import FEW_WARM, eventually
 
 import rackactor as rack
 from rackactor.errors import AuthenticationError
+from rackactor.kernel import sockets
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Keys, Link
 from rackactor.wire.codec import encode
-from rackactor.wire.frames import PROTOCOL, SUPERVISOR, Header, Kind, pack_body, pack_route
+from rackactor.wire.frames import PROTOCOL, SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header
 from rackactor.wire.stream import Entry, EntryKind, pack_entries
 
 pytestmark = pytest.mark.wire
@@ -33,7 +34,7 @@ def tell_keys() -> None:
         if isinstance(message.value, int):
             message.reply(message.value)
             continue
-        kernel = rack.membership.current().kernel
+        kernel = rack.current.current().kernel
         keys = kernel.keys
         message.reply([keys and [keys.public, keys.secret], kernel._direct._endpoint])
 
@@ -309,3 +310,29 @@ def test_whoever_is_connected_ahead_of_time_is_nobody() -> None:
         assert first.ask(1, timeout=BOUND) == 1
         assert int(group.ps()[-1]["instance"]) not in {process.pid for process in waiting}
         assert eventually(lambda: connections(endpoint) == 5), "its connection is one of those that waited"
+
+
+def test_a_welcome_that_is_lost_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection broke when its token had been taken: it was told that somebody else had used it, and ended."""
+    links: list[sockets.Link] = []
+    lost: list[bool] = []
+    receive, poll = sockets.receive, sockets.Link.poll
+
+    def note(self: sockets.Link, timeout: float | None) -> list[Any]:
+        links.append(self)
+        return poll(self, timeout)
+
+    def lose(socket: zmq.Socket[Any], *more: Any) -> list[Any] | None:
+        frames = receive(socket, *more)
+        if frames is not None and not lost and parse_header(frames[1]).kind is Kind.WELCOME:
+            lost.append(True)
+            links[-1].broken = True
+            return None
+        return frames
+
+    monkeypatch.setattr(sockets.Link, "poll", note)
+    monkeypatch.setattr(sockets, "receive", lose)
+    with rack.group("lost", transport="tcp", provider_settings=FEW_WARM) as group:
+        assert lost
+        assert group.fork(abs, -3).result(BOUND * 4) == 3
+        assert [row["pid"] for row in group.ps()] == [2]

@@ -63,6 +63,22 @@ def test_a_token_lets_one_in_once(at: Entrance, key: bytes | None) -> None:
     assert at.says(b"c1", key, pid) == pid
 
 
+def test_whoever_may_not_have_heard_the_answer_joins_again_under_its_key(at: Entrance) -> None:
+    pid, token = at.expect()
+    _, other = at.expect()
+    at.door.join(b"c1", token, PROTOCOL, b"k1")
+    for wrong in ((other, b"k1"), (token, b"k2"), (token, None)):
+        with pytest.raises(AuthenticationError):
+            at.door.join(b"c2", wrong[0], PROTOCOL, wrong[1])
+    again = at.door.join(b"c3", token, PROTOCOL, b"k1")
+    assert (again.pid, at.door.connection(pid)) == (pid, b"c3")
+    assert at.says(b"c3", b"k1", pid) == pid
+    assert at.says(b"c1", b"k1", pid) == 0, "the old connection is nobody's any more"
+    again.seq = 1  # it has said something: it has heard the answer
+    with pytest.raises(AuthenticationError, match="used before"):
+        at.door.join(b"c4", token, PROTOCOL, b"k1")
+
+
 @pytest.mark.parametrize("token", [None, "text", 5, b"", b"wrong", [b"x"], {}, OPERATOR + b"x"], ids=repr)
 def test_a_bad_token(at: Entrance, token: object) -> None:
     at.expect()

@@ -123,3 +123,33 @@ def test_a_detached_group_does_not_wait_for_ever_to_be_asked() -> None:
     assert not house.core.shutdown.reason
     house.keep_hearing(2)
     assert house.core.shutdown.reason
+
+
+def test_what_has_ended_before_its_group_was_detached_may_be_asked_for_like_any_other() -> None:
+    """The group ended at once, so that whoever came to ask found none: a quick command under `rack run --detach`."""
+    house = House(linger=30)
+    script = house.script()
+    house.core.deadline_at = house.now + 3600
+    pid = house.spawn(script)
+    house.exit(pid, 4)
+    house.call(script, "detach")
+    assert house.state(script) == "gone"
+    house.keep_hearing(20)
+    assert house.call(house.operator(), "wait", pids=[pid]).fields["status"]["code"] == 4
+    assert not house.core.shutdown.reason
+
+
+def test_a_detached_group_that_lives_on_forgets_what_nobody_will_wait_for() -> None:
+    house = House(linger=30)
+    script = house.script()
+    house.core.deadline_at = house.now + 3600
+    house.spawn(script)
+    parents = [house.spawn(script) for _ in range(3)]
+    children = [house.spawn(parent, on_orphan="adopt") for parent in parents]
+    house.call(script, "detach")
+    for pid in [*parents, *children]:
+        house.exit(pid)
+    assert {house.state(pid) for pid in [*parents, *children]} == {"zombie"}
+    house.keep_hearing(32)
+    assert {house.state(pid) for pid in [*parents, *children]} == {"gone"}
+    assert not house.core.shutdown.reason

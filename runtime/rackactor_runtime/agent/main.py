@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from rackactor import current
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import coroutines
-from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.launch import process_context
 from rackactor.syscalls import mail, main_names
 from rackactor.syscalls.session import Session
@@ -74,7 +74,7 @@ def main(birth: dict[str, Any]) -> int:
     """
     kernel = Kernel() if _ready is None else _ready
     kernel.link.heed_signals()
-    kernel.join(birth)
+    kernel.join(birth, EXPECTED_TIMEOUT)
     # A command has its signals, and not its agent, from the first one on.
     relay = Relay() if kernel.welcome["kind"] == "command" else None
     session = Session(kernel, None if relay is None else relay.take)

@@ -17,6 +17,7 @@ from typing import Any
 from rackactor.errors import RackError
 from rackactor.kernel import netaddr
 from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.sockets import Keys
 from rackactor.kernel.wakeup import Bell
 from rackactor.system.readiness import readable
 from rackactor_runtime.agent import main
@@ -31,8 +32,8 @@ from rackactor_runtime.providers.local.provider import LocalProvider
 DRAIN = 10.0
 #: Seconds that the agent and all it has started may take to die.
 DYING = 5.0
-#: Seconds between attempts to join.
-_PAUSE = 0.5
+#: Seconds that one attempt to join takes, after which it is said why none has succeeded; and between two of them.
+_ATTEMPT, _PAUSE = 4.5, 0.5
 
 
 def live(birth: MachineBirth) -> int:
@@ -84,6 +85,8 @@ class _Guest:
             "pid": birth.pid,
             "incarnation": birth.incarnation,
         }
+        if birth.server_key:
+            fields["keys"] = Keys.make()  # the same each time: by them it is known whose token that is
         give_up = time.monotonic() + power.until(birth.deadline, birth.boot_timeout)
         said = ""
         while not self._why:
@@ -91,7 +94,7 @@ class _Guest:
             kernel.on("machine", self._told)
             kernel.on("ended", lambda fields, _: self._ring({"do": "end", "why": str(fields.get("reason"))}))
             try:
-                kernel.join(fields)
+                kernel.join(fields, _ATTEMPT)
                 return kernel
             except RackError as error:
                 why = self._no_way() or str(error)

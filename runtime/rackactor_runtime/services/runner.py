@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rackactor.errors import InvalidCall, RackError
 from rackactor.ipc.service import Data, describe, pack, unpack
-from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.kernel.peers import Delivery
 from rackactor.wire.frames import parse_map
 from rackactor.wire.stream import EntryKind
@@ -131,7 +131,7 @@ class Program:
         make = getattr(importlib.import_module(module), function)
         self._kernel = Kernel()
         self._kernel.on("gone", lambda fields, _: self._gone(fields["pid"]))
-        self._kernel.join(self._birth)
+        self._kernel.join(self._birth, EXPECTED_TIMEOUT)
         self._answers = make(Host(self._birth, self._kernel))
 
     def serve(self) -> None:

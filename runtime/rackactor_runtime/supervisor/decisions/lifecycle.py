@@ -282,7 +282,7 @@ class Core:
                 words = f"its parent, process {dead.pid}, has ended ({dead.status})"
                 self.signal(child, int(signal.SIGTERM), INIT, Cause.PARENT_DIED, words)
             if child.state is State.ZOMBIE:
-                self.table.reap(child)
+                self._unwaited(child)
 
     def _answer_waits(self, record: Process) -> None:
         parent = self.table.get(record.ppid)
@@ -291,11 +291,20 @@ class Core:
             self.answer_wait(waiter.pid, waiter.rid, record, reap=False)
             reaped = reaped or waiter.pid == record.ppid
         nobody = parent is None or not parent.alive
-        if reaped or (nobody and not self.shutdown.detached and not self.shutdown.reason) or record.hidden:
+        if reaped or record.hidden:
             self.table.reap(record)
+        elif nobody and not self.shutdown.reason:
+            self._unwaited(record)
         for waiter, error in self.waits.hopeless(record):
             fields = {"type": type(error).__name__, "message": str(error)}
             self.effects.append(Reply(waiter.pid, waiter.rid, False, fields))
+
+    def _unwaited(self, record: Process) -> None:
+        """See to a process that has ended and whose parent will not wait for it."""
+        if self.shutdown.detached:
+            self.shutdown.keep(record)  # whoever comes from outside may ask how it ended
+        else:
+            self.table.reap(record)
 
     def answer_wait(self, pid: int, rid: int, record: Process, *, reap: bool) -> None:
         """Tell a waiter how a process ended; the parent's wait reaps it."""

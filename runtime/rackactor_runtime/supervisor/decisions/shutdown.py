@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rackactor.status import Cause, State
 from rackactor_runtime.supervisor.decisions.messages import Finish, Notify, Reply
-from rackactor_runtime.supervisor.decisions.table import INIT
+from rackactor_runtime.supervisor.decisions.table import INIT, Process
 
 if TYPE_CHECKING:
     from rackactor_runtime.supervisor.decisions.lifecycle import Core
@@ -31,6 +32,8 @@ class Shutdown:
         self._kill_at: float | None = None
         self._leave_at: float | None = None
         self._empty_since: float | None = None
+        #: Processes that have ended and that nobody will wait for, with when they are forgotten: the first one first.
+        self._kept: deque[tuple[float, int]] = deque()
 
     def ask(self, pid: int, rid: int, reason: str) -> None:
         """End the group for a caller, who is answered when everything is gone."""
@@ -61,7 +64,19 @@ class Shutdown:
         if self.reason:
             self._go_on()
         elif self.detached:
+            self._forget_old()
             self._look_for_life()
+
+    def keep(self, record: Process) -> None:
+        """Keep a process of a detached group that has ended and has no parent, for `linger` seconds."""
+        self._kept.append((self._core.now + self._core.settings.linger, record.pid))
+
+    def _forget_old(self) -> None:
+        core = self._core
+        while self._kept and self._kept[0][0] <= core.now:
+            record = core.table.get(self._kept.popleft()[1])
+            if record is not None and record.state is State.ZOMBIE:
+                core.table.reap(record)
 
     def _go_on(self) -> None:
         core = self._core

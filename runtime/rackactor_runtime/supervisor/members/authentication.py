@@ -23,6 +23,8 @@ class Speaker:
     key: bytes | None = None
     #: Number of the last message it sent; one that is not greater is a double.
     seq: int = 0
+    #: What it has joined with.
+    token: bytes = b""
 
 
 class Door:
@@ -46,7 +48,7 @@ class Door:
         return key in self._keys or key == self._operator_key or bool(self._core.tokens)
 
     def join(self, connection: bytes, token: object, protocol: object, key: bytes | None) -> Speaker:
-        """Let a token's bearer in, once.
+        """Let a token's bearer in, once; again if the answer may have been lost: it has not said a word since.
 
         Raises:
             AuthenticationError: the token is unknown, or was used before.
@@ -66,17 +68,32 @@ class Door:
         else:
             pid = self._core.tokens.get(token)
             member = None if pid is None else self._core.table.get(pid)
+            if member is None and (known := self._unanswered(token, key)) is not None:
+                self._bind(connection, known)
+                return known
             if member is None:
                 raise AuthenticationError("this join token is unknown, or has been used before")
             if key is not None and (key in self._keys or key in self._revoked or key == self._operator_key):
                 raise AuthenticationError("this key is somebody's already: a member makes a key of its own")
             del self._core.tokens[token]  # it is used up by who comes in, not by who is refused
-            speaker = Speaker(member.pid, member.incarnation, key)
+            speaker = Speaker(member.pid, member.incarnation, key, token=token)
             if key is not None:
                 self._keys[key] = speaker
+        self._bind(connection, speaker)
+        return speaker
+
+    def _unanswered(self, token: bytes, key: bytes | None) -> Speaker | None:
+        """Return who has used this token under this key, and has said nothing since."""
+        speaker = None if key is None else self._keys.get(key)
+        if speaker is None or speaker.seq or not hmac.compare_digest(token, speaker.token):
+            return None
+        return speaker
+
+    def _bind(self, connection: bytes, speaker: Speaker) -> None:
+        """Have a connection be a member's only one."""
+        self._speakers.pop(self._connections.get(speaker.pid, b""), None)
         self._speakers[connection] = speaker
         self._connections[speaker.pid] = connection
-        return speaker
 
     def resume(self, connection: bytes, header: Header, key: bytes | None) -> Speaker | None:
         """Take a member's new connection for its only one; None: it has made another since.
@@ -94,9 +111,7 @@ class Door:
         if header.seq <= speaker.seq:
             return None
         speaker.seq = header.seq
-        self._speakers.pop(self._connections.get(speaker.pid, b""), None)
-        self._speakers[connection] = speaker
-        self._connections[speaker.pid] = connection
+        self._bind(connection, speaker)
         return speaker
 
     def speaker(self, connection: bytes, header: Header, key: bytes | None) -> Speaker | None:

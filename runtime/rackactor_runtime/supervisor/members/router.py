@@ -93,6 +93,8 @@ class Members:
         self._bind()
         self.endpoint = _link.endpoint(self._router)
         self._keeping = Keeping()
+        #: The welcomes of members that have said nothing since, over a network: they may not have heard them.
+        self._welcomes: dict[int, list[Any]] = {}
         #: What waits for members that have yet to join.
         self._held: dict[int, list[list[Any]]] = {}
         self._leaving: set[int] = set()
@@ -200,6 +202,8 @@ class Members:
             speaker = self._door.speaker(connection, header, key)
             if speaker is None or header.seq <= speaker.seq:
                 return
+            if not speaker.seq:
+                self._welcomes.pop(speaker.pid, None)
             speaker.seq = header.seq
             self._core.heard(speaker.pid, time.monotonic())
             if header.kind is Kind.RECEIVED:
@@ -230,6 +234,12 @@ class Members:
         fields = parse_map(bodies[0])
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
         self._gate.joined(connection)
+        if (welcome := self._welcomes.get(speaker.pid)) is not None:  # its connection broke before it heard us
+            self._leaving.discard(speaker.pid)
+            kept = self._keeping.resume(speaker.pid, 0)
+            for frames in [welcome, *(kept[1] if kept is not None else ())]:
+                self._put(speaker.pid, frames)
+            return
         os_pid = fields.get("os_pid")
         self._listener.joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key)
 
@@ -295,8 +305,11 @@ class Members:
 
     def send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> None:
         """Send to a member; nobody is there any more: that is known by other ways."""
+        self._send(pid, kind, extra, bodies)
+
+    def _send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> list[Any] | None:
         if self._door.connection(pid) is None:
-            return
+            return None
         self._seq += 1
         header = Header(kind, self._core.epoch, SUPERVISOR, 1, self._seq, extra)
         frames = [pack_route(pid), header.pack(), *bodies]
@@ -304,12 +317,14 @@ class Members:
             self._keeping.keep(pid, frames)
         if not self._put(pid, frames):
             self._leaving.add(pid)  # its connection has broken: nobody there needs our last words
+        return frames
 
     def welcome(self, pid: int, bodies: Sequence[Any]) -> None:
         """Begin with a member that has joined: with its welcome, then what has waited for it."""
-        self.send(pid, Kind.WELCOME, (), bodies)
-        if self.keys is not None:
+        frames = self._send(pid, Kind.WELCOME, (), bodies)
+        if self.keys is not None and frames is not None:
             self._keeping.begin(pid)
+            self._welcomes[pid] = frames
         for frames in self._held.pop(pid, ()):
             self._forward(pid, frames)
 
@@ -319,6 +334,7 @@ class Members:
             self._send_gone(parse_header(frames[2]).pid, pid, self._core.table.get(pid))
         self._leaving.discard(pid)
         self._keeping.end(pid)
+        self._welcomes.pop(pid, None)
         self._door.dismiss(pid)
 
     def _forward(self, pid: int, frames: list[Any]) -> None:
