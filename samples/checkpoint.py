@@ -8,7 +8,7 @@ import json
 import time
 
 import rackactor as rack
-from rackactor.program.script import call
+from rackactor.script import call
 
 STATE = "/primes/state.json"
 

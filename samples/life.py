@@ -5,7 +5,7 @@ python samples/life.py
 """
 
 import rackactor as rack
-from rackactor.program.script import call
+from rackactor.script import call
 
 Row = list[int]
 GLIDER = {(1, 0), (2, 1), (0, 2), (1, 2), (2, 2)}

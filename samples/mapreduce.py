@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import rackactor as rack
-from rackactor.program.script import call
+from rackactor.script import call
 
 LICENCES = Path("/usr/share/common-licenses")
 

@@ -9,7 +9,7 @@ As a process of a group, or as an ordinary program that makes its own:
 import random
 
 import rackactor as rack
-from rackactor.program.script import call
+from rackactor.script import call
 
 
 class Dart(rack.Actor):

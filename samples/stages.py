@@ -7,7 +7,7 @@ python samples/stages.py
 import time
 
 import rackactor as rack
-from rackactor.program.script import call
+from rackactor.script import call
 
 
 def make(raw: rack.PipeWriter, items: int) -> None:
