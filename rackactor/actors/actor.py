@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from thespian.actors import ActorSystemMessage, ActorTypeDispatcher, WakeupMessage
 
-from rackactor import current
 from rackactor.address import RackAddress
 from rackactor.errors import InvalidCall
 from rackactor.kernel import coroutines
@@ -151,7 +150,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     @property
     def shm(self) -> Memory:
         """The group's shared memory: see `rack.shm`."""
-        return current.current().shm
+        return functions.session().shm
 
     def lock(self, name: str, timeout: float | None = 60.0) -> Lock:
         """Return a lock of the group: see `rack.lock`."""
@@ -164,7 +163,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     @cached_property
     def fs(self) -> RackFileSystem:
         """The group's files as an fsspec file system."""
-        return current.current().fs
+        return functions.session().fs
 
     def exit(self, code: int = 0) -> None:
         """End this process with an exit code, 0-255."""

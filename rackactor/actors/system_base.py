@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
 from types import ModuleType
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, cast
 from weakref import WeakSet
 
 from thespian.actors import (
@@ -81,7 +81,7 @@ class SystemBase:
     """
 
     def __init__(self, *, capabilities: dict[str, Any] | None = None, logDefs: Any = None, **options: Any) -> None:
-        session = current() if started_inside() else find()
+        session = cast(Session | None, current() if started_inside() else find())
         self._joined = None if session in _own_groups else session
         self._capabilities = dict(capabilities or {})
         self._log_definitions = logDefs or None
@@ -204,7 +204,7 @@ class SystemBase:
             return self._main
 
     def _open(self) -> Session:
-        session = self._joined
+        session: Session | None = self._joined
         if session is None or session.kernel.closed:
             session = group(**self._options)
             _own_groups.add(session)

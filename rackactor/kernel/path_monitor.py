@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from rackactor.wire.stream import Standing
+
 #: Seconds without news after which the other is asked how far it is.
 ASK_AFTER = 0.5
 #: Seconds from that question until the path is dark.
@@ -54,19 +56,6 @@ class Action(NamedTuple):
     step: Step
     pid: int
     number: int = 0
-
-
-class Standing(NamedTuple):
-    """How far a stream to a peer is."""
-
-    #: Bytes sent and not acknowledged.
-    unacknowledged: int
-    #: Number of the first message that is not acknowledged.
-    first: int
-    #: Everything that the receiver has room for has been sent: only it can say more.
-    blocked: bool
-    #: How often it has said how far it is.
-    told: int
 
 
 @dataclass(slots=True)

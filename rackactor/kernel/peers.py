@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rackactor.kernel.path_monitor import Standing
 from rackactor.wire.frames import Kind
-from rackactor.wire.stream import WINDOW, Entry, EntryKind, Incoming, Outgoing, Packet, pack_entries
+from rackactor.wire.stream import WINDOW, Entry, EntryKind, Incoming, Outgoing, Packet, Standing, pack_entries
 
 #: Messages to one peer after which a direct connection is worth its price; 16 KiB count as one more.
 DIRECT_AFTER = 24

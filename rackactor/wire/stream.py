@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import msgpack
 
 from rackactor.errors import ProtocolError
-from rackactor.kernel.path_monitor import Standing
 from rackactor.wire.codec import unpack
 
 #: Credit a receiver gives each sender, bytes. One message beyond it is always let through, so that a
@@ -148,6 +147,19 @@ def _rid(value: object) -> int:
     if type(value) is not int:
         raise ValueError("a reply id is an integer")
     return value
+
+
+class Standing(NamedTuple):
+    """How far a stream to a peer is."""
+
+    #: Bytes sent and not acknowledged.
+    unacknowledged: int
+    #: Number of the first message that is not acknowledged.
+    first: int
+    #: Everything that the receiver has room for has been sent: only it can say more.
+    blocked: bool
+    #: How often it has said how far it is.
+    told: int
 
 
 class Outgoing:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from thespian.actors import Actor
 
 from rackactor.errors import InvalidCall
-from rackactor.kernel import coroutines
 from rackactor.strings import os_text
 from rackactor.wire import main_module, pickling, unpacked
 
@@ -55,7 +54,7 @@ def pack_target(target: Any) -> Target:
         return Target("function", getattr(target, "__qualname__", repr(target)), _dump(target))
     if isinstance(target, str):
         raise InvalidCall(f"a command is a list of words: {target.split()!r}, not the text {target!r}")
-    if coroutines.is_coroutine(target):
+    if isinstance(target, Coroutine):
         name = getattr(target, "__name__", "function")
         raise InvalidCall(
             f"a process runs an `async def` function, not a coroutine: fork({name}, ...), not fork({name}(...))"

@@ -20,7 +20,7 @@ import rackactor as rack
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Keys
 from rackactor.syscalls.group import Group, _decode_birth, attach
-from rackactor_runtime.guest.order_server import Sender
+from rackactor_runtime.providers.machines.order_client import Sender
 
 ENOUGH = 20.0
 

@@ -43,7 +43,7 @@ class Piping:
         self._ended = threading.Event()
         self._before: dict[int, int] = {}
         for name, pipe in streams.items():
-            end = open_standard(session, pipe["id"], pipe["name"], "r" if name == "stdin" else "w")
+            end = open_standard(session.kernel, pipe["id"], pipe["name"], "r" if name == "stdin" else "w")
             reader, writer = os.pipe()
             if name == "stdin":
                 self.given[name] = reader

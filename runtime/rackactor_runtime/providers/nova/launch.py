@@ -23,10 +23,10 @@ from rackactor.errors import InvalidCall, RackError, StartError
 from rackactor.kernel.sockets import Keys
 from rackactor.launch import directories
 from rackactor.system.readiness import readable
-from rackactor_runtime.guest.order_server import Sender
 from rackactor_runtime.providers.machines.console import tail
 from rackactor_runtime.providers.machines.effects import Condition, condition
 from rackactor_runtime.providers.machines.judging import FAULT_PATIENCE
+from rackactor_runtime.providers.machines.order_client import Sender
 from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.machines.userdata import script
