@@ -240,7 +240,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         if piping is not None:
             piping.finish(clean=clean or report.signal == signal.SIGPIPE)
         if kernel.pipe_desk is not None:
-            report = _without(report, kernel.pipe_desk.leave(clean=clean))
+            report = _with_losses(report, kernel.pipe_desk.leave(clean=clean))
         if own and not clean:
             _kept.clear()
             session.drop_handlers()
@@ -260,7 +260,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
     return report.code if report.signal is None else 128 + report.signal
 
 
-def _without(report: Report, lost: list[str]) -> Report:
+def _with_losses(report: Report, lost: list[str]) -> Report:
     """Say what of a program's work is lost: it has not ended well then, whatever it has returned."""
     if not lost:
         return report
