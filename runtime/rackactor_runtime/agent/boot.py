@@ -237,10 +237,12 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         if own and clean:
             session.drop_handlers()
             finishing.clear()  # files that lead into pipes are closed before these are
+        lost = []
         if piping is not None:
-            piping.finish(clean=clean or report.signal == signal.SIGPIPE)
+            lost += piping.finish(clean=clean or report.signal == signal.SIGPIPE)
         if kernel.pipe_desk is not None:
-            report = _with_losses(report, kernel.pipe_desk.leave(clean=clean))
+            lost += kernel.pipe_desk.leave(clean=clean)
+        report = _with_losses(report, lost)
         if own and not clean:
             _kept.clear()
             session.drop_handlers()
