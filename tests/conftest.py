@@ -43,6 +43,8 @@ from rackactor.kernel import interrupts
 
 # What pytest makes of the tests' assertions is kept for the next run: it takes each worker some ten seconds.
 sys.dont_write_bytecode = False
+# A suite that others import, too.
+pytest.register_assert_rewrite("rackactor_runtime.providers.conformance")
 
 #: Where tests run: on processes of one host, by either transport, and on what stands in for other hosts.
 PLACES = (("ipc", "tcp"), ("netns", "machines", "memory"))

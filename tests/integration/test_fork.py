@@ -265,9 +265,9 @@ def test_orphans(group: rack.Group) -> None:
     def parent() -> dict[str, int]:
         pids = {"kill": rack.fork(targets.nap).pid}
         pids["adopt"] = rack.fork(targets.answer, on_orphan="adopt").pid
-        pids["detach"] = rack.fork(targets.nap, on_orphan="detach", deadline=1.0).pid
+        pids["detach"] = rack.fork(targets.nap, on_orphan="detach", deadline=3.0).pid
         for pid in pids.values():
-            while rack.process(pid).info()["started"] is None:
+            while rack.process(pid).info()["started"] is None and rack.process(pid).is_alive():
                 time.sleep(0.01)
         return pids
 

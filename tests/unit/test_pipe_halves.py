@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackactor.errors import InvalidCall, ProtocolError
+from rackactor.errors import InvalidCall, ProtocolError, RackTimeout
 from rackactor.ipc.pipes import framing
 from rackactor.ipc.pipes.framing import (
     INLINE,
@@ -24,6 +24,7 @@ from rackactor.ipc.pipes.framing import (
     split,
     unpack_message,
 )
+from rackactor.ipc.pipes.handles import ReadEnd
 from rackactor.ipc.pipes.reading import HORIZON, MAX_WINDOW, Pace, Reader
 from rackactor.ipc.pipes.writing import BACKLOG, Writer, cost
 
@@ -220,3 +221,36 @@ def test_idle_readers_share_what_there_is() -> None:
     for number in range(6):
         writer.offer(bytes([number]))
     assert sorted(len(batch.messages) for batch in writer.assign()) == [2, 2, 2]
+
+
+def test_the_end_does_not_overtake_what_came_before_it() -> None:
+    """A message, and the end, arrive between a look that finds nothing and the question whether it is the end."""
+
+    class Late(ReadEnd):
+        def wait(self, timeout: float | None) -> bool:
+            return False
+
+    class Desk:
+        def check(self) -> None:
+            pass
+
+    reading = Late(cast("Any", Desk()), 1, 1)
+    reading.reader.introduce(2, 9)
+    reading.reader.lanes[2].granted = 1
+    take = reading.reader.take
+
+    def look() -> Any:
+        found = take()
+        if found is None and reading.reader.lanes[2].expected == 1:
+            looked.append(True)
+            if len(looked) == 2:
+                reading.accept(9, 2, 1, [b"last"], False)
+                reading.ended = True
+        return found
+
+    looked: list[bool] = []
+    reading.reader.take = look  # type: ignore[method-assign]
+    reading._watch = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(RackTimeout):
+        reading.take(0.0)
+    assert reading.take(0.0) == b"last"

@@ -122,6 +122,7 @@ class ReadEnd:
                 raise PipeClosed
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self.wait(left)
+            ended = self.ended  # known before the look: a message may come after it, and the end after that
             with self.lock:
                 message = None if self.closed else self.reader.take()
             if message is not None:
@@ -130,7 +131,7 @@ class ReadEnd:
                 return message
             if self.closed:
                 raise PipeClosed
-            if self.ended:
+            if ended:
                 raise self._end()
             if deadline is not None and time.monotonic() >= deadline:
                 raise RackTimeout(f"nothing came through the pipe within {timeout:g} s")

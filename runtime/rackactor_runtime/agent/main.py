@@ -241,10 +241,12 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         if own and clean:
             session.drop_handlers()
             finishing.clear()  # files that lead into pipes are closed before these are
+        lost = []
         if piping is not None:
-            piping.finish(clean=clean or report.signal == signal.SIGPIPE)
+            lost += piping.finish(clean=clean or report.signal == signal.SIGPIPE)
         if kernel.pipe_table is not None:
-            report = _without(report, kernel.pipe_table.leave(clean=clean))
+            lost += kernel.pipe_table.leave(clean=clean)
+        report = _with_losses(report, lost)
         if own and not clean:
             _kept.clear()
             session.drop_handlers()
@@ -264,7 +266,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
     return report.code if report.signal is None else 128 + report.signal
 
 
-def _without(report: Report, lost: list[str]) -> Report:
+def _with_losses(report: Report, lost: list[str]) -> Report:
     """Say what of a program's work is lost: it has not ended well then, whatever it has returned."""
     if not lost:
         return report

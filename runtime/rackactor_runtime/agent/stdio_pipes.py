@@ -6,9 +6,14 @@ writer's. When the last reader is gone, the process's own pipe is closed: its ne
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import sys
+import termios
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from rackactor.errors import NoReader, PipeClosed, RackError
@@ -18,8 +23,10 @@ from rackactor.system.readiness import readable
 #: A line may be this long before it is torn, bytes.
 MAX_LINE = 1 << 20
 _CHUNK = 256 << 10
-#: What a process leaves in its pipe when it ends is read; what its own descendants still write is not, seconds.
+#: How often a thread that waits for output looks whether the process has ended, seconds.
 _PAUSE = 0.2
+#: How long the descendants of a process that has ended may still write, if they do not pause, seconds.
+_AFTERWARDS = 2.0
 _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
@@ -39,6 +46,7 @@ class Piping:
 
         self.given: dict[str, int] = {}
         self._threads: list[threading.Thread] = []
+        self._lost: list[str] = []
         self._writers: list[Any] = []
         self._ended = threading.Event()
         self._before: dict[int, int] = {}
@@ -51,7 +59,7 @@ class Piping:
             else:
                 self.given[name] = writer
                 self._writers.append(end)
-                thread = threading.Thread(target=self._drain, args=(end, reader), daemon=True)
+                thread = threading.Thread(target=self._drain, args=(name, end, reader), daemon=True)
                 self._threads.append(thread)
             thread.name = f"rackactor-{name}"
             thread.start()
@@ -72,11 +80,13 @@ class Piping:
             sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
         self.begun()
 
-    def finish(self, *, clean: bool) -> None:
+    def finish(self, *, clean: bool) -> list[str]:
         """Read what the process has left, and close.
 
         Args:
             clean: it ended by itself; else readers hear how it did, from the supervisor.
+
+        Returns: what of its output is lost, a sentence for each file.
         """
         self._ended.set()
         self.begun()
@@ -88,12 +98,13 @@ class Piping:
         if clean:
             for writer in self._writers:
                 writer.close()
+        return self._lost
 
-    def _drain(self, writer: Any, descriptor: int) -> None:
+    def _drain(self, name: str, writer: Any, descriptor: int) -> None:
         """Send what the process writes."""
         rest = b""
         try:
-            while chunk := self._read(descriptor):
+            for chunk in chunks(descriptor, self._ended):
                 end = chunk.rfind(b"\n") + 1
                 if end:
                     writer.send(rest + chunk[:end], timeout=None)
@@ -107,16 +118,41 @@ class Piping:
                 writer.send(rest, timeout=None)
         except NoReader:
             pass
-        except RackError as error:
-            sys.stderr.write(f"rackactor: {error}\n")
+        except Exception as error:  # no memory is left, or no descriptor: it must not look as if this were all
+            self._lost.append(f"the last of what was written to {name} is lost: {type(error).__name__}: {error}")
         finally:
             os.close(descriptor)
 
-    def _read(self, descriptor: int) -> bytes:
-        while not readable([descriptor], _PAUSE):
-            if self._ended.is_set():
-                return b""
-        return os.read(descriptor, _CHUNK)
+
+def chunks(descriptor: int, ended: threading.Event) -> Iterator[bytes]:
+    """Yield what is written into a pipe until nobody can write any more, or the process has ended.
+
+    All that it has left there by then is read. Its descendants may have the pipe open without end: of what they write
+    afterwards only that is read which comes without a pause, and for `_AFTERWARDS` at the most.
+
+    Args:
+        descriptor: the reading end.
+        ended: set after the process's last write.
+    """
+    while not ended.is_set():
+        if readable([descriptor], _PAUSE):
+            chunk = os.read(descriptor, _CHUNK)
+            if not chunk:
+                return
+            yield chunk
+    left = _unread(descriptor)  # a look before `ended` was set would not count
+    while left > 0:
+        chunk = os.read(descriptor, min(left, _CHUNK))
+        left -= len(chunk)
+        yield chunk
+    until = time.monotonic() + _AFTERWARDS
+    while time.monotonic() < until and readable([descriptor], _PAUSE) and (chunk := os.read(descriptor, _CHUNK)):
+        yield chunk
+
+
+def _unread(descriptor: int) -> int:
+    """Return how many bytes lie in a pipe."""
+    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0])
 
 
 def _feed(reader: Any, descriptor: int) -> None:

@@ -212,7 +212,7 @@ def test_deaths(conforming_group: rack.Group) -> None:
         good = (status.code, status.signal, status.cause) == (code, number, cause) and evidence in status.evidence
         if not good and not (late and status.cause is cause):
             wrong[name] = status
-    assert not wrong
+    assert not wrong, "\n".join(f"{name}: {status}\n{status.evidence}" for name, status in wrong.items())
 
 
 def test_the_grace_after_term(conforming_group: rack.Group) -> None:

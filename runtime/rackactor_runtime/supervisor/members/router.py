@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -235,10 +235,7 @@ class Members:
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
         self._gate.joined(connection)
         if (welcome := self._welcomes.get(speaker.pid)) is not None:  # its connection broke before it heard us
-            self._leaving.discard(speaker.pid)
-            kept = self._keeping.resume(speaker.pid, 0)
-            for frames in [welcome, *(kept[1] if kept is not None else ())]:
-                self._put(speaker.pid, frames)
+            self._go_on(speaker.pid, 0, lambda _: self._put(speaker.pid, welcome))
             return
         os_pid = fields.get("os_pid")
         self._listener.joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key)
@@ -251,12 +248,23 @@ class Members:
         self._gate.joined(connection)
         pid = speaker.pid
         self._core.heard(pid, time.monotonic())
+        self._welcomes.pop(pid, None)
+        self._go_on(pid, header.extra[0], lambda got: self.send(pid, Kind.RESUME, (got,), []))
+
+    def _go_on(self, pid: int, count: int, begin: Callable[[int], object]) -> None:
+        """Say again on a member's new connection what it does not have.
+
+        Args:
+            pid: of the member.
+            count: how many messages it has.
+            begin: says the first word there; it is given how many we have.
+        """
         self._leaving.discard(pid)
-        found = self._keeping.resume(pid, header.extra[0])
+        found = self._keeping.resume(pid, count)
         if found is None:
             self._listener.severed(pid, "its connection broke with too much under way to go on")
             return
-        self.send(pid, Kind.RESUME, (found[0],), [])
+        begin(found[0])
         for frames in found[1]:
             self._put(pid, frames)
 
