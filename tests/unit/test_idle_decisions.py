@@ -88,9 +88,9 @@ def test_one_that_is_stopped_is_lost_as_soon_as_ever(house: House, child: int, s
 
 
 def test_one_of_which_nothing_can_be_seen_is_asked_first(house: House, child: int) -> None:
-    assert _pass(house, child, 3.0, Vital.UNKNOWN)[1] == 1
-    assert not _killed(house, child)
-    _pass(house, child, 1.5, Vital.UNKNOWN)
+    assert _pass(house, child, 60.0, Vital.UNKNOWN)[1] == 1
+    assert not _killed(house, child)  # that nobody can see it is no evidence
+    _pass(house, child, 3.0, Vital.UNKNOWN)
     assert _killed(house, child)
 
 

@@ -192,11 +192,46 @@ def test_silence_is_examined_once_per_heartbeat(house: House, script: int) -> No
     assert house.pick(m.Examine) == []
 
 
+def test_a_supervisor_that_did_not_run_judges_nobody_by_that(house: House, script: int) -> None:
+    """What came meanwhile may still be on its way to it, whatever its provider says."""
+    pid = house.spawn(script)
+    house.pass_time(2.4, heard=[script])
+    house.now += 100.0
+    house.hear(m.Absent(100.0))
+    house.pass_time(0.1, heard=[script])
+    house.examined(pid, Vital.STOPPED)
+    assert house.pick(m.Delete) == []
+    house.pass_time(2.5, heard=[script])
+    house.examined(pid, Vital.STOPPED)
+    assert [d.key for d in house.pick(m.Delete)] == [(pid, 1)]
+
+
+def test_many_short_absences_hide_nobody_s_silence(house: House, script: int) -> None:
+    pid = house.spawn(script)
+    for _ in range(40):
+        house.now += 0.2
+        house.hear(m.Absent(0.1))
+        house.pass_time(0.0, heard=[script])
+    house.examined(pid, Vital.STOPPED)
+    assert [d.key for d in house.pick(m.Delete)] == [(pid, 1)]
+
+
+def test_a_boot_has_its_time_whether_the_supervisor_runs_or_not(house: House, script: int) -> None:
+    (pid,) = house.fork(script)
+    house.now += 1000.0
+    house.hear(m.Absent(1000.0))
+    house.pass_time(0.0, heard=[script])
+    assert house.pick(m.Delete) == []
+    house.up(pid)
+    assert house.record(pid).alive
+
+
 @pytest.mark.parametrize(
     "vital, silent, lost",
     [
         (Vital.STOPPED, 3.0, True),
-        (Vital.UNKNOWN, 3.0, True),
+        (Vital.UNKNOWN, 3.0, False),  # that is no evidence
+        (Vital.UNKNOWN, 61.0, True),
         (Vital.RUNNING, 3.0, False),
         (Vital.RUNNING, 59.0, False),
         (Vital.RUNNING, 61.0, True),

@@ -13,6 +13,7 @@ from thespian.actors import Actor, ActorAddress
 from rackactor_runtime.supervisor.decisions.calls.processes import Calls
 from rackactor_runtime.supervisor.decisions.lifecycle import Core
 from rackactor_runtime.supervisor.decisions.messages import (
+    Absent,
     Called,
     Event,
     Examined,
@@ -94,5 +95,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                 core.owner_gone(reason)
             case ServiceEnded(pid, words):
                 core.services.ended(pid, words)
+            case Absent(seconds):
+                core.excuse(seconds)
             case _:
                 core.tick()

@@ -78,7 +78,7 @@ class Shell:
 
     def run(self) -> None:
         """Serve until the group has ended."""
-        self._next_tick, self._more = 0.0, False
+        self._next_tick, self._more = time.monotonic(), False
         while not self._finished():
             try:
                 self._turn()
@@ -87,16 +87,13 @@ class Shell:
                 self._faults.pause()
 
     def _turn(self) -> None:
-        wait = 0.0 if self._more else max(0.0, min(TICK, self._next_tick - time.monotonic()))
-        ready = dict(self._poller.poll(math.ceil(wait * 1000)))
-        self._members.take(ready)
-        if any(fd in ready for fd in self._provider.fds()):
-            self._take_provider()
-        if self._config.owner_fd in ready:
-            self._owner_gone()
-        self._take_servants(ready)
+        self._take(0.0 if self._more else max(0.0, min(TICK, self._next_tick - time.monotonic())))
         self._more = self._memory.turn()
-        if time.monotonic() >= self._next_tick:
+        late = time.monotonic() - self._next_tick
+        if late >= 0:
+            if late > TICK:
+                self._hear(m.Absent(late))
+                self._take(0.0)  # what has happened meanwhile is known before anybody is judged
             self._next_tick = time.monotonic() + TICK
             self._hear(m.Ticked())
             self._members.tick(time.monotonic())
@@ -104,6 +101,16 @@ class Shell:
             last_words.bound_log(2, *LOG)
             if self._config.home.is_lost(time.monotonic()):
                 self._move()
+
+    def _take(self, wait: float) -> None:
+        """Take what has come, or comes within so many seconds."""
+        ready = dict(self._poller.poll(math.ceil(wait * 1000)))
+        self._members.take(ready)
+        if any(fd in ready for fd in self._provider.fds()):
+            self._take_provider()
+        if self._config.owner_fd in ready:
+            self._owner_gone()
+        self._take_servants(ready)
 
     def _move(self) -> None:
         """Make the group's directory anew: it has been removed."""

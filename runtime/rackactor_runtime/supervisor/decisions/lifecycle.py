@@ -352,8 +352,8 @@ class Core:
         silent = self._silence(record)
         if vital is Vital.GONE or silent <= self.settings.lost_after:
             return
-        if vital is Vital.RUNNING and silent <= self.settings.silence_limit:
-            return
+        if vital is not Vital.STOPPED and silent <= self.settings.silence_limit:
+            return  # also where the provider cannot tell: that is no evidence of anything
         words = f"its agent has not answered for {silent:.1f} s, and the provider says: {vital.value}"
         self.signal(record, int(signal.SIGKILL), INIT, Cause.LOST, words)
 
@@ -388,6 +388,18 @@ class Core:
         """Put a process out that sends what nobody of this wire sends; who was not forked is only not listened to."""
         if record.alive and not record.external:
             self.signal(record, int(signal.SIGKILL), INIT, Cause.EXPELLED, words)
+
+    def excuse(self, away: float) -> None:
+        """Count no silence for a time in which we did not run, and nothing of a boot: what came is still to be read."""
+        fresh = away > self.settings.lost_after / 2
+        for record in self.table:
+            for time in ("heard", "asked", "ran", "examined"):
+                then = getattr(record, time)
+                if then is not None:
+                    setattr(record, time, self.now if fresh else min(self.now, then + away))
+            if record.boot_by is not None:
+                record.boot_by += away
+        self.services.excuse(away)
 
     def tick(self) -> None:
         """Do what is due."""

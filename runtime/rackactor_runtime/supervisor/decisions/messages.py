@@ -137,6 +137,14 @@ class ServiceEnded:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """The supervisor itself did not run: it was stopped, or kept from the processor."""
+
+    #: For how long.
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Ticked:
     """Time has passed."""
 
@@ -156,6 +164,7 @@ Event = (
     | Malformed
     | OwnerGone
     | ServiceEnded
+    | Absent
     | Ticked
 )
 

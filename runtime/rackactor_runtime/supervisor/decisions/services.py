@@ -124,6 +124,12 @@ class Services:
             service.last_words = "it had not answered, and was ended"
         return StopService(record.pid)
 
+    def excuse(self, away: float) -> None:
+        """Give what boots the time for which the supervisor did not run."""
+        for service in self._services.values():
+            if service.boot_by is not None:
+                service.boot_by += away
+
     def tick(self) -> list[Effect]:
         """End what has not come up in time."""
         effects: list[Effect] = []
