@@ -8,25 +8,23 @@ streams are numbered, so the application cannot tell.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 import zmq
 
 from rackactor.kernel import netaddr, seqpacket
 from rackactor.kernel import sockets as _link
+from rackactor.kernel.identity import Identity
 from rackactor.kernel.newcomers import Gate
-from rackactor.kernel.path_monitor import Action, Step
-from rackactor.kernel.peers import Sending
+from rackactor.kernel.path_monitor import Action, Paths, Step
+from rackactor.kernel.peers import Peers, Sending
 from rackactor.kernel.seqpacket import Line
+from rackactor.kernel.uplink import Uplink
 from rackactor.kernel.zap import Authenticator
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header, parse_map
 from rackactor.wire.stream import Entry
-
-if TYPE_CHECKING:
-    from rackactor.kernel.event_loop import Exchange
-
 
 #: Seconds until callers are looked at again which could not be taken.
 _LATER = 1.0
@@ -65,11 +63,43 @@ class _Meeting:
         self.identity = b""
 
 
-class Direct:
-    """The direct connections of one agent (used by the holder of the baton only)."""
+class Receiver(Protocol):
+    """Who takes what comes over direct connections, and keeps the time."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def arrived(self, header: Header, bodies: list[Any]) -> None:
+        """Take a message of a stream."""
+
+    def took(self, pid: int, incarnation: int, numbers: tuple[int, int, int, int], entries: list[Entry]) -> None:
+        """Take messages of a stream."""
+
+    def malformed(self, pid: int, error: Exception) -> None:
+        """Learn that a process has sent what nobody of this wire sends."""
+
+    def at_time(self, delay: float, action: Callable[[], None]) -> None:
+        """Run `action` in `delay` seconds."""
+
+
+class Direct:
+    """The direct connections of one agent (used by the holder of the baton only).
+
+    Args:
+        link: the sockets.
+        identity: who this agent is.
+        uplink: to the supervisor, who introduces.
+        peers: the streams.
+        paths: what is known of the connections' health.
+        receiver: see there.
+    """
+
+    def __init__(
+        self, link: _link.Link, identity: Identity, uplink: Uplink, peers: Peers, paths: Paths, receiver: Receiver
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._uplink = uplink
+        self._peers = peers
+        self._monitor = paths
+        self._receiver = receiver
         self._listener: zmq.Socket[Any] | None = None
         self._endpoint = ""
         self._gate: Gate | None = None
@@ -92,9 +122,9 @@ class Direct:
         """Ask the supervisor for an introduction; without one, nothing changes."""
         if self._full:
             return
-        self._exchange.request("introduce", {"pid": pid})
-        if self._exchange.keys is not None:
-            self._exchange.paths.asked(pid, time.monotonic())
+        self._uplink.request("introduce", {"pid": pid})
+        if self._identity.keys is not None:
+            self._monitor.asked(pid, time.monotonic())
 
     @property
     def _full(self) -> bool:
@@ -114,7 +144,7 @@ class Direct:
             self._hang_up(path.line)
         for number in self._known(pid):
             self._drop(pid, number, listening=False)  # its last words may still be under way to us
-        self._exchange.paths.forget(pid)
+        self._monitor.forget(pid)
 
     # -- giving up ---------------------------------------------------------------------------------------
 
@@ -122,7 +152,7 @@ class Direct:
         """Do what has been decided about a path."""
         pid = action.pid
         if action.step is Step.RETRY:
-            self._exchange.peers.reconsider(pid)
+            self._peers.reconsider(pid)
         elif action.step is Step.GIVE_UP:
             self.give_up(pid)
         elif action.step is Step.DROP:
@@ -155,12 +185,12 @@ class Direct:
         path = self._paths.pop(pid, None)
         if path is not None and path.line is not None:
             self._hang_up(path.line)
-        self._exchange.paths.over(pid, time.monotonic())
-        self._exchange.switch(pid, None, again=True)
+        self._monitor.over(pid, time.monotonic())
+        self._peers.switch(pid, None, again=True)
 
     def _tell_part(self, pid: int, numbers: list[int]) -> None:
         if numbers:
-            self._exchange.request("part", {"pid": pid, "numbers": numbers})
+            self._uplink.request("part", {"pid": pid, "numbers": numbers})
 
     def _known(self, pid: int) -> list[int]:
         return [number for other, number in self._meetings if other == pid]
@@ -179,7 +209,7 @@ class Direct:
             self._numbers.pop(meeting.socket, None)
             self._met.pop(meeting.socket, None)
             del self._hosts[meeting.socket]
-            self._exchange.link.drop(meeting.socket)
+            self._link.drop(meeting.socket)
         return True
 
     def send(self, path: Path, frames: Sequence[Any]) -> bool:
@@ -190,7 +220,7 @@ class Direct:
         except OSError:
             self._hang_up(path.line)  # type: ignore[arg-type]
         try:
-            self._exchange.link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
+            self._link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
         except zmq.ZMQError:
             return False
         return True
@@ -201,14 +231,20 @@ class Direct:
         line = None if path is None else path.line
         if line is None or entry.more or len(entry.payload) > seqpacket.SMALL:
             return False
-        numbers = self._exchange.peers.pass_on(pid, entry)
+        numbers = self._peers.pass_on(pid, entry)
         if numbers is None:
             return False
-        self._exchange.transmit(Sending(pid, path, Kind.DATA, numbers, (entry,)))
+        self.transmit(Sending(pid, path, Kind.DATA, numbers, (entry,)))
         return True
 
-    def transmit(self, sending: Sending) -> bool:
-        """Send a message of a stream on its direct path; False when that is broken."""
+    def transmit(self, sending: Sending) -> None:
+        """Send a message of a stream on its direct path; where that is broken, it goes through the supervisor."""
+        if not self._try(sending):
+            self.give_up(sending.pid)
+        elif self._identity.keys is not None and sending.kind is Kind.DATA:  # what goes over a network may vanish
+            self._monitor.sent(sending.pid, time.monotonic())
+
+    def _try(self, sending: Sending) -> bool:
         pid, path, kind, numbers, entries = sending
         line = path.line
         if line is not None and entries:
@@ -218,7 +254,7 @@ class Direct:
             except OSError:
                 self._hang_up(line)
                 return True  # it goes again with everything else that was on it
-        return self.send(path, [pack_route(pid), self._exchange.header(kind, numbers), *sending.bodies])
+        return self.send(path, [pack_route(pid), self._identity.header(kind, numbers), *sending.bodies])
 
     def beat(self, pid: int, path: Path) -> None:
         """Ask a direct peer to acknowledge what it has."""
@@ -262,7 +298,7 @@ class Direct:
                     self._refuse(frames[0])
                 guest = self._guests.get(frames[0]) if listening else self._hosts.get(socket)
                 if guest is not None:
-                    self._exchange.malformed(guest.pid, error)
+                    self._receiver.malformed(guest.pid, error)
 
     def _listen(self, fields: dict[str, Any]) -> None:
         if self._listener is None:
@@ -272,8 +308,8 @@ class Direct:
                 return  # no way leads to the supervisor at this moment: there is nowhere to listen
         if fields.get("key"):
             self._keys.add(fields["key"])
-        if self._exchange.keys is None:  # over a network it may be that only one of the two can reach the other
-            self._exchange.peers.introduced(fields["pid"])
+        if self._identity.keys is None:  # over a network it may be that only one of the two can reach the other
+            self._peers.introduced(fields["pid"])
         guest = Guest(fields["pid"], fields["incarnation"])
         self._expected[fields["ticket"]] = guest
         self._meetings[guest.pid, fields["number"]] = _Meeting(fields["ticket"])
@@ -281,16 +317,16 @@ class Direct:
         if self._door is not None:
             self._tickets[fields["ticket"]] = guest
         answer = {key: fields[key] for key in ("pid", "ticket", "number")} | {"endpoint": self._endpoint}
-        self._exchange.request("listening", answer)
+        self._uplink.request("listening", answer)
 
     def _bind(self, bind: str) -> zmq.Socket[Any]:
-        context = self._exchange.link.context
-        keys = self._exchange.keys
+        context = self._link.context
+        keys = self._identity.keys
         if not bind:  # where others reach us is where we come from
-            bind = netaddr.listener(netaddr.toward(self._exchange.link.endpoint))
+            bind = netaddr.listener(netaddr.toward(self._link.endpoint))
         if keys is not None and self._zap is None:
             self._zap = Authenticator(context, lambda key: key in self._keys)
-            self._exchange.link.watch(self._zap.socket)
+            self._link.watch(self._zap.socket)
         listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
         _link.tune(listener)
         listener.setsockopt(zmq.RCVHWM, _link.QUEUE)
@@ -305,16 +341,16 @@ class Direct:
         try:
             if keys is not None:
                 gate = Gate(listener, remote=True)
-                self._exchange.link.watch(gate.events)
+                self._link.watch(gate.events)
             listener.bind(bind)
         except (OSError, zmq.ZMQError):
             if gate is not None:
-                self._exchange.link.unwatch(gate.events)
+                self._link.unwatch(gate.events)
                 gate.close()
             listener.close(0)
             raise
         self._gate, self._endpoint = gate, _link.endpoint(listener)
-        self._exchange.link.watch(listener)
+        self._link.watch(listener)
         place = seqpacket.place(self._endpoint)
         if place is not None:
             self._open_door(place)
@@ -327,7 +363,7 @@ class Direct:
         except OSError:
             return
         try:
-            self._exchange.link.watch(door)
+            self._link.watch(door)
         except OSError:
             door.close()
             return
@@ -350,7 +386,7 @@ class Direct:
             if self.send(path, self._frames(guest.pid, Kind.WELCOME)):
                 self._take_path(guest.pid, path)
         elif guest == (header.pid, header.incarnation) and header.kind in _FOR_STREAMS:
-            self._exchange.arrived(header, bodies)
+            self._receiver.arrived(header, bodies)
         elif guest is None:
             self._refuse(identity)
 
@@ -366,21 +402,21 @@ class Direct:
         self._gate.turn(time.monotonic())
         self._looking = self._gate.is_busy
         if self._looking:
-            self._exchange.at_time(_LOOK, self._look)
+            self._receiver.at_time(_LOOK, self._look)
 
     def _meet(self, fields: dict[str, Any]) -> None:
         if (fields["pid"], fields["number"]) in self._meetings:
             return  # nobody is introduced twice
         try:
-            socket = self._exchange.link.connect(fields["endpoint"], fields.get("key"))
+            socket = self._link.connect(fields["endpoint"], fields.get("key"))
         except (zmq.ZMQError, OSError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
         self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
         self._met[socket] = (fields["endpoint"], fields["ticket"])
         self._meetings[fields["pid"], fields["number"]] = _Meeting(fields["ticket"], socket)
         self._numbers[socket] = fields["number"]
-        if self._exchange.keys is not None:
-            self._exchange.paths.met(fields["pid"], fields["number"], time.monotonic())
+        if self._identity.keys is not None:
+            self._monitor.met(fields["pid"], fields["number"], time.monotonic())
         self.send(Path(socket, None), self._frames(fields["pid"], Kind.JOIN, {"ticket": fields["ticket"]}))
 
     def _from_host(self, socket: zmq.Socket[Any], header: Header, bodies: list[Any]) -> None:
@@ -391,13 +427,13 @@ class Direct:
             self._take_path(host.pid, Path(socket, None, None, self._numbers[socket]))
             self._dial(host, *self._met.pop(socket, ("", b"")))
         elif header.kind in _FOR_STREAMS:
-            self._exchange.arrived(header, bodies)
+            self._receiver.arrived(header, bodies)
 
     def _take_path(self, pid: int, path: Path, *, again: bool = False) -> None:
         self._paths[pid] = path
-        self._exchange.switch(pid, path, again=again)
-        if self._exchange.keys is not None:
-            self._exchange.paths.taken(pid, path.number, time.monotonic())
+        self._peers.switch(pid, path, again=again)
+        if self._identity.keys is not None:
+            self._monitor.taken(pid, path.number, time.monotonic())
 
     # -- the short way ---------------------------------------------------------------------------------
 
@@ -408,7 +444,7 @@ class Direct:
             return
         self._lines[line] = host
         try:
-            self._exchange.link.watch(line)
+            self._link.watch(line)
             seqpacket.send(line, self._frames(host.pid, Kind.JOIN, {"ticket": ticket}))
         except OSError:
             self._hang_up(line)
@@ -419,22 +455,22 @@ class Direct:
             try:
                 self._take_callers(line)
             except OSError:  # it would only be told of them again, at once; until later the usual way has to do
-                self._exchange.link.unwatch(line)
-                self._exchange.at_time(_LATER, self._watch_door)
+                self._link.unwatch(line)
+                self._receiver.at_time(_LATER, self._watch_door)
         elif line in self._lines and not seqpacket.receive(line, self._from_line, self._spoilt):
             self._hang_up(line)
 
     def _watch_door(self) -> None:
         assert self._door is not None
         try:
-            self._exchange.link.watch(self._door)
+            self._link.watch(self._door)
         except OSError:
-            self._exchange.at_time(_LATER, self._watch_door)
+            self._receiver.at_time(_LATER, self._watch_door)
 
     def _take_callers(self, door: Line) -> None:
         while (caller := seqpacket.accept(door)) is not None:
             try:
-                self._exchange.link.watch(caller)
+                self._link.watch(caller)
             except OSError:
                 caller.close()
                 raise
@@ -443,12 +479,12 @@ class Direct:
     def _spoilt(self, line: Line, error: Exception) -> None:
         peer = self._lines.get(line)
         if peer is not None:
-            self._exchange.malformed(peer.pid, error)
+            self._receiver.malformed(peer.pid, error)
 
     def _from_line(self, line: Line, fields: list[Any]) -> None:
         peer = self._lines.get(line)
         if peer is not None and seqpacket.is_data(fields):
-            self._exchange.took(*peer, *seqpacket.parse_data(fields))
+            self._receiver.took(*peer, *seqpacket.parse_data(fields))
             return
         header, bodies = seqpacket.parse_frames(fields)
         if peer is None:
@@ -458,7 +494,7 @@ class Direct:
         elif header.kind is Kind.WELCOME:
             self._shorten(peer.pid, line)
         elif header.kind in _FOR_STREAMS:
-            self._exchange.arrived(header, bodies)
+            self._receiver.arrived(header, bodies)
 
     def _admit(self, line: Line, header: Header, bodies: list[Any]) -> None:
         ticket = parse_map(bodies[0]).get("ticket") if header.kind is Kind.JOIN else None
@@ -484,13 +520,11 @@ class Direct:
     def _hang_up(self, line: Line) -> None:
         """Close a short way; what was on it and has not arrived goes the longer one."""
         peer = self._lines.pop(line, None)
-        self._exchange.link.unwatch(line)
+        self._link.unwatch(line)
         line.close()
         path = None if peer is None else self._paths.get(peer.pid)
         if peer is not None and path is not None and path.line is line:
             self._take_path(peer.pid, path._replace(line=None), again=True)
 
     def _frames(self, pid: int, kind: Kind, body: dict[str, Any] | None = None) -> list[Any]:
-        exchange = self._exchange
-        header = Header(kind, exchange.epoch, exchange.pid, exchange.incarnation, 0)
-        return [pack_route(pid), header.pack(), *([] if body is None else [pack_body(body)])]
+        return [pack_route(pid), self._identity.greeting(kind), *([] if body is None else [pack_body(body)])]

@@ -20,14 +20,15 @@ from rackactor.address import unpack_boxes
 from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
 from rackactor.kernel import sockets as _link
 from rackactor.kernel.direct import Direct
+from rackactor.kernel.identity import Identity
 from rackactor.kernel.leader import VISIT, Baton
 from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Delivery, Peers, Sending
 from rackactor.kernel.pending import Numbers, Pending
 from rackactor.kernel.seqpacket import Line
-from rackactor.kernel.uplink import Lifeline
+from rackactor.kernel.uplink import Uplink
 from rackactor.system import fork_generation
-from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header, parse_map
+from rackactor.wire.frames import SUPERVISOR, Header, Kind, parse_header, parse_map
 from rackactor.wire.stream import Entry, EntryKind, parse_entries
 
 #: Acknowledgements that are in no hurry leave after this, seconds: they only free the sender's memory.
@@ -52,23 +53,18 @@ class Exchange:
     """The I/O of an agent: a connection to the supervisor, streams to peers, timers, events."""
 
     # Known when the agent has joined.
-    pid: int
-    incarnation: int
-    keys: _link.Keys | None
     _beat: float
     _lease: float
     _last_turn: float
-    _last_sent: float
     _last_heard: float
     _last_tick: float
 
     def __init__(self, link: _link.Link | None = None) -> None:
         self._generation = fork_generation.generation
         self._link = _link.Link() if link is None else link
-        self._seq = itertools.count(1)
+        self.identity = Identity()
         self._rids = itertools.count(1)
         self._ask_numbers = Numbers()
-        self.epoch = 0
         self.mailbox: deque[Any] = deque()
         #: Further mailboxes by their number: see `open_box`.
         self.boxes: dict[int, deque[Any]] = {}
@@ -95,9 +91,9 @@ class Exchange:
         #: Run when this process leaves the group's wire, and nobody is at the crank any more.
         self.at_close: list[Callable[[], None]] = []
         self.paths = Paths()
-        self._lifeline: Lifeline | None = None
+        self._uplink = Uplink(self._link, self.identity, self.end)
         self._last_beat = self._asked = 0.0
-        self._direct = Direct(self)
+        self._direct = Direct(self._link, self.identity, self._uplink, self._peers, self.paths, self)
         self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
 
     # -- one turn at the crank -----------------------------------------------------------------------
@@ -179,7 +175,7 @@ class Exchange:
 
     def _due(self, now: float) -> float:
         """Return until when nothing has to be done."""
-        due = self._beat + min(self._last_sent, max(self._last_heard, self._last_beat))
+        due = self._beat + min(self._uplink.last_sent, max(self._last_heard, self._last_beat))
         if self._asked > self._last_heard and self._asked + self._lease < due:
             due = self._asked + self._lease
         if self._timers and self._timers[0][0] < due:
@@ -202,7 +198,7 @@ class Exchange:
         if now >= self.paths.due:
             for action in self.paths.tick(now, self._peers.standing):
                 self._direct.act(action)
-        if self._lifeline is None:
+        if not self._uplink.resumes:
             self._beat_nearby(now, late)
             return
         gap = now - self._last_tick
@@ -210,9 +206,9 @@ class Exchange:
             self._last_heard += gap  # it was we who were away: judge nobody by that
         if self._beat_is_due(now):
             self._send_beat(now)
-            self._lifeline.look(now, self._last_heard)
+            self._uplink.look(now, self._last_heard)
         elif self._link.broken:
-            self._lifeline.look(now, self._last_heard)
+            self._uplink.look(now, self._last_heard)
         self._judge(now - self._last_heard)
 
     def _beat_nearby(self, now: float, late: float) -> None:
@@ -232,11 +228,11 @@ class Exchange:
             self._judge(now - self._asked)
 
     def _beat_is_due(self, now: float) -> bool:
-        return now - self._last_sent >= self._beat or now - max(self._last_heard, self._last_beat) >= self._beat
+        return now - self._uplink.last_sent >= self._beat or now - max(self._last_heard, self._last_beat) >= self._beat
 
     def _send_beat(self, now: float) -> None:
         self._last_beat = now
-        self._raw_send(Kind.BEAT, (), [])
+        self._uplink.send(Kind.BEAT, (), [])
 
     def _judge(self, silent: float) -> None:
         if silent > self._lease and not self.ended:
@@ -267,30 +263,12 @@ class Exchange:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    def _raw_send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = SUPERVISOR) -> None:
-        if self._lifeline is None or self._lifeline.send(kind, extra, bodies, pid):
-            self.say(kind, extra, bodies, pid)
-        else:
-            self._last_sent = time.monotonic()
-
-    def say(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any] = (), pid: int = SUPERVISOR) -> None:
-        """Send to the supervisor, or through it, on the connection there is."""
-        self._link.send(self._link.supervisor, [pack_route(pid), self.header(kind, extra), *bodies])
-        self._last_sent = time.monotonic()
-
-    def header(self, kind: Kind, extra: tuple[Any, ...]) -> bytes:
-        """Return the header of the next message."""
-        return Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra).pack()
-
     def transmit(self, sending: Sending) -> None:
         """Send a message of a stream on the path its peer has."""
         if sending.path is None:
-            self._raw_send(sending.kind, sending.extra, sending.bodies, sending.pid)
-            return
-        if not self._direct.transmit(sending):
-            self._direct.give_up(sending.pid)
-        elif self.keys is not None and sending.kind is Kind.DATA:  # what goes over a network may vanish
-            self.paths.sent(sending.pid, self._last_turn)
+            self._uplink.send(sending.kind, sending.extra, sending.bodies, sending.pid)
+        else:
+            self._direct.transmit(sending)
 
     # -- receiving ----------------------------------------------------------------------------------
 
@@ -305,14 +283,14 @@ class Exchange:
             self._last_heard = time.monotonic()
             try:
                 header = parse_header(frames[1])
-                if self._lifeline is None or not self._lifeline.took(header, frames):
+                if not self._uplink.took(header, frames):
                     self._dispatch(header, frames[2:])
             except Exception as error:  # not from our supervisor's hand; what it says has no consequence
                 _log.warning("the supervisor has passed on what cannot be read: %s: %s", type(error).__name__, error)
 
     def _dispatch(self, header: Header, bodies: list[Any]) -> None:
         kind = header.kind
-        if header.epoch < self.epoch:
+        if header.epoch < self.identity.epoch:
             return  # a supervisor of an earlier life
         if kind is Kind.DATA or kind is Kind.ACK:
             self.arrived(header, bodies)
@@ -365,7 +343,7 @@ class Exchange:
             self._malformed.add(pid)
         words = f"{error}" if isinstance(error, ProtocolError) else f"{type(error).__name__}: {error}"
         _log.warning("process %d has sent what cannot be read: %s", pid, words)
-        self.request("malformed", {"pid": pid, "words": words[:500]})
+        self._uplink.request("malformed", {"pid": pid, "words": words[:500]})
 
     def _deliver(self, delivery: Delivery) -> None:
         entry = delivery.entry
@@ -474,25 +452,26 @@ class Exchange:
                 if entry.kind in (EntryKind.TELL, EntryKind.ASK):
                     handler({"pid": pid}, [entry.payload])
 
-    # -- for rackactor.kernel.direct ------------------------------------------------------------------------
+    # -- for others at the crank ----------------------------------------------------------------------------
 
     @property
     def link(self) -> _link.Link:
         """The sockets (holder of the baton only)."""
         return self._link
 
-    def switch(self, pid: int, path: Any, *, again: bool = False) -> None:
-        """Send to a peer on another path from now on (holder of the baton only)."""
-        self._peers.switch(pid, path, again=again)
+    @property
+    def pid(self) -> int:
+        """Of this process."""
+        return self.identity.pid
 
     @property
-    def peers(self) -> Peers:
-        """The streams (holder of the baton only)."""
-        return self._peers
+    def incarnation(self) -> int:
+        """Which life of this process it is."""
+        return self.identity.incarnation
 
     def request(self, op: str, args: dict[str, Any]) -> None:
         """Make a system call from the crank, without wanting its result."""
-        self._raw_send(Kind.CALL, (0, op), [pack_body(args)])
+        self._uplink.request(op, args)
 
     def offer(self, pid: int, entry: Entry) -> None:
         """Put a message into the stream to a process, from the crank; it leaves at the end of the turn."""

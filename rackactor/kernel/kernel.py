@@ -32,7 +32,6 @@ from rackactor.kernel import sockets as _link
 from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, Exchange, error_from
 from rackactor.kernel.peers import DIRECT_NEARBY, Delivery
 from rackactor.kernel.pending import Pending
-from rackactor.kernel.uplink import Lifeline
 from rackactor.system import fork_generation
 from rackactor.wire import frames
 from rackactor.wire.codec import open_from
@@ -91,13 +90,13 @@ class Kernel(Exchange):
             AuthenticationError: key or token are not known, or the supervisor is not the one expected: at once; or it
                 has not answered in time.
         """
-        self.pid = birth["pid"]
-        self.incarnation = birth["incarnation"]
+        identity = self.identity
+        identity.pid, identity.incarnation = birth["pid"], birth["incarnation"]
         server_key = birth.get("server_key")
-        self.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
+        identity.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
         try:
             if server_key or not self._link.endpoint:  # else it is connected: to the same, wherever that listens by now
-                self._link.dial(birth["endpoint"], server_key, self.keys)
+                self._link.dial(birth["endpoint"], server_key, identity.keys)
             self.welcome, self.welcome_blobs = self._join(birth, JOIN_TIMEOUT if timeout is None else timeout)
         except BaseException:
             self._baton.close()
@@ -110,9 +109,9 @@ class Kernel(Exchange):
         if not server_key:
             self._peers.direct_after = DIRECT_NEARBY
         now = time.monotonic()
-        self._last_turn = self._last_sent = self._last_heard = self._last_tick = now
+        self._last_turn = self._last_heard = self._last_tick = self._uplink.last_sent = now
         if server_key:  # on one host a connection ends with one of its ends, and not before
-            self._lifeline = Lifeline(self, self._beat)
+            self._uplink.begin_to_resume(self._beat)
         interrupts.install()
         self._baton.start()
 
@@ -130,8 +129,12 @@ class Kernel(Exchange):
                 if header.kind is Kind.REFUSED:
                     raise error_from(fields)
                 if header.kind is Kind.WELCOME:
-                    self.epoch = header.epoch
-                    self.pid, self.incarnation = fields["pid"], fields["incarnation"]
+                    identity = self.identity
+                    identity.epoch, identity.pid, identity.incarnation = (
+                        header.epoch,
+                        fields["pid"],
+                        fields["incarnation"],
+                    )
                     return fields, list(parts[3:])
             if self._link.refused:
                 raise AuthenticationError(self._link.refused)
@@ -143,7 +146,7 @@ class Kernel(Exchange):
 
     def _ask_to_join(self, body: dict[str, Any]) -> None:
         try:
-            self._raw_send(Kind.JOIN, (), [frames.pack_body(body)])
+            self._uplink.send(Kind.JOIN, (), [frames.pack_body(body)])
         except zmq.Again:
             pass  # our key was refused before we had said a word; what follows tells it
 
@@ -205,7 +208,7 @@ class Kernel(Exchange):
             check_size(body)
         rid = next(self._rids)
         pending = self._calls[rid] = Pending(frames.SUPERVISOR, callback)
-        self._outbox.append(lambda: self._raw_send(Kind.CALL, (rid, op), bodies))
+        self._outbox.append(lambda: self._uplink.send(Kind.CALL, (rid, op), bodies))
         self._baton.turn()
         self._check_still(self._calls, rid)
         return pending, rid
@@ -215,7 +218,7 @@ class Kernel(Exchange):
         bodies = [frames.pack_body(args or {}), *blobs]
         for body in bodies:
             check_size(body)
-        self._outbox.append(lambda: self._raw_send(Kind.CALL, (0, op), bodies))
+        self._outbox.append(lambda: self._uplink.send(Kind.CALL, (0, op), bodies))
         self._baton.turn()
 
     def post(
@@ -289,7 +292,7 @@ class Kernel(Exchange):
 
     def leave_call(self, op: str, args: dict[str, Any]) -> None:
         """Have a system call made some time whose result nobody wants; a finalizer may call it, as `leave_word`."""
-        self._outbox.append(lambda: self._raw_send(Kind.CALL, (0, op), [frames.pack_body(args)]))
+        self._outbox.append(lambda: self._uplink.send(Kind.CALL, (0, op), [frames.pack_body(args)]))
 
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""

@@ -1,24 +1,25 @@
-"""The agent's end of the connection to its supervisor over tcp, which may break and be made anew.
+"""The agent's end of its connection to the supervisor; over tcp it may break and be made anew.
 
 A connection that breaks, or on which the supervisor has been silent for a few heartbeats, is closed, and another one
 opened: TCP itself would wait longer and longer between its attempts. The first word on the new one is a RESUME;
-the supervisor knows the agent by its key, and both say again what the other does not have (see
-`rackactor.wire.resend`). Until then nothing else is sent. Whether a process may live without its supervisor at all is
-for its lease to say.
+the supervisor knows the agent by its key, and both say again what the other does not have (`rackactor.wire.resend`).
+Until then nothing else is sent. Whether a process may live without its supervisor at all is for its lease to say.
+
+On one host a connection ends with one of its ends, and not before: nothing of that is needed there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import zmq
 
-from rackactor.wire.frames import Header, Kind
+from rackactor.kernel.identity import Identity
+from rackactor.kernel.sockets import Link
+from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route
 from rackactor.wire.resend import Kept
-
-if TYPE_CHECKING:
-    from rackactor.kernel.event_loop import Exchange
 
 #: Heartbeats of silence after which another connection is tried.
 SILENT_BEATS = 3
@@ -29,30 +30,64 @@ _UNKEPT = frozenset({Kind.BEAT, Kind.RECEIVED, Kind.RESUME, Kind.JOIN})
 _UNCOUNTED = frozenset({Kind.BEAT, Kind.RECEIVED, Kind.RESUME, Kind.REFUSED, Kind.WELCOME})
 
 
-class Lifeline:
+class Uplink:
     """See the module (used by the holder of the baton only).
 
     Args:
-        exchange: whose it is.
-        beat: seconds between heartbeats.
+        link: the sockets.
+        identity: who speaks.
+        end: called with the reason when the group has ended for this agent.
     """
 
-    def __init__(self, exchange: Exchange, beat: float) -> None:
-        self._exchange = exchange
-        self._beat = beat
-        self._kept = Kept()
+    def __init__(self, link: Link, identity: Identity, end: Callable[[str], None]) -> None:
+        self._link = link
+        self._identity = identity
+        self._end = end
+        self._beat = 0.0
+        self._kept: Kept | None = None
         self._attempt_ends = 0.0
+        #: When something was sent last (monotonic).
+        self.last_sent = 0.0
         #: A new connection has been opened, and the supervisor has not answered on it.
         self.resuming = False
 
-    def send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int) -> bool:
-        """Keep a message; tell whether it is to be sent now."""
-        if kind not in _UNKEPT:
-            self._kept.keep((kind, extra, bodies, pid), sum(map(len, bodies)))
-        return not self.resuming or kind is Kind.RESUME
+    def begin_to_resume(self, beat: float) -> None:
+        """Make the connection anew from now on when it breaks.
+
+        Args:
+            beat: seconds between heartbeats.
+        """
+        self._beat = beat
+        self._kept = Kept()
+
+    @property
+    def resumes(self) -> bool:
+        """Tell whether it is made anew when it breaks."""
+        return self._kept is not None
+
+    def send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = SUPERVISOR) -> None:
+        """Send to the supervisor, or through it; now, or on the next connection."""
+        if self._kept is not None:
+            if kind not in _UNKEPT:
+                self._kept.keep((kind, extra, bodies, pid), sum(map(len, bodies)))
+            if self.resuming and kind is not Kind.RESUME:
+                self.last_sent = time.monotonic()
+                return
+        self._say(kind, extra, bodies, pid)
+
+    def request(self, op: str, args: dict[str, Any]) -> None:
+        """Make a system call without wanting its result."""
+        self.send(Kind.CALL, (0, op), [pack_body(args)])
+
+    def _say(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any] = (), pid: int = SUPERVISOR) -> None:
+        """Send on the connection there is."""
+        self._link.send(self._link.supervisor, [pack_route(pid), self._identity.header(kind, extra), *bodies])
+        self.last_sent = time.monotonic()
 
     def took(self, header: Header, frames: Sequence[Any]) -> bool:
         """Count a message of the supervisor's; True when it was about the connection itself."""
+        if self._kept is None:
+            return False
         if header.kind not in _UNCOUNTED:
             if self._kept.take(sum(map(len, frames))):
                 self._tell()
@@ -72,34 +107,37 @@ class Lifeline:
             now: seconds, monotonic.
             heard: when the supervisor was last heard.
         """
-        link = self._exchange.link
+        assert self._kept is not None
+        link = self._link
         if link.revoked:
-            self._exchange.end("the supervisor does not know this process any more")
+            self._end("the supervisor does not know this process any more")
         elif link.broken or now - heard >= SILENT_BEATS * self._beat:
             if now >= self._attempt_ends:
                 self._attempt_ends = now + max(2 * self._beat, ATTEMPT)
-                self._redial()
+                self._redial(self._kept)
         elif self._kept.due and not self.resuming:
             self._tell()
 
-    def _redial(self) -> None:
+    def _redial(self, kept: Kept) -> None:
         try:
-            self._exchange.link.redial()
+            self._link.redial()
         except (zmq.ZMQError, OSError):
             return  # too many open files: there will be another attempt
         self.resuming = True
-        self._exchange.say(Kind.RESUME, (self._kept.tell(),))
+        self._say(Kind.RESUME, (kept.tell(),))
 
     def _tell(self) -> None:
-        self._exchange.say(Kind.RECEIVED, (self._kept.tell(),))
+        assert self._kept is not None
+        self._say(Kind.RECEIVED, (self._kept.tell(),))
 
     def _resume(self, count: int) -> None:
         if not self.resuming:
             return
+        assert self._kept is not None
         self.resuming = False
         missing = self._kept.again(count)
         if missing is None:
-            self._exchange.end("the connection to the supervisor broke with too much under way to go on")
+            self._end("the connection to the supervisor broke with too much under way to go on")
             return
         for kind, extra, bodies, pid in missing:
-            self._exchange.say(kind, extra, bodies, pid)
+            self._say(kind, extra, bodies, pid)

@@ -158,7 +158,7 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
             kind = chance.choice([Kind.CALL, Kind.RESUME, Kind.RECEIVED, Kind.BEAT, Kind.JOIN])
             extra = {Kind.CALL: (1, "ps"), Kind.RESUME: (1,), Kind.RECEIVED: (1,)}.get(kind, ())
             frames[1] = Header(
-                kind, kernel.epoch, kernel.pid, kernel.incarnation, chance.randrange(1 << 50), extra
+                kind, kernel.identity.epoch, kernel.pid, kernel.incarnation, chance.randrange(1 << 50), extra
             ).pack()
         kernel.link.send(kernel.link.supervisor, frames[: chance.randint(2, 3)])
     elif layer == "direct":
@@ -169,7 +169,7 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
         if path.line is not None and chance.random() < 0.5:
             path.line.send(packed(chance) or b"\xc1")
         else:
-            head = Header(Kind.DATA, kernel.epoch, kernel.pid, kernel.incarnation, 0, tuple(numbers)).pack()
+            head = Header(Kind.DATA, kernel.identity.epoch, kernel.pid, kernel.incarnation, 0, tuple(numbers)).pack()
             kernel.link.send(path.socket, [*prefix, pack_route(target), head, packed(chance)])
 
 

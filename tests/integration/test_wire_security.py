@@ -35,7 +35,7 @@ def tell_keys() -> None:
             message.reply(message.value)
             continue
         kernel = rack.current.current().kernel
-        keys = kernel.keys
+        keys = kernel.identity.keys
         message.reply([keys and [keys.public, keys.secret], kernel._direct._endpoint])
 
 

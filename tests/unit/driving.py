@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from rackactor_runtime.providers.base import Key, Vital
-from rackactor_runtime.supervisor.actor import WORLD, Supervisor, Timed
+from rackactor_runtime.services import SERVICES
+from rackactor_runtime.supervisor.actor import WORLD, NullStore, Supervisor, Timed
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.decisions.lifecycle import Core
 from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.decisions.state import GroupState
 from rackactor_runtime.supervisor.decisions.table import Process
+from rackactor_runtime.supervisor.members.authentication import Door, Speaker
 
 E = TypeVar("E")
 
@@ -36,21 +38,29 @@ class House:
         last: those of the last event.
     """
 
-    def __init__(self, *, machines: bool = False, **settings: Any) -> None:
-        self.core = Core("gid", "house", Settings.parse(settings), machines=machines)
+    def __init__(self, *, machines: bool = False, nearby: bool = False, **settings: Any) -> None:
+        self.state = GroupState(
+            "gid",
+            "house",
+            Settings.parse(settings),
+            services=SERVICES,
+            machines=machines,
+            nearby=nearby,
+            python=(3, 11),
+        )
         self.effects: list[m.Effect] = []
         self.last: list[m.Effect] = []
         self._sent: list[m.Effect] = []
-        self._actor = Supervisor(self.core)
+        self._actor = Supervisor(self.state, NullStore())
         self._actor._myRef = _Reference(self._sent)
         self._rids = itertools.count(1)
+        self._events = itertools.count(1)
         self.now = 100.0
-        self.core.now = self.now
-        self.core.wall = self.now + 1e9
 
     def hear(self, event: m.Event) -> list[m.Effect]:
         """Hand an event in; return what the supervisor wants done."""
-        self._actor.receiveMessage(Timed(event, self.now, self.now + 1e9), WORLD)
+        entropy = next(self._events).to_bytes(8, "big")
+        self._actor.receiveMessage(Timed(event, self.now, self.now + 1e9, entropy), WORLD)
         self.last = list(self._sent)
         self._sent.clear()
         self.effects += self.last
@@ -67,17 +77,34 @@ class House:
     # -- what may happen ------------------------------------------------------------------------------
 
     def script(self) -> int:
-        """Have the program that made the group join."""
-        record = self.core.external("script", b"script")
-        self.core.tokens.pop(b"script")
-        self.hear(m.Joined(record.pid, 4242))
-        return record.pid
+        """Have the program that made the group join; its death is watched for where everybody is nearby."""
+        self.hear(m.GroupOpened(b"script", watched=self.state.nearby))
+        pid = self.entered()
+        self.hear(m.Joined(pid, 4242))
+        return pid
 
     def operator(self) -> int:
         """Have a command line join."""
-        record = self.core.external("operator")
-        self.hear(m.Joined(record.pid, 4343))
-        return record.pid
+        pid = self.arrive()
+        self.hear(m.Joined(pid, 4343))
+        return pid
+
+    def arrive(self) -> int:
+        """Have a command line show the token that all have; return the pid that it gets."""
+        self.hear(m.OperatorArrived())
+        return self.entered()
+
+    def join(self, door: Door, connection: bytes, token: object, protocol: object, key: bytes | None) -> Speaker:
+        """Have somebody show a token at a door, and be entered."""
+        speaker = door.join(connection, token, protocol, key)
+        if self.record(speaker.pid).started is None:
+            self.hear(m.Joined(speaker.pid, 4444, key))
+        return speaker
+
+    def entered(self) -> int:
+        """Return the pid that the last event has given to a member that was not forked."""
+        (entered,) = self.pick(m.Entered)
+        return entered.pid
 
     def cast(self, caller: int, op: str, blobs: Sequence[Any] = (), /, **args: Any) -> int:
         """Have a member make a call; return its number."""
@@ -133,26 +160,25 @@ class House:
     def pass_time(self, seconds: float, *, heard: Sequence[int] = ()) -> list[m.Effect]:
         """Let time pass; those `heard` have not been silent."""
         self.now += seconds
-        for pid in heard:
-            self.core.heard(pid, self.now)
+        self.hear(m.Heard(heard))
         return self.hear(m.Ticked())
 
     def keep_hearing(self, seconds: float, step: float = 1.0) -> list[m.Effect]:
         """Let time pass with everybody's heartbeats; return all effects."""
         found: list[m.Effect] = []
         for _ in range(int(seconds / step)):
-            found += self.pass_time(step, heard=[record.pid for record in self.core.table])
+            found += self.pass_time(step, heard=[record.pid for record in self.state.table])
         return found
 
     # -- looking ---------------------------------------------------------------------------------------
 
     def record(self, pid: int) -> Process:
         """Return the record of a process that lives or has been reaped."""
-        found = self.core.table.get(pid) or self.core.table.past(pid)
+        found = self.state.table.get(pid) or self.state.table.past(pid)
         assert found is not None
         return found
 
-    def state(self, pid: int) -> str:
+    def state_of(self, pid: int) -> str:
         return str(self.record(pid).state)
 
 

@@ -25,21 +25,21 @@ def test_a_fork_writes_the_intent_and_asks_the_provider(house: House, script: in
     assert create.order.key == (pid, 1)
     assert (create.order.env, create.order.cwd, create.order.memory) == ({"A": "1"}, "/", 5)
     assert set(create.order.birth) == {"pid", "incarnation", "token"}  # nothing but what lets it in
-    assert house.state(pid) == "new"
+    assert house.state_of(pid) == "new"
     house.hear(m.InstanceCreated(Key(pid, 1), "4711"))
-    assert house.state(pid) == "booting"
+    assert house.state_of(pid) == "booting"
     house.hear(m.Joined(pid, 4711))
     (welcome,) = house.pick(m.Welcome)
     assert (welcome.pid, welcome.blobs) == (pid, blobs)
     assert (welcome.fields["pid"], welcome.fields["ppid"], welcome.fields["kind"]) == (pid, script, "function")
-    assert house.state(pid) == "running"
+    assert house.state_of(pid) == "running"
 
 
 def test_it_may_join_before_the_provider_says_that_it_exists(house: House, script: int) -> None:
     (pid,) = house.fork(script)
     house.hear(m.Joined(pid, 1))
     house.hear(m.InstanceCreated(Key(pid, 1), "1"))
-    assert house.state(pid) == "running"
+    assert house.state_of(pid) == "running"
 
 
 def test_each_child_has_its_own_arguments(house: House, script: int) -> None:
@@ -94,7 +94,7 @@ def test_a_fork_that_makes_no_sense_starts_nothing(house: House, script: int, op
     name, _ = refusal(house.call(script, "fork", blobs, **options))
     assert name == "InvalidCall"
     assert house.pick(m.Create) == []
-    assert len(list(house.core.table)) == 1
+    assert len(list(house.state.table)) == 1
 
 
 def test_spawn_intensity() -> None:
@@ -116,7 +116,7 @@ def test_processes_that_live_at_the_same_time() -> None:
     name, message = refusal(house.call(script, "fork", (b"t", b"a"), n=2, kind="function"))
     assert name == "ForkError"
     assert "6 processes would live at the same time, and the group allows 5: raise max_processes=" in message
-    assert len(list(house.core.table)) == 5  # nothing was begun
+    assert len(list(house.state.table)) == 5  # nothing was begun
     for pid in pids[:2]:
         house.die(pid, code=0)
     house.fork(script, n=3)

@@ -51,7 +51,7 @@ def test_a_rehearsal_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_rehearsal_goes_through_messages_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[bytes, int]] = []
     sent: list[Kind] = []
-    raw_send = warmup._Stage._raw_send
+    raw_send = warmup._DeafUplink.send
 
     def note(self: Any, message: bytes, sender: Any) -> None:
         heard.append((message, sender.pid))
@@ -62,7 +62,7 @@ def test_a_rehearsal_goes_through_messages_to_the_end(monkeypatch: pytest.Monkey
         raw_send(self, kind, *rest)
 
     monkeypatch.setattr(warmup._Understudy, "receiveMsg_bytes", note)
-    monkeypatch.setattr(warmup._Stage, "_raw_send", send)
+    monkeypatch.setattr(warmup._DeafUplink, "send", send)
     assert warmup.rehearse() == Report("exited", 0)
     assert heard == [(b"", 2)] * warmup.MESSAGES
     assert sent.count(Kind.DATA) == warmup.MESSAGES

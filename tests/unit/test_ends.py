@@ -21,16 +21,16 @@ KILL = 9
 def test_a_child_ends_is_a_zombie_and_is_waited_for(house: House, script: int) -> None:
     pid = house.spawn(script)
     house.call(pid, "exit", (b"result",), how="exited", code=3)
-    assert house.state(pid) == "stopping"
+    assert house.state_of(pid) == "stopping"
     house.die(pid, 3)
-    assert house.state(pid) == "zombie"
+    assert house.state_of(pid) == "zombie"
     assert house.pick(m.Dismiss) == [m.Dismiss(pid)]
     (child,) = house.told(script, "child")
     assert (child["pid"], child["status"]["code"]) == (pid, 3)
     assert [gone["pid"] for gone in house.told(script, "gone")] == [pid]
     answer = house.call(script, "wait", pids=[pid])
     assert (answer.fields["pid"], answer.fields["status"]["cause"], answer.blobs) == (pid, "exited", (b"result",))
-    assert house.state(pid) == "gone"
+    assert house.state_of(pid) == "gone"
     assert refusal(house.call(script, "wait", pids=[pid])) == (
         "NoChild",
         f"process {pid} has ended and been waited for already",
@@ -45,7 +45,7 @@ def test_a_wait_hangs_until_the_end(house: House, script: int) -> None:
     answer = house.answer(script, rid)
     assert answer is not None
     assert answer.fields["pid"] == pid
-    assert house.state(pid) == "gone"
+    assert house.state_of(pid) == "gone"
 
 
 def test_a_wait_that_does_not_hang(house: House, script: int) -> None:
@@ -76,7 +76,7 @@ def test_wait_for_the_first_of_several(house: House, script: int) -> None:
     answer = house.answer(script, rid)
     assert answer is not None
     assert answer.fields["pid"] == pids[1]
-    assert house.state(pids[1]) == "gone"
+    assert house.state_of(pids[1]) == "gone"
 
 
 def test_others_may_wait_too_and_only_the_parent_reaps(house: House, script: int) -> None:
@@ -90,7 +90,7 @@ def test_others_may_wait_too_and_only_the_parent_reaps(house: House, script: int
     other = house.spawn(script)
     house.exit(other)
     assert house.call(watcher, "wait", pids=[other]).fields["pid"] == other
-    assert house.state(other) == "zombie"
+    assert house.state_of(other) == "zombie"
 
 
 def test_a_second_wait_of_the_parent_for_the_same_child(house: House, script: int) -> None:
@@ -119,7 +119,7 @@ def test_a_wait_can_be_withdrawn(house: House, script: int) -> None:
     rid = house.cast(script, "wait", pids=[pid])
     house.cast(script, "cancel", rid=rid)
     house.exit(pid)
-    assert house.state(pid) == "zombie"  # nobody has been told
+    assert house.state_of(pid) == "zombie"  # nobody has been told
     answer = house.answer(script, rid)
     assert answer is None or refusal(answer)[0] == "RackTimeout"
 
@@ -207,19 +207,19 @@ def test_orphans_leave_no_zombies_when_their_parent_has_not_been_waited_for(hous
     child = house.spawn(parent)
     house.exit(parent)
     house.die(child, signal=TERM)
-    assert house.state(parent) == "zombie"
-    assert house.state(child) == "gone"  # nobody is left who could wait for it
+    assert house.state_of(parent) == "zombie"
+    assert house.state_of(child) == "gone"  # nobody is left who could wait for it
     house.call(script, "wait", pids=[parent])
-    assert [record.pid for record in house.core.table] == [script]
+    assert [record.pid for record in house.state.table] == [script]
 
 
 def test_zombies_of_a_parent_that_dies_are_reaped(house: House, script: int) -> None:
     parent = house.spawn(script)
     child = house.spawn(parent)
     house.exit(child)
-    assert house.state(child) == "zombie"
+    assert house.state_of(child) == "zombie"
     house.exit(parent)
-    assert house.state(child) == "gone"
+    assert house.state_of(child) == "gone"
 
 
 def test_an_adopted_child_lives_on_and_is_reaped_by_the_supervisor(house: House, script: int) -> None:
@@ -229,7 +229,7 @@ def test_an_adopted_child_lives_on_and_is_reaped_by_the_supervisor(house: House,
     assert house.told(child, "signal") == []
     assert house.record(child).ppid == 1
     house.exit(child)
-    assert house.state(child) == "gone"
+    assert house.state_of(child) == "gone"
 
 
 def test_a_detached_child_lives_on_until_its_deadline(house: House, script: int) -> None:

@@ -60,7 +60,7 @@ def test_an_ending_group_starts_nothing(house: House, script: int) -> None:
 def test_only_those_outside_may_end_the_group(house: House, script: int) -> None:
     pid = house.spawn(script)
     assert refusal(house.call(pid, "end"))[0] == "NotAllowed"
-    assert not house.core.shutdown.reason
+    assert not house.state.shutdown.reason
 
 
 def test_it_ends_with_the_program_that_made_it(house: House, script: int) -> None:
@@ -73,12 +73,12 @@ def test_it_ends_with_the_program_that_made_it(house: House, script: int) -> Non
 
 
 def test_it_ends_at_its_deadline(house: House, script: int) -> None:
-    house.core.deadline_at = house.now + 10
+    house.state.deadline_at = house.now + 10
     pid = house.spawn(script)
     house.keep_hearing(9)
-    assert not house.core.shutdown.reason
+    assert not house.state.shutdown.reason
     house.keep_hearing(1)
-    assert house.core.shutdown.reason == "the group's deadline passed"
+    assert house.state.shutdown.reason == "the group's deadline passed"
     assert house.told(pid, "signal")
 
 
@@ -88,23 +88,23 @@ def test_it_ends_at_its_deadline(house: House, script: int) -> None:
 def test_detaching_needs_a_deadline_and_is_for_the_script(house: House, script: int) -> None:
     pid = house.spawn(script)
     assert refusal(house.call(script, "detach"))[0] == "InvalidCall"
-    house.core.deadline_at = house.now + 3600
+    house.state.deadline_at = house.now + 3600
     assert refusal(house.call(pid, "detach"))[0] == "NotAllowed"
     assert house.call(script, "detach").ok
 
 
 def test_a_detached_group_outlives_its_script_and_ends_with_its_last_process(house: House, script: int) -> None:
-    house.core.deadline_at = house.now + 3600
+    house.state.deadline_at = house.now + 3600
     pid = house.spawn(script)
     house.call(script, "detach")
-    assert house.state(script) == "gone"
+    assert house.state_of(script) == "gone"
     assert not [e for e in house.effects if isinstance(e, m.Notify) and e.pid == pid]
-    assert not house.core.shutdown.reason
+    assert not house.state.shutdown.reason
     assert house.record(pid).ppid == 1
     house.exit(pid, 4)
     house.keep_hearing(5)
-    assert house.state(pid) == "zombie"  # somebody may ask how it ended
-    assert not house.core.shutdown.reason
+    assert house.state_of(pid) == "zombie"  # somebody may ask how it ended
+    assert not house.state.shutdown.reason
     operator = house.operator()
     assert house.call(operator, "wait", pids=[pid]).fields["status"]["code"] == 4
     house.call(operator, "exit", code=0)
@@ -114,42 +114,42 @@ def test_a_detached_group_outlives_its_script_and_ends_with_its_last_process(hou
 def test_a_detached_group_does_not_wait_for_ever_to_be_asked() -> None:
     house = House(linger=30)
     script = house.script()
-    house.core.deadline_at = house.now + 3600
+    house.state.deadline_at = house.now + 3600
     pid = house.spawn(script)
     house.call(script, "detach")
-    assert house.state(script) == "gone"
+    assert house.state_of(script) == "gone"
     house.exit(pid, 4)
     house.keep_hearing(29)
-    assert not house.core.shutdown.reason
+    assert not house.state.shutdown.reason
     house.keep_hearing(2)
-    assert house.core.shutdown.reason
+    assert house.state.shutdown.reason
 
 
 def test_what_has_ended_before_its_group_was_detached_may_be_asked_for_like_any_other() -> None:
     """The group ended at once, so that whoever came to ask found none: a quick command under `rack run --detach`."""
     house = House(linger=30)
     script = house.script()
-    house.core.deadline_at = house.now + 3600
+    house.state.deadline_at = house.now + 3600
     pid = house.spawn(script)
     house.exit(pid, 4)
     house.call(script, "detach")
-    assert house.state(script) == "gone"
+    assert house.state_of(script) == "gone"
     house.keep_hearing(20)
     assert house.call(house.operator(), "wait", pids=[pid]).fields["status"]["code"] == 4
-    assert not house.core.shutdown.reason
+    assert not house.state.shutdown.reason
 
 
 def test_a_detached_group_that_lives_on_forgets_what_nobody_will_wait_for() -> None:
     house = House(linger=30)
     script = house.script()
-    house.core.deadline_at = house.now + 3600
+    house.state.deadline_at = house.now + 3600
     house.spawn(script)
     parents = [house.spawn(script) for _ in range(3)]
     children = [house.spawn(parent, on_orphan="adopt") for parent in parents]
     house.call(script, "detach")
     for pid in [*parents, *children]:
         house.exit(pid)
-    assert {house.state(pid) for pid in [*parents, *children]} == {"zombie"}
+    assert {house.state_of(pid) for pid in [*parents, *children]} == {"zombie"}
     house.keep_hearing(32)
-    assert {house.state(pid) for pid in [*parents, *children]} == {"gone"}
-    assert not house.core.shutdown.reason
+    assert {house.state_of(pid) for pid in [*parents, *children]} == {"gone"}
+    assert not house.state.shutdown.reason

@@ -108,16 +108,20 @@ def test_nothing_grows(thing: Thing) -> None:
             house.last.clear()
 
     run(VISITS + 20)
-    before = weigh(house.core, house._actor._calls)
+    before = weigh(house.state)
     run(300)
-    assert not grown(before, weigh(house.core, house._actor._calls), most=50)
+    assert not grown(before, weigh(house.state), most=50)
 
 
 def test_the_door_forgets_the_keys_of_those_who_have_gone() -> None:
     house = House()
-    door = Door(house.core, b"operator", None)
+    process = house.spawn(house.script())
+    door = Door(house.state, house.arrive, b"operator", None)
     for number in range(2 * REVOKED):
-        record = house.core.external("operator", b"token")
-        door.join(b"connection %d" % number, b"token", PROTOCOL, b"key %d" % number)
-        door.dismiss(record.pid)
+        token = house.call(process, "guest").fields["token"]
+        pid = house.join(door, b"connection %d" % number, token, PROTOCOL, b"key %d" % number).pid
+        house.call(pid, "ps")
+        house.cast(pid, "bye")
+        door.dismiss(pid)
+        house.effects.clear()
     assert [len(each) for each in (door._revoked, door._keys, door._speakers, door._connections)] == [REVOKED, 0, 0, 0]

@@ -15,19 +15,19 @@ def test_a_token_lets_one_guest_in_once(house: House) -> None:
     process = house.spawn(house.script())
     answer = house.call(process, "guest")
     assert (answer.fields["gid"], answer.fields["name"]) == ("gid", "house")
-    door = Door(house.core, b"operator", None)
-    guest = door.join(b"connection", answer.fields["token"], PROTOCOL, None)
+    door = Door(house.state, house.arrive, b"operator", None)
+    guest = house.join(door, b"connection", answer.fields["token"], PROTOCOL, None)
     assert house.record(guest.pid).kind == "operator"
     with pytest.raises(AuthenticationError):
-        door.join(b"another", answer.fields["token"], PROTOCOL, None)
+        house.join(door, b"another", answer.fields["token"], PROTOCOL, None)
 
 
 def test_a_token_that_nobody_comes_with_expires(house: House) -> None:
     process = house.spawn(house.script())
     token = house.call(process, "guest").fields["token"]
     house.pass_time(COME_BY + 0.1, heard=[process])
-    assert token not in house.core.tokens
-    assert [record.pid for record in house.core.table if record.kind == "operator"] == []
+    assert token not in house.state.tokens
+    assert [record.pid for record in house.state.table if record.kind == "operator"] == []
 
 
 def test_only_processes_have_guests(house: House) -> None:

@@ -15,9 +15,7 @@ from rackactor_runtime.supervisor.decisions.settings import Settings
 
 @pytest.fixture
 def house() -> House:
-    found = House()
-    found.core.nearby = found.core.owner_watched = True
-    return found
+    return House(nearby=True)
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def _pass(house: House, pid: int, seconds: float, vital: Vital, *, answers: bool
                 asked = len(house.told(pid, "heartbeat"))
                 asks += asked
                 if asked and answers:
-                    house.core.heard(pid, house.now)
+                    house.hear(m.Heard([pid]))
     return looks, asks
 
 
@@ -54,7 +52,7 @@ def test_a_process_that_sleeps_is_not_asked(house: House, child: int) -> None:
 def test_its_own_heartbeats_are_enough(house: House, child: int) -> None:
     for _ in range(10):
         assert _pass(house, child, 40.0, Vital.RUNNING)[1] == 0
-        house.core.heard(child, house.now)
+        house.hear(m.Heard([child]))
     assert not _killed(house, child)
 
 
@@ -102,7 +100,7 @@ def test_one_of_which_nothing_can_be_seen_and_that_answers_lives(house: House, c
 def test_one_that_goes_on_in_time_lives(house: House, child: int) -> None:
     _pass(house, child, 30.0, Vital.RUNNING)
     _pass(house, child, 1.4, Vital.STOPPED)
-    house.core.heard(child, house.now)
+    house.hear(m.Heard([child]))
     _pass(house, child, 30.0, Vital.RUNNING)
     assert not _killed(house, child)
 
@@ -125,7 +123,7 @@ def test_a_command_line_is_not_left_asleep(house: House) -> None:
 
 
 def test_over_a_network_silence_is_silence(child: int, house: House) -> None:
-    house.core.nearby = False
+    house.state.nearby = False
     _pass(house, child, 3.0, Vital.STOPPED)
     assert _killed(house, child)
 

@@ -38,7 +38,7 @@ class Crowd(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 50))
     def up(self, pick: int) -> None:
         pid = self.pids[pick % len(self.pids)]
-        record = self.house.core.table.get(pid)
+        record = self.house.state.table.get(pid)
         if record is not None and record.started is None:
             self.house.up(pid)
 
@@ -46,7 +46,7 @@ class Crowd(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 50), how=st.sampled_from(["exit", "die", "fail"]))
     def end(self, pick: int, how: str) -> None:
         pid = self.pids[pick % len(self.pids)]
-        record = self.house.core.table.get(pid)
+        record = self.house.state.table.get(pid)
         if record is None or not record.alive:
             return
         if how == "exit" and record.started is not None:
@@ -79,9 +79,9 @@ class Crowd(RuleBasedStateMachine):
 
     @invariant()
     def starts_agree_with_a_look_at_all(self) -> None:
-        table = self.house.core.table
+        table = self.house.state.table
         for rid, (pids, k) in self.asked.items():
-            start = self.house.core.starts._calls.get((self.script, rid))
+            start = self.house.state.starts._calls.get((self.script, rid))
             answer = self.house.answer(self.script, rid)
             assert (start is None) == (answer is not None)
             if start is not None:
@@ -95,23 +95,23 @@ class Crowd(RuleBasedStateMachine):
 
     @invariant()
     def waits_agree_with_a_look_at_all(self) -> None:
-        core = self.house.core
-        for waiter in core.waits._waiters.values():
-            assert core.waits._ended(waiter) is None  # neither ended, nor hopeless
+        state = self.house.state
+        for waiter in state.waits._waiters.values():
+            assert state.waits._ended(waiter) is None  # neither ended, nor hopeless
 
     @invariant()
     def zombies_agree_with_a_look_at_all(self) -> None:
-        table = self.house.core.table
+        table = self.house.state.table
         zombies = [record for record in table.children(self.script) if record.state is State.ZOMBIE]
         assert table.zombie(self.script) is (zombies[0] if zombies else None)
         assert table.has_children(self.script) == bool(table.children(self.script))
 
     @invariant()
     def nothing_is_kept_of_what_is_over(self) -> None:
-        core = self.house.core
-        calls, waits = core.starts._calls, core.waits._waiters
-        assert set(core.starts._awaited) == {pid for start in calls.values() for pid in start.pids}
-        assert set(core.waits._for) == {pid for waiter in waits.values() for pid in waiter.targets}
+        state = self.house.state
+        calls, waits = state.starts._calls, state.waits._waiters
+        assert set(state.starts._awaited) == {pid for start in calls.values() for pid in start.pids}
+        assert set(state.waits._for) == {pid for waiter in waits.values() for pid in waiter.targets}
 
 
 Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
@@ -126,8 +126,8 @@ def _looks(n: int, *, min_ok: bool) -> int:
         looks[0] += 1
 
     house = House(max_spawns=100_000)
-    core = house.core
-    core.starts, core.waits = Starts(core.table, look), Waits(core.table, look)
+    state = house.state
+    state.starts, state.waits = Starts(state.table, look), Waits(state.table, look)
     script = house.script()
     pids = house.fork(script, n)
     if min_ok:
@@ -140,8 +140,8 @@ def _looks(n: int, *, min_ok: bool) -> int:
         house.die(pid, 0)
     answers = {effect.rid for effect in house.effects if isinstance(effect, Reply)}
     assert {*waits, others} <= answers
-    assert not core.starts._calls
-    assert not core.waits._waiters
+    assert not state.starts._calls
+    assert not state.waits._waiters
     return looks[0]
 
 
@@ -158,14 +158,14 @@ def test_the_end_of_a_process_looks_at_its_own_names_and_zombies_only(n: int) ->
     script = house.script()
     names = [f"name-{index}" for index in range(n)]
     pids = [house.fork(script, global_name=name)[0] for name in names]
-    before = house.core.names
+    before = house.state.names
     for pid in pids:
         house.die(pid, None, 9)
-    assert house.core.names is before  # not built anew for each of them
-    assert before == {} == house.core._names_of
+    assert house.state.names is before  # not built anew for each of them
+    assert before == {} == house.state.names_of
     reaped = [house.call(script, "wait").fields["pid"] for _ in pids]
     assert reaped == pids
-    assert house.core.table._zombies == {}
+    assert house.state.table._zombies == {}
 
 
 def test_a_waiter_that_is_gone_leaves_nothing() -> None:
@@ -176,8 +176,8 @@ def test_a_waiter_that_is_gone_leaves_nothing() -> None:
     found.cast(parent, "started", pids=[child], count=1)
     found.cast(parent, "wait", pids=[child])
     found.die(parent, None, 9)
-    assert not found.core.starts._awaited
-    assert not found.core.waits._for
+    assert not found.state.starts._awaited
+    assert not found.state.waits._for
 
 
 @pytest.mark.parametrize(("targets", "error"), [([], NoChild), ([77], NoSuchProcess)])

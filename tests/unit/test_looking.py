@@ -21,11 +21,11 @@ def test_a_command_line_is_no_process_of_ps(house: House, script: int) -> None:
     assert [row["pid"] for row in rows] == [script, pid]
     assert [row["pid"] for row in house.call(operator, "ps", pids=[pid]).fields["processes"]] == [pid]
     house.call(operator, "exit", code=0)
-    assert house.core.table.get(operator) is None
+    assert house.state.table.get(operator) is None
     house.exit(pid)
     operator = house.operator()
     assert house.call(operator, "wait", pids=[pid]).fields["pid"] == pid
-    assert house.state(pid) == "zombie"  # its parent has not waited
+    assert house.state_of(pid) == "zombie"  # its parent has not waited
 
 
 def test_a_command_line_learns_how_a_process_ended_that_was_waited_for(house: House, script: int) -> None:
@@ -54,7 +54,7 @@ def test_the_history_is_bounded() -> None:
     for pid in pids:
         house.exit(pid)
         house.call(script, "wait", pids=[pid])
-    assert [house.core.table.past(pid) is not None for pid in pids] == [False, False, True, True, True]
+    assert [house.state.table.past(pid) is not None for pid in pids] == [False, False, True, True, True]
     assert refusal(house.call(script, "wait", pids=[pids[0]]))[0] == "NoSuchProcess"
 
 
@@ -67,7 +67,7 @@ def test_command_lines_do_not_push_processes_out_of_the_history() -> None:
     for _ in range(3 * VISITS):
         house.cast(house.operator(), "bye")
     assert house.call(script, "why", pid=pid).fields["process"]["status"]["code"] == 3
-    assert len(house.core.table._past) + len(house.core.table._visits) == 1 + VISITS
+    assert len(house.state.table._past) + len(house.state.table._visits) == 1 + VISITS
 
 
 def test_a_command_line_that_says_goodbye_has_ended_well_and_at_once(house: House, script: int) -> None:
@@ -77,7 +77,7 @@ def test_a_command_line_that_says_goodbye_has_ended_well_and_at_once(house: Hous
     status = house.call(script, "why", pid=operator).fields["process"]["status"]
     assert (status["code"], status["cause"]) == (0, "exited")
     house.cast(script, "bye")
-    assert house.state(script) == "running", "whether a script has ended is for its death to say"
+    assert house.state_of(script) == "running", "whether a script has ended is for its death to say"
 
 
 def test_a_global_name_is_one_process(house: House, script: int) -> None:
@@ -94,7 +94,7 @@ def test_a_global_name_is_one_process(house: House, script: int) -> None:
 
 def test_whoever_exchanged_messages_hears_of_the_end(house: House, script: int) -> None:
     first, second, third = (house.spawn(script) for _ in range(3))
-    house.core.table.get(first).correspondents.add(second)  # type: ignore[union-attr]
+    house.state.table.get(first).correspondents.add(second)  # type: ignore[union-attr]
     house.die(first, signal=11)
     assert [fields["why"] for fields in house.told(second, "gone")] == ["signalled by SIGSEGV (code 139)"]
     assert house.told(third, "gone") == []
@@ -170,7 +170,7 @@ def test_who_has_missed_something_for_good_is_lost(house: House, script: int) ->
     house.hear(m.Severed(child, "once more"))
     house.hear(m.Severed(77, "a stranger"))
     house.hear(m.Severed(script, "too much was under way"))
-    assert house.state(script) in ("zombie", "gone")
+    assert house.state_of(script) in ("zombie", "gone")
 
 
 @pytest.mark.parametrize("op", ["", "no_such_call", "handle", "__class__", "answer_starts"])

@@ -78,10 +78,10 @@ def test_children_have_their_parents_placement(house: House, script: int) -> Non
 def test_a_machine_may_wait_for_its_turn_but_not_for_its_agent(house: House, script: int) -> None:
     (pid,) = house.fork(script)
     house.keep_hearing(100.0)
-    assert house.state(pid) == "new"
+    assert house.state_of(pid) == "new"
     house.hear(m.InstanceCreated(Key(pid, 1), "server"))
     house.keep_hearing(29.0)
-    assert house.state(pid) == "booting"
+    assert house.state_of(pid) == "booting"
     house.keep_hearing(2.0)
     assert [effect for effect in house.effects if isinstance(effect, m.Delete)] == [m.Delete(Key(pid, 1))]
     house.die(pid, note="its console")
@@ -96,10 +96,10 @@ def test_the_silence_of_a_machine_is_looked_into_and_no_verdict(house: House, sc
     house.pass_time(3.0, heard=[script, pid])
     assert house.pick(m.Examine) == [m.Examine(Key(pid, 1))]
     house.examined(pid, Vital.RUNNING)
-    assert house.state(pid) == "running"
+    assert house.state_of(pid) == "running"
     for _ in range(8):
         house.pass_time(2.0, heard=[script, pid])
-    assert house.state(pid) == "running"
+    assert house.state_of(pid) == "running"
     house.pass_time(2.0, heard=[script, pid])
     assert house.pick(m.Delete) == [m.Delete(Key(pid, 1))]
     house.die(pid)
@@ -107,7 +107,7 @@ def test_the_silence_of_a_machine_is_looked_into_and_no_verdict(house: House, sc
     assert status is not None
     assert status.cause == "lost"
     assert "guest program" in status.evidence
-    assert house.core.table.get(member) is None
+    assert house.state.table.get(member) is None
 
 
 def test_what_is_over_is_not_killed_for_being_slow_to_go(house: House, script: int) -> None:
@@ -115,7 +115,7 @@ def test_what_is_over_is_not_killed_for_being_slow_to_go(house: House, script: i
     up(house, pid)
     house.call(pid, "exit", (b"",), how="exited", code=0)
     house.hear(m.InstanceOver(Key(pid, 1)))
-    assert house.state(pid) == "stopping"
+    assert house.state_of(pid) == "stopping"
     for _ in range(30):
         house.pass_time(1.0, heard=[script])
         assert house.pick(m.Delete) == house.pick(m.Examine) == []
@@ -158,9 +158,9 @@ def test_unkillable(house: House, script: int) -> None:
     assert (row["state"], row["note"]) == ("unkillable", "409 Conflict")
     house.call(script, "kill", pids=[pid], signal=15)
     house.keep_hearing(20.0)
-    assert house.state(pid) == "unkillable"
+    assert house.state_of(pid) == "unkillable"
     house.die(pid)
-    assert house.state(pid) == "zombie"
+    assert house.state_of(pid) == "zombie"
 
 
 def test_a_cloud_that_gives_no_clear_answer_is_said(house: House, script: int) -> None:
@@ -168,7 +168,7 @@ def test_a_cloud_that_gives_no_clear_answer_is_said(house: House, script: int) -
     house.pass_time(40.0, heard=[script])
     house.hear(m.Unanswered(Key(pid, 1), 40.0, "HTTP 503"))
     row = house.call(script, "why", pid=pid).fields["process"]
-    since = datetime.fromtimestamp(house.core.wall - 40.0, UTC)
+    since = datetime.fromtimestamp(house.now + 1e9 - 40.0, UTC)
     assert (row["state"], row["note"]) == (
         "new",
         f"the cloud gives no clear answer since {since:%H:%M:%S} UTC: HTTP 503",
@@ -238,8 +238,8 @@ def test_a_keeper_is_not_given_up_for_a_short_silence(house: House, script: int)
     for _ in range(5):
         house.pass_time(10.0, heard=[keeper])
     assert house.record(script).alive, "the keeper knows whether the script lives"
-    assert house.core.shutdown.reason == ""
+    assert house.state.shutdown.reason == ""
     house.pass_time(25.0)
     house.pass_time(0.1)
     assert not house.record(keeper).alive
-    assert house.core.shutdown.reason, "neither is heard any more"
+    assert house.state.shutdown.reason, "neither is heard any more"

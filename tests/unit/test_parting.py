@@ -1,16 +1,18 @@
-"""Giving direct connections up, at one end of them: real sockets, and an exchange that only notes what it is asked."""
+"""Giving direct connections up, at one end of them: real sockets, and an uplink that notes what it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import zmq
 
 from rackactor.kernel.direct import Direct
+from rackactor.kernel.identity import Identity
 from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Peers
+from rackactor.kernel.sockets import Keys
 from rackactor.wire.frames import Header, Kind, pack_route, parse_header
 
 ME, OTHER = 4, 7
@@ -34,17 +36,16 @@ class Link:
         socket.send_multipart(frames)
 
 
-class Exchange:
-    """What `Direct` asks of the exchange it belongs to."""
-
-    keys, epoch, pid, incarnation = ("public", "secret"), 1, ME, 1
+class Agent:
+    """What `Direct` has to do with; as an uplink it only notes what it is asked for."""
 
     def __init__(self, link: Link) -> None:
-        self.link, self.peers, self.paths = link, Peers(), Paths()
+        self.peers = Peers()
         self.requests: list[tuple[str, dict[str, Any]]] = []
-
-    def switch(self, pid: int, path: Any, *, again: bool = False) -> None:
-        self.peers.switch(pid, path, again=again)
+        identity = Identity()
+        identity.pid, identity.incarnation, identity.epoch, identity.keys = ME, 1, 1, Keys.make()
+        itself: Any = self
+        self.direct = Direct(cast("Any", link), identity, itself, self.peers, Paths(), itself)
 
     def request(self, op: str, args: dict[str, Any]) -> None:
         self.requests.append((op, args))
@@ -67,40 +68,40 @@ class Host:
 
 
 @pytest.fixture
-def met() -> Iterator[tuple[Exchange, Direct]]:
+def met() -> Iterator[tuple[Agent, Direct]]:
     """Two connections to the other process; what is sent takes the second."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    exchange = Exchange(Link(context))
-    direct = Direct(exchange)  # type: ignore[arg-type]
+    agent = Agent(Link(context))
+    direct = agent.direct
     host = Host(context)
     try:
         for number in (1, 2):
             ticket = {"ticket": b"t%d" % number, "number": number}
             direct.event("meet", {"pid": OTHER, "incarnation": 1, "endpoint": host.endpoint, **ticket})
             host.welcome()
-            (socket,) = {*direct._hosts} - {getattr(exchange.peers.get(OTHER).path, "socket", None)}
+            (socket,) = {*direct._hosts} - {getattr(agent.peers.get(OTHER).path, "socket", None)}
             assert socket.poll(5000)
             direct.read(socket)
-        yield exchange, direct
+        yield agent, direct
     finally:
         direct.close()
         host.socket.close(0)
         context.destroy(0)
 
 
-def test_who_is_left_without_its_path_gives_up_the_others_too(met: tuple[Exchange, Direct]) -> None:
+def test_who_is_left_without_its_path_gives_up_the_others_too(met: tuple[Agent, Direct]) -> None:
     """The other one may still send acknowledgements on one of them, and would not find out that it is dark."""
-    exchange, direct = met
-    assert exchange.peers.get(OTHER).path.number == 2
+    agent, direct = met
+    assert agent.peers.get(OTHER).path.number == 2
     direct.event("part", {"pid": OTHER, "numbers": [2]})
-    assert exchange.peers.get(OTHER).path is None
-    assert exchange.requests == [("part", {"pid": OTHER, "numbers": [1]})]
+    assert agent.peers.get(OTHER).path is None
+    assert agent.requests == [("part", {"pid": OTHER, "numbers": [1]})]
     assert not direct._hosts
 
 
-def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Exchange, Direct]) -> None:
-    exchange, direct = met
+def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -> None:
+    agent, direct = met
     direct.event("part", {"pid": OTHER, "numbers": [1]})
-    assert exchange.peers.get(OTHER).path.number == 2
-    assert exchange.requests == []
+    assert agent.peers.get(OTHER).path.number == 2
+    assert agent.requests == []
     assert len(direct._hosts) == 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,9 +27,11 @@ from rackactor.kernel.event_loop import error_from
 from rackactor.kernel.peers import Delivery
 from rackactor.status import Cause, ExitStatus
 from rackactor.wire.stream import Entry
-from rackactor_runtime.supervisor.decisions.calls.pipes import PipeCalls
-from rackactor_runtime.supervisor.decisions.messages import Called, Notify, Reply
-from rackactor_runtime.supervisor.decisions.pipes import Pipes
+from rackactor_runtime.supervisor.decisions.calls.dispatch import CALLS
+from rackactor_runtime.supervisor.decisions.messages import Called, Notify
+from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.decisions.state import GroupState
+from rackactor_runtime.supervisor.decisions.turn import Hooks, Turn
 
 
 class World:
@@ -38,11 +39,9 @@ class World:
 
     def __init__(self, seed: int = 0, limit: int = 1 << 30) -> None:
         self.random = random.Random(seed)
-        self.shutdown = SimpleNamespace(reason="")
-        self.pipes = Pipes(limit)
+        self.state = GroupState("gid", "world", Settings(pipe_held=limit))
+        self.pipes = self.state.pipes
         self.effects: list[Any] = []
-        self.calls = PipeCalls()
-        self.calls._core = self
         self.kernels: dict[int, Kernel] = {}
         self.channels: dict[tuple[int, int], deque[Any]] = defaultdict(deque)
         self.next_pid = 2
@@ -67,12 +66,14 @@ class World:
         return True
 
     def supervise(self, call: Called) -> Any:
-        caller = self.kernels.get(call.pid)
+        caller: Any = self.kernels.get(call.pid)
+        turn = Turn(self.state, 0.0, 0.0, b"", Hooks())
         try:
-            if caller is not None:  # what has ended is not listened to: see `Calls.handle`
-                getattr(self.calls, f"op_{call.op}")(caller, call)
+            if caller is not None:  # what has ended is not listened to: see `dispatch.handle`
+                CALLS[call.op](turn, caller, call)
         except errors.RackError as error:
-            self.effects.append(Reply(call.pid, call.rid, False, {"type": type(error).__name__, "message": str(error)}))
+            turn.refuse(call.pid, call.rid, type(error).__name__, str(error))
+        self.effects += turn.effects
         return self.spread()
 
     def spread(self) -> Any:

@@ -27,7 +27,7 @@ def begin(house: House, caller: int, name: str = "files") -> tuple[int, m.StartS
 def test_it_is_started_once_and_all_who_wait_are_told(house: House, script: int) -> None:
     child = house.spawn(script)
     rid, start = begin(house, script)
-    assert house.core.tokens[start.token] == start.pid
+    assert house.state.tokens[start.token] == start.pid
     other = house.cast(child, "service", name="files")
     assert not house.pick(m.StartService)
     house.hear(m.Joined(start.pid, 77))
@@ -57,14 +57,14 @@ def test_one_that_dies_before_it_joins_is_an_error_for_those_who_wait(house: Hou
     assert answer is not None
     assert (answer.ok, answer.fields["type"]) == (False, "ServiceFailed")
     assert "code 1" in answer.fields["message"]
-    assert house.core.table.get(start.pid) is None
-    assert start.token not in house.core.tokens
+    assert house.state.table.get(start.pid) is None
+    assert start.token not in house.state.tokens
 
 
 def test_one_that_dies_is_started_anew_for_the_next_who_asks(house: House, script: int) -> None:
     _, start = begin(house, script)
     house.hear(m.Joined(start.pid, 77))
-    house.core.table.get(start.pid).correspondents.add(script)  # type: ignore[union-attr]
+    house.state.table.get(start.pid).correspondents.add(script)  # type: ignore[union-attr]
     house.hear(m.ServiceEnded(start.pid, "its program was ended by signal 9"))
     assert [told["pid"] for told in house.told(script, "gone")] == [start.pid]
     assert not house.pick(m.StartService)
@@ -98,7 +98,7 @@ def test_one_that_does_not_come_up_is_ended(house: House, script: int) -> None:
 def test_one_that_is_silent_for_too_long_is_ended(house: House, script: int) -> None:
     _, start = begin(house, script)
     house.hear(m.Joined(start.pid, 77))
-    house.pass_time(house.core.settings.silence_limit, heard=[script])
+    house.pass_time(house.state.settings.silence_limit, heard=[script])
     assert not house.pick(m.StopService)
     house.pass_time(1.0, heard=[script])
     assert house.pick(m.StopService) == [m.StopService(start.pid)]
@@ -124,21 +124,21 @@ def test_no_other_names(house: House, script: int) -> None:
 
 def test_a_detached_group_does_not_live_for_its_services(house: House) -> None:
     script = house.script()
-    house.core.deadline_at = house.now + 1000
+    house.state.deadline_at = house.now + 1000
     child = house.spawn(script)
     _, start = begin(house, child)
     house.hear(m.Joined(start.pid, 77))
     house.call(script, "detach")
     house.exit(child)
-    house.pass_time(house.core.settings.linger + 1, heard=[start.pid])
-    house.pass_time(house.core.settings.linger + 1, heard=[start.pid])
-    assert house.core.shutdown.reason
-    assert house.pick(m.Finish) or house.core.shutdown.finished
+    house.pass_time(house.state.settings.linger + 1, heard=[start.pid])
+    house.pass_time(house.state.settings.linger + 1, heard=[start.pid])
+    assert house.state.shutdown.reason
+    assert house.pick(m.Finish) or house.state.shutdown.finished
 
 
 def test_an_ended_group_starts_none(house: House, script: int) -> None:
     house.cast(script, "end")
-    assert house.core.shutdown.finished
+    assert house.state.shutdown.finished
     assert house.call(script, "service", name="files").fields["type"] == "ServiceFailed"
 
 

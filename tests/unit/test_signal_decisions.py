@@ -41,7 +41,7 @@ def test_signals_are_held_while_the_target_boots_and_come_in_order(house: House,
 def test_term_has_a_grace_then_the_provider_deletes(house: House, script: int) -> None:
     pid = house.spawn(script)
     house.call(script, "kill", pids=[pid], signal=TERM)
-    assert house.state(pid) == "stopping"
+    assert house.state_of(pid) == "stopping"
     house.keep_hearing(9)
     house.call(script, "kill", pids=[pid], signal=TERM)  # asked again: the grace does not begin anew
     house.keep_hearing(1)
@@ -67,7 +67,7 @@ def test_kill_is_the_providers_delete(house: House, script: int) -> None:
     house.call(script, "kill", pids=[pid], signal=KILL)
     assert house.pick(m.Delete) == [m.Delete(Key(pid, 1))]
     assert house.told(pid, "signal") == []
-    assert house.state(pid) == "stopping"
+    assert house.state_of(pid) == "stopping"
 
 
 @pytest.mark.parametrize("what", ["deadline", "parent", "group", "boot"])
@@ -263,8 +263,8 @@ def test_a_booting_instance_is_not_silent(house: House, script: int) -> None:
 def test_a_silent_command_line_is_forgotten_at_once_and_a_silent_script_later(house: House, script: int) -> None:
     operator = house.operator()
     house.pass_time(3.0)
-    assert house.state(operator) == "gone"
+    assert house.state_of(operator) == "gone"
     assert house.record(script).alive
     house.pass_time(60.0)
-    assert house.core.shutdown.reason
+    assert house.state.shutdown.reason
     assert not house.record(script).alive

@@ -40,7 +40,7 @@ class Group(RuleBasedStateMachine):
 
     def living(self, number: int) -> int | None:
         """A member that can speak."""
-        pids = [r.pid for r in self.house.core.table if r.alive and r.pid in self.joined]
+        pids = [r.pid for r in self.house.state.table if r.alive and r.pid in self.joined]
         return pids[number % len(pids)] if pids else None
 
     def instance(self, number: int, *states: str) -> int | None:
@@ -48,7 +48,7 @@ class Group(RuleBasedStateMachine):
         return pids[number % len(pids)] if pids else None
 
     def anybody(self, number: int) -> int:
-        pids = [record.pid for record in self.house.core.table] or [self.script]
+        pids = [record.pid for record in self.house.state.table] or [self.script]
         return pids[number % len(pids)]
 
     @rule(
@@ -71,9 +71,7 @@ class Group(RuleBasedStateMachine):
         if first or self.created[pid] == "asked":
             self.created[pid] = "made"
             self.house.hear(m.InstanceCreated(Key(pid, 1), "x"))
-        if not first and pid not in self.joined and pid in self.house.core.tokens.values():
-            token = next(token for token, owner in self.house.core.tokens.items() if owner == pid)
-            del self.house.core.tokens[token]
+        if not first and pid not in self.joined and pid in self.house.state.tokens.values():
             self.joined.add(pid)
             self.house.hear(m.Joined(pid, 1))
 
@@ -125,7 +123,7 @@ class Group(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 1.0, 3.0]), deaf=st.lists(pick, max_size=2))
     def pass_time(self, seconds: float, deaf: list[int]) -> None:
         silent = {self.anybody(number) for number in deaf} - {self.script}
-        heard = [r.pid for r in self.house.core.table if r.pid not in silent]
+        heard = [r.pid for r in self.house.state.table if r.pid not in silent]
         for effect in self.house.pass_time(seconds, heard=heard):
             if isinstance(effect, m.Examine):
                 self.house.hear(m.Examined(effect.key, Vital.STOPPED))
@@ -173,7 +171,7 @@ class Group(RuleBasedStateMachine):
 
     @invariant()
     def a_status_never_changes(self) -> None:
-        for record in self.house.core.table:
+        for record in self.house.state.table:
             assert (record.status is None) == record.alive
             assert self.statuses.setdefault(record.pid, record.status or None) in (None, record.status)
             if record.status is not None:
@@ -181,39 +179,39 @@ class Group(RuleBasedStateMachine):
 
     @invariant()
     def every_zombie_has_somebody_to_wait_for_it(self) -> None:
-        core = self.house.core
-        for record in core.table:
-            if record.state == "zombie" and not core.shutdown.reason:
-                parent = core.table.get(record.ppid)
+        state = self.house.state
+        for record in state.table:
+            if record.state == "zombie" and not state.shutdown.reason:
+                parent = state.table.get(record.ppid)
                 assert parent is not None
                 assert parent.alive
 
     @invariant()
     def every_wait_can_end(self) -> None:
-        core = self.house.core
+        state = self.house.state
         for (caller, rid), pids in self.waits.items():
             if not self.house.record(caller).alive if self.known(caller) else True:
                 continue  # its caller is gone, and the wait with it
             if pids:
-                records = [core.table.get(pid) for pid in pids]
+                records = [state.table.get(pid) for pid in pids]
                 assert any(r is not None and r.alive for r in records), f"wait {rid} of {caller} for {pids} hangs"
                 assert not any(r is not None and r.state == "zombie" for r in records)
             else:
-                children = core.table.children(caller)
+                children = state.table.children(caller)
                 assert children, f"wait {rid} of {caller} for any child hangs"
                 assert all(child.alive for child in children)
 
     def known(self, pid: int) -> bool:
-        table = self.house.core.table
+        table = self.house.state.table
         return table.get(pid) is not None or table.past(pid) is not None
 
     @invariant()
     def whoever_lives_is_wanted_or_about_to_end(self) -> None:
-        core = self.house.core
-        for record in core.table:
-            if record.external or not record.alive or core.shutdown.reason:
+        state = self.house.state
+        for record in state.table:
+            if record.external or not record.alive or state.shutdown.reason:
                 continue
-            parent = core.table.get(record.ppid)
+            parent = state.table.get(record.ppid)
             orphaned = record.ppid != 1 and (parent is None or not parent.alive)
             if orphaned:  # the parent is dead: this one has been told to end, and will be made to
                 assert record.kill_at is not None or any(sent.signal == 9 for sent in record.sent)
@@ -224,7 +222,7 @@ class Group(RuleBasedStateMachine):
         if house.record(self.script).alive if self.known(self.script) else False:
             house.cast(self.script, "end")
         for _ in range(30):
-            house.pass_time(1.0, heard=[r.pid for r in house.core.table])
+            house.pass_time(1.0, heard=[r.pid for r in house.state.table])
             self.every_effect_is_to_somebody()
             deleted = {e.key.pid for e in house.effects if isinstance(e, m.Delete)}
             for pid, state in list(self.created.items()):
@@ -232,7 +230,7 @@ class Group(RuleBasedStateMachine):
                     self.created[pid] = "ended"
                     house.hear(m.InstanceEnded(Key(pid, 1), None, 9))
         assert set(self.created.values()) <= {"ended"}
-        assert not [record for record in house.core.table if record.alive and not record.external]
+        assert not [record for record in house.state.table if record.alive and not record.external]
         counted = Counter(type(effect).__name__ for effect in house.effects)
         assert counted["Finish"] == 1
         assert counted["Create"] == len(self.created)

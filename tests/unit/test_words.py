@@ -205,7 +205,7 @@ def test_any_word_is_a_signal_or_refused(word: str | int) -> None:
     assert signal_name(found)
 
 
-def test_names_of_signals() -> None:
+def testnames_of_signals() -> None:
     assert signal_name(15) == "SIGTERM"
     assert signal_name(60) == "signal 60"
 

@@ -87,7 +87,7 @@ class Files:
         Returns: the file; and a descriptor of it, if it may be read or written here.
         """
         path = normalize(path)
-        fields = {"path": path, "what": what, "parents": parents, "here": self.service.kernel.keys is None}
+        fields = {"path": path, "what": what, "parents": parents, "here": self.service.kernel.identity.keys is None}
         pid, told, first = self.service.ask_one("open", fields, again=what == "r")
         opened = Opened(self, path, pid, told, first)
         return opened, _fetch(told["door"], told["ticket"]) if "door" in told else None

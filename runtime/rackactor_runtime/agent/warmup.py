@@ -26,8 +26,10 @@ from rackactor import current
 from rackactor.actors.actor import Actor
 from rackactor.kernel import interrupts
 from rackactor.kernel.event_loop import Exchange
+from rackactor.kernel.identity import Identity
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Link
+from rackactor.kernel.uplink import Uplink
 from rackactor.syscalls.session import Session
 from rackactor.wire import frames, main_module, stream
 from rackactor.wire.codec import encode
@@ -73,6 +75,21 @@ class _Nowhere(Link):
         return [self.supervisor]
 
 
+class _DeafUplink(Uplink):
+    """Nobody hears what is sent; a call is answered all the same."""
+
+    def __init__(self, link: Link, identity: Identity, cues: deque[tuple[bytes, bytes]]) -> None:
+        super().__init__(link, identity, lambda _: None)
+        self._cues = cues
+
+    def send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = frames.SUPERVISOR) -> None:
+        """Go through the motions."""
+        self._identity.header(kind, extra), frames.pack_route(pid)
+        if kind is Kind.CALL and extra[0]:
+            reply = Header(Kind.REPLY, self._identity.epoch, frames.SUPERVISOR, 1, 1, (extra[0], True))
+            self._cues.append((reply.pack(), frames.pack_body({})))
+
+
 class _Stage(Kernel):
     """A membership in a group that is not there: nobody hears what it says, and what it hears is made up."""
 
@@ -80,24 +97,16 @@ class _Stage(Kernel):
         Exchange.__init__(self, _Nowhere())
         self._cues: deque[tuple[bytes, bytes]] = deque(messages)
         self.welcome, self.welcome_blobs = parse_map(welcome), []
-        self.pid, self.incarnation, self.gid = _PID, 1, self.welcome["gid"]
+        self.identity.pid, self.identity.incarnation, self.gid = _PID, 1, self.welcome["gid"]
+        self._uplink = _DeafUplink(self._link, self.identity, self._cues)
         self.allow_pickle = True
         self._beat = self._lease = 60.0
-        self._last_turn = self._last_sent = self._last_heard = self._last_tick = time.monotonic()
+        self._last_turn = self._last_heard = self._last_tick = self._uplink.last_sent = time.monotonic()
 
     def leave(self) -> None:
         """Give everything back."""
         self._baton.close()
         self._link.close()
-
-    def _raw_send(
-        self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = frames.SUPERVISOR
-    ) -> None:
-        header = Header(kind, self.epoch, self.pid, self.incarnation, next(self._seq), extra)
-        header.pack(), frames.pack_route(pid)
-        if kind is Kind.CALL and extra[0]:
-            reply = Header(Kind.REPLY, self.epoch, frames.SUPERVISOR, 1, 1, (extra[0], True))
-            self._cues.append((reply.pack(), frames.pack_body({})))
 
     def _read(self, socket: Any) -> None:
         if self._cues:

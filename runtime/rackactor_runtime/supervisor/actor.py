@@ -1,101 +1,59 @@
 """The supervisor is an actor: events come in as messages, and what it wants done goes out as messages.
 
-So its whole behaviour can be driven without a socket: hand it events, and look at what it sends.
+So its whole behaviour can be driven without a socket: hand it events, and look at what it sends. Between the two lies
+the commit point: what it has decided is stored before anybody hears of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from thespian.actors import Actor, ActorAddress
 
-from rackactor_runtime.supervisor.decisions.calls.processes import Calls
-from rackactor_runtime.supervisor.decisions.lifecycle import Core
-from rackactor_runtime.supervisor.decisions.messages import (
-    Absent,
-    Called,
-    Event,
-    Examined,
-    InstanceCreated,
-    InstanceEnded,
-    InstanceLocated,
-    InstanceOver,
-    Joined,
-    Malformed,
-    Owed,
-    OwnerGone,
-    ServiceEnded,
-    Severed,
-    Unanswered,
-    Unconfirmed,
-)
+from rackactor_runtime.supervisor.decisions.decide import decide
+from rackactor_runtime.supervisor.decisions.messages import Event
+from rackactor_runtime.supervisor.decisions.state import GroupState
 
-#: Where effects go: the shell carries them out.
+#: Where effects go: the loop carries them out.
 WORLD = ActorAddress("world")
+
+
+class Store(Protocol):
+    """Where the state of a group is kept, so that another supervisor could go on with it."""
+
+    def commit(self, state: GroupState) -> None:
+        """Keep what has changed; returns when it cannot be lost any more."""
+
+
+class NullStore:
+    """Keeps nothing: the group ends with its supervisor."""
+
+    def commit(self, state: GroupState) -> None:
+        """Forget it."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """An event, and when it happened: monotonic and since the epoch, seconds."""
+    """An event, when it happened, and random bytes for what is decided on it; see `decide`."""
 
     event: Event
     now: float
     wall: float
+    entropy: bytes
 
 
 class Supervisor(Actor):  # type: ignore[misc]
     """pid 1 of a group: adopts, reaps, routes, and ends what has to be ended."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, state: GroupState, store: Store) -> None:
         super().__init__()
-        self.core = core
-        self._calls = Calls(core)
+        self._state = state
+        self._store = store
 
     def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
         """Take a `Timed` event; send each effect to `WORLD`."""
-        core = self.core
-        core.now, core.wall = message.now, message.wall
-        self._handle(message.event)
-        self._calls.answer_starts()
-        effects, core.effects = core.effects, []
+        effects = decide(self._state, message.event, message.now, message.wall, message.entropy)
+        self._store.commit(self._state)
         for effect in effects:
             self.send(WORLD, effect)
-
-    def _handle(self, event: Event) -> None:
-        core = self.core
-        match event:
-            case Called():
-                self._calls.handle(event)
-            case Joined(pid, os_pid, key):
-                core.joined(pid, os_pid, key)
-            case InstanceCreated(life, instance):
-                core.created(life, instance)
-            case InstanceLocated(life, address):
-                core.machinery.located(life, address)
-            case InstanceOver(life):
-                core.machinery.over(life)
-            case Unanswered(life, seconds, words):
-                core.machinery.unanswered(life, seconds, words)
-            case Owed(seconds):
-                core.machinery.owed(seconds)
-            case Unconfirmed(life, words):
-                core.machinery.unconfirmed(life, words)
-            case InstanceEnded():
-                core.instance_ended(event)
-            case Examined(life, vital):
-                core.examined(life, vital)
-            case Malformed(pid, words):
-                record = core.table.get(pid)
-                if record is not None:
-                    core.expel(record, words)
-            case Severed(pid, reason):
-                core.severed(pid, reason)
-            case OwnerGone(reason):
-                core.owner_gone(reason)
-            case ServiceEnded(pid, words):
-                core.services.ended(pid, words)
-            case Absent(seconds):
-                core.excuse(seconds)
-            case _:
-                core.tick()

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,9 +17,9 @@ from rackactor.launch import last_words
 from rackactor.wire import frames
 from rackactor.wire.frames import Kind
 from rackactor_runtime.providers import base
-from rackactor_runtime.supervisor.actor import WORLD, Supervisor, Timed
+from rackactor_runtime.supervisor.actor import WORLD, Store, Supervisor, Timed
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.decisions.lifecycle import Core
+from rackactor_runtime.supervisor.decisions.state import GroupState
 from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, Faults, in_words, refusal
 from rackactor_runtime.supervisor.logs.service import FEED, LogService
 from rackactor_runtime.supervisor.machine_link import MachinePort
@@ -49,13 +49,20 @@ class _Reference:
 
 
 class Shell:
-    """Run a supervisor."""
+    """Run a supervisor.
 
-    def __init__(self, core: Core, config: Config, provider: base.Provider) -> None:
-        self.core = core
+    Args:
+        state: of the group; it is `decide`'s to change, and only read here.
+        store: where it is kept.
+        config: how the supervisor is reached.
+        provider: makes the processes.
+    """
+
+    def __init__(self, state: GroupState, store: Store, config: Config, provider: base.Provider) -> None:
+        self._state = state
         self._config = config
         self._provider = provider
-        self._members = Members(core, config, self)
+        self._members = Members(state, config, self)
         self.keys, self.endpoint = self._members.keys, self._members.endpoint
         #: What each birth has in common.
         self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
@@ -64,14 +71,15 @@ class Shell:
             self._foresighted.expect(self._common)
         self._poller = zmq.Poller()
         self._watch_all()
-        limit = core.settings.log_limit
-        self._logs = LogService(config.directory, limit, self._grant, self._reply_logs, core.lives)
-        self._memory = MemoryService(config.directory, core.settings, self._members.send, core.lives)
+        limit = state.settings.log_limit
+        self._logs = LogService(config.directory, limit, self._grant, self._reply_logs, state.lives)
+        self._memory = MemoryService(config.directory, state.settings, self._members.send, state.lives)
         self._servants = Servants(self._surroundings())
         self._machines = MachinePort(provider, self._members.send)
-        self._actor = Supervisor(core)
+        self._actor = Supervisor(state, store)
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
+        self._entered = 0
         self._faults = Faults()
 
     # -- the loop -----------------------------------------------------------------------------------
@@ -135,7 +143,7 @@ class Shell:
 
     def close(self) -> None:
         """Give everything back."""
-        kept = any(record.keeper and record.alive for record in self.core.table)
+        kept = any(record.keeper and record.alive for record in self._state.table)
         self._provider.close(getattr(self._provider, "closing", 5.0))
         self._servants.close()
         self._logs.close()
@@ -162,15 +170,36 @@ class Shell:
         self._hear(m.OwnerGone("the program that made the group is gone"))
 
     def _hear(self, event: m.Event) -> None:
-        self._actor.receiveMessage(Timed(event, time.monotonic(), time.time()), WORLD)
+        self._actor.receiveMessage(Timed(event, time.monotonic(), time.time(), os.urandom(32)), WORLD)
+
+    def _enter(self, event: m.Event) -> int:
+        """Have a member entered that was not forked; return its pid."""
+        self._hear(event)
+        return self._entered
+
+    def open(self, token: bytes) -> int:
+        """Begin: expect the program that made the group, with a token; return its pid."""
+        return self._enter(m.GroupOpened(token, self._config.owner_fd is not None))
 
     # -- what members ask for -----------------------------------------------------------------------
+
+    def entered(self) -> int:
+        """Learn that a command line is here; return the pid that it has got."""
+        return self._enter(m.OperatorArrived())
+
+    def heard(self, pids: Sequence[int]) -> None:
+        """Learn which members have said something."""
+        self._hear(m.Heard(pids))
+
+    def corresponded(self, pid: int, other: int) -> None:
+        """Learn that two members have exchanged a message for the first time."""
+        self._hear(m.Corresponded(pid, other))
 
     def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
         """Learn that a member has shown its token."""
         self._hear(m.Joined(pid, os_pid, key))
         self._machines.joined(pid, os_pid)
-        if self._foresighted is not None and not self.core.tokens:
+        if self._foresighted is not None and not self._state.tokens:
             self._foresighted.settled()
 
     def severed(self, pid: int, why: str) -> None:
@@ -212,7 +241,7 @@ class Shell:
         """Refuse to have somebody wait for the output of a process that has none."""
         if not isinstance(pid, int) or pid == FEED:
             return
-        record = self.core.table.get(pid) or self.core.table.past(pid)
+        record = self._state.table.get(pid) or self._state.table.past(pid)
         if record is None:
             raise NoSuchProcess(f"this group never had a process {pid}, or has forgotten it")
         if record.external:
@@ -228,7 +257,7 @@ class Shell:
     def _take_event(self, event: base.Event) -> None:
         match event:
             case base.Output(key, stream, data):
-                record = self.core.table.get(key.pid)
+                record = self._state.table.get(key.pid)
                 feed = record is not None and record.kind != "command"
                 self._logs.output(key, stream, data, feed=feed)
             case base.Created(key, instance):
@@ -267,7 +296,7 @@ class Shell:
             "endpoint": self.endpoint,
             "server_key": self.keys and self.keys.public,
             "directory": str(self._config.directory),
-            "settings": asdict(self.core.settings),
+            "settings": asdict(self._state.settings),
         }
 
     def _start_servant(self, order: m.StartService) -> None:
@@ -322,6 +351,8 @@ class Shell:
                 self._start_servant(effect)
             case m.StopService(pid):
                 self._servants.kill(pid)
+            case m.Entered(pid):
+                self._entered = pid
             case m.Dismiss(pid):
                 self._dismiss(pid)
             case m.Finish(_, left):

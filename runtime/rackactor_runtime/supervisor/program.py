@@ -74,28 +74,37 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     provider = _provider(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
     _check_reach(provider, order)
     descriptors.keep_reserve()
-    from rackactor_runtime.supervisor.decisions.lifecycle import Core
+    from rackactor_runtime.services import SERVICES
+    from rackactor_runtime.supervisor.actor import NullStore
+    from rackactor_runtime.supervisor.decisions.state import GroupState
     from rackactor_runtime.supervisor.loop import Shell
     from rackactor_runtime.supervisor.members.router import Config
 
     machines = getattr(provider, "machines", False)
-    core = Core(gid, order.get("name") or f"group-{gid[:8]}", settings, machines=machines)
-    core.remote = bool(getattr(provider, "remote", False))
-    core.nearby = order["transport"] == "ipc" and not machines
+    state = GroupState(
+        gid,
+        order.get("name") or f"group-{gid[:8]}",
+        settings,
+        services=SERVICES,
+        machines=machines,
+        remote=bool(getattr(provider, "remote", False)),
+        nearby=order["transport"] == "ipc" and not machines,
+        python=sys.version_info[:2],
+    )
     operator_token = secrets.token_bytes(24)
     operator_keys = Keys.make() if order["transport"] == "tcp" else None
     owner = _owner_fd(order)
     port = order.get("port") or 0
     config = Config(Home(directory), order["transport"], order["address"], operator_token, operator_keys, owner, port)
     try:
-        shell = Shell(core, config, provider)
+        shell = Shell(state, NullStore(), config, provider)
     except BaseException:
         provider.close(2.0)
         raise
     try:
         if isinstance(provider, Foresighted):
             provider.warm_up(WARM_UP)
-        _open_door(shell, core, config, order)
+        _open_door(shell, state, config, order)
         shell.run()
     finally:
         shell.close()
@@ -103,19 +112,14 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
             directories.remove(config.directory)
 
 
-def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> None:
+def _open_door(shell: Any, state: Any, config: Any, order: dict[str, Any]) -> None:
     """Say how to reach the group: on the card for operators, to the script for itself."""
-    core.now, core.wall = time.monotonic(), time.time()
-    if core.settings.deadline is not None:
-        core.deadline_at = core.now + core.settings.deadline
     token = secrets.token_bytes(24)
-    script = core.external("script", token)
-    script.boot_by = core.now + core.settings.boot_timeout
-    core.owner_watched = config.owner_fd is not None
+    script = shell.open(token)
     server_key = shell.keys.public.decode() if shell.keys else None
     card = {
-        "gid": core.gid,
-        "name": core.name,
+        "gid": state.gid,
+        "name": state.name,
         "endpoint": shell.endpoint,
         "server_key": server_key,
         "token": config.operator_token.hex(),
@@ -125,12 +129,12 @@ def _open_door(shell: Any, core: Any, config: Any, order: dict[str, Any]) -> Non
         "os_pid": os.getpid(),
         "os_started": directories.start_time(os.getpid()),
         "here": not order.get("inside"),
-        "created": core.wall,
+        "created": time.time(),
         "provider": order["provider"],
     }
     config.home.open(card)
-    answer = {"pid": script.pid, "incarnation": 1, "token": token.hex(), "endpoint": shell.endpoint}
-    answer |= {"server_key": server_key, "gid": core.gid, "name": core.name, "here": card["here"]}
+    answer = {"pid": script, "incarnation": 1, "token": token.hex(), "endpoint": shell.endpoint}
+    answer |= {"server_key": server_key, "gid": state.gid, "name": state.name, "here": card["here"]}
     if order.get("inside"):
         answer["card"] = card  # whoever started this machine writes it down for the command lines there
     _answer(answer)

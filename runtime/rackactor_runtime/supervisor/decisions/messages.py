@@ -137,6 +137,36 @@ class ServiceEnded:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """Members have said something since this was last told."""
+
+    pids: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Corresponded:
+    """Two members have exchanged a message for the first time."""
+
+    pid: int
+    other: int
+
+
+@dataclass(frozen=True)
+class OperatorArrived:
+    """A command line has shown the token that all of them have; see `Entered`."""
+
+
+@dataclass(frozen=True)
+class GroupOpened:
+    """The supervisor can be reached: the program that made the group is expected; see `Entered`."""
+
+    #: With which it will join.
+    token: bytes
+    #: The operating system tells when that program dies.
+    watched: bool
+
+
+@dataclass(frozen=True)
 class Absent:
     """The supervisor itself did not run: it was stopped, or kept from the processor."""
 
@@ -151,6 +181,10 @@ class Ticked:
 
 Event = (
     Joined
+    | Heard
+    | Corresponded
+    | OperatorArrived
+    | GroupOpened
     | Called
     | InstanceCreated
     | InstanceLocated
@@ -240,6 +274,13 @@ class StopService:
 
 
 @dataclass(frozen=True)
+class Entered:
+    """A member that was not forked has a pid now."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
 class Dismiss:
     """A member is no more: revoke its key, forget its connection and what was held for it."""
 
@@ -255,4 +296,4 @@ class Finish:
     left: Sequence[str] = ()
 
 
-Effect = Welcome | Reply | Notify | Create | Delete | Examine | StartService | StopService | Dismiss | Finish
+Effect = Welcome | Reply | Notify | Create | Delete | Examine | StartService | StopService | Entered | Dismiss | Finish

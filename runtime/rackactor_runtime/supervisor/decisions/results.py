@@ -7,14 +7,9 @@ taken for dead, or take the supervisor for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor_runtime.supervisor.decisions.messages import Called, Reply
-from rackactor_runtime.supervisor.decisions.table import Process
-
-if TYPE_CHECKING:
-    from rackactor_runtime.supervisor.decisions.lifecycle import Core
 
 #: Bytes of a result that goes with the end itself.
 AT_ONCE = 32 << 20
@@ -58,25 +53,3 @@ class Shelf:
     def gone(self, waiter: int) -> None:
         """Forget what a process that has ended has not fetched."""
         self._kept = {key: parts for key, parts in self._kept.items() if key[0] != waiter}
-
-
-class ResultCalls:
-    """Carry out these system calls on a core."""
-
-    _core: Core
-
-    def op_result_part(self, caller: Process, call: Called) -> None:
-        """Take a part of the caller's own result, ahead of its exit."""
-        if caller.report is None:
-            caller.result = (*caller.result, *call.blobs)
-        self._core.effects.append(Reply(call.pid, call.rid, True))
-
-    def op_result_next(self, caller: Process, call: Called) -> None:
-        """Give the next part of the result of a process whose end the caller was told."""
-        part = self._core.shelf.take(caller.pid, int(call.args["pid"]))
-        self._core.effects.append(Reply(call.pid, call.rid, True, {}, (part,)))
-
-    def op_result_drop(self, caller: Process, call: Called) -> None:
-        """Forget what is left of such a result."""
-        self._core.shelf.drop(caller.pid, int(call.args["pid"]))
-        self._core.effects.append(Reply(call.pid, call.rid, True))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rackactor.errors import AuthenticationError, ProtocolError
 from rackactor.wire.frames import PROTOCOL, Header, Kind
-from rackactor_runtime.supervisor.decisions.lifecycle import Core
+from rackactor_runtime.supervisor.decisions.state import StateView
 
 #: Keys of members that have gone and are refused by name, at the most; an older one is as good as a stranger's.
 REVOKED = 1000
@@ -28,10 +29,22 @@ class Speaker:
 
 
 class Door:
-    """Bind connections (and CURVE keys) to members; refuse everything else by name."""
+    """Bind connections (and CURVE keys) to members; refuse everything else by name.
 
-    def __init__(self, core: Core, operator_token: bytes, operator_key: bytes | None) -> None:
-        self._core = core
+    A token is used up when whoever has shown it is entered as a member (`Joined`), which is its caller's to see to.
+
+    Args:
+        view: of the group's state.
+        enter: enters a command line; returns its pid.
+        operator_token: which all command lines have.
+        operator_key: the CURVE key which all of them have.
+    """
+
+    def __init__(
+        self, view: StateView, enter: Callable[[], int], operator_token: bytes, operator_key: bytes | None
+    ) -> None:
+        self._view = view
+        self._enter = enter
         self._operator_token = operator_token
         self._operator_key = operator_key
         self._speakers: dict[bytes, Speaker] = {}
@@ -45,7 +58,7 @@ class Door:
         """Tell whether a CURVE key may connect: it is known, or somebody is expected whose key is not."""
         if key in self._revoked:
             return False
-        return key in self._keys or key == self._operator_key or bool(self._core.tokens)
+        return key in self._keys or key == self._operator_key or bool(self._view.tokens)
 
     def join(self, connection: bytes, token: object, protocol: object, key: bytes | None) -> Speaker:
         """Let a token's bearer in, once; again if the answer may have been lost: it has not said a word since.
@@ -61,13 +74,12 @@ class Door:
         if not isinstance(token, bytes):
             raise AuthenticationError("a join token is bytes")
         if hmac.compare_digest(token, self._operator_token):
-            record = self._core.external("operator")
-            speaker = Speaker(record.pid, record.incarnation, key)
+            speaker = Speaker(self._enter(), 1, key)
             if key is not None:
-                self._operators[record.pid] = speaker
+                self._operators[speaker.pid] = speaker
         else:
-            pid = self._core.tokens.get(token)
-            member = None if pid is None else self._core.table.get(pid)
+            pid = self._view.tokens.get(token)
+            member = None if pid is None else self._view.table.get(pid)
             if member is None and (known := self._unanswered(token, key)) is not None:
                 self._bind(connection, known)
                 return known
@@ -75,7 +87,6 @@ class Door:
                 raise AuthenticationError("this join token is unknown, or has been used before")
             if key is not None and (key in self._keys or key in self._revoked or key == self._operator_key):
                 raise AuthenticationError("this key is somebody's already: a member makes a key of its own")
-            del self._core.tokens[token]  # it is used up by who comes in, not by who is refused
             speaker = Speaker(member.pid, member.incarnation, key, token=token)
             if key is not None:
                 self._keys[key] = speaker
@@ -147,8 +158,8 @@ class Door:
     def _check(self, speaker: Speaker, header: Header) -> None:
         if header.pid != speaker.pid or header.incarnation != speaker.incarnation:
             raise AuthenticationError(f"process {speaker.pid} may not speak as process {header.pid}")
-        if header.kind is not Kind.JOIN and header.epoch != self._core.epoch:
-            raise ProtocolError(f"a message of epoch {header.epoch}; this is epoch {self._core.epoch}")
+        if header.kind is not Kind.JOIN and header.epoch != self._view.epoch:
+            raise ProtocolError(f"a message of epoch {header.epoch}; this is epoch {self._view.epoch}")
 
     def connection(self, pid: int) -> bytes | None:
         """Return the connection of a member."""

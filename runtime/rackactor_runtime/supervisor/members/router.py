@@ -23,7 +23,7 @@ from rackactor.kernel.sockets import Keys
 from rackactor.kernel.zap import Authenticator
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header, parse_map, parse_route
 from rackactor.wire.plain_values import is_plain
-from rackactor_runtime.supervisor.decisions.lifecycle import Core
+from rackactor_runtime.supervisor.decisions.state import StateView
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.home import Home
 from rackactor_runtime.supervisor.members.authentication import Door, Speaker
@@ -61,8 +61,17 @@ class Config:
 class Listener(Protocol):
     """Who does what members ask for."""
 
+    def entered(self) -> int:
+        """Learn that a command line is here; return the pid that it has got."""
+
     def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
         """Learn that a member has shown its token."""
+
+    def heard(self, pids: Sequence[int]) -> None:
+        """Learn which members have said something."""
+
+    def corresponded(self, pid: int, other: int) -> None:
+        """Learn that two members have exchanged a message for the first time."""
 
     def severed(self, pid: int, why: str) -> None:
         """Learn that a member's connection broke, and cannot be mended."""
@@ -77,15 +86,15 @@ class Listener(Protocol):
 class Members:
     """The connections of a group's members."""
 
-    def __init__(self, core: Core, config: Config, listener: Listener) -> None:
-        self._core = core
+    def __init__(self, view: StateView, config: Config, listener: Listener) -> None:
+        self._view = view
         self._config = config
         self._listener = listener
         self._context = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
         self.keys = Keys.make() if config.transport == "tcp" else None
         operator = config.operator_keys
-        self._door = Door(core, config.operator_token, operator.public if operator else None)
+        self._door = Door(view, listener.entered, config.operator_token, operator.public if operator else None)
         self._zap = Authenticator(self._context, self._door.admit) if self.keys else None
         self._refusals: dict[bytes, int] = {}
         self._router = self._open()
@@ -98,6 +107,8 @@ class Members:
         #: What waits for members that have yet to join.
         self._held: dict[int, list[list[Any]]] = {}
         self._leaving: set[int] = set()
+        #: Who has said something of which the listener has not heard.
+        self._spoken: set[int] = set()
         self._seq = 0
 
     def _open(self) -> zmq.Socket[Any]:
@@ -147,7 +158,7 @@ class Members:
 
     def are_listening(self) -> bool:
         """Tell whether a script or an operator is still there for the last words: it has not said goodbye."""
-        here = {r.pid for r in self._core.table if r.external and r.alive and r.started is not None}
+        here = {r.pid for r in self._view.table if r.external and r.alive and r.started is not None}
         return bool(here - self._leaving)
 
     # -- what comes from them -----------------------------------------------------------------------
@@ -165,6 +176,9 @@ class Members:
                     break
                 if frames[-1] != _link.TORN:
                     self._take(frames, key)
+        if self._spoken:
+            spoken, self._spoken = sorted(self._spoken), set()
+            self._listener.heard(spoken)
 
     def tick(self, now: float) -> None:
         """Cut connections that were to join and do not."""
@@ -205,7 +219,7 @@ class Members:
             if not speaker.seq:
                 self._welcomes.pop(speaker.pid, None)
             speaker.seq = header.seq
-            self._core.heard(speaker.pid, time.monotonic())
+            self._spoken.add(speaker.pid)
             if header.kind is Kind.RECEIVED:
                 self._keeping.acknowledge(speaker.pid, header.extra[0])
                 return
@@ -247,7 +261,7 @@ class Members:
             return
         self._gate.joined(connection)
         pid = speaker.pid
-        self._core.heard(pid, time.monotonic())
+        self._spoken.add(pid)
         self._welcomes.pop(pid, None)
         self._go_on(pid, header.extra[0], lambda got: self.send(pid, Kind.RESUME, (got,), []))
 
@@ -281,14 +295,14 @@ class Members:
         """Pass a message on to another member, its body untouched."""
         if header.kind not in (Kind.DATA, Kind.ACK):
             raise AuthenticationError(f"a {header.kind.name} to a process is the supervisor's to send")
-        target = self._core.table.get(route[0])
+        target = self._view.table.get(route[0])
         if target is None or not target.alive or route[1] not in (0, target.incarnation):
             self._send_gone(speaker.pid, route[0], target)
             return
-        target.correspondents.add(speaker.pid)
-        sender = self._core.table.get(speaker.pid)
-        if sender is not None:
-            sender.correspondents.add(target.pid)
+        sender = self._view.table.get(speaker.pid)
+        known = speaker.pid in target.correspondents and (sender is None or target.pid in sender.correspondents)
+        if not known:
+            self._listener.corresponded(speaker.pid, target.pid)
         if target.started is None:
             self._held.setdefault(target.pid, []).append(frames)
         else:
@@ -303,7 +317,7 @@ class Members:
         self._refusals[connection] = count + 1
         known = error if isinstance(error, (AuthenticationError, ProtocolError)) else ProtocolError(str(error))
         body = pack_body({"type": type(known).__name__, "message": str(known)})
-        header = Header(Kind.REFUSED, self._core.epoch, SUPERVISOR, 0, 0)
+        header = Header(Kind.REFUSED, self._view.epoch, SUPERVISOR, 0, 0)
         try:
             _link.send(self._router, [connection, pack_route(0), header.pack(), body])
         except zmq.ZMQError:
@@ -319,7 +333,7 @@ class Members:
         if self._door.connection(pid) is None:
             return None
         self._seq += 1
-        header = Header(kind, self._core.epoch, SUPERVISOR, 1, self._seq, extra)
+        header = Header(kind, self._view.epoch, SUPERVISOR, 1, self._seq, extra)
         frames = [pack_route(pid), header.pack(), *bodies]
         if kind is Kind.REPLY or kind is Kind.EVENT:
             self._keeping.keep(pid, frames)
@@ -339,7 +353,7 @@ class Members:
     def dismiss(self, pid: int) -> None:
         """Have no more to do with a member; whoever wrote to it before it came up is told."""
         for frames in self._held.pop(pid, ()):
-            self._send_gone(parse_header(frames[2]).pid, pid, self._core.table.get(pid))
+            self._send_gone(parse_header(frames[2]).pid, pid, self._view.table.get(pid))
         self._leaving.discard(pid)
         self._keeping.end(pid)
         self._welcomes.pop(pid, None)
@@ -361,7 +375,7 @@ class Members:
         return True
 
     def _send_gone(self, to: int, pid: int, record: Process | None) -> None:
-        past = record or self._core.table.past(pid)
+        past = record or self._view.table.past(pid)
         why = past.status.reason if past is not None and past.status is not None else "there is no such process"
         self.send(to, Kind.EVENT, ("gone",), [pack_body({"pid": pid, "why": why})])
 

@@ -1,13 +1,12 @@
-"""Letting in commands that run inside a process, where the group's directory cannot be reached."""
+"""The system calls that let command lines in, and those who watch over a group from outside."""
 
 from __future__ import annotations
 
-import secrets
-
 from rackactor.errors import NotAllowed
-from rackactor_runtime.supervisor.decisions.lifecycle import Core
-from rackactor_runtime.supervisor.decisions.messages import Called, Reply
+from rackactor_runtime.supervisor.decisions import births
+from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
+from rackactor_runtime.supervisor.decisions.turn import Turn
 
 #: Seconds that a guest has to come with its token.
 COME_BY = 10.0
@@ -15,21 +14,24 @@ COME_BY = 10.0
 MAX_EXPECTED = 256
 
 
-class GuestCalls:
-    """Carry out this system call on a core."""
+def op_guest(turn: Turn, caller: Process, call: Called) -> None:
+    """Give the caller a one-time token for a command that runs inside of it: a member as any command line is."""
+    state = turn.state
+    if caller.external:
+        raise NotAllowed("only a process of the group has guests; a program beside it finds the group's card")
+    expected = [r for r in state.table if r.kind == "operator" and r.alive and r.started is None]
+    if len(expected) >= MAX_EXPECTED:
+        raise NotAllowed(f"{len(expected)} commands that asked to come in have not come yet: try again in a moment")
+    token = turn.token()
+    guest = births.external(turn, "operator", token=token)
+    guest.boot_by = turn.now + COME_BY
+    fields = {"token": token, "gid": state.gid, "name": state.name}
+    turn.reply(call, fields)
 
-    _core: Core
 
-    def op_guest(self, caller: Process, call: Called) -> None:
-        """Give the caller a one-time token for a command that runs inside of it: a member as any command line is."""
-        core = self._core
-        if caller.external:
-            raise NotAllowed("only a process of the group has guests; a program beside it finds the group's card")
-        expected = [r for r in core.table if r.kind == "operator" and r.alive and r.started is None]
-        if len(expected) >= MAX_EXPECTED:
-            raise NotAllowed(f"{len(expected)} commands that asked to come in have not come yet: try again in a moment")
-        token = secrets.token_bytes(24)
-        guest = core.external("operator", token)
-        guest.boot_by = core.now + COME_BY
-        fields = {"token": token, "gid": core.gid, "name": core.name}
-        core.effects.append(Reply(call.pid, call.rid, True, fields))
+def op_keep(turn: Turn, caller: Process, call: Called) -> None:
+    """Be the group's keeper: its presence neither holds a group up, nor is it given up for a short silence."""
+    if caller.kind != "operator":
+        raise NotAllowed("a keeper comes from outside, as a command line does")
+    caller.keeper = True
+    turn.reply(call)

@@ -1,0 +1,151 @@
+"""Time, and members that say nothing: what is due, who is looked at from outside, and who is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rackactor.status import Cause, State
+from rackactor_runtime.providers.base import Key, Vital
+from rackactor_runtime.supervisor.decisions import lifecycle, machines, services, shutdown
+from rackactor_runtime.supervisor.decisions.exit_status import Ending
+from rackactor_runtime.supervisor.decisions.messages import Examine
+from rackactor_runtime.supervisor.decisions.table import Process
+from rackactor_runtime.supervisor.decisions.turn import Turn
+
+
+def heard(turn: Turn, pids: Iterable[int]) -> None:
+    """Take note that members have said something."""
+    for pid in pids:
+        record = turn.state.table.get(pid)
+        if record is not None:
+            record.heard, record.asked = turn.now, None
+
+
+def examined(turn: Turn, key: Key, vital: Vital) -> None:
+    """Judge a silent agent by what the provider sees of its instance."""
+    state, settings = turn.state, turn.state.settings
+    record = state.of(key)
+    if record is None or not record.alive or record.started is None:
+        return
+    if state.sleeps(record) and not _doubted(turn, record, vital):
+        return
+    silent = state.silence(record, turn.now)
+    if vital is Vital.GONE or silent <= settings.lost_after:
+        return
+    if vital is not Vital.STOPPED and silent <= settings.silence_limit:
+        return  # also where the provider cannot tell: that is no evidence of anything
+    words = f"its agent has not answered for {silent:.1f} s, and the provider says: {vital.value}"
+    lifecycle.kill(turn, record, Cause.LOST, words)
+
+
+def _doubted(turn: Turn, record: Process, vital: Vital) -> bool:
+    """Ask a member that sleeps whether it is there, should there be a doubt; tell whether it may be judged now."""
+    if record.asked is not None:
+        return True
+    settings = turn.state.settings
+    overdue = turn.now - record.heard > settings.idle_beat + settings.lost_after
+    if vital is Vital.RUNNING:
+        record.ran = turn.now
+    if vital is Vital.GONE or (vital is Vital.RUNNING and not overdue):
+        return False
+    turn.notify(record.pid, "heartbeat", {})
+    stopped = vital is Vital.STOPPED  # since the last look, or sooner: it cannot answer, and has not
+    record.asked = max(record.ran, record.heard) if stopped else turn.now
+    return stopped
+
+
+def severed(turn: Turn, pid: int, words: str) -> None:
+    """End a process that has missed something for good: a silent gap would be a wrong answer."""
+    record = turn.state.table.get(pid)
+    if record is None or not record.alive:
+        return
+    if record.kind == "machine":
+        machines.lost(turn, record, f"the machine's connection: {words}")
+    elif record.external:
+        record.intent, record.intent_words = Cause.LOST, words
+        lifecycle.gone(turn, record, Ending(None, None))
+    else:
+        lifecycle.kill(turn, record, Cause.LOST, words)
+
+
+def excuse(turn: Turn, away: float) -> None:
+    """Count no silence for a time in which we did not run, and nothing of a boot: what came is still to be read."""
+    fresh = away > turn.state.settings.lost_after / 2
+    for record in turn.state.table:
+        for time in ("heard", "asked", "ran", "examined"):
+            then = getattr(record, time)
+            if then is not None:
+                setattr(record, time, turn.now if fresh else min(turn.now, then + away))
+        if record.boot_by is not None:
+            record.boot_by += away
+    services.excuse(turn, away)
+
+
+def tick(turn: Turn) -> None:
+    """Do what is due."""
+    shutdown.check_deadline(turn)
+    for record in turn.state.table:
+        if record.alive:
+            _tick(turn, record)
+    services.tick(turn)
+    shutdown.tick(turn)
+
+
+def _tick(turn: Turn, record: Process) -> None:
+    now = turn.now
+    if record.kill_at is not None and now >= record.kill_at:
+        lifecycle.kill(turn, record)
+    elif record.deadline is not None and now >= record.deadline:
+        record.deadline = None
+        lifecycle.terminate(turn, record, Cause.DEADLINE, "its deadline passed")
+    elif record.boot_by is not None and now >= record.boot_by:
+        record.boot_by = None
+        words = f"its agent had not joined within {turn.state.settings.boot_timeout:g} s"
+        lifecycle.kill(turn, record, Cause.BOOT_FAILED, words)
+    elif record.started is not None and now - record.heard > _quiet_for(turn, record):
+        _silent(turn, record)
+
+
+def _quiet_for(turn: Turn, record: Process) -> float:
+    """Return after how long without a word a member is of interest; whoever sleeps has to be seen to run."""
+    asleep = turn.state.sleeps(record) and not record.external
+    return turn.state.settings.heartbeat if asleep else turn.state.settings.lost_after
+
+
+def _silent(turn: Turn, record: Process) -> None:
+    if record.external:
+        _silent_member(turn, record)
+    elif turn.now >= _look_at(turn, record) and record.state is State.RUNNING:
+        record.examined = turn.now
+        turn.emit(Examine(record.life))
+
+
+def _silent_member(turn: Turn, record: Process) -> None:
+    """Judge a silent member that no provider made."""
+    too_long = turn.now - record.heard > turn.state.settings.silence_limit
+    match record.kind:
+        case "machine":
+            machines.silent(turn, record)
+        case "service":
+            if too_long:
+                services.silent(turn, record)
+        case "script" if turn.state.owner_watched or _is_kept(turn):
+            pass
+        case _:
+            at_once = record.kind == "operator" and not record.keeper
+            if too_long or at_once:
+                record.intent, record.intent_words = Cause.LOST, "it has not answered"
+                lifecycle.gone(turn, record, Ending(None, None))
+
+
+def _look_at(turn: Turn, record: Process) -> float:
+    """Return when a silent member is to be looked at from outside: as soon as it may be lost, else now and then."""
+    settings = turn.state.settings
+    at = record.examined + settings.heartbeat
+    lost = 0.0 if record.asked is None else record.asked + settings.lost_after
+    return min(at, lost + 1e-3) if record.examined <= lost else at
+
+
+def _is_kept(turn: Turn) -> bool:
+    """Tell whether somebody watches over the group who knows whether the script lives."""
+    return any(record.keeper and record.alive for record in turn.state.table)

@@ -1,0 +1,170 @@
+"""All that a supervisor knows of its group, as values: no socket, no clock, no callable. `decide` alone changes it.
+
+Times are those of the group's own clock, seconds (see `turn.Turn.now`), but for what people read: `created`, `started`
+and `ended` of a process are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rackactor_runtime.providers.base import Key
+from rackactor_runtime.supervisor.decisions.pipes import Pipes
+from rackactor_runtime.supervisor.decisions.results import Shelf
+from rackactor_runtime.supervisor.decisions.settings import Settings
+from rackactor_runtime.supervisor.decisions.sources import Sources
+from rackactor_runtime.supervisor.decisions.spawn_rate import Intensity
+from rackactor_runtime.supervisor.decisions.starts import Starts
+from rackactor_runtime.supervisor.decisions.table import Process, Table
+from rackactor_runtime.supervisor.decisions.waits import Waits
+
+#: Starts of one service that are remembered.
+STARTS = 5
+
+
+class StateView(Protocol):
+    """What those may read who serve the group's members beside `decide`; they change nothing."""
+
+    @property
+    def settings(self) -> Settings:
+        """What the group was told at its making."""
+
+    @property
+    def epoch(self) -> int:
+        """Which life of the supervisor this is."""
+
+    @property
+    def table(self) -> Table:
+        """The processes."""
+
+    @property
+    def tokens(self) -> dict[bytes, int]:
+        """Pids of members that are expected, by their tokens."""
+
+    def lives(self, pid: int) -> bool:
+        """Tell whether a pid is that of a living process."""
+
+
+@dataclass
+class Service:
+    """A service of the group."""
+
+    name: str
+    #: Of the life that it has now; None: it does not run.
+    pid: int | None = None
+    joined: bool = False
+    boot_by: float | None = None
+    #: (pid, number of the call) of whoever waits for it.
+    waiting: list[tuple[int, int]] = field(default_factory=list)
+    #: When it was started, the last `STARTS` times.
+    starts: deque[float] = field(default_factory=lambda: deque(maxlen=STARTS))
+    #: How its last life ended.
+    last_words: str = ""
+
+
+@dataclass
+class Shutdown:
+    """How far the end of the group is."""
+
+    #: Why the group ends; empty: it does not.
+    reason: str = ""
+    #: It outlives the program that made it, and ends with its last process.
+    detached: bool = False
+    #: Everything has ended, and everybody has been told.
+    finished: bool = False
+    #: (pid, number of the call) of whoever is answered when everything is gone.
+    callers: list[tuple[int, int]] = field(default_factory=list)
+    #: Pid of the program that still reads what was printed: the supervisor stays until it lets go, or ends.
+    held_by: int = 0
+    kill_at: float | None = None
+    leave_at: float | None = None
+    empty_since: float | None = None
+    #: Processes that have ended and that nobody will wait for, with when they are forgotten: the first one first.
+    kept: deque[tuple[float, int]] = field(default_factory=deque)
+
+
+class GroupState:
+    """The state of a group.
+
+    Args:
+        gid: of the group.
+        name: of the group, for people.
+        settings: what it was told at its making.
+        services: names of the programs that the supervisor can start beside it.
+        epoch: which life of the supervisor this is.
+        machines: processes are virtual machines.
+        remote: they run where neither the script's disk nor the supervisor's directories are.
+        nearby: everybody is on this host, and the operating system tells of their ends: whoever has nothing to say is
+            left asleep. It is looked at from outside, and asked when that, or a missing heartbeat, raises a doubt.
+        python: (major, minor) of this interpreter: bytecode is for one only, and who sends code must know which.
+    """
+
+    def __init__(
+        self,
+        gid: str,
+        name: str,
+        settings: Settings,
+        *,
+        services: Collection[str] = (),
+        epoch: int = 1,
+        machines: bool = False,
+        remote: bool = False,
+        nearby: bool = False,
+        python: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.gid = gid
+        self.name = name
+        self.settings = settings
+        self.epoch = epoch
+        self.machines = machines
+        self.remote = remote
+        self.nearby = nearby
+        self.python = python
+        #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
+        self.owner_watched = False
+        self.deadline_at: float | None = None
+        #: Until when something may come to be in the cloud that nobody waits for any more.
+        self.owed_until = 0.0
+        self.table = Table(settings.history)
+        self.waits = Waits(self.table)
+        self.starts = Starts(self.table)
+        self.intensity = Intensity(settings.max_spawns, settings.spawn_period)
+        #: Of members that are expected: pids by their tokens.
+        self.tokens: dict[bytes, int] = {}
+        #: Names that the whole group knows, and whose they are.
+        self.names: dict[str, int] = {}
+        self.names_of: dict[int, list[str]] = {}
+        #: Who gets dead letters, if anybody.
+        self.dead_letters: int | None = None
+        #: What the group's actor system can do, by name: values that only its members open.
+        self.capabilities: dict[str, bytes] = {}
+        self.sources = Sources()
+        self.services = {name: Service(name) for name in services}
+        self.pipes = Pipes(settings.pipe_held)
+        self.shelf = Shelf()
+        #: Number of the last introduction.
+        self.introductions = 0
+        self.shutdown = Shutdown()
+
+    def lives(self, pid: int) -> bool:
+        """Tell whether a pid is that of a living process."""
+        record = self.table.get(pid)
+        return record is not None and record.alive
+
+    def of(self, key: Key) -> Process | None:
+        """Return the process of an instance, if this is its present life."""
+        record = self.table.get(key.pid)
+        return record if record is not None and record.incarnation == key.incarnation else None
+
+    def sleeps(self, record: Process) -> bool:
+        """Tell whether a member is left asleep while it has nothing to say. A command line's silence is its end."""
+        return self.nearby and record.kind != "operator"
+
+    def silence(self, record: Process, now: float) -> float:
+        """Return for how long a member has not answered, seconds."""
+        if not self.sleeps(record):
+            return now - record.heard
+        return 0.0 if record.asked is None else now - record.asked

@@ -1,0 +1,73 @@
+"""One decision under way: the state that it changes, the time it happens at, and what it wants done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rackactor_runtime.supervisor.decisions.messages import Called, Effect, Notify, Reply
+from rackactor_runtime.supervisor.decisions.state import GroupState
+from rackactor_runtime.supervisor.decisions.table import Process
+
+#: Bytes of a token.
+TOKEN = 24
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What else follows when a process joins or ends, by the rules of modules that `lifecycle` does not know."""
+
+    joined: Sequence[Callable[[Turn, Process], None]] = ()
+    #: Before anybody hears of its end.
+    gone: Sequence[Callable[[Turn, Process], None]] = ()
+    #: When everybody has.
+    told: Sequence[Callable[[Turn, Process], None]] = ()
+
+
+class Turn:
+    """See the module.
+
+    Args:
+        state: of the group.
+        now: seconds of the group's own clock, which never goes back.
+        wall: seconds since the epoch.
+        entropy: random bytes, from which all tokens of this decision are made.
+        hooks: see there.
+
+    Attributes:
+        effects: what is to be done, in order.
+    """
+
+    def __init__(self, state: GroupState, now: float, wall: float, entropy: bytes, hooks: Hooks) -> None:
+        self.state = state
+        self.now = now
+        self.wall = wall
+        self.hooks = hooks
+        self.effects: list[Effect] = []
+        self._entropy = entropy
+        self._tokens = 0
+
+    def token(self) -> bytes:
+        """Return a token that nobody can guess."""
+        self._tokens += 1
+        number = self._tokens.to_bytes(8, "big")
+        return hashlib.blake2b(number, digest_size=TOKEN, key=self._entropy).digest()
+
+    def emit(self, *effects: Effect) -> None:
+        """Want something done."""
+        self.effects += effects
+
+    def reply(self, call: Called, fields: dict[str, Any] | None = None, blobs: Sequence[Any] = ()) -> None:
+        """Answer a call, if it is one that wants an answer."""
+        if call.rid:
+            self.emit(Reply(call.pid, call.rid, True, fields or {}, blobs))
+
+    def refuse(self, pid: int, rid: int, error: str, message: str) -> None:
+        """Answer a call with an error, by the name of its type."""
+        self.emit(Reply(pid, rid, False, {"type": error, "message": message}))
+
+    def notify(self, pid: int, name: str, fields: dict[str, Any], blobs: Sequence[Any] = ()) -> None:
+        """Tell a member what it did not ask for."""
+        self.emit(Notify(pid, name, fields, blobs))
