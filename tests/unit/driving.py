@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rackactor_runtime.providers.base import Key, Vital
@@ -55,13 +55,16 @@ class House:
         self._actor._myRef = _Reference(self._sent)
         self._rids = itertools.count(1)
         self._events = itertools.count(1)
+        #: Called with each event and what came of it.
+        self.recorded: Callable[[Timed, list[m.Effect]], object] = lambda event, effects: None
         self.now = 100.0
 
     def hear(self, event: m.Event) -> list[m.Effect]:
         """Hand an event in; return what the supervisor wants done."""
-        entropy = next(self._events).to_bytes(8, "big")
-        self._actor.receiveMessage(Timed(event, self.now, self.now + 1e9, entropy), WORLD)
+        timed = Timed(event, self.now, self.now + 1e9, next(self._events).to_bytes(8, "big"))
+        self._actor.receiveMessage(timed, WORLD)
         self.last = list(self._sent)
+        self.recorded(timed, self.last)
         self._sent.clear()
         self.effects += self.last
         return self.last

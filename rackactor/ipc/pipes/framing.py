@@ -231,6 +231,20 @@ class Pieces:
         return self._size
 
 
+def to_record(message: Message) -> Any:
+    """Return a message as plain values: bytes, or a list of frames, each bytes or a list of pieces."""
+    if not isinstance(message, Bundle):
+        return message
+    return [list(map(bytes, frame.pieces)) if isinstance(frame, Pieces) else bytes(frame) for frame in message.frames]
+
+
+def from_record(record: Any) -> Message:
+    """Return the message of which `to_record` gave the plain values."""
+    if isinstance(record, bytes):
+        return record
+    return Bundle([Pieces(frame) if isinstance(frame, list) else frame for frame in record])
+
+
 def _cut(frame: Any) -> Sequence[Any]:
     if type(frame) is Pieces:
         return frame.pieces

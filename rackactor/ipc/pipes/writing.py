@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from rackactor.ipc.pipes.framing import INLINE, OVERHEAD, Message
+from rackactor.ipc.pipes.framing import INLINE, OVERHEAD, Message, from_record, to_record
 
 #: Bytes that may wait here for a reader before the application has to wait; one message more always may.
 BACKLOG = 1 << 20
@@ -223,6 +223,41 @@ class Writer:
         for message in left:
             writer.offer(message)
         writer.messages = len(messages)
+        return writer
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values from which `from_record` makes the same again."""
+        lanes = [
+            [x.seat, x.pid, x.limit, x.sent, x.next, x.taken, x.closing, list(map(to_record, x.unconfirmed))]
+            for x in self.lanes.values()
+        ]
+        return {
+            "queue": list(map(to_record, self.queue)),
+            "lanes": lanes,
+            "closing": self.closing,
+            "counts": [self.offered, self.drawn, self.messages, self.confirmed, self.redelivered],
+            "gone": sorted(self._gone),
+            "readers": [list(each) for each in self._readers.items()],
+            "early": [[pid, *said] for pid, said in self._early.items()],
+            "turn": list(self._turn),
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Writer:
+        """Make a writer of what `to_record` gave."""
+        writer = cls()
+        writer.queue.extend(map(from_record, record["queue"]))
+        for seat, pid, limit, sent, following, taken, closing, unconfirmed in record["lanes"]:
+            lane = writer.lanes[seat] = Lane(seat, pid)
+            lane.limit, lane.sent, lane.next, lane.taken, lane.closing = limit, sent, following, taken, closing
+            lane.unconfirmed.extend(map(from_record, unconfirmed))
+            writer.unconfirmed_cost += sum(map(cost, lane.unconfirmed))
+        writer.closing = record["closing"]
+        writer.offered, writer.drawn, writer.messages, writer.confirmed, writer.redelivered = record["counts"]
+        writer._gone = set(record["gone"])
+        writer._readers = dict(record["readers"])
+        writer._early = {pid: (seat, taken, limit) for pid, seat, taken, limit in record["early"]}
+        writer._turn = deque(record["turn"])
         return writer
 
     @property

@@ -57,7 +57,7 @@ def joined(turn: Turn, pid: int, os_pid: int, key: bytes | None) -> None:
         record.state = State.RUNNING
     state.starts.changed(pid)
     if record.kind == "actor" and state.capabilities:
-        record.birth["capabilities"] = state.capabilities
+        record.birth["capabilities"] = dict(state.capabilities)
     turn.emit(Welcome(pid, record.birth, record.blobs))
     for hook in turn.hooks.joined:
         hook(turn, record)

@@ -8,7 +8,6 @@ nobody had taken, by the writer's own seat and numbers.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +59,37 @@ class Pipe:
     #: Some reader was there, and will know of its end.
     seen: bool = False
 
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values from which `from_record` makes the same again."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "readers": [[end.seat, end.pid, end.opened] for end in self.readers.values()],
+            "writers": [[end.seat, end.pid, end.opened] for end in self.writers.values()],
+            "estates": [[seat, writer.to_record()] for seat, writer in self.estates.items()],
+            "resumed": sorted(map(list, self.resumed)),
+            "finals": [[*key, taken] for key, taken in self.finals.items()],
+            "broken": [list(each) for each in self.broken],
+            "had_writer": self.had_writer,
+            "ended": self.ended,
+            "seen": self.seen,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Pipe:
+        """Make a pipe of what `to_record` gave."""
+        return cls(
+            **{
+                **record,
+                "readers": {seat: End(seat, pid, opened) for seat, pid, opened in record["readers"]},
+                "writers": {seat: End(seat, pid, opened) for seat, pid, opened in record["writers"]},
+                "estates": {seat: Writer.from_record(writer) for seat, writer in record["estates"]},
+                "resumed": {(writer, reader) for writer, reader in record["resumed"]},
+                "finals": {(writer, reader): taken for writer, reader, taken in record["finals"]},
+                "broken": [(pid, how) for pid, how in record["broken"]],
+            }
+        )
+
     def ends(self, mode: str) -> dict[int, End]:
         """Return its readers or writers by seat."""
         return self.readers if mode == READ else self.writers
@@ -92,8 +122,23 @@ class Pipes:
         self._limit = limit
         self._pipes: dict[int, Pipe] = {}
         self._names: dict[str, Pipe] = {}
-        self._ids = itertools.count(1)
-        self._seats = itertools.count(1)
+        self._last_id = self._last_seat = 0
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values from which `from_record` makes the same again."""
+        rows = [pipe.to_record() for pipe in self._pipes.values()]
+        return {"limit": self._limit, "id": self._last_id, "seat": self._last_seat, "pipes": rows}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Pipes:
+        """Make pipes of what `to_record` gave."""
+        made = cls(record["limit"])
+        made._last_id, made._last_seat = record["id"], record["seat"]
+        for pipe in map(Pipe.from_record, record["pipes"]):
+            made._pipes[pipe.id] = pipe
+            if pipe.name is not None:
+                made._names[pipe.name] = pipe
+        return made
 
     # -- opening ----------------------------------------------------------------------------------------
 
@@ -101,7 +146,8 @@ class Pipes:
         """Make a pipe; the one of that name if it exists."""
         pipe = self._names.get(name) if name is not None else None
         if pipe is None:
-            pipe = Pipe(next(self._ids), name)
+            self._last_id += 1
+            pipe = Pipe(self._last_id, name)
             self._pipes[pipe.id] = pipe
             if name is not None:
                 self._names[name] = pipe
@@ -152,7 +198,8 @@ class Pipes:
         return effects
 
     def _seat(self, pipe: Pipe, pid: int, mode: str) -> tuple[End, list[Effect]]:
-        end = End(next(self._seats), pid, False)
+        self._last_seat += 1
+        end = End(self._last_seat, pid, False)
         pipe.ends(mode)[end.seat] = end
         if mode == WRITE:
             pipe.had_writer = True
@@ -175,7 +222,7 @@ class Pipes:
             pipe.resumed.add((seat, end.seat))  # it begins with nothing
             yield _event(end, "writer", writer=seat, pid=_HEIR)
         if pipe.ended:
-            yield _event(end, "ended", ended=True, broken=pipe.broken)
+            yield _event(end, "ended", ended=True, broken=list(pipe.broken))
 
     # -- closing ----------------------------------------------------------------------------------------
 
@@ -253,7 +300,7 @@ class Pipes:
             pipe.broken = []
             pipe.seen = bool(pipe.listeners)
         for reader in pipe.listeners:
-            yield _event(reader, "ended", ended=ended, broken=pipe.broken)
+            yield _event(reader, "ended", ended=ended, broken=list(pipe.broken))
 
     def _forget(self, pipe: Pipe) -> None:
         """Forget a pipe that nobody has open; one by name whose end nobody has seen stays for a reader to come."""

@@ -21,6 +21,14 @@ class Shelf:
     def __init__(self) -> None:
         self._kept: dict[tuple[int, int], list[Any]] = {}
 
+    def to_record(self) -> list[Any]:
+        """Return plain values for `load`."""
+        return [[waiter, pid, [bytes(part) for part in parts]] for (waiter, pid), parts in self._kept.items()]
+
+    def load(self, record: Sequence[Any]) -> None:
+        """Take what `to_record` gave."""
+        self._kept = {(waiter, pid): list(parts) for waiter, pid, parts in record}
+
     def put(self, waiter: int, pid: int, frames: Sequence[Any]) -> Sequence[Any]:
         """Keep the result of a process for a waiter if it is large; return the frames that go to it at once."""
         if sum(map(len, frames)) <= AT_ONCE:

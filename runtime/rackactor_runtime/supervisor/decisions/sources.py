@@ -7,6 +7,7 @@ one none may. Whoever wants a source that it has not judged yet is answered when
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from rackactor_runtime.supervisor.decisions.messages import Effect, Notify, Reply
 
@@ -29,6 +30,20 @@ class Sources:
         self._sources: dict[str, Source] = {}
         self._watchers: list[int] = []
         self.authority: int | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values from which `from_record` makes the same again."""
+        rows = [[name, s.content, s.info, [list(each) for each in s.waiting]] for name, s in self._sources.items()]
+        return {"sources": rows, "watchers": list(self._watchers), "authority": self.authority}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Sources:
+        """Make sources of what `to_record` gave."""
+        made = cls()
+        made._watchers, made.authority = list(record["watchers"]), record["authority"]
+        for name, content, info, waiting in record["sources"]:
+            made._sources[name] = Source(content, info, [(pid, rid) for pid, rid in waiting])
+        return made
 
     def load(self, name: str, data: bytes) -> list[Effect]:
         """Take a source: the authority is asked about it, unless it has accepted it already."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 from rackactor.errors import SpawnIntensityExceeded
 
@@ -15,6 +17,15 @@ class Intensity:
         self._period = period
         self._forks: deque[tuple[float, int]] = deque()
         self._count = 0
+
+    def to_record(self) -> list[Any]:
+        """Return plain values for `load`."""
+        return [list(fork) for fork in self._forks]
+
+    def load(self, record: Sequence[Any]) -> None:
+        """Take what `to_record` gave."""
+        self._forks.extend((at, n) for at, n in record)
+        self._count = sum(n for _, n in self._forks)
 
     def admit(self, n: int, now: float) -> None:
         """Count n forks, or refuse all of them.

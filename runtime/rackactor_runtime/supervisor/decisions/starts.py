@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rackactor_runtime.supervisor.decisions.table import Process, Table
 
@@ -55,16 +56,30 @@ class Starts:
         self._callers: dict[int, set[int]] = {}
         self._decided: list[Start] = []
 
+    def to_record(self) -> list[Any]:
+        """Return plain values for `load`."""
+        starts = self._calls.values()
+        return [[s.pid, s.rid, list(s.pids), s.count, sorted(s.up), sorted(s.open)] for s in starts]
+
+    def load(self, record: Sequence[Any]) -> None:
+        """Take what `to_record` gave."""
+        for pid, rid, pids, count, up, still_open in record:
+            self._add(Start(pid, rid, tuple(pids), count, set(up), set(still_open)))
+
     def begin(self, pid: int, rid: int, pids: Sequence[int], count: int) -> None:
         """Wait for `count` of these processes."""
         start = Start(pid, rid, tuple(dict.fromkeys(pids)), count)
-        self._calls[pid, rid] = start
-        self._callers.setdefault(pid, set()).add(rid)
+        self._add(start)
         for each in start.pids:
             self._look(start, each)
-            self._awaited.setdefault(each, []).append(start)
         if start.decided:
             self._decide(start)
+
+    def _add(self, start: Start) -> None:
+        self._calls[start.pid, start.rid] = start
+        self._callers.setdefault(start.pid, set()).add(start.rid)
+        for each in start.pids:
+            self._awaited.setdefault(each, []).append(start)
 
     def changed(self, pid: int) -> None:
         """Learn that a process has come up, or has ended."""

@@ -7,9 +7,9 @@ and `ended` of a process are seconds since the epoch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Protocol
 
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.decisions.pipes import Pipes
@@ -149,6 +149,55 @@ class GroupState:
         self.introductions = 0
         self.shutdown = Shutdown()
 
+    def to_records(self) -> dict[str, Any]:
+        """Return all of it as plain values, from which `from_records` makes the same again."""
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            "settings": asdict(self.settings),
+            "python": list(self.python),
+            "names": [list(each) for each in self.names.items()],
+            "names_of": [[pid, list(names)] for pid, names in self.names_of.items()],
+            "tokens": [list(each) for each in self.tokens.items()],
+            "capabilities": dict(self.capabilities),
+            "table": self.table.to_record(),
+            "waits": self.waits.to_record(),
+            "starts": self.starts.to_record(),
+            "intensity": self.intensity.to_record(),
+            "sources": self.sources.to_record(),
+            "services": [_plain(service) for service in self.services.values()],
+            "pipes": self.pipes.to_record(),
+            "shelf": self.shelf.to_record(),
+            "shutdown": _plain(self.shutdown),
+        }
+
+    @classmethod
+    def from_records(cls, records: dict[str, Any]) -> GroupState:
+        """Make a state of what `to_records` gave."""
+        state = cls(records["gid"], records["name"], Settings(**records["settings"]))
+        for name in _PLAIN:
+            setattr(state, name, records[name])
+        major, minor = records["python"]
+        state.python = (major, minor)
+        state.names = dict(records["names"])
+        state.names_of = {pid: list(names) for pid, names in records["names_of"]}
+        state.tokens = dict(records["tokens"])
+        state.capabilities = dict(records["capabilities"])
+        state.table = Table.from_record(records["table"])
+        state.waits, state.starts = Waits(state.table), Starts(state.table)
+        state.waits.load(records["waits"])
+        state.starts.load(records["starts"])
+        state.intensity.load(records["intensity"])
+        state.sources = Sources.from_record(records["sources"])
+        for service in records["services"]:
+            service = {**service, "waiting": _pairs(service["waiting"]), "starts": deque(service["starts"], STARTS)}
+            state.services[service["name"]] = Service(**service)
+        state.pipes = Pipes.from_record(records["pipes"])
+        state.shelf.load(records["shelf"])
+        shutdown = records["shutdown"]
+        pairs = {"callers": _pairs(shutdown["callers"]), "kept": deque(_pairs(shutdown["kept"]))}
+        state.shutdown = Shutdown(**{**shutdown, **pairs})
+        return state
+
     def lives(self, pid: int) -> bool:
         """Tell whether a pid is that of a living process."""
         record = self.table.get(pid)
@@ -168,3 +217,33 @@ class GroupState:
         if not self.sleeps(record):
             return now - record.heard
         return 0.0 if record.asked is None else now - record.asked
+
+
+#: What of a state is plain as it is.
+_PLAIN = (
+    "gid",
+    "name",
+    "epoch",
+    "machines",
+    "remote",
+    "nearby",
+    "owner_watched",
+    "deadline_at",
+    "owed_until",
+    "dead_letters",
+    "introductions",
+)
+
+
+def _plain(record: Service | Shutdown) -> dict[str, Any]:
+    """Return the fields of a record, sequences as lists."""
+    values = {each.name: getattr(record, each.name) for each in fields(record)}
+    return {name: list(map(_listed, it)) if isinstance(it, (list, deque)) else it for name, it in values.items()}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _pairs(rows: Sequence[Sequence[Any]]) -> list[tuple[Any, Any]]:
+    return [(one, two) for one, two in rows]

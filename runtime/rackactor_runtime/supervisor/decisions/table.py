@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rackactor.status import Cause, ExitStatus, Signal, State, signal_name
@@ -111,6 +111,39 @@ class Process:
         """Tell whether it is no process of the group's program: not in `ps`, not among the targets of `kill 0`."""
         return self.kind in ("operator", "service", "machine")
 
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values from which `from_record` makes the same again."""
+        return {
+            **{each.name: getattr(self, each.name) for each in fields(self)},
+            "state": str(self.state),
+            "intent": None if self.intent is None else str(self.intent),
+            "status": None if self.status is None else self.status.to_wire(),
+            "sent": [[sent.at, sent.sender, sent.signal] for sent in self.sent],
+            "held_signals": [dict(held) for held in self.held_signals],
+            "correspondents": sorted(self.correspondents),
+            "birth": dict(self.birth),
+            "blobs": [bytes(blob) for blob in self.blobs],
+            "result": [bytes(frame) for frame in self.result],
+            "pieces": [bytes(piece) for piece in self.pieces],
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Process:
+        """Make a process of what `to_record` gave."""
+        return cls(
+            **{
+                **record,
+                "state": State(record["state"]),
+                "intent": None if record["intent"] is None else Cause(record["intent"]),
+                "status": None if record["status"] is None else ExitStatus.from_wire(record["status"]),
+                "sent": [Sent(*sent) for sent in record["sent"]],
+                "correspondents": set(record["correspondents"]),
+                "blobs": tuple(record["blobs"]),
+                "result": tuple(record["result"]),
+                "pieces": tuple(record["pieces"]),
+            }
+        )
+
     def row(self) -> dict[str, Any]:
         """Return the plain values that `ps` shows."""
         return {
@@ -152,6 +185,29 @@ class Table:
         self._visits: dict[int, Process] = {}
         self._history = history
         self._next = 2
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values from which `from_record` makes the same again."""
+        return {
+            "history": self._history,
+            "next": self._next,
+            "present": [record.to_record() for record in self._records.values()],
+            "past": [record.to_record() for record in self._past.values()],
+            "visits": [record.to_record() for record in self._visits.values()],
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Table:
+        """Make a table of what `to_record` gave."""
+        table = cls(record["history"])
+        table._next = record["next"]
+        for each in map(Process.from_record, record["present"]):
+            table.add(each)
+            if each.state is State.ZOMBIE:
+                table.bury(each)
+        table._past = {each.pid: each for each in map(Process.from_record, record["past"])}
+        table._visits = {each.pid: each for each in map(Process.from_record, record["visits"])}
+        return table
 
     def __iter__(self) -> Iterator[Process]:
         return iter(list(self._records.values()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rackactor.errors import NoChild, NoSuchProcess
 from rackactor.status import State
@@ -30,6 +31,15 @@ class Waits:
         self._of: dict[int, dict[int, Waiter]] = {}  # by who waits, and the call's number
         self._for: dict[int, dict[tuple[int, int], Waiter]] = {}  # by whose end is awaited; not: any child's
 
+    def to_record(self) -> list[Any]:
+        """Return plain values for `load`."""
+        return [[waiter.pid, waiter.rid, list(waiter.targets)] for waiter in self._waiters.values()]
+
+    def load(self, record: Sequence[Any]) -> None:
+        """Take what `to_record` gave."""
+        for pid, rid, targets in record:
+            self._add(Waiter(pid, rid, tuple(targets)))
+
     def begin(self, waiter: Waiter, *, hang: bool) -> Process | None:
         """Begin to wait; return the process at once when one has ended already.
 
@@ -39,11 +49,14 @@ class Waits:
         """
         found = self._ended(waiter)
         if found is None and hang:
-            self._waiters[waiter.pid, waiter.rid] = waiter
-            self._of.setdefault(waiter.pid, {})[waiter.rid] = waiter
-            for target in set(waiter.targets):
-                self._for.setdefault(target, {})[waiter.pid, waiter.rid] = waiter
+            self._add(waiter)
         return found
+
+    def _add(self, waiter: Waiter) -> None:
+        self._waiters[waiter.pid, waiter.rid] = waiter
+        self._of.setdefault(waiter.pid, {})[waiter.rid] = waiter
+        for target in set(waiter.targets):
+            self._for.setdefault(target, {})[waiter.pid, waiter.rid] = waiter
 
     def cancel(self, pid: int, rid: int) -> None:
         """Withdraw a wait that timed out."""

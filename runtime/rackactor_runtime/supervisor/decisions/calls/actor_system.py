@@ -46,7 +46,7 @@ def op_capabilities(turn: Turn, caller: Process, call: Called) -> None:
     for record in state.table if changes else ():
         if record.kind == "actor" and record.alive and record.started is not None:
             turn.notify(record.pid, "capabilities", {"set": changes})
-    turn.reply(call, {"capabilities": state.capabilities})
+    turn.reply(call, {"capabilities": dict(state.capabilities)})
 
 
 def op_shutdown(turn: Turn, caller: Process, call: Called) -> None:
