@@ -13,7 +13,7 @@ PIP    = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test test-everywhere check conformance bench chaos faults growth test-openstack test-all clean help
+.PHONY: demo test test-everywhere check conformance bench chaos faults growth replays test-openstack test-all clean help
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ faults: $(VENV)/.all ## have the operating system refuse what supervisors ask of
 
 growth: $(VENV)/.all ## do ten thousand of each thing, and see that nothing grows by it (long)
 	RACK_TEST_MANY=10000 $(VENV)/bin/pytest -n logical --dist worksteal tests/integration/test_what_is_over.py $(ARGS)
+
+replays: $(VENV)/.all ## record a thousand runs of a supervisor's decisions, and play each from everywhere (long)
+	RACK_REPLAYS=1000 $(VENV)/bin/pytest -n logical tests/unit/test_replay.py $(ARGS)
 
 test-openstack: $(VENV)/.all ## bring a one-machine OpenStack up, run the tests on it, take it down (Debian 12, root, below 40 minutes)
 	$(VENV)/bin/python tests/openstack/run -- $(ARGS)
