@@ -48,10 +48,10 @@ faults: $(VENV)/.all ## have the operating system refuse what supervisors ask of
 	PYTHONPATH=tests $(VENV)/bin/python -m faults $(ARGS)
 
 growth: $(VENV)/.all ## do ten thousand of each thing, and see that nothing grows by it (long)
-	RACK_TEST_MANY=10000 $(VENV)/bin/pytest -n logical --dist worksteal tests/integration/test_what_is_over.py $(ARGS)
+	RACK_TEST_MANY=10000 $(VENV)/bin/pytest -n logical --dist worksteal tests/integration/supervisor/test_what_is_over.py $(ARGS)
 
 replays: $(VENV)/.all ## record a thousand runs of a supervisor's decisions, and play each from everywhere (long)
-	RACK_REPLAYS=1000 $(VENV)/bin/pytest -n logical tests/unit/test_replay.py $(ARGS)
+	RACK_REPLAYS=1000 $(VENV)/bin/pytest -n logical tests/unit/supervisor/test_replay.py $(ARGS)
 
 test-openstack: $(VENV)/.all ## bring a one-machine OpenStack up, run the tests on it, take it down (Debian 12, root, below 40 minutes)
 	$(VENV)/bin/python tests/openstack/run -- $(ARGS)

@@ -20,6 +20,9 @@ import pytest
 import rackactor as rack
 from rackactor.system.readiness import readable
 
+#: The project's directory, and that of the programs which tests of it start.
+ROOT = Path(__file__).parents[1]
+HELPERS = ROOT / "tests/integration"
 #: Every process that a test starts carries this in its environment, wherever it is in the tree.
 MARK = "RACK_TEST_SESSION", f"{os.getpid()}-{os.urandom(6).hex()}"
 #: What was there before: no test has started it.

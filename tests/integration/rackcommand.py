@@ -15,7 +15,6 @@ from typing import Any
 
 BIN = Path(sys.executable).parent
 RACK = BIN / "rack"
-ROOT = Path(__file__).parents[2]
 #: Seconds that any one command may take, on a machine with much else to do; some of them are scripts of many commands.
 BOUND = 120.0
 

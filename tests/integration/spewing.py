@@ -16,10 +16,10 @@ from rackactor.wire.codec import encode
 from rackactor.wire.frames import Header, Kind, pack_route
 from rackactor.wire.stream import Entry, EntryKind
 from rackactor_runtime.services.files.service import Files
-from rackactor_runtime.supervisor.decisions.calls.processes import Calls
+from rackactor_runtime.supervisor.decisions.calls.dispatch import CALLS
 
 #: Names of all system calls but those that end what the test needs.
-OPS = sorted({name[3:] for name in dir(Calls) if name.startswith("op_")} - {"exit", "end", "detach", "keep", "kill"})
+OPS = sorted(CALLS.keys() - {"exit", "end", "detach", "keep", "kill"})
 OPS += [
     "shm",
     "shm_sync",

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rackcommand import ROOT, Rack, a_rack
+from rackcommand import Rack, a_rack
+from support import ROOT
 
 from rackactor import errors
 from rackactor.status import Cause

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rackcommand import ROOT, Rack, a_rack
+from rackcommand import Rack, a_rack
+from support import ROOT
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 import psutil
 import pytest
-from support import PATIENCE, Script, eventually, file_dirs, group_dirs, started_here, wait_gone
+from support import HELPERS, PATIENCE, Script, eventually, file_dirs, group_dirs, started_here, wait_gone
 
 import rackactor as rack
 from rackactor.errors import InvalidCall, NoGroup, ServiceFailed
@@ -54,7 +54,7 @@ def test_the_supervisor_goes_on_while_much_is_written(transport: str) -> None:
 
 
 def test_a_slow_file_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    monkeypatch.setenv("PYTHONPATH", str(HELPERS))
     with rack.group(files={"url": "/x", "class": "slowfs:SlowFileSystem"}) as group:
         group.fs.pipe("/quick", b"q")
         slow = group.fork(lambda: rack.fs.exists("/slow"), n=3)

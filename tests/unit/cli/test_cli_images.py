@@ -18,11 +18,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support import ROOT
 
 from rackactor.cli.images import ImageBuild, build_words
 from rackactor_runtime.providers.nova import images
 
-IMAGES = Path(__file__).parents[2] / "images"
+IMAGES = ROOT / "images"
 
 
 @pytest.fixture

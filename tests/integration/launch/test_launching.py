@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import eventually
+from support import HELPERS, eventually
 from targets import add
 
 import rackactor as rack
 from rackactor.launch import supervisor
 
-LAUNCHER = [sys.executable, str(Path(__file__).with_name("launcher.py"))]
+LAUNCHER = [sys.executable, str(HELPERS / "launcher.py")]
 
 
 class House:

@@ -1,7 +1,7 @@
 """A guest image, whoever has built it, booted without a cloud: does it do what a process's machine has to do?
 
-`RACK_TEST_DISK=build/images/rackactor.qcow2 pytest tests/integration/test_emulated.py`, as root. Nothing but the group
-is reached from the machine, so an image that fetches something at its boot does not pass.
+`RACK_TEST_DISK=build/images/rackactor.qcow2 pytest tests/integration/providers/test_emulated.py`, as root. Nothing but
+the group is reached from the machine, so an image that fetches something at its boot does not pass.
 """
 
 from __future__ import annotations

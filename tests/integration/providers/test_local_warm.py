@@ -18,6 +18,7 @@ from typing import Any
 
 import localdriver as t
 import pytest
+from support import HELPERS
 
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.base import Created, Key
@@ -414,7 +415,7 @@ signal.pause()
 
 
 def test_supervisor_killed_with_warm_processes() -> None:
-    code = SUPERVISOR.format(path=[os.path.dirname(__file__), *sys.path])
+    code = SUPERVISOR.format(path=[str(HELPERS), *sys.path])
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as supervisor:
         assert supervisor.stdout is not None
         pids = json.loads(supervisor.stdout.readline())

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from support import HELPERS
 
 import rackactor as rack
 from rackactor import current
 
-PROGRAM = Path(__file__).parent / "handlercalls.py"
+PROGRAM = HELPERS / "handlercalls.py"
 
 
 def run(*words: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import FEW_WARM, eventually
+from support import FEW_WARM, ROOT, eventually
 from thespian.actors import (
     Actor,
     ActorAddress,
@@ -341,6 +341,6 @@ def test_a_program_that_forgets_shutdown_leaves_nothing(script: Any) -> None:
 
 
 def test_the_sample_says_hello() -> None:
-    sample = Path(__file__).parents[2] / "samples" / "thespian_hello.py"
+    sample = ROOT / "samples" / "thespian_hello.py"
     done = subprocess.run([sys.executable, str(sample)], capture_output=True, text=True, timeout=120, check=True)
     assert "Hello World, and RackActor!" in done.stdout

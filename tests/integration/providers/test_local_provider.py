@@ -27,6 +27,7 @@ from localdriver import (
     reap_if_ours,
     server_of,
 )
+from support import HELPERS
 
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Key, Order, Vital
 from rackactor_runtime.providers.local import LocalProvider
@@ -307,7 +308,7 @@ def test_supervisor_killed(tmp_path: Path, also_stopped: bool) -> None:
     state = tmp_path / "state"
     (state / "deep").mkdir(parents=True)
     (state / "deep" / "socket").touch()
-    code = SUPERVISOR.format(path=[os.path.dirname(__file__), *sys.path], state=str(state))
+    code = SUPERVISOR.format(path=[str(HELPERS), *sys.path], state=str(state))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as supervisor:
         assert supervisor.stdout is not None
         pids = json.loads(supervisor.stdout.readline())

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import ROOT
 
 import rackactor as rack
 from rackactor.syscalls.session import Session
 
-ROOT = Path(__file__).parents[2]
 FUNCTIONS = [
     name
     for name in rack.__all__

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from crowded import take_descriptors
 from rackcommand import a_rack
-from support import FEW_WARM
+from support import FEW_WARM, ROOT
 
 import rackactor as rack
 from rackactor.system.readiness import readable, writable
@@ -86,7 +86,7 @@ def test_readiness_has_no_bound_on_numbers() -> None:
 
 
 def test_select_is_nowhere() -> None:
-    root = Path(__file__).parents[2]
+    root = ROOT
     folders = ("rackactor", "runtime", "tests", "benchmarks", "samples", "images")
     word = "select." + "select("
     users = [path for folder in folders for path in (root / folder).rglob("*.py") if word in path.read_text()]

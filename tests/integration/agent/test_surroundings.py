@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import surroundtargets
 from rackcommand import Rack, a_rack
+from support import HELPERS
 from surroundtargets import SHELL, Looker, go_on, look
 
 import rackactor as rack
@@ -125,7 +126,7 @@ FLAGS = [
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_the_interpreters_flags(flags: list[str], variable: str) -> None:
-    text = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import surroundtargets as s; s.report()"
+    text = f"import sys; sys.path.append({str(HELPERS)!r}); import surroundtargets as s; s.report()"
     env = {**os.environ, "PYTHONWARNINGS": variable}
     words = [sys.executable, *flags, "-c", text]
     done = subprocess.run(words, env=env, text=True, capture_output=True, timeout=ENOUGH, check=False)
@@ -162,7 +163,7 @@ def test_a_crash_shows_where_it_was(begun: rack.Group, how: str) -> None:
     assert "it crashed: SIGSEGV" in evidence
     assert "test_surroundings.py" in evidence
     assert "in crash" in evidence
-    assert "rackactor" not in evidence.replace(str(Path(__file__).parent), "")
+    assert "rackactor" not in evidence.replace(str(HELPERS), "")
 
 
 def test_the_umask_is_read_without_a_change(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 import endings
 import pytest
 from rackcommand import Rack, a_rack
-from support import FEW_WARM, eventually
+from support import FEW_WARM, HELPERS, eventually
 
 import rackactor as rack
 from rackactor.status import Cause
 
 ENOUGH = 60.0
-PROGRAM = Path(__file__).with_name("endings.py")
+PROGRAM = HELPERS / "endings.py"
 
 
 @pytest.fixture

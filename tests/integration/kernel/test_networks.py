@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 import targets
 from netlab import Lab, hindrance
-from rackcommand import ROOT
-from support import eventually
+from support import ROOT, eventually
 
 import rackactor as rack
 from rackactor import current
