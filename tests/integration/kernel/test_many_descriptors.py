@@ -45,9 +45,9 @@ def use_everything(group: rack.Group) -> None:
     with reader, writer:
         writer.send("through")
         assert reader.recv(30) == "through"
-    echo = group.fork(["cat"], stdin=rack.PIPE) if hasattr(rack, "PIPE") else group.fork(["true"])
-    echo.kill(signal.SIGTERM)
-    echo.wait(30)
+    cat = group.fork(["cat"])  # it waits for its input, and does not end by itself
+    cat.kill(signal.SIGTERM)
+    assert cat.wait(30).signal == signal.SIGTERM
 
 
 @pytest.mark.usefixtures("crowd")
