@@ -9,6 +9,7 @@ from driving import House, refusal
 
 from rackactor.status import Cause, ExitStatus
 from rackactor_runtime.supervisor.decisions import messages as m
+from rackactor_runtime.supervisor.decisions.calls.dispatch import CALLS
 from rackactor_runtime.supervisor.decisions.table import VISITS
 
 USR1 = 10
@@ -180,7 +181,7 @@ def test_an_unknown_call(house: House, script: int, op: str) -> None:
 
 
 def test_no_call_with_nonsense_harms_the_supervisor(house: House, script: int) -> None:
-    calls = house._actor._calls._ops
+    calls = CALLS
     names = ("pid", "pids", "n", "kind", "signal", "rid", "count", "name", "set", "reason", "code", "source_hash")
     nonsense: list[dict[str, Any]] = [
         {},
