@@ -13,7 +13,7 @@ import secrets
 import subprocess
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def options(yard: EmulatedYard, address: str, install: str = "") -> dict[str, An
 class Provider(MachineProvider):
     """Machines of an emulated yard; its settings are what `options` makes."""
 
-    closing = 10.0
+    capabilities = replace(MachineProvider.capabilities, closing=10.0)
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str) -> None:
         rest = dict(settings)

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,14 +271,14 @@ class Provider(MachineProvider):
     """Machines of a yard: `provider="machines:Provider", provider_settings={"yard": path, "namespaces": [...]}`."""
 
     birth = {"poweroff": False}
-    remote = False  # without networks of their own they are reached by loopback
-    closing = 10.0
+    # Without networks of their own they are reached by loopback.
+    capabilities = replace(MachineProvider.capabilities, remote=False, closing=10.0)
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str) -> None:
         if HASTE in os.environ:
             lifecycle.UNKILLABLE = float(os.environ[HASTE])
             lifecycle.PAUSES = (lifecycle.UNKILLABLE,)
-            self.closing = lifecycle.UNKILLABLE
+            self.capabilities = replace(self.capabilities, closing=lifecycle.UNKILLABLE)
         rest = dict(settings)
         yard = Yard(Path(rest.pop("yard")), tuple(rest.pop("namespaces", ())))
         super().__init__(rest, state_dir, yard)

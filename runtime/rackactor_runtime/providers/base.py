@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 #: The kind of a `CreateFailed` for a working directory that the process cannot enter.
 NO_DIRECTORY = "directory"
@@ -164,10 +164,33 @@ Event = Created | CreateFailed | Output | Ended | Located | Unkillable | Unanswe
 Say = Callable[[Key, dict[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Capabilities:
+    """What a provider can do, and what it needs."""
+
+    #: Processes share neither directories nor loopback with the supervisor: they reach it by tcp only.
+    remote: bool = False
+    #: Instances are machines: it is a `MachineryProvider`, and is made with one setting more, `gid`.
+    machines: bool = False
+    #: It does some of its work before it is asked to: it is `Foresighted`.
+    prewarms: bool = False
+    #: It knows the group's directory: it is `Housed`.
+    housed: bool = False
+    #: The supervisor itself runs elsewhere: called with the order and the group's gid, it sees to that, answers as a
+    #: supervisor does, and returns an exit status.
+    launch: Callable[[dict[str, Any], str], int] | None = None
+    #: Settings of the group that are other than elsewhere unless somebody says otherwise.
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    #: Seconds that `close` may take.
+    closing: float = 5.0
+
+
 class Provider(Protocol):
     """Start, watch and destroy instances. Made before the supervisor owns any socket or thread."""
 
     name: str
+    #: An attribute of the class; an instance may have others of its own, for its settings say more.
+    capabilities: Capabilities
 
     def fds(self) -> Sequence[int]:
         """Return the descriptors whose readability means that `events()` has something."""
@@ -194,16 +217,9 @@ class Provider(Protocol):
 class MachineryProvider(Provider, Protocol):
     """A provider whose instances are machines: a program in each (`rackactor_runtime.guest`) joins the group too.
 
-    It is recognised by its attribute `machines`, which is true; a provider without it is a plain `Provider`. It is made
-    with one setting more, `gid`. An order's `birth` is then that of the guest program, plain JSON. What that
-    program says and hears goes through the supervisor, and is nothing to it: `created`, `output`, `ended`, `failed`.
+    An order's `birth` is then that of the guest program, plain JSON. What that program says and hears goes through the
+    supervisor, and is nothing to it: `created`, `output`, `ended`, `failed`.
     """
-
-    machines: bool
-    #: Settings of the group that are other than elsewhere unless somebody says otherwise; a class attribute.
-    defaults: Mapping[str, Any]
-    #: Seconds that `close` may take; a class attribute.
-    closing: float
 
     def connect(self, say: Say) -> None:
         """Learn, once, how to say something to the guest program of an instance."""
@@ -225,16 +241,14 @@ class MachineryProvider(Provider, Protocol):
         """
 
 
-@runtime_checkable
-class Housed(Protocol):
+class Housed(Provider, Protocol):
     """A provider that knows the group's directory."""
 
     def moved(self, state_dir: str) -> None:
         """Learn that it is another one from now on: see the argument of that name."""
 
 
-@runtime_checkable
-class Foresighted(Protocol):
+class Foresighted(Provider, Protocol):
     """A provider that does some of its work before it is asked to. All this is advice: nothing depends on it."""
 
     def expect(self, common: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
@@ -66,7 +66,7 @@ class Shell:
         self.keys, self.endpoint = self._members.keys, self._members.endpoint
         #: What each birth has in common.
         self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
-        self._foresighted = provider if isinstance(provider, base.Foresighted) else None
+        self._foresighted = cast(base.Foresighted, provider) if provider.capabilities.prewarms else None
         if self._foresighted is not None:
             self._foresighted.expect(self._common)
         self._poller = zmq.Poller()
@@ -126,8 +126,8 @@ class Shell:
         _log.warning("the group's directory %s has been removed", home.directory)
         try:
             home.make_again(self._memory.path)
-            if isinstance(self._provider, base.Housed):  # first: if this process died now, it would be removed too
-                self._provider.moved(str(home.directory))
+            if self._provider.capabilities.housed:  # first: if this process died now, it would be removed too
+                cast(base.Housed, self._provider).moved(str(home.directory))
             self._members.move()
             self.endpoint = self._common["endpoint"] = self._members.endpoint
             home.open({**home.card, "endpoint": self.endpoint})
@@ -144,7 +144,7 @@ class Shell:
     def close(self) -> None:
         """Give everything back."""
         kept = any(record.keeper and record.alive for record in self._state.table)
-        self._provider.close(getattr(self._provider, "closing", 5.0))
+        self._provider.close(self._provider.capabilities.closing)
         self._servants.close()
         self._logs.close()
         self._memory.close()

@@ -19,8 +19,7 @@ class MachinePort:
     """See the module. With a provider that makes no machines nothing here has a consequence."""
 
     def __init__(self, provider: Provider, send: Send) -> None:
-        made = bool(getattr(provider, "machines", False))
-        self._provider = cast(MachineryProvider, provider) if made else None
+        self._provider = cast(MachineryProvider, provider) if provider.capabilities.machines else None
         self._send = send
         self._pids: dict[Key, int] = {}
         self._keys: dict[int, Key] = {}

@@ -17,7 +17,7 @@ import time
 import traceback
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rackactor.errors import InvalidCall, RackError
 from rackactor.kernel import netaddr
@@ -25,7 +25,7 @@ from rackactor.kernel.sockets import Keys
 from rackactor.launch import directories, last_words
 from rackactor.system import executable
 from rackactor_runtime import descriptors
-from rackactor_runtime.providers.base import Foresighted, Provider
+from rackactor_runtime.providers.base import Capabilities, Foresighted, Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.home import Home, link_log
 
@@ -44,11 +44,12 @@ def main() -> int:
     directory: Path | None = None
     try:
         maker = _load(order["provider"], order.get("import_path") or [])
-        settings = Settings.parse({**getattr(maker, "defaults", {}), **order["settings"]})
+        capabilities: Capabilities = maker.capabilities
+        settings = Settings.parse({**capabilities.defaults, **order["settings"]})
         gid = order.get("gid") or str(uuid.uuid4())
-        launch = getattr(maker, "launch", None)
+        launch = capabilities.launch
         if launch is not None and not order.get("inside"):
-            return int(launch(order, gid))  # the supervisor runs elsewhere: this program sees to that
+            return launch(order, gid)  # the supervisor runs elsewhere: this program sees to that
         order["address"] = _address(order)
         _check_files(settings.files)
         directory = _make_directory(gid)
@@ -80,15 +81,15 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     from rackactor_runtime.supervisor.loop import Shell
     from rackactor_runtime.supervisor.members.router import Config
 
-    machines = getattr(provider, "machines", False)
+    can = provider.capabilities
     state = GroupState(
         gid,
         order.get("name") or f"group-{gid[:8]}",
         settings,
         services=SERVICES,
-        machines=machines,
-        remote=bool(getattr(provider, "remote", False)),
-        nearby=order["transport"] == "ipc" and not machines,
+        machines=can.machines,
+        remote=can.remote,
+        nearby=order["transport"] == "ipc" and not can.machines,
         python=sys.version_info[:2],
     )
     operator_token = secrets.token_bytes(24)
@@ -102,8 +103,8 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
         provider.close(2.0)
         raise
     try:
-        if isinstance(provider, Foresighted):
-            provider.warm_up(WARM_UP)
+        if can.prewarms:
+            cast(Foresighted, provider).warm_up(WARM_UP)
         _open_door(shell, state, config, order)
         shell.run()
     finally:
@@ -201,6 +202,17 @@ def _load(name: str, path: list[str]) -> Any:
     Raises:
         InvalidCall: there is none.
     """
+    maker = _find(name, path)
+    if not isinstance(getattr(maker, "capabilities", None), Capabilities):
+        raise InvalidCall(
+            f"the provider {name!r} does not say what it can: give its class an attribute `capabilities`, a"
+            f" {Capabilities.__module__}.Capabilities"
+        )
+    return maker
+
+
+def _find(name: str, path: list[str]) -> Any:
+    """Import the class of a provider: see `_load`."""
     if ":" in (place := OWN.get(name, name)):
         module, _, attribute = place.partition(":")
         sys.path += [entry for entry in path if entry not in sys.path]
@@ -223,7 +235,7 @@ def _load(name: str, path: list[str]) -> Any:
 def _provider(maker: Any, name: str, settings: dict[str, Any], directory: Path, gid: str) -> Provider:
     if not isinstance(settings, dict):
         raise InvalidCall(f"provider_settings is a dict of what the provider {name!r} may be told, not {settings!r}")
-    if getattr(maker, "machines", False):
+    if maker.capabilities.machines:
         settings = {**settings, "gid": gid}
     try:
         provider: Provider = maker(settings, str(directory))
@@ -252,7 +264,7 @@ def _address(order: dict[str, Any]) -> str:
 
 def _check_reach(provider: Provider, order: dict[str, Any]) -> None:
     """Refuse a group whose processes could never join it."""
-    if getattr(provider, "remote", False) and (order["transport"] != "tcp" or netaddr.is_loopback(order["address"])):
+    if provider.capabilities.remote and (order["transport"] != "tcp" or netaddr.is_loopback(order["address"])):
         provider.close(2.0)
         raise InvalidCall(
             "processes that are elsewhere (a network namespace, another machine) reach their supervisor by tcp only:"

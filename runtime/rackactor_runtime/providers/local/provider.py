@@ -11,12 +11,13 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rackactor.errors import InvalidCall
 from rackactor.kernel.wakeup import Bell
 from rackactor_runtime import descriptors
-from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Vital
+from rackactor_runtime.providers.base import Capabilities, Created, CreateFailed, Ended, Event, Key, Order, Vital
 from rackactor_runtime.providers.local import forkserver, linux, namespaces, protocol, tree
 from rackactor_runtime.providers.local.cgroup import MemoryGroups, make_name
 from rackactor_runtime.providers.local.child import Entry, Prepare, Program
@@ -59,6 +60,7 @@ class LocalProvider:
     """
 
     name = "local"
+    capabilities = Capabilities(prewarms=True, housed=True)
     #: Fork servers of this process: one must not take another for what a dead one left.
     _servers: set[int] = set()
 
@@ -73,8 +75,7 @@ class LocalProvider:
         _check_names(settings)
         preload = _check_preload(settings.get("preload", ()))
         networks = namespaces.check(settings.get("namespaces", ()))
-        #: Whether its processes share neither directories nor loopback with the supervisor.
-        self.remote = bool(networks)
+        self.capabilities = replace(self.capabilities, remote=bool(networks))
         warm = _check_warm(settings.get("warm", 0 if networks else WARM))
         first = warm if "warm" in settings else min(warm, FIRST)
         if warm and networks:

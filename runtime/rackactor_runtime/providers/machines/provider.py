@@ -19,6 +19,7 @@ from rackactor.errors import InvalidCall
 from rackactor.system.readiness import readable
 from rackactor_runtime.providers.base import (
     NO_DIRECTORY,
+    Capabilities,
     CreateFailed,
     Ended,
     Event,
@@ -170,20 +171,21 @@ class MachineProvider:
     """
 
     name = "machines"
-    #: Its processes share neither directories nor loopback with the supervisor.
-    remote = True
-    machines = True
-    defaults: Mapping[str, Any] = MappingProxyType(
-        {
-            "lost_after": 5.0,
-            "lease": 30.0,
-            "boot_timeout": 300.0,
-            "max_spawns": 100,
-            "spawn_period": 60.0,
-            "max_processes": 200,
-        }
+    capabilities = Capabilities(
+        remote=True,
+        machines=True,
+        defaults=MappingProxyType(
+            {
+                "lost_after": 5.0,
+                "lease": 30.0,
+                "boot_timeout": 300.0,
+                "max_spawns": 100,
+                "spawn_period": 60.0,
+                "max_processes": 200,
+            }
+        ),
+        closing=60.0,
     )
-    closing = 60.0
     #: What every guest program's birth says beside what the supervisor says.
     birth: Mapping[str, Any] = MappingProxyType({})
     #: Shell commands that install the guest program where an image has none.

@@ -42,7 +42,7 @@ class NovaProvider(MachineProvider):
     """
 
     name = "nova"
-    launch = staticmethod(launch)
+    capabilities = replace(MachineProvider.capabilities, launch=launch)
 
     def __init__(self, settings: Mapping[str, Any], state_dir: str) -> None:
         sdk.check()
