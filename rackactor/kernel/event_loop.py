@@ -64,6 +64,7 @@ class Exchange:
         self._link = _link.Link() if link is None else link
         self.identity = Identity()
         self._rids = itertools.count(1)
+        self._box_numbers = itertools.count(1)  # an address has 31 bits for one, and calls are many more
         self._ask_numbers = Numbers()
         self.mailbox: deque[Any] = deque()
         #: Further mailboxes by their number: see `open_box`.

@@ -332,7 +332,7 @@ class Kernel(Exchange):
 
     def open_box(self) -> int:
         """Open a mailbox beside the first one; returns its number, which is part of its address."""
-        number = next(self._rids)
+        number = next(self._box_numbers)
         self.boxes[number] = deque()
         return number
 
@@ -399,11 +399,6 @@ class Kernel(Exchange):
             return True
         self.at_time(BRIEFLY, again)
         return False
-
-    def at_crank(self, action: Callable[[], object]) -> None:
-        """Run `action` at the crank, soon; it must be quick."""
-        self._outbox.append(action)  # type: ignore[arg-type]
-        self._baton.turn()
 
     def on(self, name: str, handler: EventHandler) -> None:
         """Have an event handled: quickly, at the crank. What came before anybody cared comes now."""

@@ -28,6 +28,8 @@ MEMORY = "memory"
 _MAIN_MEMORY = "/dev/shm"
 #: In a group's directory: a link to where its own files lie, which is on a larger disk. And in there: the way back.
 FILES, GROUP = "files", "group"
+#: How the names of directories begin in which processes elsewhere have their program's code.
+_CODE = "rackactor-code-"
 #: Seconds after which a directory in which no group has begun is nobody's: several times what a start may take.
 CARDLESS = 120.0
 #: Seconds that the removal of a group's files may meet somebody who still writes there.
@@ -150,6 +152,7 @@ def sweep() -> None:
     for path in kept:
         if _age(path) > CARDLESS and not _claimed(path):
             shutil.rmtree(path, ignore_errors=True)
+    _sweep_code()
 
 
 def _claimed(files: Path) -> bool:
@@ -160,8 +163,13 @@ def _claimed(files: Path) -> bool:
             return True
     except (OSError, ValueError, KeyError):
         pass  # the group's directory is gone, with the last boot perhaps
+    return _locked(files)
+
+
+def _locked(directory: Path) -> bool:
+    """Tell whether somebody holds a directory's lock, which goes with the process that took it; or may."""
     try:
-        descriptor = os.open(files, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return True
     try:
@@ -171,6 +179,40 @@ def _claimed(files: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+# -- the code that came with a program ------------------------------------------------------------------------
+
+
+def make_code_directory() -> tuple[str, int]:
+    """Make a directory for a program's code, of this process's own.
+
+    What others have left there, who were killed, is removed first.
+
+    Returns: its path, and a descriptor that is to be kept while it is used.
+    """
+    _sweep_code()
+    parents = [parent for parent in _code_parents() if os.access(parent, os.W_OK | os.X_OK)]
+    made = tempfile.mkdtemp(prefix=_CODE, dir=parents[0] if parents else None)
+    descriptor = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return made, descriptor
+
+
+def _code_parents() -> list[str]:
+    """Return where such directories may be; `TMPDIR` may name one that is on the supervisor's host only."""
+    places = dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp", _MAIN_MEMORY))
+    return [place for place in places if os.path.isdir(place)]
+
+
+def _sweep_code() -> None:
+    for path in (path for parent in _code_parents() for path in Path(parent).glob(f"{_CODE}*")):
+        try:
+            ours = path.lstat().st_uid == os.getuid()
+        except OSError:
+            continue  # it has just gone
+        if ours and _age(path) > CARDLESS and not _locked(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _age(path: Path) -> float:

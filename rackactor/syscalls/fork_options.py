@@ -9,13 +9,12 @@ from typing import Any, Literal, TypedDict
 from rackactor import units
 from rackactor.errors import InvalidCall
 from rackactor.strings import os_text, show, to_bytes
+from rackactor.wire.calls import PLACEMENT
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 #: The longest argument that is shown, characters.
 MAX_SHOWN = 255
 OnOrphan = Literal["kill", "adopt", "detach"]
-#: What may be said of the machine that a process is.
-PLACEMENT = ("image", "flavor", "availability_zone", "keypair", "security_groups")
 
 
 class ForkOptions(TypedDict, total=False):

@@ -208,7 +208,7 @@ class Backing:
             self._replica.close()
             raise GroupEnded()
         done = threading.Event()
-        kernel.at_crank(lambda: self._catch_up(done))
+        kernel.do(lambda: self._catch_up(done))
         kernel.wait(done.is_set, CALL_TIMEOUT)
 
     def _catch_up(self, done: threading.Event) -> None:
@@ -260,7 +260,7 @@ class Backing:
         if replica is None or (replica.revision >= revision and not self._loading):
             return
         if not self._loading:
-            self._kernel.at_crank(lambda: self._compare(revision))
+            self._kernel.do(lambda: self._compare(revision))
         if not self._kernel.wait(lambda: replica.revision >= revision and not self._loading, timeout):
             raise RackTimeout(f"this process's replica did not come to revision {revision} within {timeout:g} s")
 

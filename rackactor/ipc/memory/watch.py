@@ -181,7 +181,7 @@ class Delivered:
         self._closed = False
         self._pumping = False
         client.backing.listeners.append(self._wake)
-        client.kernel.at_crank(self._wake)
+        client.kernel.do(self._wake)
 
     def close(self) -> None:
         """End it; idempotent."""

@@ -11,16 +11,18 @@ import io
 import os
 import shutil
 import sys
-import tempfile
 import zipfile
 from typing import Any
 
 from rackactor.errors import RackError
+from rackactor.launch import directories
 from rackactor.program import shipping
 from rackactor.syscalls.session import Session
 from rackactor.wire import unpacked
 
 _place = ""
+#: Held while this process lives: by it others know whose directories are left.
+_lock = -1
 
 
 def unpack(session: Session, welcome: dict[str, Any]) -> None:
@@ -30,11 +32,11 @@ def unpack(session: Session, welcome: dict[str, Any]) -> None:
         OSError: it cannot be had, or there is no room for it.
         RackError: it is not what was sent.
     """
-    global _place
+    global _place, _lock
     names = welcome.get("code") or ()
     if not names:
         return
-    _place = _make_place()
+    _place, _lock = directories.make_code_directory()
     made = []
     for number, name in enumerate(names):
         with session.open(shipping.path_of(name), "rb") as file:
@@ -72,14 +74,6 @@ def advise(session: Session, error: BaseException) -> None:
     words = missing(session, error)
     if words:
         error.add_note(words.strip(" ()"))
-
-
-def _make_place() -> str:
-    """Make a directory of this process's own; `TMPDIR` may name one that is on the supervisor's host only."""
-    for parent in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
-        if os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK):
-            return tempfile.mkdtemp(prefix="rackactor-code-", dir=parent)
-    return tempfile.mkdtemp(prefix="rackactor-code-", dir="/dev/shm")
 
 
 def _extract(data: bytes, place: str) -> None:

@@ -77,3 +77,19 @@ def test_what_outlived_its_groups_directory_is_swept_unless_somebody_holds_it(gr
     os.close(holder)
     directories.sweep()
     assert not os.path.exists(files)
+
+
+def test_code_of_processes_that_were_killed_is_swept(group: Path) -> None:
+    """A lock tells who lives: it goes with the process, however that ends, and in every pid namespace."""
+    mine, held = directories.make_code_directory()
+    left, lock = directories.make_code_directory()
+    os.close(lock)  # as the end of its process does
+    young = Path(os.environ["TMPDIR"], "rackactor-code-young")
+    young.mkdir()  # it may be about to be locked
+    for each in (mine, left):
+        old(each)
+    directories.sweep()
+    try:
+        assert [os.path.exists(each) for each in (mine, left, young)] == [True, False, True]
+    finally:
+        os.close(held)

@@ -12,6 +12,7 @@ from typing import Any
 
 from rackactor.errors import InvalidCall
 from rackactor.status import Cause, State
+from rackactor.wire.calls import PLACEMENT
 from rackactor_runtime.providers.base import Key, Order
 from rackactor_runtime.supervisor.decisions import births, lifecycle
 from rackactor_runtime.supervisor.decisions.exit_status import Ending
@@ -23,8 +24,6 @@ from rackactor_runtime.supervisor.decisions.turn import Turn
 MARGIN = 30.0
 #: Seconds for which a machine may still come that was asked for, and of which nothing is known when the group ends.
 UNKNOWN = 900.0
-#: What a placement may say. The provider knows what of it it can do.
-PLACEMENT = ("availability_zone", "flavor", "image", "keypair", "network", "security_groups")
 
 
 def fork(turn: Turn, order: dict[str, Any], record: Process, blobs: Sequence[Any]) -> None:
