@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,4 @@ def test_code_of_processes_that_were_killed_is_swept(group: Path) -> None:
         assert [os.path.exists(each) for each in (mine, left, young)] == [True, False, True]
     finally:
         os.close(held)
+        shutil.rmtree(mine)
