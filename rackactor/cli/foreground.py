@@ -55,7 +55,7 @@ class Foreground:
     def _attend(self, forked: Sequence[Process], what: str) -> None:
         """Begin to wait for processes; from now on Ctrl-C is theirs."""
         self._forked = forked
-        self._interrupts.notify(self._kernel.poke)
+        self._interrupts.notify(self._kernel.wake)
         pids = [process.pid for process in forked]
         self._waits = {pid: self._kernel.begin_call("wait", {"pids": [pid]})[0] for pid in pids}
         self._watch_start(pids, what)

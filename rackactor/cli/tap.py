@@ -105,7 +105,7 @@ class Tap:
             if over or log.done or self.broken:
                 self._flush(log.pid)
                 log.done |= over  # not before the last line is shown: whoever sees it may go
-                self._kernel.poke()
+                self._kernel.wake()
 
     def _go_on(self, log: _Log, fields: dict[str, Any]) -> bool:
         """Ask for what comes next; False: nothing does."""

@@ -141,10 +141,10 @@ class Service:
             self._forget(pid)
             raise ServiceFailed(f"the group's service {self.name!r} has ended: {error}") from None
 
-    def leave_word(self, pid: int, op: str, fields: dict[str, Any]) -> None:
+    def post_from_finalizer(self, pid: int, op: str, fields: dict[str, Any]) -> None:
         """Say something that needs no answer; for finalizers: takes no lock, and waits for nothing."""
         if not self.kernel.closed and not self.kernel.ended:
-            self.kernel.leave_word(pid, pack(op, fields))
+            self.kernel.post_from_finalizer(pid, pack(op, fields))
 
     def answer(self, pending: Pending, pid: int, timeout: float = TIMEOUT) -> tuple[dict[str, Any], memoryview]:
         """Wait for the answer to a question: see `ask`."""

@@ -20,7 +20,7 @@ from rackactor.kernel.identity import Identity
 from rackactor.kernel.newcomers import Gate
 from rackactor.kernel.path_monitor import Action, Paths, Step
 from rackactor.kernel.peers import Peers, Sending
-from rackactor.kernel.seqpacket import Line
+from rackactor.kernel.seqpacket import LocalChannel
 from rackactor.kernel.uplink import Uplink
 from rackactor.kernel.zap import Authenticator
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header, parse_map
@@ -38,7 +38,7 @@ class Path(NamedTuple):
 
     socket: zmq.Socket[Any]
     identity: bytes | None
-    line: Line | None = None
+    line: LocalChannel | None = None
     #: Of the introduction that it came from.
     number: int = 0
 
@@ -80,7 +80,7 @@ class Receiver(Protocol):
 
 
 class Direct:
-    """The direct connections of one agent (used by the holder of the baton only).
+    """The direct connections of one agent (used by the leader only).
 
     Args:
         link: the sockets.
@@ -111,8 +111,8 @@ class Direct:
         self._hosts: dict[zmq.Socket[Any], Guest] = {}
         self._paths: dict[int, Path] = {}
         self._met: dict[zmq.Socket[Any], tuple[str, bytes]] = {}
-        self._door: Line | None = None
-        self._lines: dict[Line, Guest | None] = {}  # None: it has not shown its ticket yet
+        self._door: LocalChannel | None = None
+        self._lines: dict[LocalChannel, Guest | None] = {}  # None: it has not shown its ticket yet
         self._pack = msgpack.packb
         self._tickets: dict[bytes, Guest] = {}
         self._meetings: dict[tuple[int, int], _Meeting] = {}  # by pid, and the number of the introduction
@@ -128,7 +128,7 @@ class Direct:
 
     @property
     def _full(self) -> bool:
-        return len(self._paths) + len(self._expected) + len(self._met) >= _link.room()
+        return len(self._paths) + len(self._expected) + len(self._met) >= _link.max_direct_peers()
 
     def event(self, name: str, fields: dict[str, Any]) -> None:
         """Do what the supervisor says: listen for a peer, or meet one."""
@@ -449,7 +449,7 @@ class Direct:
         except OSError:
             self._hang_up(line)
 
-    def read_line(self, line: Line) -> None:
+    def read_line(self, line: LocalChannel) -> None:
         """Take what waits on a short way."""
         if line is self._door:
             try:
@@ -467,7 +467,7 @@ class Direct:
         except OSError:
             self._receiver.at_time(_LATER, self._watch_door)
 
-    def _take_callers(self, door: Line) -> None:
+    def _take_callers(self, door: LocalChannel) -> None:
         while (caller := seqpacket.accept(door)) is not None:
             try:
                 self._link.watch(caller)
@@ -476,12 +476,12 @@ class Direct:
                 raise
             self._lines[caller] = None
 
-    def _spoilt(self, line: Line, error: Exception) -> None:
+    def _spoilt(self, line: LocalChannel, error: Exception) -> None:
         peer = self._lines.get(line)
         if peer is not None:
             self._receiver.malformed(peer.pid, error)
 
-    def _from_line(self, line: Line, fields: list[Any]) -> None:
+    def _from_line(self, line: LocalChannel, fields: list[Any]) -> None:
         peer = self._lines.get(line)
         if peer is not None and seqpacket.is_data(fields):
             self._receiver.took(*peer, *seqpacket.parse_data(fields))
@@ -496,7 +496,7 @@ class Direct:
         elif header.kind in _FOR_STREAMS:
             self._receiver.arrived(header, bodies)
 
-    def _admit(self, line: Line, header: Header, bodies: list[Any]) -> None:
+    def _admit(self, line: LocalChannel, header: Header, bodies: list[Any]) -> None:
         ticket = parse_map(bodies[0]).get("ticket") if header.kind is Kind.JOIN else None
         guest = self._tickets.pop(ticket, None) if type(ticket) is bytes else None
         if guest is None or guest != (header.pid, header.incarnation):
@@ -509,15 +509,15 @@ class Direct:
         except OSError:
             self._hang_up(line)  # it has left already
 
-    def _shorten(self, pid: int, line: Line) -> None:
+    def _shorten(self, pid: int, line: LocalChannel) -> None:
         path = self._paths.get(pid)
         if path is not None:
             if self._pack is msgpack.packb:
-                # One packer for all packets, where packb makes one each time: whoever holds the baton packs alone.
+                # One packer for all packets, where packb makes one each time: the leader packs alone.
                 self._pack = msgpack.Packer().pack
             self._take_path(pid, path._replace(line=line))
 
-    def _hang_up(self, line: Line) -> None:
+    def _hang_up(self, line: LocalChannel) -> None:
         """Close a short way; what was on it and has not arrived goes the longer one."""
         peer = self._lines.pop(line, None)
         self._link.unwatch(line)

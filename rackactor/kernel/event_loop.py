@@ -1,4 +1,4 @@
-"""What goes on at the crank: everything that the holder of the baton does for an agent.
+"""What goes on in the loop: everything that the leader does for an agent.
 
 Sends what application threads have put into the outbox, reads what has come, keeps the time. Nothing here is called
 by two threads at once (see `rackactor.kernel.leader`); what application threads may call is `rackactor.kernel.kernel`.
@@ -21,11 +21,11 @@ from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, 
 from rackactor.kernel import sockets as _link
 from rackactor.kernel.direct import Direct
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.leader import VISIT, Baton
+from rackactor.kernel.leader import TAKEOVER_DELAY, Leader
 from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Delivery, Peers, Sending
 from rackactor.kernel.pending import Numbers, Pending
-from rackactor.kernel.seqpacket import Line
+from rackactor.kernel.seqpacket import LocalChannel
 from rackactor.kernel.uplink import Uplink
 from rackactor.system import fork_generation
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, parse_header, parse_map
@@ -34,7 +34,7 @@ from rackactor.wire.stream import Entry, EntryKind, parse_entries
 #: Acknowledgements that are in no hurry leave after this, seconds: they only free the sender's memory.
 LAZY_ACK = 1.0
 #: Seconds that a turn takes at the most in the middle of a conversation.
-BRISK = 0.0003
+SPIN = 0.0003
 #: Dead processes remembered at the most; the supervisor knows of older ones.
 DEAD = 1_000
 
@@ -49,7 +49,7 @@ _log = logging.getLogger("rackactor")
 EventHandler = Callable[[dict[str, Any], Sequence[Any]], None]
 
 
-class Exchange:
+class EventLoop:
     """The I/O of an agent: a connection to the supervisor, streams to peers, timers, events."""
 
     # Known when the agent has joined.
@@ -87,39 +87,39 @@ class Exchange:
         self._later: deque[Callable[[], None]] = deque()
         self._ack_at: float | None = None
         self._closing = False
-        #: Called when there is no memory left to do what has to be done at the crank; it does not return.
+        #: Called when there is no memory left to do what has to be done in the loop; it does not return.
         self.out_of_memory: Callable[[], NoReturn] | None = None
-        #: Run when this process leaves the group's wire, and nobody is at the crank any more.
+        #: Run when this process leaves the group's wire, and nobody runs the loop any more.
         self.at_close: list[Callable[[], None]] = []
         self.paths = Paths()
         self._uplink = Uplink(self._link, self.identity, self.end)
         self._last_beat = self._asked = 0.0
         self._direct = Direct(self._link, self.identity, self._uplink, self._peers, self.paths, self)
-        self._baton = Baton(self._crank, self._push, self._link.wake, self._crashed)
+        self._leader = Leader(self._run_once, self._push, self._link.wake, self._crashed)
 
-    # -- one turn at the crank -----------------------------------------------------------------------
+    # -- one turn in the loop -----------------------------------------------------------------------
 
-    def _crank(self, timeout: float | None) -> None:
-        baton = self._baton
+    def _run_once(self, timeout: float | None) -> None:
+        leader = self._leader
         self._push()
         due = self._due(self._last_turn)
         wait = 0.0 if self._later else max(0.0, due - self._last_turn)
         if timeout is not None and timeout < wait:
             wait = timeout
-        baton.relax()
+        leader.unprotect()
         try:
             ready = self._link.poll(wait)
         finally:
-            baton.brace()
+            leader.protect()
         for socket in ready:
-            if isinstance(socket, Line):
+            if isinstance(socket, LocalChannel):
                 self._direct.read_line(socket)
             else:
                 self._read(socket)
         before, self._last_turn = self._last_turn, time.monotonic()
         now = self._last_turn
-        baton.rests = now - before > VISIT
-        self._link.brisk = now - before < BRISK
+        leader.rests = now - before > TAKEOVER_DELAY
+        self._link.spin = now - before < SPIN
         if now >= due or self._link.broken:
             self._tick(now, now - due)
         self._last_tick = now
@@ -129,24 +129,24 @@ class Exchange:
             self._run_later()
 
     def at_time(self, delay: float, action: Callable[[], None]) -> None:
-        """Run `action` in `delay` seconds (holder of the baton only)."""
+        """Run `action` in `delay` seconds (leader only)."""
         heapq.heappush(self._timers, (time.monotonic() + delay, next(self._rids), action))
 
-    def later(self, action: Callable[[], None]) -> None:
-        """Run `action` at the end of this turn, where it may make calls itself (holder of the baton only)."""
+    def call_soon(self, action: Callable[[], None]) -> None:
+        """Run `action` at the end of this turn, where it may make calls itself (leader only)."""
         self._later.append(action)
 
     def _run_later(self) -> None:
         if not self._later:
             return
-        self._baton.relax()
-        outer, self._baton.calling_back = self._baton.calling_back, True
+        self._leader.unprotect()
+        outer, self._leader.calling_back = self._leader.calling_back, True
         try:
             while self._later:
                 self._later.popleft()()
         finally:
-            self._baton.calling_back = outer
-            self._baton.brace()
+            self._leader.calling_back = outer
+            self._leader.protect()
 
     def _push(self) -> None:
         """Carry out what application threads want, and send."""
@@ -247,10 +247,10 @@ class Exchange:
         self._fail_all(GroupEnded(reason))
         handler = self.handlers.get("ended")
         if handler is not None:
-            self.later(lambda: handler({"reason": reason}, ()))
+            self.call_soon(lambda: handler({"reason": reason}, ()))
 
     def _crashed(self, error: Exception) -> None:
-        """End this membership rather than hang: the crank itself has failed, which must not happen."""
+        """End this membership rather than hang: the loop itself has failed, which must not happen."""
         if isinstance(error, MemoryError) and self.out_of_memory is not None:
             self.out_of_memory()
         _log.error("the I/O of process %d failed", self.pid, exc_info=error)
@@ -412,7 +412,7 @@ class Exchange:
         pending.done = True
         callback = pending.callback
         if callback is not None:
-            self.later(lambda: callback(pending))
+            self.call_soon(lambda: callback(pending))
 
     def _event(self, name: str, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
         if name == "gone":
@@ -453,11 +453,11 @@ class Exchange:
                 if entry.kind in (EntryKind.TELL, EntryKind.ASK):
                     handler({"pid": pid}, [entry.payload])
 
-    # -- for others at the crank ----------------------------------------------------------------------------
+    # -- for others in the loop ----------------------------------------------------------------------------
 
     @property
     def link(self) -> _link.Link:
-        """The sockets (holder of the baton only)."""
+        """The sockets (leader only)."""
         return self._link
 
     @property
@@ -471,11 +471,11 @@ class Exchange:
         return self.identity.incarnation
 
     def request(self, op: str, args: dict[str, Any]) -> None:
-        """Make a system call from the crank, without wanting its result."""
+        """Make a system call from the loop, without wanting its result."""
         self._uplink.request(op, args)
 
     def offer(self, pid: int, entry: Entry) -> None:
-        """Put a message into the stream to a process, from the crank; it leaves at the end of the turn."""
+        """Put a message into the stream to a process, from the loop; it leaves at the end of the turn."""
         self._offer(pid, entry)
 
     def _ask_how_far(self) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C at the crank: KeyboardInterrupt never tears what is half done.
+"""Ctrl-C in the loop: KeyboardInterrupt never tears what is half done.
 
 Python runs signal handlers between any two bytecodes of the main thread, and the default one for SIGINT raises. While
 the main thread does I/O at a point that must be finished, the interrupt is put off for these few

@@ -1,8 +1,8 @@
 """The agent's half of the wire: system calls, streams to other processes, the mailbox, events.
 
 Every process of a group has one `Kernel`, the script that made the group included. Threads of the
-application call it; whoever holds the baton does the I/O. Application threads never touch a socket or a
-stream: they put what they want into queues, which the holder of the baton empties.
+application call it; the leader does the I/O. Application threads never touch a socket or a
+stream: they put what they want into queues, which the leader empties.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rackactor.errors import (
 )
 from rackactor.kernel import interrupts
 from rackactor.kernel import sockets as _link
-from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, Exchange, error_from
+from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, EventLoop, error_from
 from rackactor.kernel.peers import DIRECT_NEARBY, Delivery
 from rackactor.kernel.pending import Pending
 from rackactor.system import fork_generation
@@ -50,7 +50,7 @@ CROWDED_TIMEOUT = 20.0
 COLLECT = 0.0003
 #: Bytes collected at the most before they are sent.
 COLLECT_BYTES = 32 << 10
-#: How long the crank waits for a lock of application threads before it goes on with something else, seconds.
+#: How long the loop waits for a lock of application threads before it goes on with something else, seconds.
 BRIEFLY = 0.001
 #: Seconds between the death of a supervisor on this host and the end of its group for us.
 FAREWELL = 0.2
@@ -58,7 +58,7 @@ FAREWELL = 0.2
 LEFT = "this process has left the group"
 
 
-class Kernel(Exchange):
+class Kernel(EventLoop):
     """Join a group and speak for one process of it.
 
     Args:
@@ -69,7 +69,7 @@ class Kernel(Exchange):
     def __init__(self, birth: dict[str, Any] | None = None, timeout: float | None = None) -> None:
         super().__init__()
         if birth is None:
-            self._baton.prepare()
+            self._leader.prepare()
         else:
             self.join(birth, timeout)
 
@@ -99,7 +99,7 @@ class Kernel(Exchange):
                 self._link.dial(birth["endpoint"], server_key, identity.keys)
             self.welcome, self.welcome_blobs = self._join(birth, JOIN_TIMEOUT if timeout is None else timeout)
         except BaseException:
-            self._baton.close()
+            self._leader.close()
             self._link.close()
             raise
         self.gid: str = self.welcome["gid"]
@@ -113,7 +113,7 @@ class Kernel(Exchange):
         if server_key:  # on one host a connection ends with one of its ends, and not before
             self._uplink.begin_to_resume(self._beat)
         interrupts.install()
-        self._baton.start()
+        self._leader.start()
 
     def _join(self, birth: dict[str, Any], timeout: float) -> tuple[dict[str, Any], list[Any]]:
         body = {"token": birth["token"], "protocol": frames.PROTOCOL, "os_pid": os.getpid()}
@@ -209,7 +209,7 @@ class Kernel(Exchange):
         rid = next(self._rids)
         pending = self._calls[rid] = Pending(frames.SUPERVISOR, callback)
         self._outbox.append(lambda: self._uplink.send(Kind.CALL, (rid, op), bodies))
-        self._baton.turn()
+        self._leader.turn()
         self._check_still(self._calls, rid)
         return pending, rid
 
@@ -219,7 +219,7 @@ class Kernel(Exchange):
         for body in bodies:
             check_size(body)
         self._outbox.append(lambda: self._uplink.send(Kind.CALL, (0, op), bodies))
-        self._baton.turn()
+        self._leader.turn()
 
     def post(
         self,
@@ -255,11 +255,11 @@ class Kernel(Exchange):
         if waits:
             return
         if kind is EntryKind.REPLY and not self.mailbox:
-            self._baton.turn()  # somebody waits for it, and nothing that could join it is about to be handled
+            self._leader.turn()  # somebody waits for it, and nothing that could join it is about to be handled
         elif self._outbox_cost >= COLLECT_BYTES or time.monotonic() - self._last_turn > COLLECT:
-            self._baton.turn()
+            self._leader.turn()
         else:
-            self._baton.soon(0.001)
+            self._leader.soon(0.001)
 
     def ask(
         self,
@@ -284,14 +284,14 @@ class Kernel(Exchange):
         """Reply to an ask without waiting for credit: for services, whose clients bound what they ask for at once."""
         entry = Entry(EntryKind.REPLY, rid, payload)
         self._outbox.append(lambda: self._pass_on(pid, entry))
-        self._baton.turn()
+        self._leader.turn()
 
-    def leave_word(self, pid: int, payload: bytes) -> None:
+    def post_from_finalizer(self, pid: int, payload: bytes) -> None:
         """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
         self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
 
-    def leave_call(self, op: str, args: dict[str, Any]) -> None:
-        """Have a system call made some time whose result nobody wants; a finalizer may call it, as `leave_word`."""
+    def call_from_finalizer(self, op: str, args: dict[str, Any]) -> None:
+        """Have a system call made some time whose result nobody wants; a finalizer may call it, as the above."""
         self._outbox.append(lambda: self._uplink.send(Kind.CALL, (0, op), [frames.pack_body(args)]))
 
     def forget_ask(self, pending: Pending) -> None:
@@ -316,7 +316,7 @@ class Kernel(Exchange):
     def take(self, timeout: float | None, box: deque[Any] | None = None) -> Any:
         """Return the next item of a mailbox (a `Delivery`, or what the host has put there), or None."""
         mailbox = self.mailbox if box is None else box
-        if not mailbox and not self._baton.wait(lambda: mailbox or self.ended, timeout):
+        if not mailbox and not self._leader.wait(lambda: mailbox or self.ended, timeout):
             return None
         try:
             item = mailbox.popleft()
@@ -327,7 +327,7 @@ class Kernel(Exchange):
             self._outbox.append(lambda: self._peers.consumed(item.pid, cost))
             self._outbox_cost += cost // 4
             if self._outbox_cost >= COLLECT_BYTES * 4:
-                self._baton.turn()
+                self._leader.turn()
         return item
 
     def open_box(self) -> int:
@@ -354,46 +354,46 @@ class Kernel(Exchange):
         try:
             return open_from(data, what, pid, allow_pickle=self.allow_pickle)
         except ProtocolError as error:
-            self.do_soon(self.malformed, pid, error)
+            self.call_soon_batched(self.malformed, pid, error)
             raise
 
-    def do(self, action: Callable[..., Any], *args: Any) -> None:
-        """Have something done at the crank, now."""
+    def call_soon_threadsafe(self, action: Callable[..., Any], *args: Any) -> None:
+        """Have something done in the loop, now."""
         self._outbox.append(partial(action, *args) if args else action)
-        self._baton.turn()
+        self._leader.turn()
 
-    def do_soon(self, action: Callable[..., Any], *args: Any) -> None:
-        """Have something done at the crank within a millisecond, or when the caller waits next."""
+    def call_soon_batched(self, action: Callable[..., Any], *args: Any) -> None:
+        """Have something done in the loop within a millisecond, or when the caller waits next."""
         self._outbox.append(partial(action, *args) if args else action)
-        self._baton.soon(0.001)
+        self._leader.soon(0.001)
 
-    def do_waiting(self, action: Callable[[], Any]) -> None:
-        """Have something done at the crank by the caller itself, who promises to wait next."""
+    def call_from_waiter(self, action: Callable[[], Any]) -> None:
+        """Have something done in the loop by the caller itself, who promises to wait next."""
         self._outbox.append(action)
-        if self._baton.taken:
-            self._baton.turn()
+        if self._leader.taken:
+            self._leader.turn()
 
     @property
     def last_turn(self) -> float:
-        """When somebody turned the crank last (monotonic)."""
+        """When somebody ran the loop last (monotonic)."""
         return self._last_turn
 
     def consume(self, pid: int, cost: int) -> None:
         """Give a sender its credit back for what it sent to standard input."""
         self._outbox.append(lambda: self._peers.consumed(pid, cost))
-        self._baton.turn()
+        self._leader.turn()
 
-    def after(self, delay: float, action: Callable[[], None]) -> None:
-        """Run `action` in `delay` seconds, at the crank; it must be quick."""
+    def call_later(self, delay: float, action: Callable[[], None]) -> None:
+        """Run `action` in `delay` seconds, in the loop; it must be quick."""
         due = time.monotonic() + delay
         number = next(self._rids)
         self._outbox.append(lambda: heapq.heappush(self._timers, (due, number, action)))
-        self._baton.soon(0)
+        self._leader.soon(0)
 
     def take_briefly(self, lock: Any, again: Callable[[], None]) -> bool:
-        """Acquire, at the crank, a lock that application threads hold for moments; where it fails, `again` runs soon.
+        """Acquire, in the loop, a lock that application threads hold for moments; where it fails, `again` runs soon.
 
-        The crank never waits for such a lock: a signal handler may have interrupted its holder, and wait for the crank.
+        The loop never waits for such a lock: a signal handler may have interrupted its holder, and wait for the loop.
         """
         if lock.acquire(timeout=BRIEFLY):
             return True
@@ -401,13 +401,13 @@ class Kernel(Exchange):
         return False
 
     def on(self, name: str, handler: EventHandler) -> None:
-        """Have an event handled: quickly, at the crank. What came before anybody cared comes now."""
+        """Have an event handled: quickly, in the loop. What came before anybody cared comes now."""
         if name not in KEPT_EARLY:
             self.handlers[name] = handler
             return
-        # At the crank: another thread may be turning it this moment, and what comes now would overtake what came.
+        # In the loop: another thread may be turning it this moment, and what comes now would overtake what came.
         self._outbox.append(partial(self._take_up, name, handler))
-        self._baton.turn()
+        self._leader.turn()
 
     def _take_up(self, name: str, handler: EventHandler) -> None:
         self.handlers[name] = handler
@@ -429,19 +429,19 @@ class Kernel(Exchange):
                 self.end(verdict())
 
         # What it had said, the group's end in good order perhaps, may still be on its way to us: it counts first.
-        self.do(self._link.watch_life, pidfd, lambda: self.after(FAREWELL, died))
+        self.call_soon_threadsafe(self._link.watch_life, pidfd, lambda: self.call_later(FAREWELL, died))
 
     def stand_aside(self) -> None:
-        """Keep the main thread away from the crank: its signal handlers may make calls, or raise."""
-        self._baton.stand_aside()
+        """Keep the main thread away from the loop: its signal handlers may make calls, or raise."""
+        self._leader.stand_aside()
 
     def put(self, item: Any) -> None:
         """Put an item of the host's own into the mailbox; a signal handler may do so too."""
         self.mailbox.append(item)
         self._link.wake()
 
-    def poke(self) -> None:
-        """Have whoever waits at the crank look again; a signal handler may call this."""
+    def wake(self) -> None:
+        """Have whoever waits in the loop look again; a signal handler may call this."""
         self._link.wake()
 
     def drain(self, timeout: float) -> bool:
@@ -450,7 +450,7 @@ class Kernel(Exchange):
         Returns: whether it has all left within `timeout` seconds.
         """
         self._outbox.append(self._ask_how_far)
-        self._baton.turn()  # a turn that waits would sleep after it has sent
+        self._leader.turn()  # a turn that waits would sleep after it has sent
         return self._wait(lambda: not self._outbox and self._peers.drained(), timeout)
 
     def close(self, linger: float = 1.0) -> None:
@@ -459,11 +459,11 @@ class Kernel(Exchange):
             return
         self._closing = True
         self.ended = self.ended or LEFT  # whoever waits in another thread waits no more
-        self._baton.close()
+        self._leader.close()
         while self.at_close:
             self.at_close.pop()()
         self._fail_all(GroupEnded(self.ended))
-        self._push()  # nobody turns the crank any more: what is left in the outbox leaves here
+        self._push()  # nobody runs the loop any more: what is left in the outbox leaves here
         self._run_later()
         self._direct.close()
         self._link.close(linger)
@@ -480,7 +480,7 @@ class Kernel(Exchange):
         return fork_generation.generation != self._generation
 
     def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
-        if self._baton.wait(lambda: done() or self.ended, timeout):
+        if self._leader.wait(lambda: done() or self.ended, timeout):
             if self.ended and not done():  # if it has not, another thread was quicker to take what was awaited
                 raise GroupEnded(self.ended)
             return True

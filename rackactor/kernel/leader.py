@@ -1,17 +1,17 @@
-"""Who turns the crank: one thread at a time does the I/O of an agent.
+"""Who runs the loop: one thread at a time does the I/O of an agent.
 
-An application thread that has to wait (an idle mailbox, an ask, a wait) turns the crank itself: a message
+An application thread that has to wait (an idle mailbox, an ask, a wait) runs the loop itself: a message
 then reaches it with no hand-over between threads. While the application computes, a background thread looks in
 every few milliseconds, and moves in when the application stays away, so that heartbeats and signals go on
-whatever a handler does. A timer descriptor wakes it, armed when an application thread leaves the crank. One that
+whatever a handler does. A timer descriptor wakes it, armed when an application thread leaves the loop. One that
 comes back disarms it only where it waited for long the last time: arming and disarming it would cost a busy process
 two system calls for each message, and a look for nothing costs one that rests a thread's wake-up. When looks have
 been in vain again and again they get rarer. An idle process causes no wake-ups.
 
 Signal handlers run in the main thread, between any two of its bytecodes, and may make calls of their own, or raise.
-While the main thread waits at the crank they may; in the middle of a turn a call that waits is refused, and what a
+While the main thread waits in the loop they may; in the middle of a turn a call that waits is refused, and what a
 handler raises there tears what is half done. So as soon as a program is found to have handlers of its own, its main
-thread stands *aside*: the background thread turns the crank for it, and no handler ever interrupts a turn. That costs
+thread stands *aside*: the background thread runs the loop for it, and no handler ever interrupts a turn. That costs
 such programs a hand-over between threads for each message.
 
 (The alternative, a background thread that always owns the sockets, costs a queue and two wake-ups each way.)
@@ -31,11 +31,11 @@ from collections.abc import Callable
 from rackactor.errors import RackError
 from rackactor.kernel import interrupts
 
-#: How long the application may stay away from the crank before the background thread looks in, seconds.
-VISIT = 0.005
-#: The same for one that was found at the crank again and again, seconds: each look at it costs a wake-up.
+#: How long the application may stay away from the loop before the background thread looks in, seconds.
+TAKEOVER_DELAY = 0.005
+#: The same for one that was found in the loop again and again, seconds: each look at it costs a wake-up.
 RARELY = 0.02
-#: How long whoever closes waits for the thread at the crank to leave it, seconds.
+#: How long whoever closes waits for the thread in the loop to leave it, seconds.
 LEAVING = 5.0
 
 
@@ -95,28 +95,28 @@ class Timer:
         os.close(descriptor)
 
 
-class Baton:
-    """Give the crank to one thread at a time.
+class Leader:
+    """Give the loop to one thread at a time.
 
     Args:
-        crank: does one turn of I/O; its argument bounds the wait, seconds (None: until something comes).
+        run_once: does one turn of I/O; its argument bounds the wait, seconds (None: until something comes).
             It is called by one thread at a time.
         flush: only sends what waits to be sent; called by one thread at a time, too.
-        wake: ends a crank that waits in another thread.
-        crashed: told what the crank raised in the background thread, which nobody would see otherwise.
+        wake: ends a loop that waits in another thread.
+        crashed: told what the loop raised in the background thread, which nobody would see otherwise.
     """
 
     def __init__(
         self,
-        crank: Callable[[float | None], None],
+        run_once: Callable[[float | None], None],
         flush: Callable[[], None],
         wake: Callable[[], None],
         crashed: Callable[[Exception], None],
     ) -> None:
-        self._crank = crank
+        self._run_once = run_once
         self._flush = flush
         self._wake = wake
-        # Whoever is at the crank holds the lock; it is only ever tried, never waited for: a signal handler may come at
+        # Whoever runs the loop holds the lock; it is only ever tried, never waited for: a signal handler may come at
         # any moment, wait itself, and raise. (With a threading.Condition it would hang, or break its lock.)
         self._lock = threading.RLock()
         self._held: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # as threading.Condition asks
@@ -124,14 +124,14 @@ class Baton:
         self._waiting: list[threading.Lock] = []  # one for each thread that waits
         self._closed = False
         self._timer = Timer()
-        self._visit = VISIT
-        #: Whether the crank waited for long the last time, and so probably will the next.
+        self._visit = TAKEOVER_DELAY
+        #: Whether the loop waited for long the last time, and so probably will the next.
         self.rests = False
         self._activity = 0
         self._safe = False
         #: What runs at the end of a turn may make calls: they are not a signal handler's.
         self.calling_back = False
-        self._aside = False  # the main thread leaves the crank to others
+        self._aside = False  # the main thread leaves the loop to others
         self._watching: list[threading.Lock] = []  # one for each wait of a main thread that stands aside
         self._main = False  # the main thread owns it
         self._main_ident = threading.main_thread().ident
@@ -144,13 +144,13 @@ class Baton:
             self._thread.start()
 
     def start(self) -> None:
-        """Begin: from now on somebody turns the crank when it must be turned."""
+        """Begin: from now on somebody runs the loop when it must be turned."""
         self.prepare()
         self._look_for_handlers()
-        self._timer.arm(VISIT)
+        self._timer.arm(TAKEOVER_DELAY)
 
     def wait(self, done: Callable[[], object], timeout: float | None) -> bool:
-        """Turn the crank, or let another thread turn it, until `done()`.
+        """Run the loop, or let another thread turn it, until `done()`.
 
         Returns: whether it is done; False when `timeout` seconds have passed first.
         """
@@ -183,7 +183,7 @@ class Baton:
         return self._wait_aside(done, deadline)
 
     def turn(self) -> None:
-        """Send what waits to be sent; if somebody else is at the crank, have them do it."""
+        """Send what waits to be sent; if somebody else runs the loop, have them do it."""
         self._activity += 1
         if self._owner is not None:
             if self._owner != threading.get_ident():
@@ -200,32 +200,32 @@ class Baton:
 
     @property
     def taken(self) -> bool:
-        """Tell whether some thread is at the crank."""
+        """Tell whether some thread runs the loop."""
         return self._owner is not None
 
     def soon(self, delay: float) -> None:
-        """See to it that somebody turns the crank within `delay` seconds."""
+        """See to it that somebody runs the loop within `delay` seconds."""
         self._activity += 1
         if self._owner is None:
             self._timer.arm(delay)
         elif self._owner != threading.get_ident():
             self._wake()
 
-    def relax(self) -> None:
-        """Say that nothing is half done: a signal handler may raise here, or turn the crank itself."""
+    def unprotect(self) -> None:
+        """Say that nothing is half done: a signal handler may raise here, or run the loop itself."""
         self._safe = True
         if self._main:
             interrupts.busy = False
             interrupts.release()
 
-    def brace(self) -> None:
+    def protect(self) -> None:
         """Say that what comes must be finished."""
         if self._main:
             interrupts.busy = True
         self._safe = False
 
     def close(self) -> None:
-        """Have everybody else leave the crank, and stop the background thread; nobody turns it any more."""
+        """Have everybody else leave the loop, and stop the background thread; nobody turns it any more."""
         until = time.monotonic() + LEAVING
         self._closed = True
         self._notify()
@@ -240,7 +240,7 @@ class Baton:
         self._timer.close()
 
     def stand_aside(self) -> None:
-        """Have the main thread leave the crank to others from now on: its signal handlers may do anything."""
+        """Have the main thread leave the loop to others from now on: its signal handlers may do anything."""
         self._aside = True
 
     def _look_for_handlers(self) -> None:
@@ -248,9 +248,9 @@ class Baton:
             self._aside = True
 
     def _turn_once(self, timeout: float | None) -> None:
-        self.brace()
+        self.protect()
         try:
-            self._crank(timeout)
+            self._run_once(timeout)
         except Exception:
             if not self._closed:  # if it is, a signal handler has closed it in the midst of this turn
                 raise
@@ -258,9 +258,9 @@ class Baton:
             self._safe = True  # nothing is half done between two turns
 
     def _wait_nested(self, done: Callable[[], object], deadline: float | None) -> bool:
-        """Wait in a signal handler that interrupted this very thread at the crank, or in what runs after a turn."""
+        """Wait in a signal handler that interrupted this very thread in the loop, or in what runs after a turn."""
         if not self.calling_back:
-            self._aside = True  # from when this thread has left the crank on, its handlers interrupt nothing
+            self._aside = True  # from when this thread has left the loop on, its handlers interrupt nothing
         if not self._safe:
             raise RackError("a call that waits, in a signal handler that interrupted a send: wait outside the handler")
         try:
@@ -272,12 +272,12 @@ class Baton:
                     break
                 self._turn_once(left)
         finally:
-            self.relax()
+            self.unprotect()
             self._wake()  # the poll that was interrupted goes on, and does not know what has been sent since
         return bool(done())
 
     def _wait_aside(self, done: Callable[[], object], deadline: float | None) -> bool:
-        """Wait while other threads turn the crank; a signal handler that comes meanwhile may do the same."""
+        """Wait while other threads run the loop; a signal handler that comes meanwhile may do the same."""
         told = False
         while not done():
             left = None if deadline is None else deadline - time.monotonic()
@@ -313,7 +313,7 @@ class Baton:
         return True
 
     def _pause(self, done: Callable[[], object], timeout: float | None) -> bool:
-        """Wait until the thread at the crank leaves it, or has done a turn; False: it is done, or the time is over."""
+        """Wait until the thread in the loop leaves it, or has done a turn; False: it is done, or the time is over."""
         turn = threading.Lock()
         turn.acquire()
         try:
@@ -354,7 +354,7 @@ class Baton:
         return True
 
     def _give_up(self) -> None:
-        """Leave the crank if this thread has it, also if a signal handler raises on the way."""
+        """Leave the loop if this thread has it, also if a signal handler raises on the way."""
         if self._held():
             try:
                 self._leave()
@@ -410,7 +410,7 @@ class Baton:
                 self._notify()
                 self._visit = min(2 * self._visit, RARELY)
                 continue
-            self._visit = VISIT
+            self._visit = TAKEOVER_DELAY
             stay = seen == self._activity
             seen = self._activity
             try:
@@ -425,4 +425,4 @@ class Baton:
                 wanted = bool(self._waiting)
                 self._release()
                 if not wanted and not self._closed:
-                    self._timer.arm(VISIT)
+                    self._timer.arm(TAKEOVER_DELAY)

@@ -36,7 +36,7 @@ _ONE = [int, int, int, int, int, int, bytes]
 #: Connections that have not shown a ticket yet, at the most.
 _STRANGERS = 64
 
-Line = socket.socket
+LocalChannel = socket.socket
 
 
 def place(endpoint: str) -> str | None:
@@ -44,7 +44,7 @@ def place(endpoint: str) -> str | None:
     return endpoint[len("ipc://") :] + ".s" if endpoint.startswith("ipc://") else None
 
 
-def open_door(path: str) -> Line:
+def open_door(path: str) -> LocalChannel:
     """Listen for connections."""
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
@@ -57,7 +57,7 @@ def open_door(path: str) -> Line:
     return door
 
 
-def dial(path: str) -> Line | None:
+def dial(path: str) -> LocalChannel | None:
     """Connect, or return None if that cannot be done at once: there is the longer way."""
     try:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
@@ -71,7 +71,7 @@ def dial(path: str) -> Line | None:
     return line
 
 
-def accept(door: Line) -> Line | None:
+def accept(door: LocalChannel) -> LocalChannel | None:
     """Take one connection, or None when nobody waits.
 
     Raises:
@@ -85,7 +85,7 @@ def accept(door: Line) -> Line | None:
     return line
 
 
-def send(line: Line, frames: Sequence[Any]) -> bool:
+def send(line: LocalChannel, frames: Sequence[Any]) -> bool:
     """Send a small message; False when it is too large, or the kernel has no room for it now.
 
     Raises:
@@ -97,7 +97,7 @@ def send(line: Line, frames: Sequence[Any]) -> bool:
 
 
 def send_data(
-    line: Line, numbers: tuple[int, ...], entries: Sequence[Entry], pack: Callable[[Any], bytes] = msgpack.packb
+    line: LocalChannel, numbers: tuple[int, ...], entries: Sequence[Entry], pack: Callable[[Any], bytes] = msgpack.packb
 ) -> bool:
     """Send messages of a stream: see `send`.
 
@@ -115,7 +115,7 @@ def send_data(
     return _put(line, pack([*numbers, *flatten(entries)]))
 
 
-def _put(line: Line, packet: bytes) -> bool:
+def _put(line: LocalChannel, packet: bytes) -> bool:
     try:
         line.send(packet)
     except BlockingIOError:
@@ -124,9 +124,9 @@ def _put(line: Line, packet: bytes) -> bool:
 
 
 def receive(
-    line: Line,
-    take: Callable[[Line, list[Any]], None],
-    spoilt: Callable[[Line, Exception], None],
+    line: LocalChannel,
+    take: Callable[[LocalChannel, list[Any]], None],
+    spoilt: Callable[[LocalChannel, Exception], None],
     limit: int = 256,
 ) -> bool:
     """Hand on what has come: frames, or numbers and fields (see `parse_data`); False when the connection has ended.

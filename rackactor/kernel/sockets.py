@@ -27,9 +27,9 @@ from zmq.utils import garbage
 
 from rackactor.kernel.netaddr import is_ipv6
 from rackactor.kernel.newcomers import Gate
-from rackactor.kernel.seqpacket import Line
+from rackactor.kernel.seqpacket import LocalChannel
 from rackactor.kernel.spinning import WAKEFUL, Wakefulness
-from rackactor.kernel.wakeup import Bell
+from rackactor.kernel.wakeup import Waker
 from rackactor.system import real_threads
 from rackactor.wire.frames import MAX_FRAME
 
@@ -49,7 +49,7 @@ _HANDSHAKE_FAILED = int(
 #: Bodies from this size on are neither copied into nor out of ZeroMQ, bytes.
 ZERO_COPY = 32 << 10
 #: The last frame of a message that was broken off (0xc1 begins no msgpack value).
-TORN = b"\xc1torn"
+ABORTED = b"\xc1torn"
 #: Broken messages thrown away at one go; the poll brings us back for the rest.
 _PATIENCE = 64
 #: Sockets in the midst of a message. A signal handler may raise between any two bytecodes: whoever uses a socket next
@@ -129,7 +129,7 @@ def receive(socket: zmq.Socket[Any], heads: int = 2, gate: Gate | None = None) -
                 frame = _recv(socket, 0, False)
                 frames.append(frame.buffer if len(frame) >= ZERO_COPY else frame.bytes)
         _reading.discard(socket)
-        if frames[-1] != TORN:
+        if frames[-1] != ABORTED:
             return frames
     return None
 
@@ -171,7 +171,7 @@ def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
 def _break_off(socket: zmq.Socket[Any]) -> None:
     """End a message that was begun, so that its receiver throws it away."""
     try:
-        _send(socket, TORN, _NOBLOCK)
+        _send(socket, ABORTED, _NOBLOCK)
     except zmq.ZMQError:
         pass  # a router had not been told for whom the message was: none was begun
     _sending.discard(socket)
@@ -190,7 +190,7 @@ def _may_lend() -> bool:
     return True
 
 
-def room() -> int:
+def max_direct_peers() -> int:
     """Return how many peers may be connected to directly: they take half of the descriptors at the most.
 
     ZeroMQ ends the program when it can get none.
@@ -206,17 +206,17 @@ class Link:
 
     The poll is one system call over plain descriptors: zmq_poll makes two for each of its sockets, each time. The
     descriptor of a ZeroMQ socket tells only that something has changed since the socket was last used, so whoever
-    sends or reads leaves it among the `_unsure`, whose state the next poll asks for before it sleeps.
+    sends or reads leaves it among the `_recheck`, whose state the next poll asks for before it sleeps.
     """
 
     def __init__(self) -> None:
         real_threads.check()
         self.context = zmq.Context(io_threads=1)
-        self._bell: Bell | None = Bell()
+        self._waker: Waker | None = Waker()
         self._poll = select.epoll()  # not select.poll: a signal handler may poll while we do
-        self._poll.register(self._bell, select.EPOLLIN)
-        self._watched: dict[int, zmq.Socket[Any] | Line] = {}  # by descriptor
-        self._unsure: set[zmq.Socket[Any]] = set()
+        self._poll.register(self._waker, select.EPOLLIN)
+        self._watched: dict[int, zmq.Socket[Any] | LocalChannel] = {}  # by descriptor
+        self._recheck: set[zmq.Socket[Any]] = set()
         self.keys: Keys | None = None
         #: The supervisor's.
         self.endpoint = ""
@@ -226,7 +226,7 @@ class Link:
         self.supervisor = self._open()
         self._monitor: zmq.Socket[Any] | None = None
         #: The last turn was short, and so probably will the next be.
-        self.brisk = False
+        self.spin = False
         self._wakefulness = Wakefulness()
         #: Both ends of the pipe of `heed_signals`.
         self._signals: tuple[int, ...] = ()
@@ -287,30 +287,30 @@ class Link:
             socket.setsockopt(zmq.IPV6, 1)
         socket.connect(endpoint)
 
-    def watch(self, socket: zmq.Socket[Any] | Line) -> None:
+    def watch(self, socket: zmq.Socket[Any] | LocalChannel) -> None:
         """Include a socket in the poll."""
         number = socket.fileno()
         self._poll.register(number, select.EPOLLIN)
         self._watched[number] = socket
-        if not isinstance(socket, Line):
-            self._unsure.add(socket)
+        if not isinstance(socket, LocalChannel):
+            self._recheck.add(socket)
 
-    def unwatch(self, socket: zmq.Socket[Any] | Line) -> None:
+    def unwatch(self, socket: zmq.Socket[Any] | LocalChannel) -> None:
         """Leave a socket out of the poll; it is still open."""
-        if not isinstance(socket, Line):
-            self._unsure.discard(socket)
+        if not isinstance(socket, LocalChannel):
+            self._recheck.discard(socket)
         number = socket.fileno()
         if self._watched.pop(number, None) is not None:
             self._poll.unregister(number)
 
     def send(self, socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
         """Send one message on a socket of this link: see `send`."""
-        self._unsure.add(socket)
+        self._recheck.add(socket)
         try:
             send(socket, frames)
         except zmq.ZMQError:
             if socket.closed:  # that of a peer which has just gone: nobody may ask it for its state
-                self._unsure.discard(socket)
+                self._recheck.discard(socket)
             raise
 
     def drop(self, socket: zmq.Socket[Any]) -> None:
@@ -326,8 +326,8 @@ class Link:
         Returns: the sockets that have something to read.
         """
         ready: list[Any] = []
-        if self._unsure:
-            for socket in list(self._unsure):
+        if self._recheck:
+            for socket in list(self._recheck):
                 self._look(socket, ready)
         for number, _ in self._await(0 if ready else timeout):
             found = self._watched.get(number)
@@ -338,19 +338,19 @@ class Link:
                     self._poll.unregister(number)
                     if self._bereaved is not None:
                         self._bereaved()
-                elif self._bell is not None:
-                    self._bell.hear()
-            elif isinstance(found, Line):
+                elif self._waker is not None:
+                    self._waker.drain()
+            elif isinstance(found, LocalChannel):
                 ready.append(found)
-            elif found not in self._unsure:
-                self._unsure.add(found)
+            elif found not in self._recheck:
+                self._recheck.add(found)
                 self._look(found, ready)
         return ready
 
     def _await(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait for descriptors; where the last turn was short, at first without sleeping."""
         poll = self._poll.poll
-        if self.brisk and (timeout is None or timeout > WAKEFUL):
+        if self.spin and (timeout is None or timeout > WAKEFUL):
             began = now = time.monotonic()
             if began >= self._wakefulness.again:
                 until = began + WAKEFUL
@@ -367,7 +367,7 @@ class Link:
     def _look(self, socket: zmq.Socket[Any], ready: list[Any]) -> None:
         """Ask a ZeroMQ socket whether it has something to read; from a no on, its descriptor tells of changes."""
         if not _get(socket, _EVENTS) & _POLLIN:
-            self._unsure.discard(socket)
+            self._recheck.discard(socket)
         elif socket is self._monitor:
             self._read_monitor()
         else:
@@ -375,9 +375,9 @@ class Link:
 
     def wake(self) -> None:
         """End a poll that runs in another thread; once the link is closed, there is none."""
-        bell = self._bell
-        if bell is not None:
-            bell.ring()
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
 
     def watch_life(self, pidfd: int, bereaved: Callable[[], None]) -> None:
         """Have a process's end noticed by a poll; the descriptor is this link's from now on."""
@@ -417,6 +417,6 @@ class Link:
         self._poll.close()
         if self._signals and threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(-1)
-        self._bell = None
+        self._waker = None
         for descriptor in (*self._signals, *([self._life] if self._life >= 0 else [])):
             os.close(descriptor)

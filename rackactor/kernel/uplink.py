@@ -19,7 +19,7 @@ import zmq
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.sockets import Link
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route
-from rackactor.wire.resend import Kept
+from rackactor.wire.resend import ResendBuffer
 
 #: Heartbeats of silence after which another connection is tried.
 SILENT_BEATS = 3
@@ -31,7 +31,7 @@ _UNCOUNTED = frozenset({Kind.BEAT, Kind.RECEIVED, Kind.RESUME, Kind.REFUSED, Kin
 
 
 class Uplink:
-    """See the module (used by the holder of the baton only).
+    """See the module (used by the leader only).
 
     Args:
         link: the sockets.
@@ -44,7 +44,7 @@ class Uplink:
         self._identity = identity
         self._end = end
         self._beat = 0.0
-        self._kept: Kept | None = None
+        self._kept: ResendBuffer | None = None
         self._attempt_ends = 0.0
         #: When something was sent last (monotonic).
         self.last_sent = 0.0
@@ -58,7 +58,7 @@ class Uplink:
             beat: seconds between heartbeats.
         """
         self._beat = beat
-        self._kept = Kept()
+        self._kept = ResendBuffer()
 
     @property
     def resumes(self) -> bool:
@@ -118,7 +118,7 @@ class Uplink:
         elif self._kept.due and not self.resuming:
             self._tell()
 
-    def _redial(self, kept: Kept) -> None:
+    def _redial(self, kept: ResendBuffer) -> None:
         try:
             self._link.redial()
         except (zmq.ZMQError, OSError):
@@ -135,7 +135,7 @@ class Uplink:
             return
         assert self._kept is not None
         self.resuming = False
-        missing = self._kept.again(count)
+        missing = self._kept.resend_from(count)
         if missing is None:
             self._end("the connection to the supervisor broke with too much under way to go on")
             return

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 
-class Bell:
+class Waker:
     """An eventfd that nobody can ring after its end.
 
     There is no `close`: the descriptor is closed with the last reference. Whoever rings has one, so that an owner who
@@ -23,11 +23,11 @@ class Bell:
         """Return the descriptor, for a poll."""
         return self._fd
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Make it readable."""
         os.eventfd_write(self._fd, 1)
 
-    def hear(self) -> None:
+    def drain(self) -> None:
         """Make it silent again, if it was rung."""
         try:
             os.eventfd_read(self._fd)

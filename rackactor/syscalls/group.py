@@ -174,7 +174,7 @@ class _Feed:
 
     def _end(self) -> None:
         self._eof.set()
-        self._kernel.poke()
+        self._kernel.wake()
 
     def _write(self) -> None:
         while (item := self._next()) is not None:

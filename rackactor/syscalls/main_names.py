@@ -35,7 +35,7 @@ def serve(kernel: Kernel) -> None:
 class _Desk:
     """Answers questions in threads of its own, some at a time.
 
-    Pickling takes time, may run the program's own code, and may have to ask in turn: nothing to do at the crank.
+    Pickling takes time, may run the program's own code, and may have to ask in turn: nothing to do in the loop.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -45,7 +45,7 @@ class _Desk:
         self._threads = 0
 
     def take(self, delivery: Delivery) -> None:
-        """Have a question answered; at the crank. Those who ask have credit for so many."""
+        """Have a question answered; in the loop. Those who ask have credit for so many."""
         with self._lock:
             self._waiting.append(delivery)
             if self._threads == THREADS:

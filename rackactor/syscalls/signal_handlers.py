@@ -84,13 +84,13 @@ class Handlers:
     def _on_signal(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
         sig, sender = fields["signal"], fields["sender"]
         if isinstance(sig, int):
-            self.kernel.later(lambda: raise_signal(sig))
+            self.kernel.call_soon(lambda: raise_signal(sig))
             return
         self._arrived.append((sig, sender))
         self._give_out()
 
     def _give_out(self) -> None:
-        """Give free strings that have arrived to whoever takes them, in order; at the crank."""
+        """Give free strings that have arrived to whoever takes them, in order; in the loop."""
         if not self.kernel.take_briefly(self._lock, self._give_out):
             return
         try:
@@ -102,7 +102,7 @@ class Handlers:
     def _give(self, sig: str, sender: int) -> None:
         if self._handlers.get(sig) is not None:
             self._free.append((sig, sender))
-            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
+            self.kernel.call_soon(lambda: raise_signal(_signal.SIGURG))
         elif self._on_free_signal is not None:
             self._on_free_signal(sig, sender)
         elif sig not in self._handlers:
@@ -116,7 +116,7 @@ class Handlers:
             self.on_child(fields["pid"])
         if self._handlers.get(_signal.SIGCHLD) is not None:
             self._free.append((int(_signal.SIGCHLD), fields["pid"]))
-            self.kernel.later(lambda: raise_signal(_signal.SIGURG))
+            self.kernel.call_soon(lambda: raise_signal(_signal.SIGURG))
 
     def _run_free(self) -> None:
         while self._free:

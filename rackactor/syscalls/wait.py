@@ -73,7 +73,7 @@ class Shelved:
 
     def __del__(self) -> None:
         if self._parts and not self._kernel.closed and not self._kernel.ended:
-            self._kernel.leave_call("result_drop", {"pid": self._pid})
+            self._kernel.call_from_finalizer("result_drop", {"pid": self._pid})
 
 
 class _End(NamedTuple):

@@ -19,7 +19,7 @@ LIMIT = 256 << 20
 _OVERHEAD = 128
 
 
-class Kept:
+class ResendBuffer:
     """One end: what it has sent, and how much it has got."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Kept:
         while self._sent and self._acknowledged < count:
             self._forget()
 
-    def again(self, count: int) -> list[Any] | None:
+    def resend_from(self, count: int) -> list[Any] | None:
         """Return what to say again to an end that has got so many; None: it is not all there any more."""
         self.acknowledge(count)
         if self._acknowledged != count:

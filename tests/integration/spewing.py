@@ -104,7 +104,7 @@ def spew(layer: str, seed: int, target: int, seat: int) -> None:
             question(kernel, chance)
         return
     for _ in range(60):
-        kernel.do(lambda: send(kernel, layer, chance, target, seat))
+        kernel.call_soon_threadsafe(lambda: send(kernel, layer, chance, target, seat))
     if layer == "calls":
         for _ in range(200):
             op = chance.choice(OPS)
@@ -134,7 +134,7 @@ def question(kernel: Any, chance: random.Random) -> None:
 
 
 def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int) -> None:
-    """Send one piece of garbage, at the crank."""
+    """Send one piece of garbage, in the loop."""
     numbers = [chance.choice([0, 1, 2, 50, 1 << 40]) for _ in range(4)]
     if layer == "entries":
         kind = chance.choice([EntryKind.PIPE, EntryKind.CREDIT])
@@ -179,7 +179,7 @@ def overdraw(what: str, target: int, pipe: Any) -> None:
     other = rack.process(target)
     if what == "messages":
         other.tell(b"")
-        kernel.do(lambda: kernel.peers.get(target).outgoing.acknowledge(0, 1 << 50))
+        kernel.call_soon_threadsafe(lambda: kernel.peers.get(target).outgoing.acknowledge(0, 1 << 50))
         for _ in range(2_000):
             other.tell(bytes(10_000))
         settle()
@@ -187,7 +187,7 @@ def overdraw(what: str, target: int, pipe: Any) -> None:
         with rack.pipe(pipe, "w") as writer:
             writer.send(bytes(10))
             writer.flush()  # the reader has made itself known
-            kernel.do(lambda: unbind(writer._end.writer))
+            kernel.call_soon_threadsafe(lambda: unbind(writer._end.writer))
             for _ in range(2_000):
                 writer.send(bytes(10_000))
             settle()  # before the end is closed
@@ -210,7 +210,7 @@ def forge(target: int, seat: int) -> None:
                 fields = msgpack.packb((writer, first, [b"forged"], False))
                 kernel.offer(target, Entry(EntryKind.PIPE, seat, fields))
 
-    kernel.do(write)
+    kernel.call_soon_threadsafe(write)
     rack.process(target).ask("hello again")  # by now it has come
 
 
@@ -224,7 +224,7 @@ def grant(target: int) -> None:
             for reader in range(1, 30):
                 kernel.offer(target, Entry(EntryKind.CREDIT, writer, msgpack.packb((reader, 50, 1 << 40))))
 
-    kernel.do(write)
+    kernel.call_soon_threadsafe(write)
     rack.process(target).ask("hello again")  # by now it has come
 
 
@@ -239,7 +239,7 @@ def answer(target: int) -> None:
             kernel.offer(target, Entry(EntryKind.FAILED, number, b"forged"))
         done.append(True)
 
-    kernel.do(reply)
+    kernel.call_soon_threadsafe(reply)
     kernel.wait(lambda: done, 20.0)
     rack.process(target).tell("answered")
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rackactor_runtime.providers.base import Key, Vital
+from rackactor_runtime.providers.base import Key, Liveness
 from rackactor_runtime.services import SERVICES
 from rackactor_runtime.supervisor.actor import WORLD, NullStore, Supervisor, Timed
 from rackactor_runtime.supervisor.decisions import messages as m
@@ -156,9 +156,9 @@ class House:
         """Have the provider say that an instance is gone."""
         return self.hear(m.InstanceEnded(Key(pid, 1), code, signal, **how))
 
-    def examined(self, pid: int, vital: Vital) -> list[m.Effect]:
+    def probed(self, pid: int, liveness: Liveness) -> list[m.Effect]:
         """Have the provider say what it sees of an instance."""
-        return self.hear(m.Examined(Key(pid, 1), vital))
+        return self.hear(m.Probed(Key(pid, 1), liveness))
 
     def pass_time(self, seconds: float, *, heard: Sequence[int] = ()) -> list[m.Effect]:
         """Let time pass; those `heard` have not been silent."""

@@ -334,7 +334,7 @@ class World:
 
     def _silent(self, key: Key) -> None:
         if key in self.lives:
-            self.do(self.lives.examine(key, self.now)[1])
+            self.do(self.lives.probe(key, self.now)[1])
             self.later(1.0, partial(self._silent, key))
 
     def _tell(self, event: Event) -> None:

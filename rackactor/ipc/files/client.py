@@ -50,7 +50,7 @@ class Opened:
         """Let go of it some time, without waiting: for finalizers."""
         if not self._over:
             self._over = True
-            self._files.service.leave_word(self._pid, "close", {"handle": self._handle})
+            self._files.service.post_from_finalizer(self._pid, "close", {"handle": self._handle})
 
 
 class Files:

@@ -59,7 +59,7 @@ class Backing:
         self._credited: set[int] = set()
         self._loader: threading.Thread | None = None
         self.heard = 0
-        #: Called at the crank when something may have changed.
+        #: Called in the loop when something may have changed.
         self.listeners: list[Callable[[], None]] = []
         kernel.at_close.append(self.close)
 
@@ -105,11 +105,11 @@ class Backing:
             self._replica = Replica(fields["size"], fields["log"], allow_pickle=self._kernel.allow_pickle)
         if self._replica.reader is None:
             self._load()
-            self._kernel.after(LOOK, self._look)
+            self._kernel.call_later(LOOK, self._look)
         assert self._replica.reader is not None
         return self._replica.reader
 
-    # -- what the supervisor tells, at the crank ---------------------------------------------------------
+    # -- what the supervisor tells, in the loop ---------------------------------------------------------
 
     def _event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
         if blobs:
@@ -163,7 +163,7 @@ class Backing:
         if self._kernel.closed or self._kernel.ended or self._replica is None:
             return
         self._acknowledge(ask=not self._loading)
-        self._kernel.after(LOOK, self._look)
+        self._kernel.call_later(LOOK, self._look)
 
     # -- snapshots -----------------------------------------------------------------------------------------
 
@@ -208,11 +208,11 @@ class Backing:
             self._replica.close()
             raise GroupEnded()
         done = threading.Event()
-        kernel.do(lambda: self._catch_up(done))
+        kernel.call_soon_threadsafe(lambda: self._catch_up(done))
         kernel.wait(done.is_set, CALL_TIMEOUT)
 
     def _catch_up(self, done: threading.Event) -> None:
-        """Apply what has come while the snapshot was on its way (at the crank)."""
+        """Apply what has come while the snapshot was on its way (in the loop)."""
         done.set()
         held, self._held = self._held, []
         self._loading = False
@@ -260,7 +260,7 @@ class Backing:
         if replica is None or (replica.revision >= revision and not self._loading):
             return
         if not self._loading:
-            self._kernel.do(lambda: self._compare(revision))
+            self._kernel.call_soon_threadsafe(lambda: self._compare(revision))
         if not self._kernel.wait(lambda: replica.revision >= revision and not self._loading, timeout):
             raise RackTimeout(f"this process's replica did not come to revision {revision} within {timeout:g} s")
 

@@ -41,7 +41,7 @@ class Client:
     def _sweep_later(self, reader: Reader, delay: float) -> None:
         """See to it that values which are used beyond their block do not hold old revisions longer than they are."""
         if not self.kernel.closed and not self.kernel.ended:
-            self.kernel.after(delay, partial(self._sweep, reader, delay))
+            self.kernel.call_later(delay, partial(self._sweep, reader, delay))
 
     def _sweep(self, reader: Reader, delay: float) -> None:
         if reader.sweep():
@@ -86,4 +86,4 @@ class Client:
     def wake(self) -> None:
         """Let go of threads that wait."""
         if not self.kernel.closed:
-            self.kernel.poke()
+            self.kernel.wake()

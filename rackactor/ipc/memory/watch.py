@@ -181,7 +181,7 @@ class Delivered:
         self._closed = False
         self._pumping = False
         client.backing.listeners.append(self._wake)
-        client.kernel.do(self._wake)
+        client.kernel.call_soon_threadsafe(self._wake)
 
     def close(self) -> None:
         """End it; idempotent."""
@@ -191,10 +191,10 @@ class Delivered:
             self._watch.close()
 
     def _wake(self) -> None:
-        """See to it that changes are passed on, at the end of this turn (at the crank)."""
+        """See to it that changes are passed on, at the end of this turn (in the loop)."""
         if not self._pumping and not self._closed:
             self._pumping = True
-            self._kernel.later(self._pump)
+            self._kernel.call_soon(self._pump)
 
     def _pump(self) -> None:
         self._pumping = False
@@ -217,7 +217,7 @@ class Delivered:
             self.close()
         else:
             if len(changes) >= room:
-                self._kernel.after(AGAIN, self._wake)
+                self._kernel.call_later(AGAIN, self._wake)
 
     def _lost(self, error: RackError) -> None:
         """Say in the place of what is missing that it is."""

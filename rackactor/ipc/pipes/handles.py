@@ -1,4 +1,4 @@
-"""A process's end of a pipe: the queue that the application puts into or takes from, and what is due at the crank.
+"""A process's end of a pipe: the queue that the application puts into or takes from, and what is due in the loop.
 
 What goes over the wire, and who hears of it, is the table's (see `rackactor.ipc.pipes.registry`).
 """
@@ -91,7 +91,7 @@ class ReadEnd:
                 return
             self._telling = True
             reader.measure(time.monotonic())
-        self.table.kernel.do(self._credits)
+        self.table.kernel.call_soon_threadsafe(self._credits)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until there is a message to take, or the end; returns whether there is."""
@@ -101,7 +101,7 @@ class ReadEnd:
                 reader.measure(time.monotonic())
                 self._waiters += 1
             try:
-                kernel.do_waiting(self._demand)
+                kernel.call_from_waiter(self._demand)
                 kernel.wait(lambda: not reader.empty or self.over, timeout)
             finally:
                 with self.lock:
@@ -142,7 +142,7 @@ class ReadEnd:
         told = "; ".join(f"process {pid}: {why}" for pid, why in self.broken)
         return PipeBroken(f"a writer of the pipe died before it had closed its end ({told}): this may not be all")
 
-    # -- at the crank -----------------------------------------------------------------------------------
+    # -- in the loop -----------------------------------------------------------------------------------
 
     def _credits(self) -> None:
         self._telling = False
@@ -164,7 +164,7 @@ class ReadEnd:
     def _watch(self) -> None:
         if not self._confirming and not self.closed and (not self.reader.empty or self.reader.owes):
             self._confirming = True
-            self.table.kernel.after(self._pause, self._confirm)
+            self.table.kernel.call_later(self._pause, self._confirm)
 
     def _send(self, credits: Any) -> None:
         if self.closed or not self.table.kernel.take_briefly(self.lock, lambda: self._send(credits)):
@@ -247,14 +247,14 @@ class WriteEnd:
             self._unsent += size
         if self._unsent >= FLUSH:
             self._unsent = 0
-            kernel.do(self._push)
+            kernel.call_soon_threadsafe(self._push)
         elif not self._dirty:
             self._dirty = True
             if time.monotonic() - kernel.last_turn > COLLECT:
                 self._unsent = 0
-                kernel.do(self._push)
+                kernel.call_soon_threadsafe(self._push)
             else:
-                kernel.do_soon(self._push)
+                kernel.call_soon_batched(self._push)
 
     def refuse(self) -> None:
         """Raise what stands against writing."""
@@ -267,7 +267,7 @@ class WriteEnd:
     def _await_room(self, timeout: float | None) -> None:
         self.table.check()
         writer = self.writer
-        self.table.kernel.do_waiting(self._push)
+        self.table.kernel.call_from_waiter(self._push)
         if not self.table.kernel.wait(lambda: writer.waiting < BACKLOG // 2 or self.broken or self.closed, timeout):
             if not writer.crowded:
                 return
@@ -277,13 +277,13 @@ class WriteEnd:
     def flush(self, timeout: float | None) -> None:
         """Wait until readers have taken everything."""
         writer = self.writer
-        self.table.kernel.do_waiting(self._push)
+        self.table.kernel.call_from_waiter(self._push)
         if not self.table.kernel.wait(lambda: writer.settled or self.broken, timeout):
             raise RackTimeout(f"the pipe's readers have not taken everything within {timeout:g} s")
         if not writer.settled:
             raise NoReader
 
-    # -- at the crank -----------------------------------------------------------------------------------
+    # -- in the loop -----------------------------------------------------------------------------------
 
     def _push(self) -> None:
         self._dirty = False

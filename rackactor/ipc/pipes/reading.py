@@ -116,7 +116,7 @@ class Reader:
         self._marked = 0.0
         self._marked_size = self._marked_count = 0
 
-    # -- at the crank -----------------------------------------------------------------------------------
+    # -- in the loop -----------------------------------------------------------------------------------
 
     def introduce(self, seat: int, pid: int) -> None:
         """Learn of a writer, or that another process speaks for it now."""

@@ -1,7 +1,7 @@
-"""A process's ends of pipes, and what goes on behind them at the crank.
+"""A process's ends of pipes, and what goes on behind them in the loop.
 
 The application only puts messages into a `WriteEnd`, and takes them from a `ReadEnd` (see
-`rackactor.ipc.pipes.handles`). Everything else is done here by the holder of the baton (see `rackactor.kernel.leader`):
+`rackactor.ipc.pipes.handles`). Everything else is done here by the leader (see `rackactor.kernel.leader`):
 the credits, who gets what, what the supervisor says.
 """
 
@@ -70,7 +70,7 @@ class PipeTable:
         _all.add(self)
         self._ends: dict[tuple[int, str], End] = {}
         #: Calls under way that open something: what is said of seats that we do not know yet waits for them.
-        #: How many began (counted under the lock), and were done (counted at the crank).
+        #: How many began (counted under the lock), and were done (counted in the loop).
         self._begun = self._done = 0
         #: How its ends are closed has been said, by `leave`: that a program's objects go now says nothing more.
         self._left = False
@@ -108,7 +108,7 @@ class PipeTable:
                 seats = zip(mode, fields["seats"], strict=True)
                 return [self._opened(each, fields["id"], seat) for each, seat in seats]
             finally:
-                self.kernel.do(self._open_done)
+                self.kernel.call_soon_threadsafe(self._open_done)
 
     def _opened(self, mode: str, pipe: int, seat: int) -> End:
         known = self._ends.get((pipe, mode))
@@ -123,7 +123,7 @@ class PipeTable:
         end: End = ReadEnd(self, pipe, seat) if mode == "r" else WriteEnd(self, pipe, seat)
         self._ends[pipe, mode] = end
         table: dict[int, Any] = self._readings if mode == "r" else self._writings
-        self.kernel.do(lambda: self._register(table, end))
+        self.kernel.call_soon_threadsafe(lambda: self._register(table, end))
         return end
 
     def close(self, end: End) -> None:
@@ -134,7 +134,7 @@ class PipeTable:
             return
         end.closed = True
         if not self.kernel.closed:
-            self.kernel.do_soon(self._close_reading if isinstance(end, ReadEnd) else self._close_writing, end)
+            self.kernel.call_soon_batched(self._close_reading if isinstance(end, ReadEnd) else self._close_writing, end)
 
     def _close_reading(self, reading: ReadEnd) -> None:
         if reading.seat not in self._readings:
@@ -167,7 +167,7 @@ class PipeTable:
         if self._ends.get((end.pipe, end.mode)) is end:
             del self._ends[end.pipe, end.mode]
 
-    # -- at the crank: opening ------------------------------------------------------------------------------
+    # -- in the loop: opening ------------------------------------------------------------------------------
 
     def _register(self, table: dict[int, Any], end: End) -> None:
         table[end.seat] = end
@@ -189,7 +189,7 @@ class PipeTable:
         if self._opening:
             self._stash.append((seat, action))
 
-    # -- at the crank: what arrives -------------------------------------------------------------------------
+    # -- in the loop: what arrives -------------------------------------------------------------------------
 
     def arrived(self, delivery: Delivery) -> None:
         """Take an entry of a stream."""
@@ -237,7 +237,7 @@ class PipeTable:
             messages = parse_parcel(fields["shape"], [*pieces, *blobs])
             end.accept(SUPERVISOR, fields["writer"], fields["first"], messages, fields["closing"])
 
-    # -- at the crank: what is sent -------------------------------------------------------------------------
+    # -- in the loop: what is sent -------------------------------------------------------------------------
 
     def send(self, writing: WriteEnd, batch: Batch) -> None:
         """Send messages to a reader."""
@@ -298,7 +298,7 @@ class PipeTable:
         kernel = self.kernel
         for end in list(self._ends.values()):
             if isinstance(end, WriteEnd) and not end.closed and not clean:
-                kernel.do_soon(self._close_unclean, end)
+                kernel.call_soon_batched(self._close_unclean, end)
             elif not end.closed:
                 end.users.clear()
                 self.close(end)
@@ -321,7 +321,7 @@ class PipeTable:
         """Have a writer's messages read, or leave them to the supervisor; False: they are lost."""
         while not writing.writer.settled or writing.closed:
             done: list[Any] = []
-            self.kernel.do(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
+            self.kernel.call_soon_threadsafe(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
             self.kernel.wait(lambda: done, 5.0)  # noqa: B023
             if not done or done[0] is None:
                 return True
@@ -330,7 +330,7 @@ class PipeTable:
                 self._writings.pop(writing.seat, None)
                 return True
             writing.frozen = False
-            self.kernel.do_soon(writing.pump)
+            self.kernel.call_soon_batched(writing.pump)
             if time.monotonic() >= deadline:
                 self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": f"it ended, and {NO_HEIR}"})
                 return False

@@ -113,7 +113,7 @@ class ActorHost:
         if not self._terminated:
             self._terminated = True
             self._kernel.mailbox.appendleft((ActorExitRequest(), self._me))
-            self._kernel.poke()
+            self._kernel.wake()
             self._loop.call_off()
 
     def _turn(self) -> Report | None:
@@ -254,7 +254,7 @@ class ActorHost:
     # -- what it hears of beside messages -----------------------------------------------------------------
 
     def _listen(self) -> None:
-        """Have events of the group put into the mailbox; all this runs at the crank, and must be quick."""
+        """Have events of the group put into the mailbox; all this runs in the loop, and must be quick."""
         session, kernel = self._session, self._kernel
 
         session.on_child = lambda pid: kernel.put((_Ended(pid, wholly=True), self._me))

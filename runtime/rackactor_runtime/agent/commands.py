@@ -99,7 +99,7 @@ def host_command(
         # One that the operating system sends to the agent is meant for the command.
         signal.signal(number, lambda number, _: relay.take({"signal": number}))
     relay.begin(child)
-    # The main thread turns the crank itself: the command's end wakes it.
+    # The main thread runs the loop itself: the command's end wakes it.
     returncode = _await(session, child)
     if returncode < 0:
         return Report("signalled", 128 - returncode, -returncode)
@@ -129,7 +129,7 @@ def _await(session: Session, child: subprocess.Popen[bytes]) -> int:
         # It only takes note: a look that interrupted a look would find the child locked, and nobody would look again.
         nonlocal changed
         changed = True
-        session.kernel.poke()
+        session.kernel.wake()
 
     def ended() -> bool:
         nonlocal changed

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable
 
-from rackactor.kernel.wakeup import Bell
+from rackactor.kernel.wakeup import Waker
 
 _INTEREST = select.POLLIN | select.POLLPRI
 
@@ -27,7 +27,7 @@ class Watcher:
         self._ready = ready
         self._lock = threading.Lock()
         self._filenos: tuple[int, ...] = ()
-        self._bell = Bell()
+        self._waker = Waker()
         self._thread: threading.Thread | None = None
         #: Number of the present watch: what an earlier one has found is stale.
         self.number = 0
@@ -40,7 +40,7 @@ class Watcher:
                 return
             self._filenos = wanted
             self.number += 1
-        self._bell.ring()
+        self._waker.wake()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="rackactor-watch", daemon=True)
             self._thread.start()
@@ -59,12 +59,12 @@ class Watcher:
 
     def _poll(self, filenos: tuple[int, ...]) -> list[int]:
         poller = select.poll()
-        bell = self._bell.fileno()
-        poller.register(bell, select.POLLIN)
+        waker = self._waker.fileno()
+        poller.register(waker, select.POLLIN)
         for fileno in filenos:
             poller.register(fileno, _INTEREST)
         found = [fileno for fileno, _ in poller.poll()]
-        if bell in found:
-            self._bell.hear()
-            found.remove(bell)
+        if waker in found:
+            self._waker.drain()
+            found.remove(waker)
         return found

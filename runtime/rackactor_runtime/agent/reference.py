@@ -76,7 +76,7 @@ class Reference:
             self._kernel.put((WakeupMessage(period, payload), self.address))
 
         if delay is not None:
-            self._kernel.after(delay, wake)
+            self._kernel.call_later(delay, wake)
 
     def handleDeadLetters(self, address: ActorAddress, enable: bool) -> None:
         """Begin or stop to get what could not be delivered."""

@@ -25,7 +25,7 @@ from thespian.actors import ActorExitRequest
 from rackactor import current
 from rackactor.actors.actor import Actor
 from rackactor.kernel import interrupts
-from rackactor.kernel.event_loop import Exchange
+from rackactor.kernel.event_loop import EventLoop
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Link
@@ -50,7 +50,7 @@ _BOUND = 1.0
 _PARENT, _PID = 2, 3
 
 
-class _Understudy(Actor):
+class _FakeActor(Actor):
     """Stands in for whatever actor is to come."""
 
     def receiveMsg_bytes(self, message: bytes, sender: Any) -> None:
@@ -80,44 +80,44 @@ class _DeafUplink(Uplink):
 
     def __init__(self, link: Link, identity: Identity, cues: deque[tuple[bytes, bytes]]) -> None:
         super().__init__(link, identity, lambda _: None)
-        self._cues = cues
+        self._script_left = cues
 
     def send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = frames.SUPERVISOR) -> None:
         """Go through the motions."""
         self._identity.header(kind, extra), frames.pack_route(pid)
         if kind is Kind.CALL and extra[0]:
             reply = Header(Kind.REPLY, self._identity.epoch, frames.SUPERVISOR, 1, 1, (extra[0], True))
-            self._cues.append((reply.pack(), frames.pack_body({})))
+            self._script_left.append((reply.pack(), frames.pack_body({})))
 
 
-class _Stage(Kernel):
+class _FakeKernel(Kernel):
     """A membership in a group that is not there: nobody hears what it says, and what it hears is made up."""
 
     def __init__(self, welcome: bytes, messages: Sequence[tuple[bytes, bytes]]) -> None:
-        Exchange.__init__(self, _Nowhere())
-        self._cues: deque[tuple[bytes, bytes]] = deque(messages)
+        EventLoop.__init__(self, _Nowhere())
+        self._script_left: deque[tuple[bytes, bytes]] = deque(messages)
         self.welcome, self.welcome_blobs = parse_map(welcome), []
         self.identity.pid, self.identity.incarnation, self.gid = _PID, 1, self.welcome["gid"]
-        self._uplink = _DeafUplink(self._link, self.identity, self._cues)
+        self._uplink = _DeafUplink(self._link, self.identity, self._script_left)
         self.allow_pickle = True
         self._beat = self._lease = 60.0
         self._last_turn = self._last_heard = self._last_tick = self._uplink.last_sent = time.monotonic()
 
     def leave(self) -> None:
         """Give everything back."""
-        self._baton.close()
+        self._leader.close()
         self._link.close()
 
     def _read(self, socket: Any) -> None:
-        if self._cues:
-            head, body = self._cues.popleft()
+        if self._script_left:
+            head, body = self._script_left.popleft()
             self._dispatch(parse_header(head), [body])
         else:
             self.put((ActorExitRequest(), None))
 
 
 @functools.cache
-def _play() -> tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
+def _script() -> tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
     """Return a target, its arguments, a welcome and messages, as they come over the wire."""
     welcome = {"gid": "", "pid": _PID, "ppid": _PARENT, "kind": "actor", "heartbeat": 60.0, "lease": 60.0}
     messages = []
@@ -125,10 +125,10 @@ def _play() -> tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
         header = Header(Kind.DATA, 0, _PARENT, 1, number, (number, 1, number - 1, stream.WINDOW))
         (body,) = stream.pack_entries([Entry(EntryKind.ASK, number, encode(b""))])
         messages.append((header.pack(), bytes(body)))
-    return pack_target(_Understudy).blob, pack_arguments((), {}), frames.pack_body(welcome), messages
+    return pack_target(_FakeActor).blob, pack_arguments((), {}), frames.pack_body(welcome), messages
 
 
-def practise() -> None:
+def warm_up() -> None:
     """Go through it until the interpreter knows it by heart."""
     for _ in range(TIMES):
         rehearse()
@@ -137,11 +137,11 @@ def practise() -> None:
 
 def rehearse() -> Report:
     """Go through the loading of an actor, its messages, and its end, of which it returns the report."""
-    blob, arguments, welcome, messages = _play()
+    blob, arguments, welcome, messages = _script()
     path, argv, handler = list(sys.path), list(sys.argv), signal.getsignal(signal.SIGTERM)
     main = main_module.main_module()
     variables = {name: os.environ.get(name) for name in VARIABLES}
-    stage = _Stage(welcome, messages)
+    stage = _FakeKernel(welcome, messages)
     session = Session(stage)
     interrupts.install()
     try:

@@ -18,7 +18,7 @@ from rackactor.errors import RackError
 from rackactor.kernel import netaddr
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Keys
-from rackactor.kernel.wakeup import Bell
+from rackactor.kernel.wakeup import Waker
 from rackactor.system.readiness import readable
 from rackactor_runtime.agent import main
 from rackactor_runtime.guest import power
@@ -51,7 +51,7 @@ class _Guest:
     def __init__(self, birth: MachineBirth, provider: LocalProvider) -> None:
         self._birth = birth
         self._provider = provider
-        self._bell = Bell()
+        self._waker = Waker()
         self._heard: deque[dict[str, Any]] = deque()
         self._why = ""  # this machine itself ends the process
         self._key = Key(0, 0)
@@ -103,7 +103,7 @@ class _Guest:
                     power.say(f"not joined yet: {said}")
             if time.monotonic() >= give_up:
                 break
-            readable([self._bell], _PAUSE)
+            readable([self._waker], _PAUSE)
         return None
 
     def _no_way(self) -> str:
@@ -123,10 +123,10 @@ class _Guest:
 
     def _turn(self) -> None:
         left = power.until(self._birth.deadline, 60.0)
-        readable([self._bell.fileno(), *self._provider.fds()], max(0.0, left))
+        readable([self._waker.fileno(), *self._provider.fds()], max(0.0, left))
         if left <= 0 and not self._why:
             self._why = "this machine's deadline passed"
-        self._bell.hear()
+        self._waker.drain()
         while self._heard:
             self._obey(self._heard.popleft())
         if self._why and not self._done:
@@ -144,11 +144,11 @@ class _Guest:
 
     def _ring(self, fields: dict[str, Any]) -> None:
         self._heard.append(fields)
-        self._bell.ring()
+        self._waker.wake()
 
     def _signalled(self, number: int, frame: object) -> None:
         self._why = f"the machine is being shut down ({signal.Signals(number).name})"
-        self._bell.ring()
+        self._waker.wake()
 
     def _obey(self, fields: dict[str, Any]) -> None:
         match fields.get("do"):

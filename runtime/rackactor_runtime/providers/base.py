@@ -60,7 +60,7 @@ class Order:
     deadline: float | None = None
 
 
-class Vital(Enum):
+class Liveness(Enum):
     """What a provider sees of an instance from outside, when its agent has fallen silent."""
 
     #: It runs, or could: silence is only slowness.
@@ -172,7 +172,7 @@ class Capabilities:
     remote: bool = False
     #: Instances are machines: it is a `MachineryProvider`, and is made with one setting more, `gid`.
     machines: bool = False
-    #: It does some of its work before it is asked to: it is `Foresighted`.
+    #: It does some of its work before it is asked to: it is `Prewarming`.
     prewarms: bool = False
     #: It knows the group's directory: it is `Housed`.
     housed: bool = False
@@ -201,7 +201,7 @@ class Provider(Protocol):
     def delete(self, key: Key) -> None:
         """Begin to destroy an instance and all it started, without its help. Idempotent."""
 
-    def examine(self, key: Key) -> Vital:
+    def probe(self, key: Key) -> Liveness:
         """Look at an instance from outside, at once (no network round trip that may hang)."""
 
     def grant_output(self, key: Key, count: int) -> None:
@@ -248,7 +248,7 @@ class Housed(Provider, Protocol):
         """Learn that it is another one from now on: see the argument of that name."""
 
 
-class Foresighted(Provider, Protocol):
+class Prewarming(Provider, Protocol):
     """A provider that does some of its work before it is asked to. All this is advice: nothing depends on it."""
 
     def expect(self, common: dict[str, Any]) -> None:

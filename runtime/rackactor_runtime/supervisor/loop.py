@@ -22,10 +22,10 @@ from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.state import GroupState
 from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, Faults, in_words, refusal
 from rackactor_runtime.supervisor.logs.service import FEED, LogService
-from rackactor_runtime.supervisor.machine_link import MachinePort
+from rackactor_runtime.supervisor.machine_link import MachineLink
 from rackactor_runtime.supervisor.members.router import Config, Members
 from rackactor_runtime.supervisor.memory.service import MemoryService
-from rackactor_runtime.supervisor.service_programs import Servants
+from rackactor_runtime.supervisor.service_programs import ServicePrograms
 
 #: Seconds between looks at the clock.
 TICK = 0.1
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 class _Reference:
     """The reference object behind the supervisor actor: its `send` is our to-do list."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Loop) -> None:
         self.address = WORLD
         self._shell = shell
 
@@ -48,7 +48,7 @@ class _Reference:
         self._shell.carry_out(effect)
 
 
-class Shell:
+class Loop:
     """Run a supervisor.
 
     Args:
@@ -66,16 +66,16 @@ class Shell:
         self.keys, self.endpoint = self._members.keys, self._members.endpoint
         #: What each birth has in common.
         self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
-        self._foresighted = cast(base.Foresighted, provider) if provider.capabilities.prewarms else None
-        if self._foresighted is not None:
-            self._foresighted.expect(self._common)
+        self._prewarming = cast(base.Prewarming, provider) if provider.capabilities.prewarms else None
+        if self._prewarming is not None:
+            self._prewarming.expect(self._common)
         self._poller = zmq.Poller()
         self._watch_all()
         limit = state.settings.log_limit
         self._logs = LogService(config.directory, limit, self._grant, self._reply_logs, state.lives)
         self._memory = MemoryService(config.directory, state.settings, self._members.send, state.lives)
-        self._servants = Servants(self._surroundings())
-        self._machines = MachinePort(provider, self._members.send)
+        self._services = ServicePrograms(self._surroundings())
+        self._machines = MachineLink(provider, self._members.send)
         self._actor = Supervisor(state, store)
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
@@ -118,7 +118,7 @@ class Shell:
             self._take_provider()
         if self._config.owner_fd in ready:
             self._owner_gone()
-        self._take_servants(ready)
+        self._take_services(ready)
 
     def _move(self) -> None:
         """Make the group's directory anew: it has been removed."""
@@ -136,16 +136,16 @@ class Shell:
             return
         self._logs.move(home.directory)
         self._memory.move(home.directory)
-        self._servants.move(self._surroundings())
-        if self._foresighted is not None:
-            self._foresighted.expect(self._common)
+        self._services.move(self._surroundings())
+        if self._prewarming is not None:
+            self._prewarming.expect(self._common)
         _log.warning("it is %s now", home.directory)
 
     def close(self) -> None:
         """Give everything back."""
         kept = any(record.keeper and record.alive for record in self._state.table)
         self._provider.close(self._provider.capabilities.closing)
-        self._servants.close()
+        self._services.close()
         self._logs.close()
         self._memory.close()
         self._members.close()
@@ -154,7 +154,7 @@ class Shell:
     def _finished(self) -> bool:
         if self._finish_by is None:
             return False
-        return (not self._members.are_listening() and self._servants.empty) or time.monotonic() >= self._finish_by
+        return (not self._members.are_listening() and self._services.empty) or time.monotonic() >= self._finish_by
 
     def _watch_all(self) -> None:
         for socket in self._members.sockets:
@@ -199,8 +199,8 @@ class Shell:
         """Learn that a member has shown its token."""
         self._hear(m.Joined(pid, os_pid, key))
         self._machines.joined(pid, os_pid)
-        if self._foresighted is not None and not self._state.tokens:
-            self._foresighted.settled()
+        if self._prewarming is not None and not self._state.tokens:
+            self._prewarming.settled()
 
     def severed(self, pid: int, why: str) -> None:
         """Learn that a member's connection broke, and cannot be mended."""
@@ -299,13 +299,13 @@ class Shell:
             "settings": asdict(self._state.settings),
         }
 
-    def _start_servant(self, order: m.StartService) -> None:
-        descriptor = self._servants.start(order)
+    def _start_service(self, order: m.StartService) -> None:
+        descriptor = self._services.start(order)
         if descriptor is not None:
             self._poller.register(descriptor, zmq.POLLIN)
 
-    def _take_servants(self, ready: Mapping[Any, int]) -> None:
-        for event, descriptor in self._servants.ended(ready):
+    def _take_services(self, ready: Mapping[Any, int]) -> None:
+        for event, descriptor in self._services.ended(ready):
             if descriptor is not None:
                 self._poller.unregister(descriptor)
                 os.close(descriptor)
@@ -325,8 +325,8 @@ class Shell:
                     self._hear(m.InstanceEnded(order.key, None, None, fault=words))
                 case m.StartService(pid):
                     self._hear(m.ServiceEnded(pid, f"its program could not be started: {words}"))
-                case m.Examine(key):
-                    self._hear(m.Examined(key, base.Vital.UNKNOWN))
+                case m.Probe(key):
+                    self._hear(m.Probed(key, base.Liveness.UNKNOWN))
                 case m.Reply(pid, rid, True):
                     self.carry_out(m.Reply(pid, rid, False, refusal(error)))
 
@@ -345,12 +345,12 @@ class Shell:
                 self._provider.create(self._machines.order(order, self._common))
             case m.Delete(key):
                 self._provider.delete(key)
-            case m.Examine(key):
-                self._hear(m.Examined(key, self._provider.examine(key)))
+            case m.Probe(key):
+                self._hear(m.Probed(key, self._provider.probe(key)))
             case m.StartService():
-                self._start_servant(effect)
+                self._start_service(effect)
             case m.StopService(pid):
-                self._servants.kill(pid)
+                self._services.kill(pid)
             case m.Entered(pid):
                 self._entered = pid
             case m.Dismiss(pid):
@@ -360,7 +360,7 @@ class Shell:
                 for words in left:
                     _log.warning("the group ended without a confirmed delete: %s", words)
                 self._logs.end_feed()
-                self._servants.dismiss()
+                self._services.dismiss()
 
     def _dismiss(self, pid: int) -> None:
         self._logs.unfollow(pid)

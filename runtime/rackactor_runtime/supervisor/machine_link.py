@@ -15,7 +15,7 @@ from rackactor_runtime.supervisor.decisions.messages import InstanceOver
 Send = Callable[[int, Kind, tuple[Any, ...], Sequence[Any]], None]
 
 
-class MachinePort:
+class MachineLink:
     """See the module. With a provider that makes no machines nothing here has a consequence."""
 
     def __init__(self, provider: Provider, send: Send) -> None:

@@ -25,7 +25,7 @@ from rackactor.kernel.sockets import Keys
 from rackactor.launch import directories, last_words
 from rackactor.system import executable
 from rackactor_runtime import descriptors
-from rackactor_runtime.providers.base import Capabilities, Foresighted, Provider
+from rackactor_runtime.providers.base import Capabilities, Prewarming, Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.home import Home, link_log
 
@@ -78,7 +78,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     from rackactor_runtime.services import SERVICES
     from rackactor_runtime.supervisor.actor import NullStore
     from rackactor_runtime.supervisor.decisions.state import GroupState
-    from rackactor_runtime.supervisor.loop import Shell
+    from rackactor_runtime.supervisor.loop import Loop
     from rackactor_runtime.supervisor.members.router import Config
 
     can = provider.capabilities
@@ -98,13 +98,13 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     port = order.get("port") or 0
     config = Config(Home(directory), order["transport"], order["address"], operator_token, operator_keys, owner, port)
     try:
-        shell = Shell(state, NullStore(), config, provider)
+        shell = Loop(state, NullStore(), config, provider)
     except BaseException:
         provider.close(2.0)
         raise
     try:
         if can.prewarms:
-            cast(Foresighted, provider).warm_up(WARM_UP)
+            cast(Prewarming, provider).warm_up(WARM_UP)
         _open_door(shell, state, config, order)
         shell.run()
     finally:

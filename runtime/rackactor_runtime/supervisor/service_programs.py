@@ -33,7 +33,7 @@ class _Servant:
     pidfd: int
 
 
-class Servants:
+class ServicePrograms:
     """Start services, and see to it that none is left.
 
     Args:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from strangers import BOUND, SEED, House, garbage
 
-from rackactor.kernel.sockets import TORN
+from rackactor.kernel.sockets import ABORTED
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route
 
 pytestmark = pytest.mark.wire
@@ -176,7 +176,7 @@ def test_a_flood_of_refused_messages(house: House) -> None:
 def test_a_flood_of_broken_off_messages(house: House) -> None:
     with house.stranger(house.operator_keys) as stranger:
         for _ in range(20_000):
-            stranger.socket.send_multipart([pack_route(1), TORN])
+            stranger.socket.send_multipart([pack_route(1), ABORTED])
         house.check()
 
 

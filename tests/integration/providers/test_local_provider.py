@@ -29,7 +29,7 @@ from localdriver import (
 )
 from support import HELPERS
 
-from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Key, Order, Vital
+from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Key, Liveness, Order
 from rackactor_runtime.providers.local import LocalProvider
 
 
@@ -92,7 +92,7 @@ def test_output_waits_for_credit_and_every_byte_arrives(driver: Driver) -> None:
     driver.collect(lambda: len(driver.output(key)) == 65536)
     driver.quiet()
     assert len(driver.output(key)) == 65536
-    assert driver.provider.examine(key) is Vital.RUNNING
+    assert driver.provider.probe(key) is Liveness.RUNNING
     granted = 65536
     while granted < MB:
         driver.provider.grant_output(key, 100_000)
@@ -120,7 +120,7 @@ def test_daemons_end_with_their_process(driver: Driver, stay: bool) -> None:
     end = driver.ended(key)
     assert (end.code, end.signal, end.note) == ((None, 9, "") if stay else (0, None, ""))
     assert not any(map(is_alive, daemons))
-    assert driver.provider.examine(other) is Vital.RUNNING
+    assert driver.provider.probe(other) is Liveness.RUNNING
 
 
 def test_a_chain_of_forks_is_caught(driver: Driver) -> None:
@@ -136,14 +136,14 @@ def test_a_growing_tree_is_caught(driver: Driver) -> None:
 def test_stopped_process_is_seen_and_deleted(driver: Driver) -> None:
     key = driver.create("wait")
     [ospid] = driver.heard(key)
-    assert driver.provider.examine(key) is Vital.RUNNING
+    assert driver.provider.probe(key) is Liveness.RUNNING
     os.kill(ospid, signal.SIGSTOP)
     until = time.monotonic() + TIMEOUT
-    while driver.provider.examine(key) is not Vital.STOPPED:
+    while driver.provider.probe(key) is not Liveness.STOPPED:
         assert time.monotonic() < until
     driver.provider.delete(key)
     assert driver.ended(key).signal == signal.SIGKILL
-    assert driver.provider.examine(key) is Vital.GONE
+    assert driver.provider.probe(key) is Liveness.GONE
 
 
 def test_many_at_once(driver: Driver) -> None:
@@ -287,7 +287,7 @@ def test_fork_server_killed_leaves_another_of_the_same_process_alone(driver: Dri
         other.heard(theirs)
         os.kill(server_of(driver, ours), signal.SIGKILL)
         driver.ended(ours)
-        assert other.provider.examine(theirs) is Vital.RUNNING
+        assert other.provider.probe(theirs) is Liveness.RUNNING
         assert other.ended(other.create("exit", 5)).code == 5
 
 

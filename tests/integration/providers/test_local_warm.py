@@ -306,7 +306,7 @@ def test_a_birth_that_comes_first_is_not_kept_waiting() -> None:
 
     program = child.Program(lambda birth: 0, (first, lambda: done.append("second")))
     try:
-        assert child._await(child.Origin(program, os.getpid(), (), 1024), theirs.detach()) == birth
+        assert child._await(child.ForkContext(program, os.getpid(), (), 1024), theirs.detach()) == birth
         assert done == ["first"]
     finally:
         gc.unfreeze()
@@ -316,7 +316,7 @@ def test_a_birth_that_comes_first_is_not_kept_waiting() -> None:
 def awaited(program: child.Program, ours: socket.socket, theirs: socket.socket) -> child.Birth:
     """Wait for a birth as a warm process does."""
     try:
-        return child._await(child.Origin(program, os.getpid(), (), 1024), theirs.detach())
+        return child._await(child.ForkContext(program, os.getpid(), (), 1024), theirs.detach())
     finally:
         gc.unfreeze()
         ours.close()
@@ -357,7 +357,7 @@ def test_a_process_that_nobody_needs_rehearses_when_it_is_told_to() -> None:
 
 
 def test_the_next_are_made_when_those_before_are_up() -> None:
-    origin = child.Origin(child.Program(lambda birth: 0), os.getpid(), (), 1024)
+    origin = child.ForkContext(child.Program(lambda birth: 0), os.getpid(), (), 1024)
     with selectors.DefaultSelector() as selector:
         pool = Pool(origin, 1, 1, selector, print)
         pool.settled()

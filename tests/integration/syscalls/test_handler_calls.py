@@ -36,7 +36,7 @@ def test_handlers_that_make_calls(transport: str, where: str, how: str) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("where", ["script", "process"])
 def test_handlers_that_raise(transport: str, where: str) -> None:
-    """The crank is not turned where they run: what they raise comes out of the call, and tears nothing."""
+    """The loop is not turned where they run: what they raise comes out of the call, and tears nothing."""
     assert run(transport, where, "raises", "2")["raised"] >= 50
 
 
@@ -56,14 +56,14 @@ def test_a_lock_whose_holder_a_handler_has_interrupted_stops_nothing(aside: None
     with reader, writer:
         writer.send(1)
         with reader._end.lock:  # here the handler runs
-            group.kernel.do(lambda: reader._end._send(iter(())))
+            group.kernel.call_soon_threadsafe(lambda: reader._end._send(iter(())))
             assert group.ps()
         with group._lock:
             group.kill(group.getpid(), "word")
             assert group.ps()
         assert reader.recv() == 1
         with reader._end.lock:
-            group.kernel.do(lambda: reader._end.table._close_reading(reader._end))
+            group.kernel.call_soon_threadsafe(lambda: reader._end.table._close_reading(reader._end))
             assert group.ps()
     group.kernel.wait(lambda: heard, 20)
     assert heard == [("word", group.getpid())]

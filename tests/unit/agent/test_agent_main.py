@@ -43,7 +43,7 @@ def traces() -> list[object]:
 def test_a_rehearsal_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     warmup.rehearse()
     before = traces()
-    warmup.practise()
+    warmup.warm_up()
     assert traces() == before
     assert capfd.readouterr() == ("", "")
 
@@ -61,7 +61,7 @@ def test_a_rehearsal_goes_through_messages_to_the_end(monkeypatch: pytest.Monkey
         sent.append(kind)
         raw_send(self, kind, *rest)
 
-    monkeypatch.setattr(warmup._Understudy, "receiveMsg_bytes", note)
+    monkeypatch.setattr(warmup._FakeActor, "receiveMsg_bytes", note)
     monkeypatch.setattr(warmup._DeafUplink, "send", send)
     assert warmup.rehearse() == Report("exited", 0)
     assert heard == [(b"", 2)] * warmup.MESSAGES

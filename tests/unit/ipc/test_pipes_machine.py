@@ -144,12 +144,12 @@ class Kernel:
     def check(self) -> None:
         pass
 
-    def do(self, action: Callable[..., Any], *args: Any) -> None:
+    def call_soon_threadsafe(self, action: Callable[..., Any], *args: Any) -> None:
         action(*args)
 
-    do_soon = do_waiting = do
+    call_soon_batched = call_from_waiter = call_soon_threadsafe
 
-    def after(self, delay: float, action: Callable[[], None]) -> None:
+    def call_later(self, delay: float, action: Callable[[], None]) -> None:
         self.timers.append(action)
 
     def pass_time(self) -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from rackactor.errors import ProtocolError
 from rackactor.kernel import seqpacket
-from rackactor.kernel.seqpacket import SMALL, Line
+from rackactor.kernel.seqpacket import SMALL, LocalChannel
 from rackactor.wire.stream import Entry, EntryKind
 
-Pair = tuple[Line, Line]
+Pair = tuple[LocalChannel, LocalChannel]
 #: Of one frame each: what has more is large, and goes the longer way.
 entries = st.builds(
     Entry, st.sampled_from(list(EntryKind)), st.integers(0, 2**62), st.binary(max_size=30), more=st.just(())
@@ -37,7 +37,7 @@ def a_pair() -> Iterator[Pair]:
         yield here, there
 
 
-def taken(line: Line) -> list[list[Any]]:
+def taken(line: LocalChannel) -> list[list[Any]]:
     found: list[list[Any]] = []
     assert seqpacket.receive(line, lambda _, fields: found.append(fields), lambda *_: None)
     return found

@@ -51,7 +51,7 @@ class Two:
 @pytest.fixture(name="two", params=[False, True], ids=["at rest", "in conversation"])
 def two_ends(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Two]:
     two = Two(tmp_path)
-    two.link.brisk = request.param
+    two.link.spin = request.param
     yield two
     two.close()
 
@@ -61,7 +61,7 @@ def test_nothing_comes(two: Two) -> None:
     assert two.link.poll(0) == []
     while time.monotonic() - begin < 0.1:
         assert two.link.poll(0.1) == []
-    assert not two.link._unsure
+    assert not two.link._recheck
 
 
 def test_a_message_is_found_and_stays_found_until_it_is_read(two: Two) -> None:
@@ -110,7 +110,7 @@ def test_a_dropped_socket_is_not_asked_again(two: Two) -> None:
 
 
 def test_a_wake_ends_it(two: Two) -> None:
-    while two.link._unsure:
+    while two.link._recheck:
         two.link.poll(0)
     waker = threading.Timer(0.05, two.link.wake)
     waker.start()

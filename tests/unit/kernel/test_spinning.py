@@ -108,7 +108,7 @@ def test_a_poll_that_loses_the_processor_yields_it_once_only(monkeypatch: pytest
         monkeypatch.setattr(link_module, "time", Clock)
         monkeypatch.setattr(link_module, "os", Yielding())
         for _ in range(20):
-            link.brisk = True
+            link.spin = True
             assert link.poll(0.001) == []
             clock[0] += 0.001
         assert len(yields) == 1

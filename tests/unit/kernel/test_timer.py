@@ -1,4 +1,4 @@
-"""The timer that brings the background thread to the crank."""
+"""The timer that brings the background thread to the loop."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_what_was_disarmed_does_not_fire_and_can_be_armed_again() -> None:
 
 
 @pytest.mark.parametrize("rests", [True, False])
-def test_nobody_is_woken_to_look_at_a_process_that_rests_at_the_crank(rests: bool) -> None:
+def test_nobody_is_woken_to_look_at_a_process_that_rests_in_the_loop(rests: bool) -> None:
     armed: list[bool] = []
 
-    def crank(timeout: float | None) -> None:
+    def run_once(timeout: float | None) -> None:
         armed.append(turner._timer.armed)
 
-    turner = leader.Baton(crank, lambda: None, lambda: None, lambda error: None)
+    turner = leader.Leader(run_once, lambda: None, lambda: None, lambda error: None)
     try:
         turner.turn()
         assert turner._timer.armed

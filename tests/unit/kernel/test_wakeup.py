@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from rackactor.kernel.sockets import Link
-from rackactor.kernel.wakeup import Bell
+from rackactor.kernel.wakeup import Waker
 from rackactor.system import readiness
 
 
@@ -17,36 +17,36 @@ def readable(descriptor: int) -> bool:
 
 
 def test_it_is_readable_from_a_ring_until_it_is_heard() -> None:
-    bell = Bell()
-    assert not readable(bell.fileno())
-    bell.ring()
-    bell.ring()
-    assert readable(bell.fileno())
-    bell.hear()
-    assert not readable(bell.fileno())
-    bell.hear()  # nobody rang: no wait, and no error
+    waker = Waker()
+    assert not readable(waker.fileno())
+    waker.wake()
+    waker.wake()
+    assert readable(waker.fileno())
+    waker.drain()
+    assert not readable(waker.fileno())
+    waker.drain()  # nobody rang: no wait, and no error
 
 
 def test_its_descriptor_goes_with_the_last_who_holds_it() -> None:
-    bell = Bell()
-    number, ring = bell.fileno(), bell.ring
-    del bell
-    ring()
+    waker = Waker()
+    number, wake = waker.fileno(), waker.wake
+    del waker
+    wake()
     assert readable(number)
-    del ring
+    del wake
     with pytest.raises(OSError):
         os.fstat(number)
 
 
 def test_a_child_that_has_another_file_under_its_number_keeps_that() -> None:
-    bell = Bell()
-    number = bell.fileno()
+    waker = Waker()
+    number = waker.fileno()
     child = os.fork()
     if child == 0:
         code = 1
         try:
             os.dup2(0, number)
-            del bell
+            del waker
             os.fstat(number)
             code = 0
         finally:
@@ -56,7 +56,7 @@ def test_a_child_that_has_another_file_under_its_number_keeps_that() -> None:
 
 
 def test_a_link_may_be_woken_while_it_is_closed_and_afterwards() -> None:
-    """Many threads wake, so that some are between the look for the bell and the ring when it is let go."""
+    """Many threads wake, so that some are between the look for the waker and the wake when it is let go."""
     for _ in range(20):
         link = Link()
         failures: list[BaseException] = []

@@ -13,17 +13,17 @@ import pytest
 from rackactor_runtime.providers.base import CreateFailed, Ended, Event, Key
 from rackactor_runtime.providers.local import child
 from rackactor_runtime.providers.local.cgroup import MemoryGroups
-from rackactor_runtime.providers.local.children import Nursery, Request, check_environment
+from rackactor_runtime.providers.local.children import Children, Request, check_environment
 
 KEY = Key(2, 0)
 REQUEST = Request(KEY, b"\x80", {}, None, None, {})
 
 
 class Rig:
-    def __init__(self, origin: child.Origin | str) -> None:
+    def __init__(self, origin: child.ForkContext | str) -> None:
         self.told: list[Event] = []
         self.selector = selectors.DefaultSelector()
-        self.nursery = Nursery(self.told.append, self.selector, MemoryGroups("rackactor-test"), origin)
+        self.nursery = Children(self.told.append, self.selector, MemoryGroups("rackactor-test"), origin)
 
     def close(self) -> None:
         self.selector.close()
@@ -32,7 +32,7 @@ class Rig:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    rig = Rig(child.Origin(child.Program(lambda birth: 0), os.getpid(), (), 1024))
+    rig = Rig(child.ForkContext(child.Program(lambda birth: 0), os.getpid(), (), 1024))
     files = os.listdir("/proc/self/fd")
     yield rig
     assert os.listdir("/proc/self/fd") == files
@@ -55,7 +55,7 @@ def test_what_the_host_refuses_is_told_once_in_its_words(
 
     monkeypatch.setattr(os, call, refuse)
     rig.nursery.add(REQUEST)
-    assert rig.nursery.hungry
+    assert rig.nursery.has_pending
     rig.nursery.step()
     assert rig.told == [CreateFailed(KEY, words)]
     assert rig.nursery.empty

@@ -17,11 +17,11 @@ from rackactor_runtime.providers.base import (
     Ended,
     Event,
     Key,
+    Liveness,
     Located,
     Owed,
     Unanswered,
     Unkillable,
-    Vital,
 )
 from rackactor_runtime.providers.machines.effects import (
     CONDITIONS,
@@ -103,7 +103,7 @@ def test_a_life() -> None:
     assert drive.told == [Created(A, name)]
     drive.do(drive.lives.located(A, "10.0.0.5", drive.now))
     assert drive.told[1:] == [Located(A, "10.0.0.5")]
-    assert drive.lives.examine(A, drive.now)[0] is Vital.RUNNING
+    assert drive.lives.probe(A, drive.now)[0] is Liveness.RUNNING
     drive.do(drive.lives.said_ended(A, {"code": 3, "signal": None, "oom": False, "note": ""}, drive.now))
     assert drive.take(Remove) == [Remove(A, name, console=False)]
     drive.do(drive.lives.removed(A, False, "", "", drive.now))
@@ -114,7 +114,7 @@ def test_a_life() -> None:
     assert drive.told[2:] == []
     drive.do(drive.lives.removed(A, True, "", "", drive.now))
     assert drive.told[2:] == [Ended(A, 3, None)]
-    assert drive.lives.examine(A, drive.now) == (Vital.GONE, [])
+    assert drive.lives.probe(A, drive.now) == (Liveness.GONE, [])
 
 
 def test_so_many_come_up_at_once() -> None:
@@ -204,11 +204,11 @@ def test_who_is_heard_runs_whatever_the_cloud_says() -> None:
 def test_one_that_is_silent_and_nowhere_to_be_found_has_ended() -> None:
     drive = Driver()
     drive.up()
-    drive.do(drive.lives.examine(A, drive.now)[1])
+    drive.do(drive.lives.probe(A, drive.now)[1])
     looks = []
     while not drive.take(Remove):
         looks.append(find(drive, None))
-        drive.do(drive.lives.examine(A, drive.now)[1])  # it is silent still
+        drive.do(drive.lives.probe(A, drive.now)[1])  # it is silent still
     assert looks[-1] - looks[0] >= APART
     drive.do(drive.lives.removed(A, True, "", "its last words", drive.now))
     [ended] = [event for event in drive.told if isinstance(event, Ended)]
@@ -234,7 +234,7 @@ def test_what_a_cloud_says_of_it(status: str, joined: bool, what: type[Event], o
     drive.do(drive.lives.asked(A, "i3", drive.now))
     if joined:
         drive.do(drive.lives.joined(A, drive.now))
-        drive.do(drive.lives.examine(A, drive.now)[1])  # it has fallen silent
+        drive.do(drive.lives.probe(A, drive.now)[1])  # it has fallen silent
     drive.listed(seen(status=status, fault="No valid host was found." if status == "ERROR" else ""))
     assert drive.take(Remove) == [Remove(A, "i3", console=True)]
     drive.do(drive.lives.removed(A, True, "", "", drive.now))
@@ -252,9 +252,9 @@ def test_one_that_stands_still(status: str) -> None:
     drive = Driver()
     drive.up()
     drive.listed(seen(status=status))
-    assert drive.lives.examine(A, drive.now)[0] is Vital.STOPPED
+    assert drive.lives.probe(A, drive.now)[0] is Liveness.STOPPED
     drive.now += 5.0
-    drive.do(drive.lives.examine(A, drive.now)[1])
+    drive.do(drive.lives.probe(A, drive.now)[1])
     assert drive.take(List) == [List()]  # a fresh look
 
 
@@ -295,7 +295,7 @@ def test_what_a_later_list_shows_is_not_gone() -> None:
         if drive.take(List):
             drive.do(drive.lives.listed([], drive.now))
     late = replace(seen(), instance="late")
-    drive.do(drive.lives.examine(A, drive.now)[1])  # somebody wants a list
+    drive.do(drive.lives.probe(A, drive.now)[1])  # somebody wants a list
     while not drive.take(List):
         drive.wait(0.1)
     drive.do(drive.lives.listed([late], drive.now))  # a create that was lost has just been carried out
@@ -337,7 +337,7 @@ def test_lists_that_fail_judge_nobody_and_come_slower() -> None:
     for _ in range(6):
         last = drive.now
         while not drive.take(List):
-            drive.do(drive.lives.examine(A, drive.now)[1])
+            drive.do(drive.lives.probe(A, drive.now)[1])
             drive.wait(0.1)
         gaps.append(drive.now - last)
         drive.do(drive.lives.list_failed(drive.now))
@@ -602,7 +602,7 @@ def test_an_event_costs_what_its_own_machine_costs(others: int, monkeypatch: pyt
     monkeypatch.setattr(Lives, "sort", lambda self, record: (sorted_.append(record), sort(self, record)))
     drive.up()
     drive.do(drive.lives.located(A, "10.0.0.5", drive.now))
-    drive.do(drive.lives.examine(A, drive.now)[1])
+    drive.do(drive.lives.probe(A, drive.now)[1])
     drive.do(drive.lives.said_ended(A, {"code": 0}, drive.now))
     drive.do(drive.lives.removed(A, True, "", "", drive.now))
     assert drive.told[-1] == Ended(A, 0, None)
@@ -688,7 +688,7 @@ class Clouds(RuleBasedStateMachine):
         self.sort()
 
     @precondition(lambda self: self.ordered)
-    @rule(data=st.data(), what=st.sampled_from(["delete", "join", "end", "shut", "left", "examine"]))
+    @rule(data=st.data(), what=st.sampled_from(["delete", "join", "end", "shut", "left", "probe"]))
     def happen(self, data: st.DataObject, what: str) -> None:
         key, lives, now = data.draw(st.sampled_from(self.ordered)), self.drive.lives, self.drive.now
         if what == "delete":
@@ -701,7 +701,7 @@ class Clouds(RuleBasedStateMachine):
         elif what == "left":
             self.drive.do(lives.left(key, now))
         else:
-            self.drive.do(lives.examine(key, now)[1])
+            self.drive.do(lives.probe(key, now)[1])
         self.sort()
 
     @precondition(lambda self: self.there)

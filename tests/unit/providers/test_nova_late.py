@@ -139,12 +139,12 @@ class Kernel:
 def test_a_keeper_knows_what_may_still_come(
     last: dict[str, Any] | None, owed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rackactor.kernel.wakeup import Bell
+    from rackactor.kernel.wakeup import Waker
     from rackactor_runtime.providers.nova import watchdog as module
 
     monkeypatch.setattr(module, "LAST_WORD", 0.2)
     keeper = object.__new__(module.Keeper)
-    keeper._bell, keeper._over, keeper.owed = Bell(), False, DEBT
+    keeper._waker, keeper._over, keeper.owed = Waker(), False, DEBT
     kernel: Any = Kernel(keeper, last)
     kernel.speak()
     keeper._hear_out(kernel)

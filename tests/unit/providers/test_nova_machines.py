@@ -71,10 +71,10 @@ def provider(cloud: NovaCloud, nova: FaultyNova) -> Iterator[MachineProvider]:
 def close(provider: MachineProvider) -> None:
     """Leave nothing, not even what waits to be collected."""
     provider.close(ENOUGH)
-    for thread in provider._workshop._threads:
+    for thread in provider._workers._threads:
         thread.join(ENOUGH)
     provider._cloud.close()  # once more, for what was under way
-    del provider._workshop
+    del provider._workers
     gc.collect()
 
 
@@ -105,7 +105,7 @@ def test_what_lists_lack_lives(provider: MachineProvider, nova: FaultyNova) -> N
     named(nova, "renamed by hand, or its cell is down")
     told = until(provider, lambda told: nova.calls.count("get") >= 3)
     provider.joined(A, 1)
-    provider.examine(A)
+    provider.probe(A)
     told += until(provider, lambda told: nova.calls.count("get") >= 5)
     assert [each for each in told if isinstance(each, Ended | CreateFailed)] == []
 

@@ -522,7 +522,7 @@ def keeper(nova: FaultyNova, log_in: Callable[..., Session], monkeypatch: pytest
     made = Keeper.__new__(Keeper)
     made._session, made._instance, made._card = log_in(), next(iter(nova.servers)), {"gid": GID}
     made._owner, made._told_to_end, made._kernel = None, False, None
-    made._bell = SimpleNamespace(fileno=lambda: -1)  # type: ignore[assignment]
+    made._waker = SimpleNamespace(fileno=lambda: -1)  # type: ignore[assignment]
     return made
 
 

@@ -8,7 +8,7 @@ import pytest
 from driving import House, refusal
 
 from rackactor.status import Cause
-from rackactor_runtime.providers.base import Key, Vital
+from rackactor_runtime.providers.base import Key, Liveness
 from rackactor_runtime.supervisor.decisions import messages as m
 
 TERM = 15
@@ -132,7 +132,7 @@ def test_a_stale_event_of_the_provider_changes_nothing(house: House, script: int
         m.InstanceEnded(Key(pid, 2), 9, None),
         m.InstanceEnded(Key(999, 1), 9, None),
         m.InstanceCreated(Key(pid, 2), "x"),
-        m.Examined(Key(pid, 1), Vital.STOPPED),
+        m.Probed(Key(pid, 1), Liveness.STOPPED),
         m.Joined(pid, 1),
     ):
         assert house.hear(event) == []

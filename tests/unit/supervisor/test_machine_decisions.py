@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from driving import House
 
-from rackactor_runtime.providers.base import Key, Order, Vital
+from rackactor_runtime.providers.base import Key, Liveness, Order
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.machines import MARGIN, UNKNOWN
 
@@ -94,8 +94,8 @@ def test_the_silence_of_a_machine_is_looked_into_and_no_verdict(house: House, sc
     (pid,) = house.fork(script)
     member = up(house, pid)
     house.pass_time(3.0, heard=[script, pid])
-    assert house.pick(m.Examine) == [m.Examine(Key(pid, 1))]
-    house.examined(pid, Vital.RUNNING)
+    assert house.pick(m.Probe) == [m.Probe(Key(pid, 1))]
+    house.probed(pid, Liveness.RUNNING)
     assert house.state_of(pid) == "running"
     for _ in range(8):
         house.pass_time(2.0, heard=[script, pid])
@@ -118,7 +118,7 @@ def test_what_is_over_is_not_killed_for_being_slow_to_go(house: House, script: i
     assert house.state_of(pid) == "stopping"
     for _ in range(30):
         house.pass_time(1.0, heard=[script])
-        assert house.pick(m.Delete) == house.pick(m.Examine) == []
+        assert house.pick(m.Delete) == house.pick(m.Probe) == []
     house.die(pid, 0)
     status = house.record(pid).status
     assert status is not None

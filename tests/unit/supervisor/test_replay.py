@@ -15,7 +15,7 @@ from driving import House
 from rackactor.ipc.pipes.framing import pack_parcel
 from rackactor.ipc.pipes.writing import Writer
 from rackactor.status import State
-from rackactor_runtime.providers.base import Key, Vital
+from rackactor_runtime.providers.base import Key, Liveness
 from rackactor_runtime.supervisor.actor import Timed
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.calls.dispatch import CALLS
@@ -200,8 +200,8 @@ class Run:
             self.house.now += 5.0
             self.house.hear(m.Absent(5.0))
         for effect in self.house.pass_time(seconds, heard=heard):
-            if isinstance(effect, m.Examine):
-                self.house.hear(m.Examined(effect.key, self.dice.choice(list(Vital))))
+            if isinstance(effect, m.Probe):
+                self.house.hear(m.Probed(effect.key, self.dice.choice(list(Liveness))))
 
     def say_of_an_instance(self) -> None:
         key = Key(self.instance(), 1)

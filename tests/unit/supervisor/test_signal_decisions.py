@@ -8,7 +8,7 @@ import pytest
 from driving import House, refusal
 
 from rackactor.status import Cause
-from rackactor_runtime.providers.base import Key, Vital
+from rackactor_runtime.providers.base import Key, Liveness
 from rackactor_runtime.supervisor.decisions import messages as m
 
 TERM = 15
@@ -181,15 +181,15 @@ def test_a_deadline(house: House, script: int) -> None:
 def test_silence_is_examined_once_per_heartbeat(house: House, script: int) -> None:
     pid = house.spawn(script)
     house.pass_time(2.4, heard=[script])
-    assert house.pick(m.Examine) == []
+    assert house.pick(m.Probe) == []
     house.pass_time(0.2, heard=[script])
-    assert house.pick(m.Examine) == [m.Examine(Key(pid, 1))]
+    assert house.pick(m.Probe) == [m.Probe(Key(pid, 1))]
     house.pass_time(0.5, heard=[script])
-    assert house.pick(m.Examine) == []
+    assert house.pick(m.Probe) == []
     house.pass_time(0.5, heard=[script])
-    assert house.pick(m.Examine) == [m.Examine(Key(pid, 1))]
+    assert house.pick(m.Probe) == [m.Probe(Key(pid, 1))]
     house.pass_time(1.0, heard=[script, pid])
-    assert house.pick(m.Examine) == []
+    assert house.pick(m.Probe) == []
 
 
 def test_a_supervisor_that_did_not_run_judges_nobody_by_that(house: House, script: int) -> None:
@@ -199,10 +199,10 @@ def test_a_supervisor_that_did_not_run_judges_nobody_by_that(house: House, scrip
     house.now += 100.0
     house.hear(m.Absent(100.0))
     house.pass_time(0.1, heard=[script])
-    house.examined(pid, Vital.STOPPED)
+    house.probed(pid, Liveness.STOPPED)
     assert house.pick(m.Delete) == []
     house.pass_time(2.5, heard=[script])
-    house.examined(pid, Vital.STOPPED)
+    house.probed(pid, Liveness.STOPPED)
     assert [d.key for d in house.pick(m.Delete)] == [(pid, 1)]
 
 
@@ -212,7 +212,7 @@ def test_many_short_absences_hide_nobody_s_silence(house: House, script: int) ->
         house.now += 0.2
         house.hear(m.Absent(0.1))
         house.pass_time(0.0, heard=[script])
-    house.examined(pid, Vital.STOPPED)
+    house.probed(pid, Liveness.STOPPED)
     assert [d.key for d in house.pick(m.Delete)] == [(pid, 1)]
 
 
@@ -227,37 +227,39 @@ def test_a_boot_has_its_time_whether_the_supervisor_runs_or_not(house: House, sc
 
 
 @pytest.mark.parametrize(
-    "vital, silent, lost",
+    "liveness, silent, lost",
     [
-        (Vital.STOPPED, 3.0, True),
-        (Vital.UNKNOWN, 3.0, False),  # that is no evidence
-        (Vital.UNKNOWN, 61.0, True),
-        (Vital.RUNNING, 3.0, False),
-        (Vital.RUNNING, 59.0, False),
-        (Vital.RUNNING, 61.0, True),
-        (Vital.GONE, 3.0, False),  # its end is told next
-        (Vital.GONE, 61.0, False),
-        (Vital.STOPPED, 2.0, False),  # it has been heard meanwhile
+        (Liveness.STOPPED, 3.0, True),
+        (Liveness.UNKNOWN, 3.0, False),  # that is no evidence
+        (Liveness.UNKNOWN, 61.0, True),
+        (Liveness.RUNNING, 3.0, False),
+        (Liveness.RUNNING, 59.0, False),
+        (Liveness.RUNNING, 61.0, True),
+        (Liveness.GONE, 3.0, False),  # its end is told next
+        (Liveness.GONE, 61.0, False),
+        (Liveness.STOPPED, 2.0, False),  # it has been heard meanwhile
     ],
 )
-def test_what_the_provider_sees_decides(house: House, script: int, vital: Vital, silent: float, lost: bool) -> None:
+def test_what_the_provider_sees_decides(
+    house: House, script: int, liveness: Liveness, silent: float, lost: bool
+) -> None:
     pid = house.spawn(script)
     house.pass_time(silent, heard=[script])
-    house.examined(pid, vital)
+    house.probed(pid, liveness)
     assert [d.key for d in house.pick(m.Delete)] == ([(pid, 1)] if lost else [])
     if lost:
         house.die(pid, signal=KILL)
         status = house.record(pid).status
         assert status is not None
         assert status.cause is Cause.LOST
-        assert vital.value in status.evidence
+        assert liveness.value in status.evidence
 
 
 def test_a_booting_instance_is_not_silent(house: House, script: int) -> None:
     (pid,) = house.fork(script)
     house.pass_time(10, heard=[script])
-    assert house.pick(m.Examine) == []
-    assert house.examined(pid, Vital.STOPPED) == []
+    assert house.pick(m.Probe) == []
+    assert house.probed(pid, Liveness.STOPPED) == []
 
 
 def test_a_silent_command_line_is_forgotten_at_once_and_a_silent_script_later(house: House, script: int) -> None:

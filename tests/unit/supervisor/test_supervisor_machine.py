@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rackactor_runtime.providers.base import Key, Vital
+from rackactor_runtime.providers.base import Key, Liveness
 from rackactor_runtime.supervisor.decisions import messages as m
 
 pick = st.integers(0, 30)
@@ -125,8 +125,8 @@ class Group(RuleBasedStateMachine):
         silent = {self.anybody(number) for number in deaf} - {self.script}
         heard = [r.pid for r in self.house.state.table if r.pid not in silent]
         for effect in self.house.pass_time(seconds, heard=heard):
-            if isinstance(effect, m.Examine):
-                self.house.hear(m.Examined(effect.key, Vital.STOPPED))
+            if isinstance(effect, m.Probe):
+                self.house.hear(m.Probed(effect.key, Liveness.STOPPED))
 
     @rule(who=pick)
     def spare(self, who: int) -> None:
@@ -151,7 +151,7 @@ class Group(RuleBasedStateMachine):
                 case m.Create(order):
                     assert order.key.pid not in self.created, "a pid was given twice"
                     self.created[order.key.pid] = "asked"
-                case m.Delete(key) | m.Examine(key):
+                case m.Delete(key) | m.Probe(key):
                     assert key.pid in self.created
                 case m.Welcome(pid, _, _) | m.Reply(pid, _, _, _, _) | m.Notify(pid, _, _):
                     assert pid in self.joined, f"{effect} to somebody who has never joined"

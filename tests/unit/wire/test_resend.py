@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rackactor.wire import resend
-from rackactor.wire.resend import Kept
+from rackactor.wire.resend import ResendBuffer
 
 
 def test_what_has_arrived_is_not_kept() -> None:
-    end = Kept()
+    end = ResendBuffer()
     for number in range(5):
         end.keep(number, 10)
     end.acknowledge(3)
@@ -25,7 +25,7 @@ def test_what_has_arrived_is_not_kept() -> None:
 
 
 def test_a_sender_hears_before_it_keeps_too_much() -> None:
-    end = Kept()
+    end = ResendBuffer()
     assert not end.due
     assert [end.take(0) for _ in range(resend.ACK_MESSAGES)] == [False] * (resend.ACK_MESSAGES - 1) + [True]
     assert end.due
@@ -36,7 +36,7 @@ def test_a_sender_hears_before_it_keeps_too_much() -> None:
 
 def test_what_is_not_there_any_more_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resend, "LIMIT", 1000)
-    end = Kept()
+    end = ResendBuffer()
     for number in range(5):
         end.keep(number, 300)
     assert end.again(0) is None, "the first is gone: what follows must not take its place"
@@ -46,7 +46,7 @@ def test_what_is_not_there_any_more_is_not_passed_over(monkeypatch: pytest.Monke
 
 
 def test_a_count_that_cannot_be() -> None:
-    end = Kept()
+    end = ResendBuffer()
     end.keep("a", 1)
     assert end.again(7) is None
 
@@ -55,7 +55,7 @@ class Ends:
     """Two ends and a connection that may swallow everything that is under way."""
 
     def __init__(self) -> None:
-        self.ends = Kept(), Kept()
+        self.ends = ResendBuffer(), ResendBuffer()
         self.lines: tuple[list[Any], list[Any]] = [], []
         self.said = [0, 0]
         self.heard: tuple[list[int], list[int]] = [], []

@@ -66,7 +66,7 @@ class Program:
     #: Done in each child that waits for its birth, one after the other, as long as it has not come.
     prepare: Sequence[Prepare] = ()
     #: Done once, in the fork server, for all its children; starts no thread.
-    practise: Prepare | None = None
+    warm_up: Prepare | None = None
     #: Done after all of `prepare`, when a child that waits is told what its birth will have in common with others.
     expect: Expect | None = None
     #: Done in a child that waits and is told to: worth its time only where nobody waits for that.
@@ -74,7 +74,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Origin:
+class ForkContext:
     """What is the same for all children of a fork server."""
 
     program: Program
@@ -148,7 +148,7 @@ def _receive(fd: int, count: int) -> bytes:
     return data
 
 
-def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoReturn:
+def live(origin: ForkContext, stdout: int, stderr: int, birth: Birth | int) -> NoReturn:
     """Be the child, from the fork to the exit.
 
     Args:
@@ -177,7 +177,7 @@ def live(origin: Origin, stdout: int, stderr: int, birth: Birth | int) -> NoRetu
             os._exit(code)
 
 
-def _await(origin: Origin, fd: int) -> Birth:
+def _await(origin: ForkContext, fd: int) -> Birth:
     """Make ready, and wait for the birth."""
     linux.set_name("rack:warm")
     poller = select.poll()
@@ -245,7 +245,7 @@ def flush() -> None:
             pass  # the program's own object, or none at all
 
 
-def _settle(origin: Origin, stdout: int, stderr: int, keep: int = -1) -> None:
+def _settle(origin: ForkContext, stdout: int, stderr: int, keep: int = -1) -> None:
     """Leave the fork server and its other children behind."""
     linux.set_parent_death_signal(signal.SIGKILL)
     if os.getppid() != origin.parent:  # it died before the line above: nobody will end this process

@@ -21,9 +21,9 @@ from rackactor.strings import to_bytes
 from rackactor_runtime.providers.base import NO_DIRECTORY, Created, CreateFailed, Ended, Event, Key, Output
 from rackactor_runtime.providers.local import tree, warm_pool
 from rackactor_runtime.providers.local.cgroup import MemoryGroup, MemoryGroups
-from rackactor_runtime.providers.local.child import Birth, Origin
+from rackactor_runtime.providers.local.child import Birth, ForkContext
 from rackactor_runtime.providers.local.output import Pipes
-from rackactor_runtime.providers.local.warm_pool import Born, Pool
+from rackactor_runtime.providers.local.warm_pool import Pool, Started
 
 #: Seconds that the processes left behind by a dead child may take to die before its end is told anyway.
 PATIENCE = 5.0
@@ -65,7 +65,7 @@ class Child:
     overdue: float = 0.0
 
 
-class Nursery:
+class Children:
     """All children of one fork server.
 
     Args:
@@ -83,7 +83,7 @@ class Nursery:
         emit: Callable[[Event], None],
         selector: selectors.BaseSelector,
         groups: MemoryGroups,
-        origin: Origin | str,
+        origin: ForkContext | str,
         warm: Pool | None = None,
         networks: Sequence[str] = (),
         hidden: Sequence[str] = (),
@@ -105,7 +105,7 @@ class Nursery:
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY)
 
     @property
-    def hungry(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether `step` has work."""
         return bool(self._queue)
 
@@ -296,7 +296,7 @@ class Nursery:
                 self._groups.discard(group)
             raise
 
-    def _adopt(self, key: Key, born: Born, group: MemoryGroup | None) -> None:
+    def _adopt(self, key: Key, born: Started, group: MemoryGroup | None) -> None:
         pipes = Pipes(
             born.streams.reading,
             lambda fd: self._watch(fd, lambda: self._hear(child, fd)),

@@ -27,7 +27,7 @@ from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Event, Key
 from rackactor_runtime.providers.local import child, linux, protocol
 from rackactor_runtime.providers.local.cgroup import MemoryGroups
-from rackactor_runtime.providers.local.children import PATIENCE, Nursery, Request
+from rackactor_runtime.providers.local.children import PATIENCE, Children, Request
 from rackactor_runtime.providers.local.warm_pool import Pool
 
 #: Seconds from the order to end until the server goes, even if something will not die.
@@ -96,7 +96,7 @@ def load_agent() -> child.Program | str:
     try:
         boot: Any = importlib.import_module("rackactor_runtime.agent.main")
         rehearsal: Any = importlib.import_module("rackactor_runtime.agent.warmup")
-        return child.Program(boot.main, (boot.prepare,), rehearsal.practise, boot.expect, rehearsal.rehearse)
+        return child.Program(boot.main, (boot.prepare,), rehearsal.warm_up, boot.expect, rehearsal.rehearse)
     except Exception as error:
         return f"cannot import the agent: {error!r}"
 
@@ -119,7 +119,7 @@ class ForkServer:
         self._lost = False  # the supervisor is gone
         self._warmed = False  # the supervisor was told that the processes which are kept ready are
         self._faults = 0
-        self._bell = self._hang_bell()
+        self._waker = self._hang_bell()
         self._preload()
         self._practise()
         process_context.note_base(plan.descriptors)
@@ -129,7 +129,7 @@ class ForkServer:
         self._nursery = self._make_nursery()
         sock.setblocking(False)
         self._selector.register(sock, selectors.EVENT_READ, self._listen)
-        self._selector.register(self._bell, selectors.EVENT_READ, self._wake)
+        self._selector.register(self._waker, selectors.EVENT_READ, self._wake)
 
     def serve(self) -> None:
         """Work until there is nothing to do any more."""
@@ -141,7 +141,7 @@ class ForkServer:
                 self._guarded(act, None)
             self._guarded(self._nursery.reap, None)
             # Not all in one turn, so that ends and output are not held up by many.
-            self._guarded(self._nursery.step if self._nursery.hungry else self._nursery.rest, None)
+            self._guarded(self._nursery.step if self._nursery.has_pending else self._nursery.rest, None)
             if not self._warmed and self._nursery.warmed:
                 self._warmed = True
                 self._outbox.put(protocol.frame(protocol.WARMED))
@@ -184,25 +184,25 @@ class ForkServer:
 
     def _practise(self) -> None:
         program = self._plan.program
-        if isinstance(program, str) or program.practise is None:
+        if isinstance(program, str) or program.warm_up is None:
             return
         try:
-            program.practise()
+            program.warm_up()
         except Exception as error:
             self._note(f"processes will be slow to come up: {error!r}")
 
-    def _make_nursery(self) -> Nursery:
+    def _make_nursery(self) -> Children:
         plan = self._plan
         if isinstance(plan.program, str):
-            return Nursery(self._emit, self._selector, plan.groups, plan.program)
-        origin = child.Origin(plan.program, os.getpid(), child.list_changed_signals(), plan.descriptors)
+            return Children(self._emit, self._selector, plan.groups, plan.program)
+        origin = child.ForkContext(plan.program, os.getpid(), child.list_changed_signals(), plan.descriptors)
         warm = Pool(origin, plan.warm, plan.first_warm, self._selector, self._note)
         # The directory of all groups, this one's included.
         hidden = [os.path.dirname(plan.state_dir)] if plan.state_dir else []
-        return Nursery(self._emit, self._selector, plan.groups, origin, warm, plan.networks, hidden)
+        return Children(self._emit, self._selector, plan.groups, origin, warm, plan.networks, hidden)
 
     def _patience(self) -> float | None:
-        if self._nursery.hungry:
+        if self._nursery.has_pending:
             return 0
         waits = [self._nursery.patience()]
         if self._outbox and not self._waiting:
@@ -219,7 +219,7 @@ class ForkServer:
     def _wake(self) -> None:
         """Answer a signal: the dead are looked for in each turn, a lost supervisor only here."""
         try:
-            while os.read(self._bell, 4096):
+            while os.read(self._waker, 4096):
                 pass
         except BlockingIOError:
             pass

@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.kernel.wakeup import Bell
+from rackactor.kernel.wakeup import Waker
 from rackactor_runtime import descriptors
-from rackactor_runtime.providers.base import Capabilities, Created, CreateFailed, Ended, Event, Key, Order, Vital
+from rackactor_runtime.providers.base import Capabilities, Created, CreateFailed, Ended, Event, Key, Liveness, Order
 from rackactor_runtime.providers.local import forkserver, linux, namespaces, protocol, tree
 from rackactor_runtime.providers.local.cgroup import MemoryGroups, make_name
 from rackactor_runtime.providers.local.child import Entry, Prepare, Program
@@ -109,10 +109,10 @@ class LocalProvider:
         self._sock, self._server = _start(plan)
         self._servers.add(self._server)
         # One descriptor stands for all: the socket's readability, its writability while something waits
-        # for it, and the bell, which is rung for events that do not come over the socket.
-        self._bell = Bell()
+        # for it, and the waker, which is rung for events that do not come over the socket.
+        self._waker = Waker()
         self._epoll = select.epoll()
-        self._epoll.register(self._bell, select.EPOLLIN)
+        self._epoll.register(self._waker, select.EPOLLIN)
         self._epoll.register(self._sock, select.EPOLLIN)
         self._writing = False
 
@@ -158,28 +158,28 @@ class LocalProvider:
             return
         # It leaves with the next call, or when `events` is called: many orders travel together, and whoever gave
         # them has the processor until it waits.
-        self._bell.ring()
+        self._waker.wake()
 
     def delete(self, key: Key) -> None:
         """Begin to destroy a process and all it started. Idempotent."""
         if key in self._live:
             self._send(protocol.frame(protocol.DELETE, *key))
 
-    def examine(self, key: Key) -> Vital:
+    def probe(self, key: Key) -> Liveness:
         """Look at a process from outside."""
         if key not in self._live:
-            return Vital.GONE
+            return Liveness.GONE
         ospid = self._live[key]
         if ospid is None:
-            return Vital.UNKNOWN
+            return Liveness.UNKNOWN
         try:
             stat = descriptors.spared(linux.read_stat, ospid)
         except OSError:
-            return Vital.UNKNOWN
+            return Liveness.UNKNOWN
         # Another parent: its number has passed to a stranger.
         if stat is None or stat.state in "ZX" or stat.ppid != self._server:
-            return Vital.GONE
-        return Vital.STOPPED if stat.state in "Tt" else Vital.RUNNING
+            return Liveness.GONE
+        return Liveness.STOPPED if stat.state in "Tt" else Liveness.RUNNING
 
     def grant_output(self, key: Key, count: int) -> None:
         """Allow `count` more bytes of a process's output to be read.
@@ -221,14 +221,14 @@ class LocalProvider:
         self._closed = True
         self._epoll.close()
         self._sock.close()
-        del self._bell
+        del self._waker
 
     def _tell(self, event: Event) -> None:
         """Add an event that does not come over the socket."""
         self._live.pop(event.key, None)
         self._ready.append(event)
         if not self._closed:
-            self._bell.ring()
+            self._waker.wake()
 
     def _send(self, data: bytes) -> None:
         if self._overdue is None and not self._closed:
@@ -248,10 +248,10 @@ class LocalProvider:
                 self._epoll.modify(self._sock, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
                 self._writing = writing
             except OSError:
-                self._bell.ring()  # once more, in the next turn
+                self._waker.wake()  # once more, in the next turn
 
     def _turn(self) -> None:
-        self._bell.hear()
+        self._waker.drain()
         if self._overdue is None:
             self._flush()
             self._hear()
@@ -309,7 +309,7 @@ class LocalProvider:
             if time.monotonic() >= self._overdue + _LAST_PATIENCE:
                 raise
             _log.warning("what the fork server left could not be looked at: %s", error.strerror)
-            self._bell.ring()
+            self._waker.wake()
 
     def _bury(self) -> None:
         assert self._overdue is not None
@@ -324,7 +324,7 @@ class LocalProvider:
         if not self._server:
             orphans = self._find_orphans()
         if time.monotonic() < self._overdue and (self._server or orphans or self._groups.close()):
-            self._bell.ring()
+            self._waker.wake()
             return
         self._over = True
         note = "the provider was closed" if self._closing else _DIED

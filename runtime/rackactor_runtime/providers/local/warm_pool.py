@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rackactor_runtime.providers.local import tree
-from rackactor_runtime.providers.local.child import Birth, Origin, expectation, live, rehearsal
+from rackactor_runtime.providers.local.child import Birth, ForkContext, expectation, live, rehearsal
 
 #: The longest birth that is handed over, bytes: less than any socket holds, so that nobody waits for its reader.
 LONGEST = 64 << 10
@@ -73,7 +73,7 @@ class Streams:
 
 
 @dataclass(frozen=True)
-class Born:
+class Started:
     """A child that has its birth."""
 
     ospid: int
@@ -97,17 +97,17 @@ class _Warm:
     dismissed: bool = False
 
 
-def fork(origin: Origin, birth: Birth) -> Born:
+def fork(origin: ForkContext, birth: Birth) -> Started:
     """Fork a child that begins at once.
 
     Raises:
         OSError: nothing was started; the text says why.
     """
     streams = Streams()
-    return Born(_fork(origin, streams, birth), streams)
+    return Started(_fork(origin, streams, birth), streams)
 
 
-def _fork(origin: Origin, streams: Streams, birth: Birth | int) -> int:
+def _fork(origin: ForkContext, streams: Streams, birth: Birth | int) -> int:
     try:
         ospid = os.fork()
     except OSError as error:
@@ -132,7 +132,7 @@ class Pool:
 
     def __init__(
         self,
-        origin: Origin,
+        origin: ForkContext,
         size: int,
         first: int,
         selector: selectors.BaseSelector,
@@ -230,7 +230,7 @@ class Pool:
         if not self._deaths and not self._is_well_stocked():
             self._not_before = min(self._not_before, time.monotonic() + FIRST_WORDS)
 
-    def hand_over(self, birth: Birth) -> Born | None:
+    def hand_over(self, birth: Birth) -> Started | None:
         """Give a birth to a warm child; None: there is none, or the birth is too long."""
         now = time.monotonic()
         self._rest_at = now + REST_AFTER
@@ -247,7 +247,7 @@ class Pool:
                 del self._children[child.ospid]
                 self._leave(child)
                 self._deaths = 0
-                return Born(child.ospid, child.streams)
+                return Started(child.ospid, child.streams)
             child.spent = True
             tree.kill_all([child.ospid])
         return None

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rackactor_runtime.providers.base import CreateFailed, Ended, Key, Owed, Unkillable, Vital
+from rackactor_runtime.providers.base import CreateFailed, Ended, Key, Liveness, Owed, Unkillable
 from rackactor_runtime.providers.machines.asking import Asking
 from rackactor_runtime.providers.machines.console import tail
 from rackactor_runtime.providers.machines.effects import Condition, Effect, List, Remove, Say, Seen, Tell, condition
@@ -113,16 +113,16 @@ class Machines:
         self._lives.end(record, Ending(note=note), now)
         return self.tick(now)
 
-    def examine(self, key: Key, now: float) -> tuple[Vital, list[Effect]]:
+    def probe(self, key: Key, now: float) -> tuple[Liveness, list[Effect]]:
         """Tell what was last seen of one that is silent, and look again."""
         record = self._lives.records.get(key)
         if record is None:
-            return Vital.GONE, []
+            return Liveness.GONE, []
         self._look, record.silent = True, now
         if record.absent is None:
             record.find_at = min(record.find_at, now)
         still = record.ending is None and condition(record.status) is Condition.STILL
-        return Vital.STOPPED if still else Vital.RUNNING, self.tick(now)
+        return Liveness.STOPPED if still else Liveness.RUNNING, self.tick(now)
 
     # -- what the machines say ---------------------------------------------------------------------------
 

@@ -24,16 +24,16 @@ from rackactor_runtime.providers.base import (
     Ended,
     Event,
     Key,
+    Liveness,
     Order,
     Output,
     Say,
-    Vital,
 )
 from rackactor_runtime.providers.machines.effects import Ask, Discard, Effect, Find, List, Remove, Seen, Tell
 from rackactor_runtime.providers.machines.effects import Say as SayTo
 from rackactor_runtime.providers.machines.lifecycle import Machines
 from rackactor_runtime.providers.machines.userdata import script
-from rackactor_runtime.providers.machines.workers import Answer, Workshop
+from rackactor_runtime.providers.machines.workers import Answer, WorkerPool
 
 __all__ = ["Cloud", "CloudFault", "LaggingCloud", "Machine", "MachineProvider", "Seen"]
 
@@ -206,15 +206,15 @@ class MachineProvider:
         self._orders: dict[Key, Machine] = {}
         self._told: list[Event] = []
         self._say: Say = lambda key, fields: None
-        self._workshop = Workshop(concurrency + _MORE)
+        self._workers = WorkerPool(concurrency + _MORE)
         self._closed = False
         if owed > 0:
             self._lives.owe(owed, self._now())
-            self._workshop.bell.ring()  # for the first look
+            self._workers.waker.wake()  # for the first look
 
     def fds(self) -> Sequence[int]:
         """Return the descriptors whose readability means that `events()` has something."""
-        return () if self._closed else (self._workshop.bell.fileno(),)
+        return () if self._closed else (self._workers.waker.fileno(),)
 
     def create(self, order: Order) -> None:
         """Begin to make a machine.
@@ -241,11 +241,11 @@ class MachineProvider:
         """Begin to destroy a machine. Idempotent."""
         self._do(self._lives.delete(key, self._now()))
 
-    def examine(self, key: Key) -> Vital:
+    def probe(self, key: Key) -> Liveness:
         """Tell what the last list said; a fresh one is under way when that is old."""
-        vital, effects = self._lives.examine(key, self._now())
+        liveness, effects = self._lives.probe(key, self._now())
         self._do(effects)
-        return vital
+        return liveness
 
     def grant_output(self, key: Key, count: int) -> None:
         """Allow `count` more bytes of a process's output to be sent.
@@ -261,7 +261,7 @@ class MachineProvider:
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order; never blocks."""
         if not self._closed:
-            for answer in self._workshop.answers():
+            for answer in self._workers.answers():
                 self._do(answer(self._now()))
             self._do(self._lives.tick(self._now()))
         told, self._told = self._told, []
@@ -282,9 +282,9 @@ class MachineProvider:
             told += self.events()
             if not len(self._lives):
                 break
-            readable([self._workshop.bell], min(left, 1.0))
+            readable([self._workers.waker], min(left, 1.0))
         self._closed = True
-        self._workshop.close()
+        self._workers.close()
         self._told = told + self._told
         for key in list(self._orders):
             words = f"not confirmed by the cloud within {timeout:g} s: {self._lives.mark(key)} may be left"
@@ -325,7 +325,7 @@ class MachineProvider:
                 kind = NO_DIRECTORY if fields.get("kind") == NO_DIRECTORY else ""
                 self._do(self._lives.said_ended(key, {"fault": fault, "kind": kind}, self._now()))
         if self._told:
-            self._workshop.bell.ring()
+            self._workers.waker.wake()
 
     def last_act(self, kept: bool) -> None:
         """Do what has to come after everything else; nothing here."""
@@ -342,21 +342,21 @@ class MachineProvider:
                     if isinstance(event, (Ended, CreateFailed)):
                         self._orders.pop(event.key, None)
                     self._told.append(event)
-                    self._workshop.bell.ring()
+                    self._workers.waker.wake()
                 case SayTo(key, fields):
                     self._say(key, fields)
                 case Ask(key):
-                    self._workshop.begin(partial(self._ask, key, self._orders[key]))
+                    self._workers.begin(partial(self._ask, key, self._orders[key]))
                 case List():
-                    self._workshop.begin(self._list)
+                    self._workers.begin(self._list)
                 case Find(key, instance):
-                    self._workshop.begin(partial(self._find, key, instance))
+                    self._workers.begin(partial(self._find, key, instance))
                 case Remove(key, instance, console):
-                    self._workshop.begin(partial(self._remove, key, instance, console))
+                    self._workers.begin(partial(self._remove, key, instance, console))
                 case Discard(mark, instance):
                     _log.warning("%s of %s counts for nobody: it is deleted", instance, mark)
-                    self._workshop.begin(partial(self._discard, mark, instance))
-        self._workshop.wake_at(self._lives.due())
+                    self._workers.begin(partial(self._discard, mark, instance))
+        self._workers.wake_at(self._lives.due())
 
     # These run in threads; what they return is done with by `events`.
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rackactor.kernel.wakeup import Bell
+from rackactor.kernel.wakeup import Waker
 
 #: What a job comes to: called with the time, in the thread that owns the workshop.
 Answer = Callable[[float], Any]
@@ -20,18 +20,18 @@ Job = Callable[[], Answer]
 _log = logging.getLogger(__name__)
 
 
-class Workshop:
+class WorkerPool:
     """Do jobs in threads, which are made when they are first needed, and hold up nobody's end.
 
     Args:
         workers: threads at the most.
 
     Attributes:
-        bell: it rings when there are answers, and when it is time.
+        waker: it rings when there are answers, and when it is time.
     """
 
     def __init__(self, workers: int) -> None:
-        self.bell = Bell()
+        self.waker = Waker()
         self._workers = workers
         self._threads: list[threading.Thread] = []
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -50,14 +50,14 @@ class Workshop:
         self._jobs.put(job)
 
     def answers(self) -> Iterator[Answer]:
-        """Yield what the jobs have come to, and take the bell for heard."""
-        self.bell.hear()
+        """Yield what the jobs have come to, and take the waker for heard."""
+        self.waker.drain()
         while self._answers:
             self._open -= 1
             yield self._answers.popleft()
 
     def wake_at(self, when: float) -> None:
-        """Have the bell rung at a time (monotonic); the last call counts."""
+        """Have the waker rung at a time (monotonic); the last call counts."""
         if when == self._ring_at:
             return
         with self._alarm:
@@ -88,7 +88,7 @@ class Workshop:
                 _log.exception("a job failed, which must not happen")
                 continue
             self._answers.append(answer)
-            self.bell.ring()
+            self.waker.wake()
 
     def _keep_time(self) -> None:
         while True:
@@ -100,4 +100,4 @@ class Workshop:
                     self._alarm.wait(None if left == math.inf else left)
                     continue
                 self._ring_at = math.inf
-                self.bell.ring()
+                self.waker.wake()

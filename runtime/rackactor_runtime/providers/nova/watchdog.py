@@ -16,7 +16,7 @@ from typing import Any
 from rackactor.errors import RackError
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Keys
-from rackactor.kernel.wakeup import Bell
+from rackactor.kernel.wakeup import Waker
 from rackactor.system.readiness import readable
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova import names as w
@@ -50,7 +50,7 @@ class Keeper:
         self._session = session
         self._instance = instance
         self._owner = owner
-        self._bell = Bell()
+        self._waker = Waker()
         self._told_to_end = self._over = False
         #: Seconds for which something of the group may still come to be; the supervisor says so with its last word.
         self.owed = DEBT
@@ -79,7 +79,7 @@ class Keeper:
         card = self._card
         kernel = Kernel()
         kernel.on("end", lambda fields, _: self._group_ended(fields))
-        kernel.on("ended", lambda fields, _: self._bell.ring())
+        kernel.on("ended", lambda fields, _: self._waker.wake())
         birth = {"endpoint": card["endpoint"], "server_key": card["server_key"].encode(), "pid": 0, "incarnation": 1}
         public, secret = card["keys"]
         keys = Keys(public.encode(), secret.encode())
@@ -91,9 +91,9 @@ class Keeper:
         """Watch until something happens; tell whether the group is over."""
         kernel = self._kernel
         assert kernel is not None
-        waits = [self._bell.fileno(), *([self._owner] if self._owner is not None else [])]
+        waits = [self._waker.fileno(), *([self._owner] if self._owner is not None else [])]
         ready = readable(waits, 5.0)
-        self._bell.hear()
+        self._waker.drain()
         try:
             if self._told_to_end:
                 kernel.call("end", {"reason": "its keeper was told to end it"}, timeout=END_TIMEOUT)
@@ -135,7 +135,7 @@ class Keeper:
             over = self._told_to_end or (self._owner is not None and bool(readable([self._owner], 0)))
             if over and time.monotonic() - since > PATIENCE:
                 return False
-            readable([self._bell], LOOK)
+            readable([self._waker], LOOK)
 
     def _look(self) -> str | None:
         """Return Nova's word on the supervisor's machine; None while the cloud gives no answer."""
@@ -152,15 +152,15 @@ class Keeper:
 
     def _group_ended(self, fields: dict[str, Any]) -> None:
         self._over, self.owed = True, float(fields.get("owed") or 0.0)
-        self._bell.ring()
+        self._waker.wake()
 
     def _hear_out(self, kernel: Kernel) -> None:
         """Wait a moment for the supervisor's last word."""
         until = time.monotonic() + LAST_WORD
         while not self._over and not kernel.ended and (left := until - time.monotonic()) > 0:
-            readable([self._bell], left)
-            self._bell.hear()
+            readable([self._waker], left)
+            self._waker.drain()
 
     def _terminated(self, number: int, frame: object) -> None:
         self._told_to_end = True
-        self._bell.ring()
+        self._waker.wake()

@@ -15,7 +15,6 @@ from rackactor_runtime.supervisor.decisions.messages import (
     Effect,
     Entered,
     Event,
-    Examined,
     GroupOpened,
     Heard,
     InstanceCreated,
@@ -27,6 +26,7 @@ from rackactor_runtime.supervisor.decisions.messages import (
     OperatorArrived,
     Owed,
     OwnerGone,
+    Probed,
     Reply,
     ServiceEnded,
     Severed,
@@ -76,8 +76,8 @@ def _take(turn: Turn, event: Event) -> None:
             lifecycle.created(turn, life, instance)
         case InstanceEnded():
             lifecycle.instance_ended(turn, event)
-        case Examined(life, vital):
-            silence.examined(turn, life, vital)
+        case Probed(life, liveness):
+            silence.probed(turn, life, liveness)
         case Corresponded(pid, other):
             for one, two in ((pid, other), (other, pid)):
                 if (record := table.get(one)) is not None:

@@ -16,7 +16,7 @@ from rackactor.wire.calls import PLACEMENT
 from rackactor_runtime.providers.base import Key, Order
 from rackactor_runtime.supervisor.decisions import births, lifecycle
 from rackactor_runtime.supervisor.decisions.exit_status import Ending
-from rackactor_runtime.supervisor.decisions.messages import Create, Examine
+from rackactor_runtime.supervisor.decisions.messages import Create, Probe
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
@@ -144,9 +144,9 @@ def silent(turn: Turn, member: Process) -> None:
     seconds = turn.now - member.heard
     if seconds > settings.silence_limit:
         lost(turn, member, f"the guest program on its machine has not answered for {seconds:.1f} s")
-    elif turn.now - member.examined >= settings.heartbeat:
-        member.examined = turn.now
-        turn.emit(Examine(record.life))
+    elif turn.now - member.probed >= settings.heartbeat:
+        member.probed = turn.now
+        turn.emit(Probe(record.life))
 
 
 def lost(turn: Turn, member: Process, words: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rackactor_runtime.providers.base import Key, Order, Vital
+from rackactor_runtime.providers.base import Key, Liveness, Order
 
 # -- events ---------------------------------------------------------------------------------------
 
@@ -98,11 +98,11 @@ class Unconfirmed:
 
 
 @dataclass(frozen=True)
-class Examined:
+class Probed:
     """The provider has looked at a silent instance."""
 
     key: Key
-    vital: Vital
+    liveness: Liveness
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ Event = (
     | Unanswered
     | Owed
     | Unconfirmed
-    | Examined
+    | Probed
     | Severed
     | Malformed
     | OwnerGone
@@ -250,7 +250,7 @@ class Delete:
 
 
 @dataclass(frozen=True)
-class Examine:
+class Probe:
     """Have the provider look at a silent instance."""
 
     key: Key
@@ -296,4 +296,4 @@ class Finish:
     left: Sequence[str] = ()
 
 
-Effect = Welcome | Reply | Notify | Create | Delete | Examine | StartService | StopService | Entered | Dismiss | Finish
+Effect = Welcome | Reply | Notify | Create | Delete | Probe | StartService | StopService | Entered | Dismiss | Finish

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rackactor.status import Cause, State
-from rackactor_runtime.providers.base import Key, Vital
+from rackactor_runtime.providers.base import Key, Liveness
 from rackactor_runtime.supervisor.decisions import lifecycle, machines, services, shutdown
 from rackactor_runtime.supervisor.decisions.exit_status import Ending
-from rackactor_runtime.supervisor.decisions.messages import Examine
+from rackactor_runtime.supervisor.decisions.messages import Probe
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
@@ -21,35 +21,35 @@ def heard(turn: Turn, pids: Iterable[int]) -> None:
             record.heard, record.asked = turn.now, None
 
 
-def examined(turn: Turn, key: Key, vital: Vital) -> None:
+def probed(turn: Turn, key: Key, liveness: Liveness) -> None:
     """Judge a silent agent by what the provider sees of its instance."""
     state, settings = turn.state, turn.state.settings
     record = state.of(key)
     if record is None or not record.alive or record.started is None:
         return
-    if state.sleeps(record) and not _doubted(turn, record, vital):
+    if state.sleeps(record) and not _doubted(turn, record, liveness):
         return
     silent = state.silence(record, turn.now)
-    if vital is Vital.GONE or silent <= settings.lost_after:
+    if liveness is Liveness.GONE or silent <= settings.lost_after:
         return
-    if vital is not Vital.STOPPED and silent <= settings.silence_limit:
+    if liveness is not Liveness.STOPPED and silent <= settings.silence_limit:
         return  # also where the provider cannot tell: that is no evidence of anything
-    words = f"its agent has not answered for {silent:.1f} s, and the provider says: {vital.value}"
+    words = f"its agent has not answered for {silent:.1f} s, and the provider says: {liveness.value}"
     lifecycle.kill(turn, record, Cause.LOST, words)
 
 
-def _doubted(turn: Turn, record: Process, vital: Vital) -> bool:
+def _doubted(turn: Turn, record: Process, liveness: Liveness) -> bool:
     """Ask a member that sleeps whether it is there, should there be a doubt; tell whether it may be judged now."""
     if record.asked is not None:
         return True
     settings = turn.state.settings
     overdue = turn.now - record.heard > settings.idle_beat + settings.lost_after
-    if vital is Vital.RUNNING:
+    if liveness is Liveness.RUNNING:
         record.ran = turn.now
-    if vital is Vital.GONE or (vital is Vital.RUNNING and not overdue):
+    if liveness is Liveness.GONE or (liveness is Liveness.RUNNING and not overdue):
         return False
     turn.notify(record.pid, "heartbeat", {})
-    stopped = vital is Vital.STOPPED  # since the last look, or sooner: it cannot answer, and has not
+    stopped = liveness is Liveness.STOPPED  # since the last look, or sooner: it cannot answer, and has not
     record.asked = max(record.ran, record.heard) if stopped else turn.now
     return stopped
 
@@ -72,7 +72,7 @@ def excuse(turn: Turn, away: float) -> None:
     """Count no silence for a time in which we did not run, and nothing of a boot: what came is still to be read."""
     fresh = away > turn.state.settings.lost_after / 2
     for record in turn.state.table:
-        for time in ("heard", "asked", "ran", "examined"):
+        for time in ("heard", "asked", "ran", "probed"):
             then = getattr(record, time)
             if then is not None:
                 setattr(record, time, turn.now if fresh else min(turn.now, then + away))
@@ -116,8 +116,8 @@ def _silent(turn: Turn, record: Process) -> None:
     if record.external:
         _silent_member(turn, record)
     elif turn.now >= _look_at(turn, record) and record.state is State.RUNNING:
-        record.examined = turn.now
-        turn.emit(Examine(record.life))
+        record.probed = turn.now
+        turn.emit(Probe(record.life))
 
 
 def _silent_member(turn: Turn, record: Process) -> None:
@@ -141,9 +141,9 @@ def _silent_member(turn: Turn, record: Process) -> None:
 def _look_at(turn: Turn, record: Process) -> float:
     """Return when a silent member is to be looked at from outside: as soon as it may be lost, else now and then."""
     settings = turn.state.settings
-    at = record.examined + settings.heartbeat
+    at = record.probed + settings.heartbeat
     lost = 0.0 if record.asked is None else record.asked + settings.lost_after
-    return min(at, lost + 1e-3) if record.examined <= lost else at
+    return min(at, lost + 1e-3) if record.probed <= lost else at
 
 
 def _is_kept(turn: Turn) -> bool:

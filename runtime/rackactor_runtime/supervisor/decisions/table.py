@@ -85,7 +85,7 @@ class Process:
     key: bytes | None = None
     #: With which it may join, once.
     token: bytes = b""
-    examined: float = 0.0
+    probed: float = 0.0
     #: When it was last seen to run from outside, as far as that was of interest (monotonic).
     ran: float = 0.0
     #: From when on it owes an answer whether it is there, if it does (monotonic).

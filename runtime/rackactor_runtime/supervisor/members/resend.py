@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rackactor.wire.resend import Kept
+from rackactor.wire.resend import ResendBuffer
 
 Frames = Sequence[Any]
 
 
-class Keeping:
+class ResendBuffers:
     """The supervisor's ends of its connections; over ipc, which does not break, there are none."""
 
     def __init__(self) -> None:
-        self._ends: dict[int, Kept] = {}
+        self._ends: dict[int, ResendBuffer] = {}
 
     def begin(self, pid: int) -> None:
         """Begin with a member that has just been welcomed."""
-        self._ends[pid] = Kept()
+        self._ends[pid] = ResendBuffer()
 
     def end(self, pid: int) -> None:
         """Forget a member that is gone."""
@@ -49,5 +49,5 @@ class Keeping:
     def resume(self, pid: int, count: int) -> tuple[int, list[Frames]] | None:
         """Return what to tell a member that is back, and what to say again; None: it cannot be mended."""
         end = self._ends.get(pid)
-        missing = None if end is None else end.again(count)
+        missing = None if end is None else end.resend_from(count)
         return None if end is None or missing is None else (end.tell(), missing)

@@ -27,7 +27,7 @@ from rackactor_runtime.supervisor.decisions.state import StateView
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.home import Home
 from rackactor_runtime.supervisor.members.authentication import Door, Speaker
-from rackactor_runtime.supervisor.members.resend import Keeping
+from rackactor_runtime.supervisor.members.resend import ResendBuffers
 
 #: Messages taken from the socket in one go, so that the provider and the clock get their turn.
 BATCH = 512
@@ -101,7 +101,7 @@ class Members:
         self._gate = Gate(self._router, remote=self.keys is not None, ended=lambda name: self._refusals.pop(name, None))
         self._bind()
         self.endpoint = _link.endpoint(self._router)
-        self._keeping = Keeping()
+        self._resend = ResendBuffers()
         #: The welcomes of members that have said nothing since, over a network: they may not have heard them.
         self._welcomes: dict[int, list[Any]] = {}
         #: What waits for members that have yet to join.
@@ -174,7 +174,7 @@ class Members:
                 frames, key = self._receive()
                 if frames is None:
                     break
-                if frames[-1] != _link.TORN:
+                if frames[-1] != _link.ABORTED:
                     self._take(frames, key)
         if self._spoken:
             spoken, self._spoken = sorted(self._spoken), set()
@@ -221,9 +221,9 @@ class Members:
             speaker.seq = header.seq
             self._spoken.add(speaker.pid)
             if header.kind is Kind.RECEIVED:
-                self._keeping.acknowledge(speaker.pid, header.extra[0])
+                self._resend.acknowledge(speaker.pid, header.extra[0])
                 return
-            count = None if header.kind is Kind.BEAT else self._keeping.took(speaker.pid, frames[1:])
+            count = None if header.kind is Kind.BEAT else self._resend.took(speaker.pid, frames[1:])
             self._acknowledge(speaker.pid, count)
             if route[0] != SUPERVISOR:
                 self._relay(speaker, header, route, frames)
@@ -231,7 +231,7 @@ class Members:
                 self._call(speaker, header, frames[3:])
             elif header.kind is Kind.BEAT:
                 self.send(speaker.pid, Kind.BEAT, (), [])
-                self._acknowledge(speaker.pid, self._keeping.due(speaker.pid))
+                self._acknowledge(speaker.pid, self._resend.due(speaker.pid))
         except Exception as error:  # whatever has come
             if isinstance(error, OSError) and not isinstance(error, RackError):
                 raise  # the system's, not the sender's fault
@@ -274,7 +274,7 @@ class Members:
             begin: says the first word there; it is given how many we have.
         """
         self._leaving.discard(pid)
-        found = self._keeping.resume(pid, count)
+        found = self._resend.resume(pid, count)
         if found is None:
             self._listener.severed(pid, "its connection broke with too much under way to go on")
             return
@@ -336,7 +336,7 @@ class Members:
         header = Header(kind, self._view.epoch, SUPERVISOR, 1, self._seq, extra)
         frames = [pack_route(pid), header.pack(), *bodies]
         if kind is Kind.REPLY or kind is Kind.EVENT:
-            self._keeping.keep(pid, frames)
+            self._resend.keep(pid, frames)
         if not self._put(pid, frames):
             self._leaving.add(pid)  # its connection has broken: nobody there needs our last words
         return frames
@@ -345,7 +345,7 @@ class Members:
         """Begin with a member that has joined: with its welcome, then what has waited for it."""
         frames = self._send(pid, Kind.WELCOME, (), bodies)
         if self.keys is not None and frames is not None:
-            self._keeping.begin(pid)
+            self._resend.begin(pid)
             self._welcomes[pid] = frames
         for frames in self._held.pop(pid, ()):
             self._forward(pid, frames)
@@ -355,12 +355,12 @@ class Members:
         for frames in self._held.pop(pid, ()):
             self._send_gone(parse_header(frames[2]).pid, pid, self._view.table.get(pid))
         self._leaving.discard(pid)
-        self._keeping.end(pid)
+        self._resend.end(pid)
         self._welcomes.pop(pid, None)
         self._door.dismiss(pid)
 
     def _forward(self, pid: int, frames: list[Any]) -> None:
-        self._keeping.keep(pid, frames[1:])
+        self._resend.keep(pid, frames[1:])
         self._put(pid, frames[1:])
 
     def _put(self, pid: int, frames: Sequence[Any]) -> bool:
