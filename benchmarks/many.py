@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import rackactor as rack
 
@@ -34,7 +35,7 @@ def run(count: int) -> list[float]:
     return [up - begin, answered - up, end - answered]
 
 
-def _answers(crowd: list[rack.Process], payload: bytes) -> None:
+def _answers(crowd: list[rack.Process[Any]], payload: bytes) -> None:
     futures = [process.submit(payload) for process in crowd]
     if any(future.result(PATIENCE) != payload for future in futures):
         raise RuntimeError("a wrong answer")

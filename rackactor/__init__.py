@@ -44,6 +44,7 @@ from rackactor.errors import (
 )
 from rackactor.ipc.memory.watch import Changed
 from rackactor.status import Cause, ExitStatus, State
+from rackactor.syscalls.fork_call import Forked
 from rackactor.syscalls.functions import (
     exit,
     fork,
@@ -67,7 +68,7 @@ from rackactor.syscalls.functions import (
 )
 from rackactor.syscalls.group import Group, group, groups
 from rackactor.syscalls.process import Process
-from rackactor.syscalls.session import Forked, Message
+from rackactor.syscalls.session import Message
 from rackactor.syscalls.shm import shm
 from rackactor.system import platform_check as _platforms  # noqa: F401 - first: it refuses systems without what the rest needs
 from rackactor.system.executable import freeze_support, set_executable

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import rackactor as rack
 
@@ -67,8 +68,8 @@ class RackActor(Peer):
         # The workers' module is imported once for all, as multiprocessing's fork inherits the program's imports.
         preload = {"preload": [__name__]}
         self.group = self.stack.enter_context(rack.group("bench", provider_settings=preload))
-        self.workers: list[rack.Process] = []
-        self.sink: rack.Process | None = None
+        self.workers: list[rack.Process[Any]] = []
+        self.sink: rack.Process[Any] | None = None
 
     def stop(self) -> None:
         self.stack.close()
@@ -113,7 +114,7 @@ class RackActor(Peer):
         return float(teller.result(timeout=PATIENCE))
 
 
-def _end(workers: Sequence[rack.Process]) -> None:
+def _end(workers: Sequence[rack.Process[Any]]) -> None:
     for worker in workers:
         worker.kill()
     for worker in workers:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from thespian.actors import ActorSystemMessage, ActorTypeDispatcher, WakeupMessage
 
@@ -16,9 +16,8 @@ from rackactor.errors import InvalidCall
 from rackactor.kernel import coroutines
 from rackactor.status import ExitStatus
 from rackactor.syscalls import functions
-from rackactor.syscalls.fork_options import ForkOptions
+from rackactor.syscalls.fork_call import typed
 from rackactor.syscalls.process import Process
-from rackactor.syscalls.session import Forked
 
 if TYPE_CHECKING:
     from rackactor.ipc.files.filesystem import RackFileSystem
@@ -88,16 +87,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     #: `rack.open`, with its types.
     open = staticmethod(functions.open)
 
-    @overload
-    def fork(
-        self, target: Any, *args: Any, n: None = None, each: None = None, **options: Unpack[ForkOptions]
-    ) -> Process: ...
-    @overload
-    def fork(self, target: Any, *args: Any, n: int, each: None = None, **options: Unpack[ForkOptions]) -> Forked: ...
-    @overload
-    def fork(
-        self, target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Unpack[ForkOptions]
-    ) -> Forked: ...
+    @typed
     def fork(self, target: Any, *args: Any, **options: Any) -> Any:
         """Start processes as children of this one: see `rack.fork`."""
         return functions.fork(target, *args, **options)
@@ -143,7 +133,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Return the UUID of its group."""
         return functions.getgid()
 
-    def process(self, who: int | RackAddress) -> Process:
+    def process(self, who: int | RackAddress) -> Process[Any]:
         """Return a handle on a process, by pid or by address."""
         return functions.process(pid_of(who))
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from rackactor.errors import RackError
 from rackactor.syscalls.process import Process
@@ -23,7 +24,7 @@ class Feeder:
     A daemon thread: it may wait for a key that nobody presses, and must not keep the command alive.
     """
 
-    def __init__(self, processes: Sequence[Process]) -> None:
+    def __init__(self, processes: Sequence[Process[Any]]) -> None:
         self._processes = list(processes)
         threading.Thread(target=self._copy, name="rack-input", daemon=True).start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from rackactor.cli.common import explain, say
 from rackactor.cli.feeder import Feeder
@@ -35,7 +36,7 @@ class Foreground:
         self._progress = progress
         self._interrupts = interrupts
         self._waits: dict[int, Pending] = {}
-        self._forked: Sequence[Process] = ()
+        self._forked: Sequence[Process[Any]] = ()
 
     def run(self, plan: Plan, count: int, deadline: str | None) -> int:
         """Run them; returns the exit code: the first that is not 0 in the order of pids."""
@@ -52,7 +53,7 @@ class Foreground:
         Feeder(forked)
         return self._finish(settle=plan.script)
 
-    def _attend(self, forked: Sequence[Process], what: str) -> None:
+    def _attend(self, forked: Sequence[Process[Any]], what: str) -> None:
         """Begin to wait for processes; from now on Ctrl-C is theirs."""
         self._forked = forked
         self._interrupts.notify(self._kernel.wake)

@@ -86,7 +86,7 @@ class _Joined(Foreground):
 
     def pour(self, stages: Sequence[Stage], options: argparse.Namespace) -> int:
         """Run them; returns the exit code."""
-        self._stages: list[Sequence[Process]] = []
+        self._stages: list[Sequence[Process[Any]]] = []
         lines = _Lines(single=stages[-1].count == 1)
         self._tap = Tap(self._kernel, self._progress.clear, lines=lines)
         try:
@@ -147,7 +147,7 @@ class _Joined(Foreground):
             verdict = code or verdict
         return verdict
 
-    def _explain(self, process: Process, status: ExitStatus) -> None:
+    def _explain(self, process: Process[Any], status: ExitStatus) -> None:
         if self._interrupts.count or status.signal == signal.SIGPIPE:
             return  # the end that a pipeline is made for needs no words
         line = explain(process.pid, process.name, status)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast, overload
 
 from rackactor import current
 from rackactor.kernel.kernel import CALL_TIMEOUT
 from rackactor.status import ExitStatus
-from rackactor.syscalls.fork_options import ForkOptions
+from rackactor.syscalls.fork_call import typed
 from rackactor.syscalls.group import current_or_ephemeral
 from rackactor.syscalls.process import Process
-from rackactor.syscalls.session import Forked, Message, Session
+from rackactor.syscalls.session import Message, Session
 
 if TYPE_CHECKING:
     from rackactor.ipc.memory.locks import Lock
@@ -61,12 +61,7 @@ def _says(method: Callable[..., Any], more: str = "") -> Callable[[_F], _F]:
     return describe
 
 
-@overload
-def fork(target: Any, *args: Any, n: None = None, each: None = None, **options: Unpack[ForkOptions]) -> Process: ...
-@overload
-def fork(target: Any, *args: Any, n: int, each: None = None, **options: Unpack[ForkOptions]) -> Forked: ...
-@overload
-def fork(target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Unpack[ForkOptions]) -> Forked: ...
+@typed
 @_says(Session.fork, _MAKES_ONE)
 def fork(target: Any, *args: Any, **options: Any) -> Any:
     return current_or_ephemeral().fork(target, *args, **options)
@@ -113,7 +108,7 @@ def getgid() -> str:
 
 
 @_says(Session.process)
-def process(pid: int) -> Process:
+def process(pid: int) -> Process[Any]:
     return session().process(pid)
 
 

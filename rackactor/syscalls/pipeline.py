@@ -55,7 +55,7 @@ def stage(target: Any, args: Sequence[Any], n: int, options: dict[str, Any]) -> 
 class Starts(Protocol):
     """What a pipeline asks of the one it belongs to."""
 
-    def fork(self, target: Any, *args: Any, n: int, **options: Any) -> Sequence[Process]:
+    def fork(self, target: Any, *args: Any, n: int, **options: Any) -> Sequence[Process[Any]]:
         """Start processes."""
 
     def pipe(self) -> tuple[Any, Any]:
@@ -78,7 +78,7 @@ class Pipeline:
         self._stdin: Any = None
         self._stdout: Any = None
         self._feeds = False
-        self.processes: list[list[Process]] = []
+        self.processes: list[list[Process[Any]]] = []
 
     def __repr__(self) -> str:
         return " | ".join(str(stage.options.get("name") or stage.target) for stage in self._stages)

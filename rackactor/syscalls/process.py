@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import msgpack
 
@@ -28,6 +28,9 @@ from rackactor.syscalls.wait import RESULT_KEPT, Reaping
 from rackactor.wire import outcomes
 from rackactor.wire.codec import REPLY, encode
 from rackactor.wire.stream import EntryKind
+
+#: What its target returns.
+T = TypeVar("T")
 
 #: Bytes of standard input sent in one message.
 _STDIN_CHUNK = 64 << 10
@@ -96,7 +99,7 @@ def _late(pid: int, timeout: float | None) -> str:
     return f"process {pid} did not reply" + ("" if timeout is None else f" within {timeout:g} s")
 
 
-class Process:
+class Process(Generic[T]):
     """A process by its pid.
 
     Attributes:
@@ -234,7 +237,7 @@ class Process:
         except (NoChild, NoSuchProcess):
             return False
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """Wait for the end of a function and return what it returned.
 
         The handle keeps a result of up to 1 MiB for whoever asks again. A larger one is handed out once, so that a
@@ -256,11 +259,11 @@ class Process:
                     f" {RESULT_KEPT >> 20} MiB it is not kept: keep what result() returns"
                 )
             if status.ok and self._kind != "function":
-                return None
+                return cast(T, None)
             raise ProcessDied(
                 f"process {self.pid} ended without a result: {status}\n{status.evidence}", pid=self.pid, status=status
             )
-        return outcomes.take(frames, self.pid, status)
+        return cast(T, outcomes.take(frames, self.pid, status))
 
     # -- its standard files -----------------------------------------------------------------------------
 
@@ -393,7 +396,7 @@ class _Stdin(io.RawIOBase):
                 pass  # it is gone, and its input with it
 
 
-def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process:
+def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process[Any]:
     """Rebuild a handle that has come from another process."""
     member = current.member_of(gid, f"process {pid}")
     return Process(member.kernel, member.reaping, pid, ppid=ppid, name=name, kind=kind)

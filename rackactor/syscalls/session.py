@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, Unpack, overload
+from typing import IO, TYPE_CHECKING, Any
 
 from rackactor import units
 from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
@@ -20,7 +20,8 @@ from rackactor.program import shipping
 from rackactor.program.shipping import Shipping
 from rackactor.status import ExitStatus
 from rackactor.syscalls import fork_options, mail, main_names
-from rackactor.syscalls.fork_options import ForkOptions, OnOrphan
+from rackactor.syscalls.fork_call import Forked, typed
+from rackactor.syscalls.fork_options import OnOrphan
 from rackactor.syscalls.pipe_methods import PipeMethods
 from rackactor.syscalls.process import Process, send_signal
 from rackactor.syscalls.signal_handlers import Handlers
@@ -58,16 +59,6 @@ class Message:
         self._session.reply(self.sender, self._rid, value)
 
 
-class Forked(list[Process]):
-    """The processes of one fork.
-
-    Attributes:
-        outcomes: with `min_ok`, what became of each: pid -> "running" or its `ExitStatus`.
-    """
-
-    outcomes: dict[int, str | ExitStatus]
-
-
 class Session(PipeMethods, Handlers):
     """The calls of one process of a group. Thread-safe."""
 
@@ -98,7 +89,7 @@ class Session(PipeMethods, Handlers):
         """Return the process group of a process (0: of this one)."""
         return int(self.process(pid or self.getpid()).info()["pgid"])
 
-    def process(self, pid: int) -> Process:
+    def process(self, pid: int) -> Process[Any]:
         """Return a handle on any process of the group."""
         if not isinstance(pid, int) or pid < 1:
             raise InvalidCall(f"a pid is a positive integer, not {pid!r}")
@@ -112,17 +103,7 @@ class Session(PipeMethods, Handlers):
 
     # -- fork --------------------------------------------------------------------------------------------
 
-    @overload
-    def fork(
-        self, target: Any, *args: Any, n: None = None, each: None = None, **options: Unpack[ForkOptions]
-    ) -> Process: ...
-    @overload
-    def fork(self, target: Any, *args: Any, n: int, each: None = None, **options: Unpack[ForkOptions]) -> Forked: ...
-    @overload
-    def fork(
-        self, target: Any, *args: Any, n: None = None, each: Iterable[Any], **options: Unpack[ForkOptions]
-    ) -> Forked: ...
-
+    @typed
     def fork(
         self,
         target: Any,
@@ -146,7 +127,7 @@ class Session(PipeMethods, Handlers):
         stderr: Any = None,
         min_ok: int | None = None,
         timeout: float | None = None,
-    ) -> Process | Forked:
+    ) -> Any:
         """Start processes as children of this one.
 
         Returns as soon as the supervisor holds the intents: pids are known, and what is told to a child
@@ -211,7 +192,7 @@ class Session(PipeMethods, Handlers):
             self._await_start(forked, min_ok, timeout)
         return forked[0] if n is None and items is None else forked
 
-    def _fork(self, packed: Target, calls: Sequence[tuple[Any, Any]], options: dict[str, Any]) -> Forked:
+    def _fork(self, packed: Target, calls: Sequence[tuple[Any, Any]], options: dict[str, Any]) -> Forked[Any]:
         packs = [collected(pack_arguments, *call) for call in calls]
         options["pipes"] = [options["pipes"] + ends for _, ends in packs]
         placed = options["cwd"] is not None
@@ -223,7 +204,7 @@ class Session(PipeMethods, Handlers):
         else:
             shipping.check_python(self.kernel.welcome.get("python"), blobs)
         fields, _ = self.kernel.call("fork", args, *blobs)
-        forked = Forked(
+        forked: Forked[Any] = Forked(
             Process(
                 self.kernel,
                 self.reaping,
@@ -264,7 +245,7 @@ class Session(PipeMethods, Handlers):
         fields, _ = self.kernel.call("fork", args, *blobs)
         return fields["pids"][0], bool(fields.get("existing"))
 
-    def _await_start(self, forked: Forked, min_ok: int, timeout: float | None) -> None:
+    def _await_start(self, forked: Forked[Any], min_ok: int, timeout: float | None) -> None:
         pids = [process.pid for process in forked]
         up: list[int] = []
         try:

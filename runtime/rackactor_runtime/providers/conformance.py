@@ -155,7 +155,7 @@ def test_families(conforming_group: rack.Group) -> None:
 # -- ends ---------------------------------------------------------------------------------------------------
 
 
-def _deaths() -> dict[str, tuple[Any, dict[str, Any], Callable[[rack.Process], None] | None, tuple[Any, ...]]]:
+def _deaths() -> dict[str, tuple[Any, dict[str, Any], Callable[[rack.Process[Any]], None] | None, tuple[Any, ...]]]:
     """Return ways to die: what runs, options, what is done to it, and (code, signal, cause, evidence)."""
 
     def nap() -> None:

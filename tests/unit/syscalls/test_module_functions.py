@@ -49,11 +49,16 @@ def test_the_reference_lists_what_fork_takes() -> None:
 CODE = """
 import rackactor as rack
 def f() -> int: return 1
+async def c() -> str: return ""
 class A(rack.Actor):
     def start(self) -> None:
         reveal_type(self.fork(f, n=2))
         reveal_type(self.pipe("x", "r"))
 reveal_type(rack.fork(f))
+reveal_type(rack.fork(f).result())
+reveal_type(rack.fork(c).result())
+reveal_type(rack.fork(A))
+reveal_type(rack.fork(["cat"]))
 reveal_type(rack.fork(f, n=2, deadline="1h", name="x"))
 reveal_type(rack.fork(f, each=[1]))
 reveal_type(rack.group().fork(f))
@@ -66,12 +71,16 @@ reveal_type(rack.receive())
 rack.fork(f, deadlin=3)
 """
 TYPES = [
-    "Forked",
+    "Forked[int]",
     "PipeReader",
-    "Process",
-    "Forked",
-    "Forked",
-    "Process",
+    "Process[int]",
+    "int",
+    "str",
+    "Process[None]",
+    "Process[None]",
+    "Forked[int]",
+    "Forked[int]",
+    "Process[int]",
     "tuple[PipeReader, PipeWriter]",
     "Pipe",
     "PipeWriter",
