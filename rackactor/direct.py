@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 import zmq
 
-from rackactor import addresses, shortcut, wire
+from rackactor import addresses, interrupts, shortcut, wire
 from rackactor import link as _link
 from rackactor.newcomers import Gate
 from rackactor.paths import Action, Step
@@ -258,6 +258,8 @@ class Direct:
                 else:
                     self._from_host(socket, parse_header(frames[1]), frames[2:])
             except Exception as error:  # whatever has come
+                if interrupts.comes_from_a_handler(error):
+                    raise
                 if listening:
                     self._refuse(frames[0])
                 guest = self._guests.get(frames[0]) if listening else self._hosts.get(socket)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import zmq
 
-from rackactor import forked, wire
+from rackactor import forked, interrupts, wire
 from rackactor import link as _link
 from rackactor.address import unpack_boxes
 from rackactor.baton import VISIT, Baton
@@ -308,6 +308,8 @@ class Exchange:
                 if self._lifeline is None or not self._lifeline.took(header, frames):
                     self._dispatch(header, frames[2:])
             except Exception as error:  # not from our supervisor's hand; what it says has no consequence
+                if interrupts.comes_from_a_handler(error):
+                    raise
                 _log.warning("the supervisor has passed on what cannot be read: %s: %s", type(error).__name__, error)
 
     def _dispatch(self, header: Header, bodies: list[Any]) -> None:
@@ -355,6 +357,8 @@ class Exchange:
             try:
                 self._deliver(delivery)
             except Exception as error:  # whatever it has sent: what others send is taken all the same
+                if interrupts.comes_from_a_handler(error):
+                    raise
                 self.malformed(pid, error)
 
     def malformed(self, pid: int, error: Exception) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgpack
 
-from rackactor import wire
+from rackactor import interrupts, wire
 from rackactor.codec import unpack
 from rackactor.errors import ProtocolError
 from rackactor.stream import Entry, flatten, message, unflatten
@@ -149,6 +149,8 @@ def receive(
                 raise ProtocolError("a packet is an array")
             take(line, fields)
         except Exception as error:  # whatever has come
+            if interrupts.comes_from_a_handler(error):
+                raise
             spoilt(line, error)
             continue
         if len(packet) <= _SINGLE:

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgpack
 
+from rackactor import interrupts
 from rackactor.codec import unpack
 from rackactor.errors import GroupEnded, ProtocolError, RackError
 from rackactor.kernel import Kernel
@@ -206,6 +207,8 @@ class Desk:
             else:
                 _take(end, delivery.pid, unpack(payload), more)
         except Exception as error:  # whatever it is made of
+            if interrupts.comes_from_a_handler(error):
+                raise
             self.kernel.malformed(
                 delivery.pid, ProtocolError(f"not what is said of a pipe: {type(error).__name__}: {error}")
             )
