@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from rackactor.kernel import interrupts
+
 #: What the processes get for each.
 SIGNALS = ("INT", "TERM", "KILL")
 
@@ -37,6 +39,7 @@ class Interrupts:
 
     def _pressed(self, number: int, frame: FrameType | None) -> None:
         if self._notice is None:
-            raise KeyboardInterrupt
+            interrupts.guard(number, frame)
+            return
         self.count += 1
         self._notice()

@@ -9,7 +9,8 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+
+from rackactor.kernel import interrupts
 
 
 @contextmanager
@@ -22,13 +23,15 @@ def while_read() -> Iterator[None]:
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         yield
         return
-    before = signal.signal(signal.SIGPIPE, _raise)
+    error = BrokenPipeError("nobody reads the output any more")
+    before = signal.signal(signal.SIGPIPE, lambda *_: interrupts.raise_when_safe(error))
     watch = _Watch()
     try:
         yield
     finally:
         watch.end()
         signal.signal(signal.SIGPIPE, before)
+        interrupts.withdraw(error)
 
 
 class _Watch:
@@ -54,7 +57,3 @@ class _Watch:
                 ident = threading.main_thread().ident
                 assert ident is not None
                 signal.pthread_kill(ident, signal.SIGPIPE)
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise BrokenPipeError("nobody reads the output any more")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import msgpack
 import zmq
 
-from rackactor.kernel import netaddr, seqpacket
+from rackactor.kernel import interrupts, netaddr, seqpacket
 from rackactor.kernel import sockets as _link
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.newcomers import Gate
@@ -294,6 +294,8 @@ class Direct:
                 else:
                     self._from_host(socket, parse_header(frames[1]), frames[2:])
             except Exception as error:  # whatever has come
+                if interrupts.comes_from_a_handler(error):
+                    raise
                 if listening:
                     self._refuse(frames[0])
                 guest = self._guests.get(frames[0]) if listening else self._hosts.get(socket)

@@ -18,6 +18,7 @@ import zmq
 
 from rackactor.address import unpack_boxes
 from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
+from rackactor.kernel import interrupts
 from rackactor.kernel import sockets as _link
 from rackactor.kernel.direct import Direct
 from rackactor.kernel.identity import Identity
@@ -287,6 +288,8 @@ class EventLoop:
                 if not self._uplink.took(header, frames):
                     self._dispatch(header, frames[2:])
             except Exception as error:  # not from our supervisor's hand; what it says has no consequence
+                if interrupts.comes_from_a_handler(error):
+                    raise
                 _log.warning("the supervisor has passed on what cannot be read: %s: %s", type(error).__name__, error)
 
     def _dispatch(self, header: Header, bodies: list[Any]) -> None:
@@ -334,6 +337,8 @@ class EventLoop:
             try:
                 self._deliver(delivery)
             except Exception as error:  # whatever it has sent: what others send is taken all the same
+                if interrupts.comes_from_a_handler(error):
+                    raise
                 self.malformed(pid, error)
 
     def malformed(self, pid: int, error: Exception) -> None:

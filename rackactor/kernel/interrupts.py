@@ -1,13 +1,15 @@
-"""Ctrl-C in the loop: KeyboardInterrupt never tears what is half done.
+"""What signal handlers raise in the loop: KeyboardInterrupt, and errors of our own, never tear what is half done.
 
 Python runs signal handlers between any two bytecodes of the main thread, and the default one for SIGINT raises. While
 the main thread does I/O at a point that must be finished, the interrupt is put off for these few
-microseconds. Only Python's own default handler is replaced, for as long as a kernel lives.
+microseconds. Only Python's own default handler is replaced, for as long as a kernel lives. Handlers of this package
+that raise do so by `raise_when_safe`.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from _signal import getsignal as _getsignal  # type: ignore[import-not-found] # 50 times as fast: it makes no enums
 from collections.abc import Callable
@@ -15,13 +17,15 @@ from types import FrameType
 
 #: True while the main thread does what must be finished (set and read by that thread only).
 busy = False
-#: An interrupt was put off.
-pending = False
+#: What was put off.
+pending: BaseException | None = None
 _users = 0
 
 
-#: Modules (the first part of the name) whose handlers make no calls that wait, and do not raise.
+#: Modules (the first part of the name) whose handlers make no calls that wait, and raise only when that is safe.
 HARMLESS = {"asyncio", "rackactor", "rackactor_runtime"}
+#: What runs in the loop, beside the standard library.
+_IN_THE_LOOP = {"msgpack", "rackactor", "rackactor_runtime", "zmq"}
 _NUMBERS = range(1, int(signal.NSIG))
 
 
@@ -72,17 +76,43 @@ def put_back(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def release() -> None:
-    """Raise the interrupt that was put off, if any: what had to be finished is."""
+    """Raise what was put off, if anything: what had to be finished is."""
     global pending
-    if pending:
-        pending = False
-        raise KeyboardInterrupt
+    if pending is not None:
+        error, pending = pending, None
+        raise error
+
+
+def raise_when_safe(error: BaseException) -> None:
+    """Raise, in a signal handler; in the middle of what must be finished, when that is done."""
+    global pending
+    if busy:
+        pending = error
+    else:
+        raise error
+
+
+def withdraw(error: BaseException) -> None:
+    """Do not raise an error any more that was put off."""
+    global pending
+    if pending is error:
+        pending = None
 
 
 def guard(number: int, frame: FrameType | None) -> None:
     """Take SIGINT as Python does, but not in the middle of what must be finished."""
-    global pending
-    if busy:
-        pending = True
-    else:
-        signal.default_int_handler(number, frame)
+    raise_when_safe(KeyboardInterrupt())
+
+
+def comes_from_a_handler(error: BaseException) -> bool:
+    """Tell whether the program's own code has raised an error in the loop, where only its signal handlers run.
+
+    Until a program is seen to have handlers, one may interrupt the reading of a message: nobody's message is the cause.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__") or "").partition(".")[0]
+        if module not in _IN_THE_LOOP and module not in sys.stdlib_module_names:
+            return True
+        trace = trace.tb_next
+    return False

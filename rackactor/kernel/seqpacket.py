@@ -22,6 +22,7 @@ from typing import Any
 import msgpack
 
 from rackactor.errors import ProtocolError
+from rackactor.kernel import interrupts
 from rackactor.wire.codec import unpack
 from rackactor.wire.frames import Header, parse_header, parse_numbers, within
 from rackactor.wire.stream import Entry, flatten, message, unflatten
@@ -148,6 +149,8 @@ def receive(
                 raise ProtocolError("a packet is an array")
             take(line, fields)
         except Exception as error:  # whatever has come
+            if interrupts.comes_from_a_handler(error):
+                raise
             spoilt(line, error)
             continue
         if len(packet) <= _SINGLE:

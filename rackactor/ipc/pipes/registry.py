@@ -22,6 +22,7 @@ from rackactor.ipc.pipes.framing import AT_ONCE, PART, Bundle, Part, pack_parcel
 from rackactor.ipc.pipes.handles import End, ReadEnd, WriteEnd
 from rackactor.ipc.pipes.reading import Credit, Reader
 from rackactor.ipc.pipes.writing import Batch
+from rackactor.kernel import interrupts
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.peers import Delivery
 from rackactor.wire.codec import unpack
@@ -206,6 +207,8 @@ class PipeTable:
             else:
                 _take(end, delivery.pid, unpack(payload), more)
         except Exception as error:  # whatever it is made of
+            if interrupts.comes_from_a_handler(error):
+                raise
             self.kernel.malformed(
                 delivery.pid, ProtocolError(f"not what is said of a pipe: {type(error).__name__}: {error}")
             )
