@@ -39,7 +39,7 @@ from rackactor.wire.frames import Kind, parse_header, parse_map
 from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind
 
 #: Bound of calls that name none, seconds. An object of its own: whoever names 60 means 60, see `Kernel.bound`.
-CALL_TIMEOUT = float("60")
+CALL_TIMEOUT: float = float("60")
 #: How long a join may take where the supervisor may be dead or another one, seconds; a wrong key is known well before.
 JOIN_TIMEOUT = 15.0
 #: How long it may take where the supervisor is known to wait for it, but may be busy, seconds.
