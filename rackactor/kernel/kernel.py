@@ -37,6 +37,7 @@ from rackactor.wire import frames
 from rackactor.wire.codec import open_from
 from rackactor.wire.frames import Kind, parse_header, parse_map
 from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind
+from rackactor.wire.welcome import Welcome
 
 #: Bound of calls that name none, seconds. An object of its own: whoever names 60 means 60, see `Kernel.bound`.
 CALL_TIMEOUT: float = float("60")
@@ -97,15 +98,15 @@ class Kernel(EventLoop):
         try:
             if server_key or not self._link.endpoint:  # else it is connected: to the same, wherever that listens by now
                 self._link.dial(birth["endpoint"], server_key, identity.keys)
-            self.welcome, self.welcome_blobs = self._join(birth, JOIN_TIMEOUT if timeout is None else timeout)
+            self.welcome = self._join(birth, JOIN_TIMEOUT if timeout is None else timeout)
         except BaseException:
             self._leader.close()
             self._link.close()
             raise
-        self.gid: str = self.welcome["gid"]
-        self._beat = self.welcome["heartbeat"]
-        self._lease = self.welcome["lease"]
-        self.allow_pickle: bool = self.welcome.get("pickle", True)
+        self.gid = self.welcome.gid
+        self._beat = self.welcome.heartbeat
+        self._lease = self.welcome.lease
+        self.allow_pickle = self.welcome.pickle
         if not server_key:
             self._peers.direct_after = DIRECT_NEARBY
         now = time.monotonic()
@@ -115,7 +116,7 @@ class Kernel(EventLoop):
         interrupts.install()
         self._leader.start()
 
-    def _join(self, birth: dict[str, Any], timeout: float) -> tuple[dict[str, Any], list[Any]]:
+    def _join(self, birth: dict[str, Any], timeout: float) -> Welcome:
         body = {"token": birth["token"], "protocol": frames.PROTOCOL, "os_pid": os.getpid()}
         self._ask_to_join(body)
         begun = time.monotonic()
@@ -129,13 +130,9 @@ class Kernel(EventLoop):
                 if header.kind is Kind.REFUSED:
                     raise error_from(fields)
                 if header.kind is Kind.WELCOME:
-                    identity = self.identity
-                    identity.epoch, identity.pid, identity.incarnation = (
-                        header.epoch,
-                        fields["pid"],
-                        fields["incarnation"],
-                    )
-                    return fields, list(parts[3:])
+                    welcome, identity = Welcome.from_wire(fields, list(parts[3:])), self.identity
+                    identity.epoch, identity.pid, identity.incarnation = header.epoch, welcome.pid, welcome.incarnation
+                    return welcome
             if self._link.refused:
                 raise AuthenticationError(self._link.refused)
             if self._link.broken:  # somebody is there who has cut us off: too many have come at once
@@ -306,7 +303,7 @@ class Kernel(EventLoop):
         Only if the caller has named no bound: the same program is to run on a laptop and on a cloud.
         """
         if timeout is CALL_TIMEOUT:
-            return CALL_TIMEOUT + float(self.welcome.get("boot_timeout", 0))
+            return CALL_TIMEOUT + self.welcome.boot_timeout
         return units.timeout(timeout)
 
     def wait(self, done: Callable[[], object], timeout: float | None) -> bool:

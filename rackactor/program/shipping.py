@@ -49,7 +49,7 @@ class Shipping:
     @property
     def needed(self) -> bool:
         """Tell whether the group's processes run where this program's disk is not."""
-        return bool(self._kernel.welcome.get("remote"))
+        return self._kernel.welcome.remote
 
     def add_script(self, path: str) -> None:
         """Have a script's directory go along; it is run by a process of the group, not by this one."""
@@ -74,9 +74,9 @@ class Shipping:
             # What a command reads may change from one to the next; what is imported here already may not.
             return [] if tree is None else [self._put(tree)]
         welcome = self._kernel.welcome
-        check_python(welcome.get("python"), blobs)
-        if "kind" in welcome:  # a process of the group itself has from its parent all that there is
-            return list(welcome.get("code") or ())
+        check_python(welcome.python, blobs)
+        if welcome.kind:  # a process of the group itself has from its parent all that there is
+            return list(welcome.code)
         return self._ship(self._trees())
 
     def _trees(self) -> list[Tree]:

@@ -96,7 +96,7 @@ def look_up(kernel: Kernel, name: str) -> Any:
     try:
         if not kernel.allow_pickle:
             raise InvalidCall("this group refuses pickle")
-        if (parent := kernel.welcome["ppid"]) == frames.SUPERVISOR:
+        if (parent := kernel.welcome.ppid) == frames.SUPERVISOR:
             raise InvalidCall("the supervisor, which has no such thing")
         pending = kernel.ask(parent, question, kind=EntryKind.NAME)
         if not kernel.wait(lambda: pending.done, PATIENCE):

@@ -202,7 +202,7 @@ class Session(PipeMethods, Handlers):
         if self.shipping.needed:
             args["code"] = self.shipping.for_fork(packed.kind, packed.words, blobs, placed=placed)
         else:
-            shipping.check_python(self.kernel.welcome.get("python"), blobs)
+            shipping.check_python(self.kernel.welcome.python, blobs)
         fields, _ = self.kernel.call("fork", args, *blobs)
         forked: Forked[Any] = Forked(
             Process(
@@ -220,7 +220,7 @@ class Session(PipeMethods, Handlers):
 
     def _inherited(self, env: dict[str, str], cwd: str | None) -> dict[str, Any]:
         """Return what a child has from this process, where both are on one host: what is given comes first."""
-        if self.kernel.welcome.get("remote"):
+        if self.kernel.welcome.remote:
             return {"env": env, "cwd": cwd}
         found = process_context.differences(self.base)
         directory = found["cwd"] if cwd is None else os.path.join(found["cwd"], cwd)
@@ -241,7 +241,7 @@ class Session(PipeMethods, Handlers):
         if self.shipping.needed:
             args["code"] = self.shipping.for_fork(packed.kind, None, blobs, placed=False)
         else:
-            shipping.check_python(self.kernel.welcome.get("python"), blobs)
+            shipping.check_python(self.kernel.welcome.python, blobs)
         fields, _ = self.kernel.call("fork", args, *blobs)
         return fields["pids"][0], bool(fields.get("existing"))
 

@@ -24,6 +24,7 @@ from rackactor.status import Cause, ExitStatus, signal_name
 from rackactor.wire.codec import unpack
 from rackactor.wire.frames import pack_body
 from rackactor.wire.target import actor_target, pack_arguments, pack_target, unpack_target
+from rackactor.wire.welcome import Welcome
 
 # -- timeouts, durations and sizes ---------------------------------------------------------------------------
 
@@ -350,7 +351,7 @@ def test_arguments_travel() -> None:
 
 def test_whoever_names_no_bound_waits_for_machines_too() -> None:
     kernel = Kernel.__new__(Kernel)
-    for more, bound in ({}, 60.0), ({"boot_timeout": 300.0}, 360.0):
-        kernel.welcome = more
+    for more, bound in (0.0, 60.0), (300.0, 360.0):
+        kernel.welcome = Welcome("gid", 3, 2, heartbeat=1.0, lease=10.0, boot_timeout=more)
         assert kernel.bound(CALL_TIMEOUT) == bound
         assert (kernel.bound(60.0), kernel.bound(None), kernel.bound(1.0)) == (60.0, None, 1.0)

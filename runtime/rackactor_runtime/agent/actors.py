@@ -7,7 +7,7 @@ import logging.config
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thespian.actors import (
@@ -82,7 +82,7 @@ class ActorHost:
     def run(self, target: Any, args: Any, kwargs: Any) -> Report:
         """Make the actor, then handle its messages until it ends."""
         self._listen()
-        self._apply_capabilities(self._kernel.welcome.get("capabilities") or {})
+        self._apply_capabilities(self._kernel.welcome.capabilities)
         if args and type(args[0]) is Creation:
             self._instance = make(self._session, target, self._creation, self._capabilities)
         else:
@@ -297,7 +297,7 @@ class ActorHost:
             return None  # told already; or forked, and its end is for `wait` to tell
         return self._handle(ChildActorExited(address), address, None)
 
-    def _apply_capabilities(self, changes: dict[str, Any]) -> None:
+    def _apply_capabilities(self, changes: Mapping[str, Any]) -> None:
         _capabilities.apply(self._capabilities, changes, allow_pickle=self._kernel.allow_pickle)
         definitions = self._capabilities.pop(_capabilities.LOGGING, None)
         if definitions is not None:
@@ -318,7 +318,7 @@ class ActorHost:
 
     def _status(self) -> Thespian_ActorStatus:
         reference, welcome = self._reference, self._kernel.welcome
-        parent = RackAddress(self._session.gid, welcome["ppid"])
+        parent = RackAddress(self._session.gid, welcome.ppid)
         name = type(self._instance).__name__
         status = Thespian_ActorStatus(self._me, name, self._system, parent, reference.source_hash)
         for child in reference.children:

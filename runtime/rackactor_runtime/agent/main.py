@@ -24,6 +24,7 @@ from rackactor.syscalls import mail, main_names
 from rackactor.syscalls.session import Session
 from rackactor.wire import main_module, outcomes
 from rackactor.wire.target import unpack_target
+from rackactor.wire.welcome import Welcome
 from rackactor_runtime import memory_reserve
 from rackactor_runtime.agent import finishing, program_code
 from rackactor_runtime.agent import report as _report
@@ -76,7 +77,7 @@ def main(birth: dict[str, Any]) -> int:
     kernel.link.heed_signals()
     kernel.join(birth, EXPECTED_TIMEOUT)
     # A command has its signals, and not its agent, from the first one on.
-    relay = Relay() if kernel.welcome["kind"] == "command" else None
+    relay = Relay() if kernel.welcome.kind == "command" else None
     session = Session(kernel, None if relay is None else relay.take)
     current.enter(session)
     main_module.look_up = partial(main_names.look_up, kernel)
@@ -88,14 +89,14 @@ def main(birth: dict[str, Any]) -> int:
     piping = None
     try:
         open_if_needed(session, birth)
-        pump = StdinPump(session) if welcome.get("stdin") else None
-        piping = Piping(session, welcome["streams"]) if welcome.get("streams") else None
+        pump = StdinPump(session) if welcome.stdin else None
+        piping = Piping(session, welcome.streams) if welcome.streams else None
     except GroupEnded:
         raise
     except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread: the target has not begun
         report = _tell(_report.raised(error, how="load-failed"))
     else:
-        report = _run(session, welcome, kernel.welcome_blobs, pump, relay, piping)
+        report = _run(session, welcome, pump, relay, piping)
     code = _leave(session, report, piping, own=relay is None)
     program_code.remove()
     return code
@@ -106,30 +107,29 @@ def _give_up() -> NoReturn:
     os._exit(1)
 
 
-def announce(welcome: dict[str, Any]) -> None:
+def announce(welcome: Welcome) -> None:
     """Tell programs that this process starts which one it is."""
     for variable, field in VARIABLES.items():
-        os.environ[variable] = str(welcome[field])
+        os.environ[variable] = str(getattr(welcome, field))
 
 
 def _run(
     session: Session,
-    welcome: dict[str, Any],
-    blobs: list[Any],
+    welcome: Welcome,
     pump: StdinPump | None,
     relay: Relay | None,
     piping: Piping | None,
 ) -> Report:
     try:
-        kind = welcome["kind"]
-        remote = bool(welcome.get("remote"))
+        kind = welcome.kind
+        remote = welcome.remote
         try:
             program_code.unpack(session, welcome)
         except Exception as error:
             return _tell(_report.raised(error, how="load-failed"))
         if relay is not None:
-            args, _ = pickle.loads(blobs[1])
-            return host_command(session, [*welcome["words"], *map(str, args)], pump, relay, piping)
+            args, _ = pickle.loads(welcome.blobs[1])
+            return host_command(session, [*welcome.words, *map(str, args)], pump, relay, piping)
         if pump is not None:
             pump.become_stdin()
         if piping is not None:
@@ -138,9 +138,9 @@ def _run(
         gc.freeze()  # the program's collections, and the one at its end, look through what is its own only
         try:
             what = "what it is to run"
-            target = unpack_target(blobs[0], at_home=not remote)
+            target = unpack_target(welcome.blobs[0], at_home=not remote)
             what = "the arguments of its birth"
-            args, kwargs = pickle.loads(blobs[1])
+            args, kwargs = pickle.loads(welcome.blobs[1])
         except Exception as error:
             error.add_note(f"{what} cannot be opened in process {session.getpid()}")
             program_code.advise(session, error)
@@ -251,7 +251,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
             _kept.clear()
             session.drop_handlers()
             finishing.clear()
-        if kernel.welcome["kind"] == "actor":
+        if kernel.welcome.kind == "actor":
             mail.return_letters(kernel)  # what has come while the program was finished
         kernel.drain(DRAIN)
         result = report.result

@@ -12,20 +12,20 @@ import os
 import shutil
 import sys
 import zipfile
-from typing import Any
 
 from rackactor.errors import RackError
 from rackactor.launch import directories
 from rackactor.program import shipping
 from rackactor.syscalls.session import Session
 from rackactor.wire import unpacked
+from rackactor.wire.welcome import Welcome
 
 _place = ""
 #: Held while this process lives: by it others know whose directories are left.
 _lock = -1
 
 
-def unpack(session: Session, welcome: dict[str, Any]) -> None:
+def unpack(session: Session, welcome: Welcome) -> None:
     """Fetch what came with this process and unpack it: first in `sys.path`, or a command's working directory.
 
     Raises:
@@ -33,7 +33,7 @@ def unpack(session: Session, welcome: dict[str, Any]) -> None:
         RackError: it is not what was sent.
     """
     global _place, _lock
-    names = welcome.get("code") or ()
+    names = welcome.code
     if not names:
         return
     _place, _lock = directories.make_code_directory()
@@ -45,7 +45,7 @@ def unpack(session: Session, welcome: dict[str, Any]) -> None:
             raise RackError(f"the program's code has changed on its way: {shipping.path_of(name)} is not what was sent")
         made.append(os.path.join(_place, str(number)))
         _extract(data, made[-1])
-    if welcome["kind"] == "command":
+    if welcome.kind == "command":
         os.chdir(made[0])
         return
     unpacked.directories[:] = made
@@ -60,7 +60,7 @@ def remove() -> None:
 
 def missing(session: Session, error: BaseException) -> str:
     """Return what to do about an import that failed for want of a module, or ""."""
-    if not session.kernel.welcome.get("remote") or not isinstance(error, ModuleNotFoundError) or not error.name:
+    if not session.kernel.welcome.remote or not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
     name = error.name.partition(".")[0]
     return (

@@ -27,7 +27,7 @@ def load_class(session: Session, source_hash: str, module: str, name: str) -> An
         ActorNotMade: no such source is loaded.
         ImportError: the source has no such module, or it cannot be imported.
     """
-    blobs: Sequence[Any] = session.kernel.welcome_blobs[2:]  # it comes with the birth, if it was there by then
+    blobs: Sequence[Any] = session.kernel.welcome.blobs[2:]  # it comes with the birth, if it was there by then
     if not blobs:
         blobs = _ask(session, source_hash)
     return loadModuleFromHashSource(source_hash, {source_hash: bytes(blobs[0])}, module, name)

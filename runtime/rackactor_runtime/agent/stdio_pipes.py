@@ -13,7 +13,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rackactor.errors import NoReader, PipeClosed, RackError
@@ -41,7 +41,7 @@ class Piping:
         given: the descriptors that the process is to have, by the name of the file.
     """
 
-    def __init__(self, session: Session, streams: dict[str, Any]) -> None:
+    def __init__(self, session: Session, streams: Mapping[str, Any]) -> None:
         from rackactor.ipc.pipes.ends import open_standard  # what has no pipes does not need it
 
         self.given: dict[str, int] = {}

@@ -36,6 +36,7 @@ from rackactor.wire.codec import encode
 from rackactor.wire.frames import Header, Kind, parse_header, parse_map
 from rackactor.wire.stream import Entry, EntryKind
 from rackactor.wire.target import Creation, pack_arguments, pack_target, unpack_target
+from rackactor.wire.welcome import Welcome
 from rackactor_runtime.agent import finishing
 from rackactor_runtime.agent.actors import ActorHost
 from rackactor_runtime.agent.main import VARIABLES, announce
@@ -96,8 +97,8 @@ class _FakeKernel(Kernel):
     def __init__(self, welcome: bytes, messages: Sequence[tuple[bytes, bytes]]) -> None:
         EventLoop.__init__(self, _Nowhere())
         self._script_left: deque[tuple[bytes, bytes]] = deque(messages)
-        self.welcome, self.welcome_blobs = parse_map(welcome), []
-        self.identity.pid, self.identity.incarnation, self.gid = _PID, 1, self.welcome["gid"]
+        self.welcome = Welcome.from_wire(parse_map(welcome), [])
+        self.identity.pid, self.identity.incarnation, self.gid = _PID, 1, self.welcome.gid
         self._uplink = _DeafUplink(self._link, self.identity, self._script_left)
         self.allow_pickle = True
         self._beat = self._lease = 60.0

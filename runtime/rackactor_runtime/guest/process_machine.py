@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rackactor.errors import RackError
@@ -69,7 +69,7 @@ class _Guest:
         self._kernel = kernel
         power.say(f"joined {_after_init()}")
         arm_for_life(self._birth.deadline)
-        self._begin(kernel.welcome["order"])
+        self._begin(kernel.welcome.order)
         while not self._done:
             self._turn()
         kernel.close()
@@ -114,7 +114,7 @@ class _Guest:
             return f"this machine has no way to {self._birth.endpoint} ({error.strerror}): is its network up?"
         return ""
 
-    def _begin(self, order: dict[str, Any]) -> None:
+    def _begin(self, order: Mapping[str, Any]) -> None:
         self._key = Key(order["pid"], order["incarnation"])
         ways = {"endpoint": self._birth.endpoint, "server_key": self._birth.server_key}
         self._provider.create(

@@ -111,7 +111,7 @@ def test_a_group_whose_supervisor_is_elsewhere(
     assert answer["endpoint"] == f"tcp://{on_machines['address']}:{PORT}"
     assert answer["card"]["token"] != answer["token"]
     with join(answer) as group:
-        assert group.kernel.welcome["remote"] is True
+        assert group.kernel.welcome.remote is True
         child = group.fork(targets.answer)
         assert child.ask("over there") == "over there"
         with rack.syscalls.group.attach(answer["card"]) as operator:
