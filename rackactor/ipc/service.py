@@ -7,17 +7,15 @@ bytes behind it.
 
 from __future__ import annotations
 
-import builtins
-import os
 import threading
 from typing import Any
 
-from rackactor.errors import BY_NAME, NoSuchProcess, ProtocolError, RackError, RackTimeout, ServiceFailed
+from rackactor.errors import NoSuchProcess, ProtocolError, RackTimeout, ServiceFailed
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
-from rackactor.strings import words_of
 from rackactor.wire.codec import pack as _pack
 from rackactor.wire.codec import unpack as _unpack
+from rackactor.wire.errors import unpack_error
 
 #: Bound of one question, seconds: behind a service may be a store on the other side of the world.
 TIMEOUT = 300.0
@@ -43,28 +41,6 @@ def unpack(payload: Data) -> tuple[Any, dict[str, Any], memoryview]:
     if not isinstance(head, list) or len(head) != 2 or not isinstance(head[1], dict):
         raise ProtocolError("a question or an answer is an array of two, the second one a map")
     return head[0], head[1], view[end:]
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """Return an error as plain values."""
-    fields: dict[str, Any] = {"type": type(error).__name__, "message": words_of(error)}
-    if isinstance(error, OSError) and error.errno is not None:
-        fields.update(errno=error.errno, strerror=error.strerror or "", filename=_text(error.filename))
-    return fields
-
-
-def rebuild(fields: dict[str, Any]) -> Exception:
-    """Return the error that was described: one of ours, or of Python's own, by its name."""
-    name, message = str(fields.get("type")), str(fields.get("message", ""))
-    if fields.get("errno") is not None:
-        known = [] if fields.get("filename") is None else [fields["filename"]]
-        return OSError(fields["errno"], fields.get("strerror", ""), *known)
-    if name in BY_NAME:
-        return BY_NAME[name](message or None)
-    cls = getattr(builtins, name, None)
-    if isinstance(cls, type) and issubclass(cls, Exception) and cls not in (UnicodeDecodeError, UnicodeEncodeError):
-        return cls(message)
-    return RackError(f"{name}: {message}")
 
 
 class Service:
@@ -163,7 +139,7 @@ class Service:
             self._forget(pid)
             raise ServiceFailed(f"the group's service {self.name!r} has ended: {gone}") from None
         if error is not None:
-            raise rebuild(error)
+            raise unpack_error(error)
         return fields, data
 
     def _forget(self, pid: int) -> None:
@@ -174,9 +150,3 @@ class Service:
 
 def _nothing(_: Pending) -> None:
     pass
-
-
-def _text(name: Any) -> Any:
-    return (
-        os.fsdecode(name) if isinstance(name, bytes) else name if isinstance(name, str) or name is None else str(name)
-    )

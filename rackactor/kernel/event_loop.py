@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import zmq
 
 from rackactor.address import unpack_boxes
-from rackactor.errors import BY_NAME, GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
+from rackactor.errors import GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
 from rackactor.kernel import interrupts
 from rackactor.kernel import sockets as _link
 from rackactor.kernel.direct import Direct
@@ -29,6 +29,7 @@ from rackactor.kernel.pending import Numbers, Pending
 from rackactor.kernel.seqpacket import LocalChannel
 from rackactor.kernel.uplink import Uplink
 from rackactor.system import fork_generation
+from rackactor.wire.errors import unpack_error
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, parse_header, parse_map
 from rackactor.wire.stream import Entry, EntryKind, parse_entries
 
@@ -305,7 +306,7 @@ class EventLoop:
         elif kind is Kind.EVENT:
             self._event(header.extra[0], parse_map(bodies[0]), bodies[1:])
         elif kind is Kind.REFUSED:
-            self.end(str(error_from(parse_map(bodies[0]))))
+            self.end(str(unpack_error(parse_map(bodies[0]))))
 
     def arrived(self, header: Header, bodies: list[Any]) -> None:
         """Take a message of a stream, whichever path it came on."""
@@ -410,7 +411,7 @@ class EventLoop:
         if ok:
             self._settle(pending, value=fields)
         else:
-            self._settle(pending, error=error_from(fields))
+            self._settle(pending, error=unpack_error(fields))
 
     def _settle(self, pending: Pending, value: Any = None, error: BaseException | None = None) -> None:
         pending.value, pending.error = value, error
@@ -488,8 +489,3 @@ class EventLoop:
             self.transmit(sending)
         for pid, path in self._peers.undrained():
             self._direct.beat(pid, path)
-
-
-def error_from(fields: dict[str, Any]) -> RackError:
-    cls = BY_NAME.get(str(fields.get("type")), RackError)
-    return cls(str(fields.get("message", "")) or None)

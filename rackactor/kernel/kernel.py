@@ -29,12 +29,13 @@ from rackactor.errors import (
 )
 from rackactor.kernel import interrupts
 from rackactor.kernel import sockets as _link
-from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, EventLoop, error_from
+from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, EventLoop
 from rackactor.kernel.peers import DIRECT_NEARBY, Delivery
 from rackactor.kernel.pending import Pending
 from rackactor.system import fork_generation
 from rackactor.wire import frames
 from rackactor.wire.codec import open_from
+from rackactor.wire.errors import unpack_error
 from rackactor.wire.frames import Kind, parse_header, parse_map
 from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind
 from rackactor.wire.welcome import Welcome
@@ -128,7 +129,7 @@ class Kernel(EventLoop):
                     continue
                 header, fields = parse_header(parts[1]), parse_map(parts[2])
                 if header.kind is Kind.REFUSED:
-                    raise error_from(fields)
+                    raise unpack_error(fields)
                 if header.kind is Kind.WELCOME:
                     welcome, identity = Welcome.from_wire(fields, list(parts[3:])), self.identity
                     identity.epoch, identity.pid, identity.incarnation = header.epoch, welcome.pid, welcome.incarnation

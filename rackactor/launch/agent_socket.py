@@ -8,7 +8,8 @@ import socket
 import struct
 from typing import Any
 
-from rackactor.errors import BY_NAME, NoGroup, RackError
+from rackactor.errors import NoGroup
+from rackactor.wire.errors import unpack_error
 
 #: Seconds that the agent may take to answer.
 PATIENCE = 10.0
@@ -43,7 +44,7 @@ def _ask(address: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise NoGroup(f"the agent of this process does not answer (RACK_SOCKET is {address}): {error}") from error
     if "error" in answer:
-        raise BY_NAME.get(answer["type"], RackError)(answer["error"])
+        raise unpack_error(answer["error"])
     return answer
 
 

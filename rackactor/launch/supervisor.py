@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rackactor.errors import BY_NAME, StartError
+from rackactor.errors import StartError
 from rackactor.kernel.kernel import Kernel
 from rackactor.launch import last_words, process_context
 from rackactor.system import executable
 from rackactor.system.readiness import readable
+from rackactor.wire.errors import unpack_error
 
 #: Seconds that a supervisor on this host may take to start, and to go when its group has ended.
 START_TIMEOUT, SETTLE_TIMEOUT = 20.0, 10.0
@@ -143,7 +144,7 @@ class Supervisor:
             raise StartError(f"the supervisor did not start: {self._words() or 'it ended without a word'}")
         if "error" in fields:
             self._refused = True
-            raise BY_NAME.get(fields.get("type", ""), StartError)(fields["error"])
+            raise unpack_error(fields["error"], StartError)
         return fields
 
     @property
@@ -242,7 +243,7 @@ class Supervisor:
         assert self._process.stdout is not None
         lines = [] if self._process.stdout.closed else self._process.stdout.read().splitlines()
         try:
-            return str(json.loads(lines[-1])["error"])
+            return str(json.loads(lines[-1])["error"]["message"])
         except (LookupError, ValueError, TypeError):
             return ""
 

@@ -26,7 +26,7 @@ def note(word: str) -> None:
 def told(*_: object) -> NoReturn:
     note("told")
     if "left" in settings:
-        say(error=f"called off; left: {settings['left']}", type="StartError")
+        say(error={"message": f"called off; left: {settings['left']}", "type": "StartError"})
         sys.exit(3)
     sys.exit(0)
 
@@ -48,7 +48,7 @@ match settings.get("way", ""):
     case "nonsense":
         print("Warning: something", flush=True)
     case "refuse":
-        say(error="there is no cloud 'none' in clouds.yaml", type=settings["type"])
+        say(error={"message": "there is no cloud 'none' in clouds.yaml", "type": settings["type"]})
         sys.exit(1)
 inner = {**order, "provider": "local", "provider_settings": {"warm": 0}}
 words = [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rackactor.errors import BY_NAME, InvalidCall, RackError
+from rackactor.errors import InvalidCall
 from rackactor.ipc.memory import values
 from rackactor.ipc.memory.layout import pack_key
+from rackactor.wire.errors import unpack_error
 
 #: Values from this size on travel in a frame of their own, bytes.
 APART = 16 << 10
@@ -102,8 +103,8 @@ class Batch:
         raise InvalidCall(f"a lease is True (this process), False (none) or the pid of a process, not {lease!r}")
 
 
-def fault(result: Any) -> RackError | None:
+def fault(result: Any) -> Exception | None:
     """Return the error that an operation's result stands for, or None."""
     if type(result) is not dict:
         return None
-    return BY_NAME.get(str(result.get("type")), RackError)(str(result.get("message")))
+    return unpack_error(result)

@@ -18,9 +18,10 @@ import threading
 import time
 from typing import Any
 
-from rackactor.errors import RackError
+from rackactor.errors import NotAllowed, RackError
 from rackactor.launch import directories
 from rackactor.syscalls.session import Session
+from rackactor.wire.errors import pack_error
 
 #: Where the socket's name stands for whoever runs inside this process, with "@" for the NUL that it begins with.
 VARIABLE = "RACK_SOCKET"
@@ -76,9 +77,9 @@ class _Door:
             caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size),
         )
         if uid != os.getuid():
-            return {"type": "NotAllowed", "error": "this process belongs to another user"}
+            return {"error": pack_error(NotAllowed("this process belongs to another user"))}
         try:
             fields, _ = self._session.kernel.call("guest", timeout=PATIENCE)
         except RackError as error:
-            return {"type": type(error).__name__, "error": str(error)}
+            return {"error": pack_error(error)}
         return {**self._reach, "gid": fields["gid"], "name": fields["name"], "token": fields["token"].hex()}

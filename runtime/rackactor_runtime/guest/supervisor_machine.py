@@ -95,7 +95,8 @@ def _pass_on(doorway: Doorway, lines: IO[bytes]) -> None:
         if "progress" in fields:
             doorway.tell({"progress": str(fields["progress"])})
         else:
-            said = fields.get("error") or f"the group {fields.get('gid')} is reached at {fields.get('endpoint')}"
+            error = fields.get("error") or {}
+            said = error.get("message") or f"the group {fields.get('gid')} is reached at {fields.get('endpoint')}"
             power.say(str(said))
             doorway.tell({"answer": fields})
             return

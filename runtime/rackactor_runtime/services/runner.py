@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 from rackactor.errors import InvalidCall, RackError
-from rackactor.ipc.service import Data, describe, pack, unpack
+from rackactor.ipc.service import Data, pack, unpack
 from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.kernel.peers import Delivery
+from rackactor.wire.errors import pack_error
 from rackactor.wire.frames import parse_map
 from rackactor.wire.stream import EntryKind
 from rackactor_runtime.services import SERVICES
@@ -219,7 +220,7 @@ class Program:
             self._reply(item, answer)
 
     def _refuse(self, item: Delivery, error: Exception) -> None:
-        self._reply(item, pack(describe(error), {}))
+        self._reply(item, pack(pack_error(error), {}))
 
     def _reply(self, item: Delivery, answer: bytes) -> None:
         if item.entry.kind is EntryKind.ASK:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import zmq
 
 from rackactor.errors import RackError
+from rackactor.wire.errors import pack_error
 
 #: What a system call that fails raises, in Python and in ZeroMQ.
 SYSTEM_ERRORS = (OSError, MemoryError, zmq.ZMQError)
@@ -51,9 +53,9 @@ def in_words(error: BaseException) -> str:
     return f"{error}" if isinstance(error, SYSTEM_ERRORS) else f"{type(error).__name__}: {error}"
 
 
-def refusal(error: BaseException, op: str = "") -> dict[str, str]:
+def refusal(error: BaseException, op: str = "") -> dict[str, Any]:
     """Return what a member is told whose call has met an error."""
     if isinstance(error, RackError):
-        return {"type": type(error).__name__, "message": str(error)}
+        return pack_error(error)
     asked = f"{op}: " if op else ""
-    return {"type": "RackError", "message": f"{asked}the supervisor could not do this: {in_words(error)}"}
+    return pack_error(RackError(f"{asked}the supervisor could not do this: {in_words(error)}"))

@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import zmq
 
-from rackactor.errors import NoSuchProcess, NotAllowed, RackError
+from rackactor.errors import InvalidCall, NoSuchProcess, NotAllowed, RackError
 from rackactor.launch import last_words
 from rackactor.wire import frames
+from rackactor.wire.errors import pack_error
 from rackactor.wire.frames import Kind
 from rackactor_runtime.providers import base
 from rackactor_runtime.supervisor.actor import WORLD, Store, Supervisor, Timed
@@ -220,7 +221,7 @@ class Loop:
             self.carry_out(m.Reply(pid, rid, False, refusal(error, op)))
         except Exception as error:  # whatever the arguments are
             words = f"{op}: bad arguments ({type(error).__name__}: {error})"
-            self.carry_out(m.Reply(pid, rid, False, {"type": "InvalidCall", "message": words}))
+            self.carry_out(m.Reply(pid, rid, False, pack_error(InvalidCall(words))))
 
     def _call(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
         if op == "logs":

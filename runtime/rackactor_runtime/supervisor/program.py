@@ -19,11 +19,12 @@ import uuid
 from pathlib import Path
 from typing import Any, cast
 
-from rackactor.errors import InvalidCall, RackError
+from rackactor.errors import InvalidCall, RackError, StartError
 from rackactor.kernel import netaddr
 from rackactor.kernel.sockets import Keys
 from rackactor.launch import directories, last_words
 from rackactor.system import executable
+from rackactor.wire.errors import pack_error
 from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Capabilities, Prewarming, Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
@@ -56,9 +57,9 @@ def main() -> int:
         _run(gid, directory, order, settings, maker)
         return 0
     except (RackError, OSError) as error:
-        told = {"error": str(error), "type": type(error).__name__}
+        told = {"error": pack_error(error)}
     except Exception as error:
-        told = {"error": f"the supervisor failed: {type(error).__name__}: {error}", "type": "StartError"}
+        told = {"error": pack_error(StartError(f"the supervisor failed: {type(error).__name__}: {error}"))}
         traceback.print_exc()
     finally:
         if directory is not None:

@@ -89,7 +89,7 @@ def test_whoever_is_not_let_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             [sys.executable, "-c", "from rackactor.launch import agent_socket; agent_socket.card(None)"], stderr=-1
         ) as asking:
             caller, _ = agent.accept()
-            caller.sendall(b'{"type": "NotAllowed", "error": "not you"}\n')
+            caller.sendall(b'{"error": {"type": "NotAllowed", "message": "not you"}}\n')
             caller.close()
             assert b"NotAllowed: not you" in asking.communicate()[1]
 

@@ -152,8 +152,8 @@ def test_what_the_supervisor_refuses_is_told(launched: Launched, on_machines: di
     sender = launched.sender()
     sender.send(order_of(on_machines, colour="red"))
     answer = sender.answer(ENOUGH)
-    assert answer["type"] == "InvalidCall"
-    assert "no setting 'colour'" in answer["error"]
+    assert answer["error"]["type"] == "InvalidCall"
+    assert "no setting 'colour'" in answer["error"]["message"]
     assert sender.hear(ENOUGH) == {"ended": 1}
     sender.close()
     assert launched.end()[0] == 1

@@ -23,9 +23,9 @@ from rackactor.ipc.pipes.framing import pack, unpack_message
 from rackactor.ipc.pipes.handles import ReadEnd, WriteEnd
 from rackactor.ipc.pipes.registry import PipeTable
 from rackactor.ipc.pipes.writing import BACKLOG
-from rackactor.kernel.event_loop import error_from
 from rackactor.kernel.peers import Delivery
 from rackactor.status import Cause, ExitStatus
+from rackactor.wire.errors import unpack_error
 from rackactor.wire.stream import Entry
 from rackactor_runtime.supervisor.decisions.calls.dispatch import CALLS
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify
@@ -72,7 +72,7 @@ class World:
             if caller is not None:  # what has ended is not listened to: see `dispatch.handle`
                 CALLS[call.op](turn, caller, call)
         except errors.RackError as error:
-            turn.refuse(call.pid, call.rid, type(error).__name__, str(error))
+            turn.refuse(call.pid, call.rid, error)
         self.effects += turn.effects
         return self.spread()
 
@@ -170,7 +170,7 @@ class Kernel:
             self.world.step((self.pid, 1))
         answer = self.world.supervise(Called(self.pid, 1, op, args, blobs))
         if not answer.ok:
-            raise error_from(answer.fields)
+            raise unpack_error(answer.fields)
         return answer.fields, answer.blobs
 
     def wait(self, done: Callable[[], Any], timeout: float | None) -> bool:

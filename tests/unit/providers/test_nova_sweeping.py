@@ -630,8 +630,8 @@ def test_so_is_a_program_whose_group_is_to_be_on_a_cloud() -> None:
         check=False,
     )
     told = json.loads(done.stdout)
-    assert told["type"] == "InvalidCall"
-    assert "set HOME to a directory" in told["error"]
+    assert told["error"]["type"] == "InvalidCall"
+    assert "set HOME to a directory" in told["error"]["message"]
 
 
 # -- from outside, as people run it ---------------------------------------------------------------------------

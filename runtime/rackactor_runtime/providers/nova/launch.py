@@ -23,6 +23,7 @@ from rackactor.errors import InvalidCall, RackError, StartError
 from rackactor.kernel.sockets import Keys
 from rackactor.launch import directories
 from rackactor.system.readiness import readable
+from rackactor.wire.errors import pack_error
 from rackactor_runtime.providers.machines.console import tail
 from rackactor_runtime.providers.machines.effects import Condition, condition
 from rackactor_runtime.providers.machines.judging import FAULT_PATIENCE
@@ -99,11 +100,8 @@ class Launcher:
             _deaf()
             words = self._clean(session, settle=True)
             words += self._look_out(DEBT if self._cloud is not None and self._cloud.owing else 0.0)
-            told = {
-                "error": _said(error) + words,
-                "type": type(error).__name__ if isinstance(error, RackError) else "StartError",
-            }
-            _answer(told)
+            known = error if isinstance(error, RackError) else StartError()
+            _answer({"error": pack_error(known, _said(error) + words)})
             _say_left(words)  # nobody may have listened to the answer
             return LEFT if words else FAILED
         try:
@@ -261,7 +259,7 @@ class Launcher:
             match said:
                 case {"answer": dict(answer)}:
                     if "error" in answer:
-                        raise StartError(f"the supervisor did not start: {answer['error']}")
+                        raise StartError(f"the supervisor did not start: {answer['error']['message']}")
                     return answer
                 case {"refused": words}:
                     raise StartError(f"the supervisor's machine refused its order: {words}")

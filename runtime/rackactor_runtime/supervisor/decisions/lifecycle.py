@@ -221,7 +221,7 @@ def _answer_waits(turn: Turn, record: Process) -> None:
     elif nobody and not state.shutdown.reason:
         _unwaited(turn, record)
     for waiter, error in state.waits.hopeless(record):
-        turn.refuse(waiter.pid, waiter.rid, type(error).__name__, str(error))
+        turn.refuse(waiter.pid, waiter.rid, error)
 
 
 def _unwaited(turn: Turn, record: Process) -> None:

@@ -85,7 +85,7 @@ def gone(turn: Turn, record: Process) -> None:
     waiting, service.waiting = service.waiting, []
     service.pid, service.joined, service.boot_by = None, False, None
     for asker, rid in waiting:
-        turn.refuse(asker, rid, "ServiceFailed", f"the service {service.name!r} did not start: {words}")
+        turn.refuse(asker, rid, ServiceFailed(f"the service {service.name!r} did not start: {words}"))
 
 
 def cancel(turn: Turn, pid: int, rid: int) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rackactor.errors import RackError
+from rackactor.wire.errors import pack_error
 from rackactor_runtime.supervisor.decisions.messages import Called, Effect, Notify, Reply
 from rackactor_runtime.supervisor.decisions.state import GroupState
 from rackactor_runtime.supervisor.decisions.table import Process
@@ -64,9 +66,9 @@ class Turn:
         if call.rid:
             self.emit(Reply(call.pid, call.rid, True, fields or {}, blobs))
 
-    def refuse(self, pid: int, rid: int, error: str, message: str) -> None:
-        """Answer a call with an error, by the name of its type."""
-        self.emit(Reply(pid, rid, False, {"type": error, "message": message}))
+    def refuse(self, pid: int, rid: int, error: RackError) -> None:
+        """Answer a call with an error."""
+        self.emit(Reply(pid, rid, False, pack_error(error)))
 
     def notify(self, pid: int, name: str, fields: dict[str, Any], blobs: Sequence[Any] = ()) -> None:
         """Tell a member what it did not ask for."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rackactor.errors import NoChild, NoSuchProcess
+from rackactor.errors import NoChild, NoSuchProcess, RackError
 from rackactor.status import State
 from rackactor_runtime.supervisor.decisions.table import Process, Table
 
@@ -80,7 +80,7 @@ class Waits:
             self._remove(waiter)
             yield waiter
 
-    def hopeless(self, process: Process) -> Iterator[tuple[Waiter, Exception]]:
+    def hopeless(self, process: Process) -> Iterator[tuple[Waiter, RackError]]:
         """Yield the waits that nothing can end any more now that this process has ended."""
         for waiter in self._concerned(process):
             try:

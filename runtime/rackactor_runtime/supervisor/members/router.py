@@ -21,6 +21,7 @@ from rackactor.kernel import sockets as _link
 from rackactor.kernel.newcomers import Gate
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.zap import Authenticator
+from rackactor.wire.errors import pack_error
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header, parse_map, parse_route
 from rackactor.wire.plain_values import is_plain
 from rackactor_runtime.supervisor.decisions.state import StateView
@@ -316,7 +317,7 @@ class Members:
             return
         self._refusals[connection] = count + 1
         known = error if isinstance(error, (AuthenticationError, ProtocolError)) else ProtocolError(str(error))
-        body = pack_body({"type": type(known).__name__, "message": str(known)})
+        body = pack_body(pack_error(known))
         header = Header(Kind.REFUSED, self._view.epoch, SUPERVISOR, 0, 0)
         try:
             _link.send(self._router, [connection, pack_route(0), header.pack(), body])

@@ -44,9 +44,9 @@ def handle(turn: Turn, call: Called) -> None:
             raise InvalidCall(f"there is no system call {call.op!r}")
         carry_out(turn, caller, call)
     except RackError as error:
-        turn.refuse(call.pid, call.rid, type(error).__name__, str(error))
+        turn.refuse(call.pid, call.rid, error)
     except OSError:
         raise  # not the arguments' fault
     except Exception as error:  # whatever they are
         words = f"{call.op}: bad arguments ({type(error).__name__}: {error})"
-        turn.refuse(call.pid, call.rid, "InvalidCall", words)
+        turn.refuse(call.pid, call.rid, InvalidCall(words))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, NotAllowed
+from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, NotAllowed, RackTimeout
 from rackactor.signals import parse_signal
 from rackactor.status import State, signal_name
 from rackactor_runtime.supervisor.decisions import lifecycle, services
@@ -43,7 +43,7 @@ def op_cancel(turn: Turn, caller: Process, call: Called) -> None:
     services.cancel(turn, call.pid, rid)
     turn.state.starts.cancel(call.pid, rid)
     # Answered in any case, so that the caller may forget the call; if the result has crossed this, it came first.
-    turn.refuse(call.pid, rid, "RackTimeout", "withdrawn")
+    turn.refuse(call.pid, rid, RackTimeout("withdrawn"))
 
 
 def op_kill(turn: Turn, caller: Process, call: Called) -> None:
