@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rackactor.errors import NotAllowed, ProtocolError, RackError
 from rackactor.ipc import service
+from rackactor.wire.errors import pack_error, unpack_error
 from rackactor_runtime.services.fair_queue import Turn, Turns
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.services import BOOT, PERIOD, STARTS
@@ -247,7 +248,7 @@ def test_errors_travel_by_name() -> None:
         NotAllowed("no"),
         FileNotFoundError("/only/a/text"),
     ):
-        made = service.rebuild(service.describe(error))
+        made = unpack_error(pack_error(error))
         assert type(made) is type(error)
         assert str(made) == str(error)
         if isinstance(error, OSError):
@@ -256,6 +257,6 @@ def test_errors_travel_by_name() -> None:
     class Strange(Exception):
         pass
 
-    made = service.rebuild(service.describe(Strange("thing")))
+    made = unpack_error(pack_error(Strange("thing")))
     assert type(made) is RackError
     assert str(made) == "Strange: thing"

@@ -17,11 +17,11 @@ def test_what_has_arrived_is_not_kept() -> None:
     for number in range(5):
         end.keep(number, 10)
     end.acknowledge(3)
-    assert end.again(3) == [3, 4]
-    assert end.again(3) == [3, 4], "the answer may be lost as well"
-    assert end.again(5) == []
+    assert end.resend_from(3) == [3, 4]
+    assert end.resend_from(3) == [3, 4], "the answer may be lost as well"
+    assert end.resend_from(5) == []
     end.acknowledge(2)  # an old one that comes late
-    assert end.again(5) == []
+    assert end.resend_from(5) == []
 
 
 def test_a_sender_hears_before_it_keeps_too_much() -> None:
@@ -39,16 +39,16 @@ def test_what_is_not_there_any_more_is_not_passed_over(monkeypatch: pytest.Monke
     end = ResendBuffer()
     for number in range(5):
         end.keep(number, 300)
-    assert end.again(0) is None, "the first is gone: what follows must not take its place"
-    assert end.again(3) == [3, 4]
+    assert end.resend_from(0) is None, "the first is gone: what follows must not take its place"
+    assert end.resend_from(3) == [3, 4]
     end.keep("too large by itself", 5000)
-    assert end.again(5) == ["too large by itself"]
+    assert end.resend_from(5) == ["too large by itself"]
 
 
 def test_a_count_that_cannot_be() -> None:
     end = ResendBuffer()
     end.keep("a", 1)
-    assert end.again(7) is None
+    assert end.resend_from(7) is None
 
 
 class Ends:
@@ -75,7 +75,7 @@ class Ends:
 
     def break_off(self, _: int) -> None:
         for side in (0, 1):
-            missing = self.ends[side].again(self.ends[1 - side].tell())
+            missing = self.ends[side].resend_from(self.ends[1 - side].tell())
             assert missing is not None
             self.lines[side][:] = missing
 
