@@ -23,6 +23,8 @@ pytestmark = pytest.mark.timeout(180)
 #: The pages whose snippets are meant to be run as they stand.
 PAGE_NAMES = ("reference", "troubleshooting", "files", "shared-memory", "pipes")
 PAGES = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in PAGE_NAMES)]
+#: All pages: their links lead somewhere.
+ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -93,7 +95,7 @@ def test_what_the_tour_promises_is_what_it_prints(rack: Rack) -> None:
     assert "deadline - its deadline passed" in done.stdout
 
 
-@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if "://" in target:
@@ -108,6 +110,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 def _anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_module_on_the_map_exists() -> None:
+    page = (ROOT / "docs/internals/README.md").read_text("utf-8")
+    paths = re.findall(r"`([^`\s]+\.py)`", page)
+    assert len(paths) > 50
+    assert not [path for path in paths if not (ROOT / path).is_file()]
 
 
 def test_every_error_and_cause_can_be_looked_up() -> None:
