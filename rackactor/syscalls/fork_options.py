@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 from rackactor import units
 from rackactor.errors import InvalidCall
 from rackactor.strings import os_text, show, to_bytes
-from rackactor.wire.calls import PLACEMENT
+from rackactor.wire.calls.fork import PLACEMENT
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 #: The longest argument that is shown, characters.

@@ -27,7 +27,7 @@ from rackactor.kernel.peers import Delivery
 from rackactor.status import Cause, ExitStatus
 from rackactor.wire.errors import unpack_error
 from rackactor.wire.stream import Entry
-from rackactor_runtime.supervisor.decisions.calls.dispatch import CALLS
+from rackactor_runtime.supervisor.decisions.calls.dispatch import carry_out
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.state import GroupState
@@ -70,7 +70,7 @@ class World:
         turn = Turn(self.state, 0.0, 0.0, b"", Hooks())
         try:
             if caller is not None:  # what has ended is not listened to: see `dispatch.handle`
-                CALLS[call.op](turn, caller, call)
+                carry_out(turn, caller, call)
         except errors.RackError as error:
             turn.refuse(call.pid, call.rid, error)
         self.effects += turn.effects

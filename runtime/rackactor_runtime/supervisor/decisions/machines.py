@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rackactor.errors import InvalidCall
 from rackactor.status import Cause, State
-from rackactor.wire.calls import PLACEMENT
+from rackactor.wire.calls.fork import Fork
 from rackactor_runtime.providers.base import Key, Order
 from rackactor_runtime.supervisor.decisions import births, lifecycle
 from rackactor_runtime.supervisor.decisions.exit_status import Ending
@@ -26,38 +25,56 @@ MARGIN = 30.0
 UNKNOWN = 900.0
 
 
-def fork(turn: Turn, order: dict[str, Any], record: Process, blobs: Sequence[Any]) -> None:
-    """Write the intent of a process down, then have the provider asked."""
+def fork(turn: Turn, args: Fork, record: Process, blobs: Sequence[Any], *, first: int) -> None:
+    """Write the intent of a process down, then have the provider asked.
+
+    Args:
+        turn: the decision under way.
+        args: of the call that forks it.
+        record: of the process.
+        blobs: its target and arguments.
+        first: pid of the first process of that fork.
+    """
     state = turn.state
     births.expect(turn, record, turn.token())
     record.birth = births.birth_of(turn, record)
-    record.birth.update(order["welcome"])
+    record.birth.update(_welcome(args))
     record.blobs = blobs
     if not state.machines:  # machines wait for each other: see `lifecycle.created`
         record.boot_by = turn.now + state.settings.boot_timeout
     state.table.add(record)
-    turn.emit(Create(_order(turn, record, order)))
+    turn.emit(Create(_order(turn, record, args, first)))
 
 
-def _order(turn: Turn, record: Process, order: dict[str, Any]) -> Order:
+def _welcome(args: Fork) -> dict[str, Any]:
+    """Return what a fork says that the agent is told when it joins."""
+    welcome: dict[str, Any] = {"kind": args.kind, "stdin": args.stdin, "words": args.words and list(args.words)}
+    if args.streams:
+        welcome["streams"] = dict(args.streams)
+    if args.code:
+        welcome["code"] = list(args.code)
+    return welcome
+
+
+def _order(turn: Turn, record: Process, args: Fork, first: int) -> Order:
     """Return what to ask the provider for: an instance whose birth is the agent's, or a machine."""
     settings = turn.state.settings
     birth = {"pid": record.pid, "incarnation": record.incarnation, "token": record.token}
     surroundings: dict[str, Any] = {
-        "env": order.get("env") or {},
-        "cwd": order.get("cwd"),
-        "memory": order.get("memory"),
+        "env": args.env or {},
+        "cwd": args.cwd,
+        "memory": args.memory,
     }
     about: dict[str, Any] = {
         "name": record.name,
         "ppid": record.ppid,
         "placement": record.placement,
-        "args": order.get("args") or {},
-        "fork": order.get("fork") or 0,
+        "args": args.args or {},
+        "fork": first,
         "boot_timeout": settings.boot_timeout,
     }
     if not turn.state.machines:
-        return Order(record.life, birth, **surroundings, inherited=order.get("inherited") or {}, **about)
+        return Order(record.life, birth, **surroundings, inherited=dict(args.inherited or {}), **about)
     member = births.external(turn, "machine", name=f"machine of {record.name}", token=turn.token())
     member.machine, record.machine = record.pid, member.pid
     member.birth["order"] = {"pid": record.pid, "incarnation": record.incarnation, "birth": birth, **surroundings}
@@ -154,22 +171,3 @@ def lost(turn: Turn, member: Process, words: str) -> None:
     record = turn.state.table.get(member.machine)
     if record is not None and record.alive:
         lifecycle.kill(turn, record, Cause.LOST, words)
-
-
-def place(parent: Process, given: object) -> dict[str, Any]:
-    """Return a process's placement: its parent's, except for what it was told (RACK's rule).
-
-    Raises:
-        InvalidCall: it was told what is no placement.
-    """
-    if given is None:
-        return dict(parent.placement)
-    if not isinstance(given, dict):
-        raise InvalidCall(f"placement is a map, not {given!r}")
-    for name, value in given.items():
-        if name not in PLACEMENT:
-            raise InvalidCall(f"a placement has no {name!r}; it has: {', '.join(PLACEMENT)}")
-        texts = value if isinstance(value, (list, tuple)) and name == "security_groups" else [value]
-        if value is not None and not all(isinstance(text, str) and text for text in texts):
-            raise InvalidCall(f"the placement's {name!r} is a name or an id, not {value!r}")
-    return {**parent.placement, **{name: value for name, value in given.items() if value is not None}}

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from rackactor.errors import InvalidCall
+from rackactor.wire.calls.actor_system import (
+    DeadLetter,
+    DeadLetters,
+    GetSource,
+    Leaving,
+    LoadSource,
+    SetCapabilities,
+    ShutDown,
+    SourceAuthority,
+    SourceNews,
+    UnloadSource,
+    ValidatedSource,
+)
 from rackactor_runtime.supervisor.decisions import lifecycle, shutdown
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
 
-def op_leaving(turn: Turn, caller: Process, call: Called) -> None:
+def op_leaving(turn: Turn, caller: Process, call: Called, args: Leaving) -> None:
     """Say that the caller's actor has ended; what its process still has to do concerns nobody's program."""
     lifecycle.leaving(turn, caller)
 
 
-def op_dead_letters(turn: Turn, caller: Process, call: Called) -> None:
+def op_dead_letters(turn: Turn, caller: Process, call: Called, args: DeadLetters) -> None:
     """Begin or stop to handle dead letters; as in Thespian, whoever began last has them all."""
-    if call.args.get("enable", True):
+    if args.enable:
         turn.state.dead_letters = caller.pid
     elif turn.state.dead_letters == caller.pid:
         turn.state.dead_letters = None
     turn.reply(call)
 
 
-def op_dead_letter(turn: Turn, caller: Process, call: Called) -> None:
+def op_dead_letter(turn: Turn, caller: Process, call: Called, args: DeadLetter) -> None:
     """Pass a message that nobody can receive to the handler of dead letters."""
-    fields = {"pid": call.args["pid"], "box": call.args.get("box", 0), "sender": caller.pid}
     handler = turn.state.dead_letters
-    if handler is not None and handler != fields["pid"]:
-        fields["payload"] = bytes(call.blobs[0])
+    if handler is not None and handler != args.pid:
+        fields = {"pid": args.pid, "box": args.box, "sender": caller.pid, "payload": bytes(call.blobs[0])}
         turn.notify(handler, "dead_letter", fields)
     turn.reply(call)
 
 
-def op_capabilities(turn: Turn, caller: Process, call: Called) -> None:
+def op_capabilities(turn: Turn, caller: Process, call: Called, args: SetCapabilities) -> None:
     """Set or remove (None) capabilities; every actor hears of it. Tells what they all are."""
-    state, changes = turn.state, dict(call.args.get("set") or {})
-    if not all(isinstance(name, str) and (v is None or isinstance(v, bytes)) for name, v in changes.items()):
-        raise InvalidCall("capabilities are names with packed values, or None to remove one")
+    state, changes = turn.state, dict(args.set or {})
     for name, value in changes.items():
         if value is None:
             state.capabilities.pop(name, None)
@@ -49,43 +58,42 @@ def op_capabilities(turn: Turn, caller: Process, call: Called) -> None:
     turn.reply(call, {"capabilities": dict(state.capabilities)})
 
 
-def op_shutdown(turn: Turn, caller: Process, call: Called) -> None:
+def op_shutdown(turn: Turn, caller: Process, call: Called, args: ShutDown) -> None:
     """End the group because an actor asks for it (Thespian's actorSystemShutdown)."""
     turn.reply(call)
     shutdown.begin(turn, f"process {caller.pid} asked for the shutdown of the actor system")
 
 
-def op_source_authority(turn: Turn, caller: Process, call: Called) -> None:
+def op_source_authority(turn: Turn, caller: Process, call: Called, args: SourceAuthority) -> None:
     """Make the caller the one who says which sources may be used."""
     turn.state.sources.authority = caller.pid
     turn.reply(call)
 
 
-def op_load_source(turn: Turn, caller: Process, call: Called) -> None:
+def op_load_source(turn: Turn, caller: Process, call: Called, args: LoadSource) -> None:
     """Take a source for the source authority to judge; without one nothing is loaded."""
-    turn.emit(*turn.state.sources.load(str(call.args["hash"]), bytes(call.blobs[0])))
+    turn.emit(*turn.state.sources.load(args.hash, bytes(call.blobs[0])))
     turn.reply(call)
 
 
-def op_validated_source(turn: Turn, caller: Process, call: Called) -> None:
+def op_validated_source(turn: Turn, caller: Process, call: Called, args: ValidatedSource) -> None:
     """Take the verdict of the source authority."""
-    name, info = str(call.args["hash"]), str(call.args.get("info"))
-    turn.emit(*turn.state.sources.judge(caller.pid, name, bytes(call.blobs[0]), info))
+    turn.emit(*turn.state.sources.judge(caller.pid, args.hash, bytes(call.blobs[0]), args.info))
     turn.reply(call)
 
 
-def op_unload_source(turn: Turn, caller: Process, call: Called) -> None:
+def op_unload_source(turn: Turn, caller: Process, call: Called, args: UnloadSource) -> None:
     """Forget a source."""
-    turn.emit(*turn.state.sources.unload(str(call.args["hash"])))
+    turn.emit(*turn.state.sources.unload(args.hash))
     turn.reply(call)
 
 
-def op_source(turn: Turn, caller: Process, call: Called) -> None:
+def op_source(turn: Turn, caller: Process, call: Called, args: GetSource) -> None:
     """Give a source, as soon as there is a verdict on it."""
-    turn.emit(*turn.state.sources.get(caller.pid, call.rid, str(call.args["hash"])))
+    turn.emit(*turn.state.sources.get(caller.pid, call.rid, args.hash))
 
 
-def op_source_news(turn: Turn, caller: Process, call: Called) -> None:
+def op_source_news(turn: Turn, caller: Process, call: Called, args: SourceNews) -> None:
     """Begin or stop to tell the caller of sources."""
     turn.reply(call)
-    turn.emit(*turn.state.sources.watch(caller.pid, enable=bool(call.args.get("enable", True))))
+    turn.emit(*turn.state.sources.watch(caller.pid, enable=args.enable))

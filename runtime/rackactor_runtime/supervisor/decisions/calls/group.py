@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rackactor.errors import InvalidCall, NotAllowed
+from rackactor.wire.calls.group import DescribeGroup, DetachGroup, EndGroup, Lookup
 from rackactor_runtime.supervisor.decisions import lifecycle, shutdown
 from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called
@@ -10,7 +11,7 @@ from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
 
-def op_group(turn: Turn, caller: Process, call: Called) -> None:
+def op_group(turn: Turn, caller: Process, call: Called, args: DescribeGroup) -> None:
     """Tell about the group itself."""
     state = turn.state
     living = sum(1 for record in state.table if record.alive and not record.external)
@@ -18,12 +19,12 @@ def op_group(turn: Turn, caller: Process, call: Called) -> None:
     turn.reply(call, {**fields, "ending": state.shutdown.reason, "detached": state.shutdown.detached})
 
 
-def op_lookup(turn: Turn, caller: Process, call: Called) -> None:
+def op_lookup(turn: Turn, caller: Process, call: Called, args: Lookup) -> None:
     """Find the process that has a global name."""
-    turn.reply(call, {"pid": turn.state.names.get(call.args["name"], 0)})
+    turn.reply(call, {"pid": turn.state.names.get(args.name, 0)})
 
 
-def op_end(turn: Turn, caller: Process, call: Called) -> None:
+def op_end(turn: Turn, caller: Process, call: Called, args: EndGroup) -> None:
     """End the group; the answer comes when everything is gone.
 
     With `hold` the supervisor itself stays, for its logs, until the same caller says `end` once more.
@@ -31,11 +32,11 @@ def op_end(turn: Turn, caller: Process, call: Called) -> None:
     if caller.kind not in ("script", "operator"):
         raise NotAllowed("only the program that made the group, or its command line, may end it")
     if caller.kind == "script":
-        turn.state.shutdown.held_by = caller.pid if call.args.get("hold") else 0
-    shutdown.ask(turn, call.pid, call.rid, str(call.args.get("reason") or f"ended by process {call.pid}"))
+        turn.state.shutdown.held_by = caller.pid if args.hold else 0
+    shutdown.ask(turn, call.pid, call.rid, args.reason or f"ended by process {call.pid}")
 
 
-def op_detach(turn: Turn, caller: Process, call: Called) -> None:
+def op_detach(turn: Turn, caller: Process, call: Called, args: DetachGroup) -> None:
     """Let the group outlive the program that made it: its processes belong to the supervisor then."""
     if caller.kind != "script":
         raise NotAllowed("only the program that made the group may detach it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rackactor.errors import NotAllowed
+from rackactor.wire.calls.operators import InviteGuest, Keep
 from rackactor_runtime.supervisor.decisions import births
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
@@ -14,7 +15,7 @@ COME_BY = 10.0
 MAX_EXPECTED = 256
 
 
-def op_guest(turn: Turn, caller: Process, call: Called) -> None:
+def op_guest(turn: Turn, caller: Process, call: Called, args: InviteGuest) -> None:
     """Give the caller a one-time token for a command that runs inside of it: a member as any command line is."""
     state = turn.state
     if caller.external:
@@ -29,7 +30,7 @@ def op_guest(turn: Turn, caller: Process, call: Called) -> None:
     turn.reply(call, fields)
 
 
-def op_keep(turn: Turn, caller: Process, call: Called) -> None:
+def op_keep(turn: Turn, caller: Process, call: Called, args: Keep) -> None:
     """Be the group's keeper: its presence neither holds a group up, nor is it given up for a short silence."""
     if caller.kind != "operator":
         raise NotAllowed("a keeper comes from outside, as a command line does")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
 
 from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, NotAllowed, RackTimeout
-from rackactor.signals import parse_signal
 from rackactor.status import State, signal_name
+from rackactor.wire.calls.processes import Bye, Cancel, Exit, Kill, Ps, SpareChildren, Wait, Why
 from rackactor_runtime.supervisor.decisions import lifecycle, services
-from rackactor_runtime.supervisor.decisions.calls.checks import integer
 from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
@@ -17,10 +15,9 @@ from rackactor_runtime.supervisor.decisions.turn import Turn
 from rackactor_runtime.supervisor.decisions.waits import Waiter
 
 
-def op_wait(turn: Turn, caller: Process, call: Called) -> None:
+def op_wait(turn: Turn, caller: Process, call: Called, args: Wait) -> None:
     """Wait for the end of a process, of one of several, or of any child (no pids)."""
-    targets = tuple(integer(pid, "pid", 1, 1 << 32) for pid in call.args.get("pids", ()))
-    hang = bool(call.args.get("hang", True))
+    targets = tuple(args.pids)
     if targets == (caller.pid,):
         raise NoChild(f"process {caller.pid} cannot wait for its own end")
     if caller.kind == "operator" and targets:
@@ -28,17 +25,17 @@ def op_wait(turn: Turn, caller: Process, call: Called) -> None:
         if past is not None and past.status is not None:
             lifecycle.answer_wait(turn, call.pid, call.rid, past, reap=False)
             return
-    found = turn.state.waits.begin(Waiter(call.pid, call.rid, targets), hang=hang)
+    found = turn.state.waits.begin(Waiter(call.pid, call.rid, targets), hang=args.hang)
     if found is not None:
         # A command line only looks: whoever asks next, within a detached group's `linger`, is told the same.
         lifecycle.answer_wait(turn, call.pid, call.rid, found, reap=True)
-    elif not hang:
+    elif not args.hang:
         turn.reply(call, {"pid": 0})
 
 
-def op_cancel(turn: Turn, caller: Process, call: Called) -> None:
+def op_cancel(turn: Turn, caller: Process, call: Called, args: Cancel) -> None:
     """Withdraw a call that timed out."""
-    rid = integer(call.args["rid"], "rid", 1, 1 << 62)
+    rid = args.rid
     turn.state.waits.cancel(call.pid, rid)
     services.cancel(turn, call.pid, rid)
     turn.state.starts.cancel(call.pid, rid)
@@ -46,13 +43,13 @@ def op_cancel(turn: Turn, caller: Process, call: Called) -> None:
     turn.refuse(call.pid, rid, RackTimeout("withdrawn"))
 
 
-def op_kill(turn: Turn, caller: Process, call: Called) -> None:
+def op_kill(turn: Turn, caller: Process, call: Called, args: Kill) -> None:
     """Send a signal to processes: pids, 0 (the whole group), -pgid (a process group)."""
-    sig = parse_signal(call.args["signal"])
+    sig = args.signal
     targets: list[Process] = []
     missing: list[int] = []
-    for pid in call.args["pids"]:
-        found = _targets(turn, integer(pid, "pid", -(1 << 32), 1 << 32))
+    for pid in args.pids:
+        found = _targets(turn, pid)
         targets.extend(found)
         if not found:
             missing.append(pid)
@@ -92,9 +89,9 @@ def _may_signal(record: Process, sig: int | str, alone: bool) -> None:
         raise NotAllowed(f"process {record.pid} was not started by the group; end it, or the group, instead")
 
 
-def op_exit(turn: Turn, caller: Process, call: Called) -> None:
+def op_exit(turn: Turn, caller: Process, call: Called, args: Exit) -> None:
     """Say how the target ended; the instance ends next."""
-    caller.report = _report(call.args)
+    caller.report = args.to_wire()
     caller.result = (*caller.result, *call.blobs)
     if caller.state is State.RUNNING:
         caller.state = State.STOPPING
@@ -103,28 +100,16 @@ def op_exit(turn: Turn, caller: Process, call: Called) -> None:
     turn.reply(call)
     lifecycle.leaving(turn, caller)
     if caller.external:
-        lifecycle.gone(turn, caller, Ending(call.args.get("code", 0), None))
+        lifecycle.gone(turn, caller, Ending(args.code or 0, None))
 
 
-def _report(args: dict[str, Any]) -> dict[str, Any]:
-    """Return what an agent says of its target's end, checked: the verdict is built on it."""
-    report: dict[str, Any] = {"how": str(args.get("how", "exited"))}
-    if args.get("code") is not None:
-        report["code"] = integer(args["code"], "code", -(1 << 31), 1 << 32)
-    if args.get("signal") is not None:
-        report["signal"] = integer(args["signal"], "signal", 1, 127)
-    if args.get("evidence") is not None:
-        report["evidence"] = str(args["evidence"])
-    return report
-
-
-def op_bye(turn: Turn, caller: Process, call: Called) -> None:
+def op_bye(turn: Turn, caller: Process, call: Called, args: Bye) -> None:
     """Part from the group: a command line's end; the script's own is known by its death, or by the group's end."""
     if caller.kind == "operator":
         lifecycle.gone(turn, caller, Ending(0, None))
 
 
-def op_spare_children(turn: Turn, caller: Process, call: Called) -> None:
+def op_spare_children(turn: Turn, caller: Process, call: Called, args: SpareChildren) -> None:
     """Let the caller's children outlive it (Thespian's exit request that is not recursive)."""
     for child in turn.state.table.children(caller.pid):
         if child.on_orphan == "kill":
@@ -132,19 +117,18 @@ def op_spare_children(turn: Turn, caller: Process, call: Called) -> None:
     turn.reply(call)
 
 
-def op_ps(turn: Turn, caller: Process, call: Called) -> None:
+def op_ps(turn: Turn, caller: Process, call: Called, args: Ps) -> None:
     """List the processes."""
-    table, wanted = turn.state.table, call.args.get("pids")
-    asked = [table.get(pid) for pid in sorted({*wanted})] if wanted else table
+    table = turn.state.table
+    asked = [table.get(pid) for pid in sorted({*args.pids})] if args.pids else table
     rows = [record.row() for record in asked if record is not None and not record.hidden]
     turn.reply(call, {"processes": rows})
 
 
-def op_why(turn: Turn, caller: Process, call: Called) -> None:
+def op_why(turn: Turn, caller: Process, call: Called, args: Why) -> None:
     """Tell everything that is known of a process, living or ended."""
-    pid = integer(call.args["pid"], "pid", 1, 1 << 32)
-    record = turn.state.table.get(pid) or turn.state.table.past(pid)
+    record = turn.state.table.get(args.pid) or turn.state.table.past(args.pid)
     if record is None:
-        raise NoSuchProcess(f"this group never had a process {pid}, or has forgotten it")
+        raise NoSuchProcess(f"this group never had a process {args.pid}, or has forgotten it")
     signals = [[sent.at, sent.sender, sent.signal] for sent in record.sent]
     turn.reply(call, {"process": record.row(), "signals": signals})
