@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rackactor.kernel.kernel import Kernel
+from rackactor.wire.calls.actor_system import LoadSource, UnloadSource
 
 
 def load(kernel: Kernel, source: Any) -> str:
@@ -21,10 +22,10 @@ def load(kernel: Kernel, source: Any) -> str:
     data = source.read() if hasattr(source, "read") else Path(source).read_bytes()
     # The hash is a name, no proof: who may load what is the source authority's to say.
     name = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    kernel.call("load_source", {"hash": name}, data)
+    kernel.call(LoadSource(name), data)
     return name
 
 
 def unload(kernel: Kernel, name: str) -> None:
     """Forget a source: no actor is made from it any more; those that run go on."""
-    kernel.call("unload_source", {"hash": name})
+    kernel.call(UnloadSource(name))

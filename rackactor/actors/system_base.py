@@ -51,6 +51,8 @@ from rackactor.syscalls import mail
 from rackactor.syscalls.group import Group, group
 from rackactor.syscalls.session import Session
 from rackactor.wire import outcomes
+from rackactor.wire.calls.actor_system import SetCapabilities
+from rackactor.wire.calls.processes import Wait
 from rackactor.wire.codec import MESSAGE, encode
 from rackactor.wire.target import Creation, actor_target
 
@@ -217,7 +219,7 @@ class SystemBase:
 
     def _set_capabilities(self, session: Session, facts: dict[str, Any]) -> None:
         packed = _capabilities.pack(facts, allow_pickle=session.kernel.allow_pickle)
-        session.kernel.call("capabilities", {"set": packed})
+        session.kernel.call(SetCapabilities(packed))
 
     def _await_made(self, session: Session, pid: int, actor: Any, source_hash: str | None) -> None:
         """Wait until an actor answers; an actor that could not be made has ended instead, and we say why."""
@@ -236,7 +238,7 @@ class SystemBase:
         """Reap an actor that has ended: Thespian programs do not wait for theirs."""
         if self._session is not None and pid in self._primaries:
             self._primaries.discard(pid)
-            self._session.kernel.cast("wait", {"pids": [pid], "hang": False})
+            self._session.kernel.cast(Wait([pid], hang=False))
 
     def _end_primaries(self, session: Session) -> None:
         for pid in list(self._primaries):

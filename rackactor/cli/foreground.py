@@ -18,6 +18,8 @@ from rackactor.status import ExitStatus
 from rackactor.syscalls.group import Group
 from rackactor.syscalls.lines import PATIENCE, PATIENCE_WITH_COPIES, Lines
 from rackactor.syscalls.process import Process
+from rackactor.wire.calls.fork import Started
+from rackactor.wire.calls.processes import Kill, Wait
 
 #: What a shell calls the end of a writer whose reader has gone: 128 + SIGPIPE.
 BROKEN_PIPE = 141
@@ -58,7 +60,7 @@ class Foreground:
         self._forked = forked
         self._interrupts.notify(self._kernel.wake)
         pids = [process.pid for process in forked]
-        self._waits = {pid: self._kernel.begin_call("wait", {"pids": [pid]})[0] for pid in pids}
+        self._waits = {pid: self._kernel.begin_call(Wait([pid]))[0] for pid in pids}
         self._watch_start(pids, what)
 
     def _follow_each(self) -> None:
@@ -85,8 +87,7 @@ class Foreground:
 
     def _watch_start(self, pids: list[int], what: str) -> None:
         self._progress.show(f"rack: starting {what} ...")
-        args = {"pids": pids, "count": len(pids)}
-        self._kernel.begin_call("started", args, callback=lambda _: self._progress.clear())
+        self._kernel.begin_call(Started(pids, len(pids)), callback=lambda _: self._progress.clear())
 
     def _await_ends(self) -> None:
         handled = 0
@@ -104,7 +105,7 @@ class Foreground:
     def _interrupt(self, press: int) -> None:
         """Pass a Ctrl-C on, harder each time."""
         living = [pid for pid, pending in self._waits.items() if not pending.done]
-        self._kernel.begin_call("kill", {"pids": living, "signal": SIGNALS[min(press, len(SIGNALS)) - 1]})
+        self._kernel.begin_call(Kill(living, SIGNALS[min(press, len(SIGNALS)) - 1]))
 
     # -- when they have ended ----------------------------------------------------------------------------
 

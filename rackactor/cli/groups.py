@@ -14,6 +14,7 @@ from rackactor.errors import GroupEnded, RackTimeout
 from rackactor.launch import directories
 from rackactor.syscalls.group import attach
 from rackactor.system.readiness import readable
+from rackactor.wire.calls.group import DescribeGroup
 
 #: Seconds that a supervisor may take to go when its group has ended; and the keeper of a group on a cloud.
 _GONE, _GONE_AFAR = 10.0, 300.0
@@ -41,7 +42,7 @@ class GroupShow(Plain, Shown):
         """Return names and values."""
         card = choose(parsed_args.group)
         with visit(card["gid"]) as group:
-            fields, _ = group.kernel.call("group")
+            fields, _ = group.kernel.call(DescribeGroup())
         return ("gid", "name", "provider", "created", "age", "processes", "detached", "ending", "directory"), (
             card["gid"],
             card["name"],

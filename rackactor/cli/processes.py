@@ -17,6 +17,7 @@ from rackactor.errors import InvalidCall, RackTimeout
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus, State
 from rackactor.syscalls.group import Group
+from rackactor.wire.calls.logs import Logs as ReadLogs
 
 #: What `timeout(1)` exits with when the time is over.
 TIMED_OUT = 124
@@ -204,8 +205,8 @@ def records(group: Group, pid: int, *, follow: bool = False) -> Iterator[tuple[i
     """Yield (stream, data, bytes that were lost before it) of a log; `follow`: until the process has ended."""
     offset, eof = 0, False
     while not eof:
-        args = {"pid": pid, "offset": offset, "follow": follow}
-        fields, blobs = group.kernel.call("logs", args, timeout=None if follow else 60.0)
+        asked = ReadLogs(pid, offset, follow=follow)
+        fields, blobs = group.kernel.call(asked, timeout=None if follow else 60.0)
         skipped = fields["skipped"]
         for _, stream, _, data in msgpack.unpackb(blobs[0]):
             yield stream, data, skipped

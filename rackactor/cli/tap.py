@@ -21,6 +21,7 @@ from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.syscalls.lines import Lines
 from rackactor.system.readiness import writable
+from rackactor.wire.calls.logs import Logs
 
 #: The pid under which everything that actors and functions print is read.
 FEED = 0
@@ -73,7 +74,7 @@ class Tap:
             with self._lock:
                 log.follow = False
                 if not log.done:
-                    self._kernel.cast("logs", {"pid": log.pid, "offset": 0, "leave": True})
+                    self._kernel.cast(Logs(log.pid, 0, leave=True))
                     self._ask(log)
 
     @property
@@ -82,9 +83,9 @@ class Tap:
         return all(log.done for log in self._logs)
 
     def _ask(self, log: _Log) -> None:
-        offset, args = log.offset, {"pid": log.pid, "offset": log.offset, "follow": log.follow}
+        offset, asked = log.offset, Logs(log.pid, log.offset, follow=log.follow)
         try:
-            self._kernel.begin_call("logs", args, callback=lambda pending: self._answers.put((log, offset, pending)))
+            self._kernel.begin_call(asked, callback=lambda pending: self._answers.put((log, offset, pending)))
         except RackError:
             log.done = True  # the group is gone, and its logs with it
 

@@ -15,6 +15,7 @@ from rackactor.cli.tables import write_csv
 from rackactor.errors import RackError
 from rackactor.status import Cause, ExitStatus, signal_name
 from rackactor.syscalls.group import Group
+from rackactor.wire.calls.processes import Why as AskWhy
 
 #: Lines of output that are shown.
 LAST_LINES = 10
@@ -62,7 +63,7 @@ class Why(InGroup):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Tell it."""
         with visit(parsed_args.group) as group:
-            fields, _ = group.kernel.call("why", {"pid": parsed_args.pid})
+            fields, _ = group.kernel.call(AskWhy(parsed_args.pid))
             if parsed_args.format == "text":
                 for line in story(group, parsed_args.pid, fields):
                     print(block(line))

@@ -13,6 +13,7 @@ from typing import Any
 from rackactor.errors import NoSuchProcess, ProtocolError, RackTimeout, ServiceFailed
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
+from rackactor.wire.calls.services import FindService
 from rackactor.wire.codec import pack as _pack
 from rackactor.wire.codec import unpack as _unpack
 from rackactor.wire.errors import unpack_error
@@ -66,7 +67,7 @@ class Service:
         """
         pid = self._pid
         if not pid:
-            fields, _ = self.kernel.call("service", {"name": self.name})
+            fields, _ = self.kernel.call(FindService(self.name))
             pid = self._pid = int(fields["pid"])
         return pid
 

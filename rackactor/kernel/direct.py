@@ -23,6 +23,7 @@ from rackactor.kernel.peers import Peers, Sending
 from rackactor.kernel.seqpacket import LocalChannel
 from rackactor.kernel.uplink import Uplink
 from rackactor.kernel.zap import Authenticator
+from rackactor.wire.calls.connections import Introduce, Listening, Part
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header, parse_map
 from rackactor.wire.stream import Entry
 
@@ -122,7 +123,7 @@ class Direct:
         """Ask the supervisor for an introduction; without one, nothing changes."""
         if self._full:
             return
-        self._uplink.request("introduce", {"pid": pid})
+        self._uplink.request(Introduce(pid))
         if self._identity.keys is not None:
             self._monitor.asked(pid, time.monotonic())
 
@@ -190,7 +191,7 @@ class Direct:
 
     def _tell_part(self, pid: int, numbers: list[int]) -> None:
         if numbers:
-            self._uplink.request("part", {"pid": pid, "numbers": numbers})
+            self._uplink.request(Part(pid, numbers))
 
     def _known(self, pid: int) -> list[int]:
         return [number for other, number in self._meetings if other == pid]
@@ -318,8 +319,7 @@ class Direct:
         self._numbers[fields["ticket"]] = fields["number"]
         if self._door is not None:
             self._tickets[fields["ticket"]] = guest
-        answer = {key: fields[key] for key in ("pid", "ticket", "number")} | {"endpoint": self._endpoint}
-        self._uplink.request("listening", answer)
+        self._uplink.request(Listening(guest.pid, fields["number"], fields["ticket"], self._endpoint))
 
     def _bind(self, bind: str) -> zmq.Socket[Any]:
         context = self._link.context

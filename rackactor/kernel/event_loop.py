@@ -29,8 +29,10 @@ from rackactor.kernel.pending import Numbers, Pending
 from rackactor.kernel.seqpacket import LocalChannel
 from rackactor.kernel.uplink import Uplink
 from rackactor.system import fork_generation
+from rackactor.wire.calls.connections import Malformed
 from rackactor.wire.errors import unpack_error
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, parse_header, parse_map
+from rackactor.wire.schema import Call
 from rackactor.wire.stream import Entry, EntryKind, parse_entries
 
 #: Acknowledgements that are in no hurry leave after this, seconds: they only free the sender's memory.
@@ -350,7 +352,7 @@ class EventLoop:
             self._malformed.add(pid)
         words = f"{error}" if isinstance(error, ProtocolError) else f"{type(error).__name__}: {error}"
         _log.warning("process %d has sent what cannot be read: %s", pid, words)
-        self._uplink.request("malformed", {"pid": pid, "words": words[:500]})
+        self._uplink.request(Malformed(pid, words[:500]))
 
     def _deliver(self, delivery: Delivery) -> None:
         entry = delivery.entry
@@ -476,9 +478,9 @@ class EventLoop:
         """Which life of this process it is."""
         return self.identity.incarnation
 
-    def request(self, op: str, args: dict[str, Any]) -> None:
+    def request(self, call: Call) -> None:
         """Make a system call from the loop, without wanting its result."""
-        self._uplink.request(op, args)
+        self._uplink.request(call)
 
     def offer(self, pid: int, entry: Entry) -> None:
         """Put a message into the stream to a process, from the loop; it leaves at the end of the turn."""

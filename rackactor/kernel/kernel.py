@@ -34,9 +34,11 @@ from rackactor.kernel.peers import DIRECT_NEARBY, Delivery
 from rackactor.kernel.pending import Pending
 from rackactor.system import fork_generation
 from rackactor.wire import frames
+from rackactor.wire.calls.processes import Cancel
 from rackactor.wire.codec import open_from
 from rackactor.wire.errors import unpack_error
 from rackactor.wire.frames import Kind, parse_header, parse_map
+from rackactor.wire.schema import Call
 from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind
 from rackactor.wire.welcome import Welcome
 
@@ -152,8 +154,7 @@ class Kernel(EventLoop):
 
     def call(
         self,
-        op: str,
-        args: dict[str, Any] | None = None,
+        call: Call,
         *blobs: Any,
         timeout: float | None = CALL_TIMEOUT,
         late: Callable[[Pending], None] | None = None,
@@ -161,8 +162,7 @@ class Kernel(EventLoop):
         """Make a system call and wait for its result.
 
         Args:
-            op: its name.
-            args: plain values.
+            call: which, and what it says.
             blobs: opaque frames that go with it.
             timeout: seconds; None: no bound.
             late: gets a result that comes although the call was withdrawn: the two may have crossed on the way.
@@ -175,10 +175,10 @@ class Kernel(EventLoop):
             RackError: the supervisor's refusal, as its own class.
         """
         timeout = units.timeout(timeout)
-        pending, rid = self.begin_call(op, args, *blobs)
+        pending, rid = self.begin_call(call, *blobs)
         try:
             if not self._wait(lambda: pending.done, timeout):
-                raise RackTimeout(f"no answer to {op!r} within {timeout:g} s")
+                raise RackTimeout(f"no answer to {call.op!r} within {timeout:g} s")
         except BaseException:
             self.withdraw(pending, rid, late)
             raise
@@ -190,20 +190,17 @@ class Kernel(EventLoop):
         if pending.done and late is not None:
             late(pending)
         elif not pending.done and not self.closed:
-            self.cast("cancel", {"rid": rid})
+            self.cast(Cancel(rid))
 
     def begin_call(
         self,
-        op: str,
-        args: dict[str, Any] | None = None,
+        call: Call,
         *blobs: Any,
         callback: Callable[[Pending], None] | None = None,
     ) -> tuple[Pending, int]:
         """Make a system call without waiting; returns what will hold the answer, and its number."""
         self._check()
-        bodies = [frames.pack_body(args or {}), *blobs]
-        for body in bodies:
-            check_size(body)
+        op, bodies = call.op, _bodies(call, blobs)
         rid = next(self._rids)
         pending = self._calls[rid] = Pending(frames.SUPERVISOR, callback)
         self._outbox.append(lambda: self._uplink.send(Kind.CALL, (rid, op), bodies))
@@ -211,11 +208,9 @@ class Kernel(EventLoop):
         self._check_still(self._calls, rid)
         return pending, rid
 
-    def cast(self, op: str, args: dict[str, Any] | None = None, *blobs: Any) -> None:
+    def cast(self, call: Call, *blobs: Any) -> None:
         """Make a system call whose result nobody wants."""
-        bodies = [frames.pack_body(args or {}), *blobs]
-        for body in bodies:
-            check_size(body)
+        op, bodies = call.op, _bodies(call, blobs)
         self._outbox.append(lambda: self._uplink.send(Kind.CALL, (0, op), bodies))
         self._leader.turn()
 
@@ -288,9 +283,9 @@ class Kernel(EventLoop):
         """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
         self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
 
-    def call_from_finalizer(self, op: str, args: dict[str, Any]) -> None:
+    def call_from_finalizer(self, call: Call) -> None:
         """Have a system call made some time whose result nobody wants; a finalizer may call it, as the above."""
-        self._outbox.append(lambda: self._uplink.send(Kind.CALL, (0, op), [frames.pack_body(args)]))
+        self._outbox.append(lambda: self._uplink.request(call))
 
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""
@@ -497,6 +492,13 @@ class Kernel(EventLoop):
 
     def _crowded(self, pid: int) -> bool:
         return pid not in self._dead and (self._peers.over_limit(pid) or self._outbox_cost > 4 * WINDOW)
+
+
+def _bodies(call: Call, blobs: Sequence[Any]) -> list[Any]:
+    bodies = [frames.pack_body(call.to_wire()), *blobs]
+    for body in bodies:
+        check_size(body)
+    return bodies
 
 
 def check_size(payload: bytes | memoryview) -> None:

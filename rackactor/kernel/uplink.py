@@ -20,6 +20,7 @@ from rackactor.kernel.identity import Identity
 from rackactor.kernel.sockets import Link
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route
 from rackactor.wire.resend import ResendBuffer
+from rackactor.wire.schema import Call
 
 #: Heartbeats of silence after which another connection is tried.
 SILENT_BEATS = 3
@@ -75,9 +76,9 @@ class Uplink:
                 return
         self._say(kind, extra, bodies, pid)
 
-    def request(self, op: str, args: dict[str, Any]) -> None:
+    def request(self, call: Call) -> None:
         """Make a system call without wanting its result."""
-        self.send(Kind.CALL, (0, op), [pack_body(args)])
+        self.send(Kind.CALL, (0, call.op), [pack_body(call.to_wire())])
 
     def _say(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any] = (), pid: int = SUPERVISOR) -> None:
         """Send on the connection there is."""

@@ -27,6 +27,9 @@ from rackactor.syscalls.echo import Echo
 from rackactor.syscalls.lines import Lines
 from rackactor.syscalls.session import Session
 from rackactor.system import real_threads
+from rackactor.wire.calls.group import DetachGroup, EndGroup
+from rackactor.wire.calls.logs import FEED, Logs
+from rackactor.wire.calls.processes import Bye
 
 #: Seconds the end of a group may take beyond its grace.
 END_TIMEOUT = 30.0
@@ -73,7 +76,7 @@ class Group(Session):
     def detach(self) -> None:
         """Let the group outlive this program; it ends at its deadline, or when its last process has ended."""
         self._close_pipes()
-        self.kernel.call("detach")
+        self.kernel.call(DetachGroup())
         supervisor, self._supervisor = self._supervisor, None
         self._part()
         if supervisor is not None:
@@ -99,9 +102,9 @@ class Group(Session):
             return
         try:
             # Held until all that was printed has been shown: a pager may take its time.
-            args = {"reason": reason or "its block ended", "hold": self._feed is not None}
+            call = EndGroup(reason or "its block ended", hold=self._feed is not None)
             far = self._supervisor is not None and self._supervisor.far
-            fields, _ = self.kernel.call("end", args, timeout=KEEPER_TIMEOUT if far else END_TIMEOUT)
+            fields, _ = self.kernel.call(call, timeout=KEEPER_TIMEOUT if far else END_TIMEOUT)
             for pid, status in fields["statuses"]:
                 self.reaping.learn(pid, ExitStatus.from_wire(status))
             if self._feed is not None:
@@ -109,13 +112,13 @@ class Group(Session):
         except GroupEnded:
             pass  # it is gone already, which is what was asked for
         finally:
-            self.kernel.cast("end", {"reason": reason})
+            self.kernel.cast(EndGroup(reason))
             self._part()
 
     def _part(self) -> None:
         if self._feed is not None:
             self._feed.stop()
-        self.kernel.cast("bye")
+        self.kernel.cast(Bye())
         self.kernel.close()
         current.leave(self)
         atexit.unregister(self.end)
@@ -151,7 +154,7 @@ class _Feed:
     def finish(self) -> None:
         """Wait until everything that was printed has been shown; nobody prints any more."""
         self._follow = False
-        self._kernel.cast("logs", {"pid": 0, "offset": 0, "leave": True})
+        self._kernel.cast(Logs(FEED, 0, leave=True))
         # The feed's own thread asks, without a lock: a signal handler may come here in the midst of this, and wait.
         self._queue.put(_ASK)
         try:
@@ -169,8 +172,8 @@ class _Feed:
         if self._stopped or self._kernel.closed or self._kernel.ended:
             self._end()
             return
-        offset, args = self._offset, {"pid": 0, "offset": self._offset, "follow": self._follow}
-        self._kernel.begin_call("logs", args, callback=lambda pending: self._queue.put((offset, pending)))
+        offset, asked = self._offset, Logs(FEED, self._offset, follow=self._follow)
+        self._kernel.begin_call(asked, callback=lambda pending: self._queue.put((offset, pending)))
 
     def _end(self) -> None:
         self._eof.set()

@@ -10,6 +10,7 @@ from rackactor.address import RackAddress, pack_boxes, unpack_boxes
 from rackactor.errors import NoSuchProcess
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.peers import Delivery
+from rackactor.wire.calls.actor_system import DeadLetter
 from rackactor.wire.codec import encode
 from rackactor.wire.stream import EntryKind
 
@@ -71,7 +72,7 @@ def sender_of(kernel: Kernel, item: Delivery) -> RackAddress:
 
 def dead_letter(kernel: Kernel, pid: int, payload: Any, box: int = 0) -> None:
     """Have what nobody can receive given to the group's handler of dead letters, if it has one."""
-    kernel.cast("dead_letter", {"pid": pid, "box": box}, payload)
+    kernel.cast(DeadLetter(pid, box), payload)
 
 
 def return_letters(kernel: Kernel) -> None:

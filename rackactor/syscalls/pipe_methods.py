@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from rackactor.wire.calls.pipes import ListPipes
+
 if TYPE_CHECKING:
     from rackactor.ipc.pipes.ends import PipeReader, PipeWriter
     from rackactor.ipc.pipes.fifo import Pipe
@@ -94,7 +96,7 @@ class PipeMethods:
 
     def pipes(self) -> list[dict[str, Any]]:
         """Return the pipes of the group: id, name, pids of readers and writers, bytes held for readers to come."""
-        fields, _ = self.kernel.call("pipes")
+        fields, _ = self.kernel.call(ListPipes())
         rows: list[dict[str, Any]] = fields["pipes"]
         return rows
 

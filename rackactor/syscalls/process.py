@@ -26,6 +26,8 @@ from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
 from rackactor.syscalls.wait import RESULT_KEPT, Reaping
 from rackactor.wire import outcomes
+from rackactor.wire.calls.logs import Logs
+from rackactor.wire.calls.processes import Kill, Why
 from rackactor.wire.codec import REPLY, encode
 from rackactor.wire.stream import EntryKind
 
@@ -162,7 +164,7 @@ class Process(Generic[T]):
         Raises:
             NoSuchProcess: this group never had it, or has forgotten it.
         """
-        fields, _ = self._kernel.call("why", {"pid": self.pid})
+        fields, _ = self._kernel.call(Why(self.pid))
         row: dict[str, Any] = fields["process"]
         return row
 
@@ -335,8 +337,8 @@ class Output(io.RawIOBase):
         return count
 
     def _ask(self) -> None:
-        args = {"pid": self._pid, "reader": self._stream, "offset": self._offset, "follow": True}
-        self._next, _ = self._kernel.begin_call("logs", args)
+        asked = Logs(self._pid, self._offset, follow=True, reader=self._stream)
+        self._next, _ = self._kernel.begin_call(asked)
 
     def _fetch(self) -> None:
         self._kernel.wait(lambda: self._next.done, None)
@@ -355,7 +357,7 @@ class Output(io.RawIOBase):
     def close(self) -> None:
         """Stop reading; the writer is not held back any more."""
         if not self.closed and not self._kernel.closed and not self._kernel.ended:
-            self._kernel.cast("logs", {"pid": self._pid, "reader": self._stream, "offset": 0, "leave": True})
+            self._kernel.cast(Logs(self._pid, 0, reader=self._stream, leave=True))
         super().close()
 
 
@@ -404,4 +406,4 @@ def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process[Any]:
 
 def send_signal(kernel: Kernel, pids: Sequence[int], sig: int | str) -> None:
     """Send a signal: see `Session.kill`."""
-    kernel.call("kill", {"pids": list(pids), "signal": parse_signal(sig)})
+    kernel.call(Kill(list(pids), parse_signal(sig)))

@@ -26,6 +26,8 @@ from rackactor.syscalls.pipe_methods import PipeMethods
 from rackactor.syscalls.process import Process, send_signal
 from rackactor.syscalls.signal_handlers import Handlers
 from rackactor.syscalls.wait import Reaping
+from rackactor.wire.calls.fork import Fork, Started
+from rackactor.wire.calls.processes import Ps
 from rackactor.wire.codec import MESSAGE
 from rackactor.wire.stream import EntryKind
 from rackactor.wire.target import Creation, Target, more_words, pack_arguments, pack_target
@@ -97,7 +99,7 @@ class Session(PipeMethods, Handlers):
 
     def ps(self) -> list[dict[str, Any]]:
         """Return the process table: a row of plain values for each process that lives or is a zombie."""
-        fields, _ = self.kernel.call("ps")
+        fields, _ = self.kernel.call(Ps())
         rows: list[dict[str, Any]] = fields["processes"]
         return rows
 
@@ -197,13 +199,13 @@ class Session(PipeMethods, Handlers):
         options["pipes"] = [options["pipes"] + ends for _, ends in packs]
         placed = options["cwd"] is not None
         options |= self._inherited(options["env"], options["cwd"])
-        args = {"kind": packed.kind, "what": packed.what, "words": packed.words, **options}
         blobs = [packed.blob, *(blob for blob, _ in packs)]
         if self.shipping.needed:
-            args["code"] = self.shipping.for_fork(packed.kind, packed.words, blobs, placed=placed)
+            options["code"] = self.shipping.for_fork(packed.kind, packed.words, blobs, placed=placed)
         else:
             shipping.check_python(self.kernel.welcome.python, blobs)
-        fields, _ = self.kernel.call("fork", args, *blobs)
+        call = Fork(kind=packed.kind, what=packed.what, words=packed.words, **options)
+        fields, _ = self.kernel.call(call, *blobs)
         forked: Forked[Any] = Forked(
             Process(
                 self.kernel,
@@ -236,20 +238,20 @@ class Session(PipeMethods, Handlers):
         options: dict[str, Any] = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
         options["placement"] = fork_options.wanted_placement(creation.requirements)
         options |= self._inherited({}, None)
-        args = {"kind": packed.kind, "what": packed.what, "source_hash": creation.source_hash, **options}
+        options["source_hash"] = creation.source_hash
         blobs = (packed.blob, pack_arguments((creation,), {}))
         if self.shipping.needed:
-            args["code"] = self.shipping.for_fork(packed.kind, None, blobs, placed=False)
+            options["code"] = self.shipping.for_fork(packed.kind, None, blobs, placed=False)
         else:
             shipping.check_python(self.kernel.welcome.python, blobs)
-        fields, _ = self.kernel.call("fork", args, *blobs)
+        fields, _ = self.kernel.call(Fork(kind=packed.kind, what=packed.what, **options), *blobs)
         return fields["pids"][0], bool(fields.get("existing"))
 
     def _await_start(self, forked: Forked[Any], min_ok: int, timeout: float | None) -> None:
         pids = [process.pid for process in forked]
         up: list[int] = []
         try:
-            fields, _ = self.kernel.call("started", {"pids": pids, "count": min_ok}, timeout=timeout)
+            fields, _ = self.kernel.call(Started(pids, min_ok), timeout=timeout)
             up = fields["up"]
         except RackTimeout:
             rows = {row["pid"]: row for row in self.ps()}

@@ -19,6 +19,8 @@ from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.status import ExitStatus
 from rackactor.syscalls import fork_options
+from rackactor.wire.calls.processes import Wait
+from rackactor.wire.calls.results import ResultDrop, ResultNext
 
 #: Bytes of a result that a handle keeps after it has been asked for: small ones, for whoever asks again.
 RESULT_KEPT = 1 << 20
@@ -66,14 +68,14 @@ class Shelved:
         """Return its frames."""
         frames = [self._head]
         while self._parts:
-            _, blobs = self._kernel.call("result_next", {"pid": self._pid})
+            _, blobs = self._kernel.call(ResultNext(self._pid))
             self._parts -= 1
             frames += blobs
         return frames
 
     def __del__(self) -> None:
         if self._parts and not self._kernel.closed and not self._kernel.ended:
-            self._kernel.call_from_finalizer("result_drop", {"pid": self._pid})
+            self._kernel.call_from_finalizer(ResultDrop(self._pid))
 
 
 class _End(NamedTuple):
@@ -108,7 +110,7 @@ class Reaping:
         pids = fork_options.targets(pid)
         if (known := self._take_late(pids)) is not None:
             return known
-        with self._asking({"pids": pids}) as (pending, rid):
+        with self._asking(Wait(pids)) as (pending, rid):
             if not self._kernel.wait(lambda: pending.done or self._is_late(pids), timeout):
                 raise RackTimeout(f"no end of {pid if pids else 'a child'} within {timeout:g} s")
             # What an earlier wait that had been given up was told may come first, and be why this one is refused.
@@ -134,7 +136,7 @@ class Reaping:
         """Return how a process ended, or None while it lives."""
         try:
             if fate.status is None:
-                with self._asking({"pids": [fate.pid], "hang": False}) as (pending, _):
+                with self._asking(Wait([fate.pid], hang=False)) as (pending, _):
                     if not self._kernel.wait(lambda: pending.done, CALL_TIMEOUT):
                         raise RackTimeout(f"no answer within {CALL_TIMEOUT:g} s whether {fate.pid} lives")
                     if pending.get()["pid"]:
@@ -159,8 +161,8 @@ class Reaping:
         return fate.status
 
     @contextmanager
-    def _asking(self, args: dict[str, Any]) -> Iterator[tuple[Pending, int]]:
-        pending, rid = self._kernel.begin_call("wait", args)
+    def _asking(self, call: Wait) -> Iterator[tuple[Pending, int]]:
+        pending, rid = self._kernel.begin_call(call)
         self._open.append(pending)
         try:
             yield pending, rid

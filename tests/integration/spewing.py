@@ -12,6 +12,7 @@ import msgpack
 import rackactor as rack
 from rackactor.current import current
 from rackactor.ipc import service
+from rackactor.wire.calls.services import FindService
 from rackactor.wire.codec import encode
 from rackactor.wire.frames import Header, Kind, pack_route
 from rackactor.wire.stream import Entry, EntryKind
@@ -110,11 +111,22 @@ def spew(layer: str, seed: int, target: int, seat: int) -> None:
             op = chance.choice(OPS)
             fields = {chance.choice(NAMES): value(chance) for _ in range(chance.randrange(8))}
             try:
-                kernel.call(op, fields, *[packed(chance) for _ in range(chance.randrange(3))], timeout=0.05)
+                kernel.call(Said(op, fields), *[packed(chance) for _ in range(chance.randrange(3))], timeout=0.05)
             except (rack.RackError, ValueError):
                 pass
         return
     settle()
+
+
+class Said:
+    """A system call of any name that says anything."""
+
+    def __init__(self, op: str, fields: dict[str, Any]) -> None:
+        self.op = op
+        self.fields = fields
+
+    def to_wire(self) -> dict[str, Any]:
+        return self.fields
 
 
 def question(kernel: Any, chance: random.Random) -> None:
@@ -129,7 +141,7 @@ def question(kernel: Any, chance: random.Random) -> None:
             asked = service.pack(chance.choice(QUESTIONS), fields, chance.randbytes(chance.randrange(9)))
         except ValueError:  # nested more deeply than this end packs
             pass
-    pid = kernel.call("service", {"name": name})[0]["pid"]
+    pid = kernel.call(FindService(name))[0]["pid"]
     kernel.post(pid, chance.choice([EntryKind.ASK, EntryKind.TELL]), asked, chance.randrange(1 << 40))
 
 

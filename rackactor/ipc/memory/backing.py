@@ -12,6 +12,8 @@ from rackactor.address import pack_boxes
 from rackactor.errors import GroupEnded, MemoryFull, RackError, RackTimeout
 from rackactor.ipc.service import Service
 from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.wire.calls.connections import Introduce
+from rackactor.wire.calls.memory import ShmAck, ShmOpen, ShmReplica
 
 if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Reader
@@ -89,7 +91,7 @@ class Backing:
             if self._reader is not None:
                 return self._reader
             self._kernel.on("shm", self._event)
-            fields, _ = self._kernel.call("shm_open")
+            fields, _ = self._kernel.call(ShmOpen())
             reader = None
             if fields["replica"] != "always":
                 reader = _open_here(fields, self._kernel.allow_pickle)
@@ -157,7 +159,7 @@ class Backing:
 
     def _acknowledge(self, *, ask: bool = False) -> None:
         self._told = self._got
-        self._kernel.request("shm_ack", {"got": self._got, "ask": ask})
+        self._kernel.request(ShmAck(self._got, ask=ask))
 
     def _look(self) -> None:
         if self._kernel.closed or self._kernel.ended or self._replica is None:
@@ -197,7 +199,7 @@ class Backing:
         self._loading = True
         try:
             # The changes after this come by themselves, and wait in `_held`; the snapshot is of this revision or later.
-            kernel.call("shm_replica")
+            kernel.call(ShmReplica())
             self._got = self._told = 0
             self._replica.load(self._snapshot())
         except BaseException:
@@ -235,7 +237,7 @@ class Backing:
             if pid not in self._credited:
                 self._credited.add(pid)
                 kernel.consume(pid, CREDIT)  # in advance
-                kernel.cast("introduce", {"pid": pid})  # what comes is worth a connection of its own
+                kernel.cast(Introduce(pid))  # what comes is worth a connection of its own
             while kernel.wait(lambda: box or pending.done, SILENCE):
                 if not box:
                     service.answer(pending, pid)

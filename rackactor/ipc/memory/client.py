@@ -11,6 +11,7 @@ from rackactor.ipc.memory.backing import Backing
 from rackactor.ipc.memory.operations import Batch, fault
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
+from rackactor.wire.calls.memory import Shm, ShmWatch
 
 if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Entry, Reader, Reading
@@ -57,7 +58,7 @@ class Client:
 
     def perform(self, ops: list[Any], blobs: list[bytes], timeout: float | None) -> dict[str, Any]:
         """Have operations done; raise what the first of them was refused with, if it was."""
-        fields, _ = self.kernel.call("shm", {"ops": ops}, *blobs, timeout=timeout)
+        fields, _ = self.kernel.call(Shm(ops), *blobs, timeout=timeout)
         error = fault(fields["results"][0])
         self.backing.reached(fields["revision"], timeout)
         if error is not None:
@@ -75,13 +76,13 @@ class Client:
         """Have the supervisor tell of changes; return the revision after which it does."""
         if self.backing.is_replica:
             return self.backing.reader.revision()  # it is told of everything anyway
-        fields, _ = self.kernel.call("shm_watch", {"prefix": prefix})
+        fields, _ = self.kernel.call(ShmWatch(prefix))
         return int(fields["revision"])
 
     def end_watch(self, prefix: bytes) -> None:
         """Have it tell no more."""
         if not self.kernel.closed and not self.kernel.ended and not self.backing.is_replica:
-            self.kernel.cast("shm_watch", {"prefix": prefix, "on": False})
+            self.kernel.cast(ShmWatch(prefix, on=False))
 
     def wake(self) -> None:
         """Let go of threads that wait."""

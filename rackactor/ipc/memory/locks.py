@@ -11,6 +11,7 @@ from rackactor.errors import GroupEnded, InvalidCall, LockError, RackTimeout
 from rackactor.kernel.kernel import CALL_TIMEOUT
 from rackactor.kernel.pending import Pending
 from rackactor.strings import show
+from rackactor.wire.calls.memory import ShmHolder, ShmLock, ShmUnlock
 
 if TYPE_CHECKING:
     from rackactor.kernel.kernel import Kernel
@@ -69,8 +70,8 @@ class Lock:
         wait = timeout is None or timeout > 0
         bound = timeout if wait else CALL_TIMEOUT
         try:
-            args = {"name": self.name, "wait": wait}
-            fields, _ = self._kernel.call("shm_lock", args, timeout=bound, late=self._give_back)
+            call = ShmLock(self.name, wait=wait)
+            fields, _ = self._kernel.call(call, timeout=bound, late=self._give_back)
         except RackTimeout:
             fields = {"token": 0}
         if not fields["token"]:
@@ -89,14 +90,14 @@ class Lock:
         if not token:
             raise LockError(f"this process does not hold the lock {self.name!r}")
         self._held.pop(self.name, None)
-        self._kernel.call("shm_unlock", {"name": self.name, "token": token})
+        self._kernel.call(ShmUnlock(self.name, token))
 
     def holder(self) -> int | None:
         """Return the pid of who holds it now, or None."""
-        fields, _ = self._kernel.call("shm_holder", {"name": self.name})
+        fields, _ = self._kernel.call(ShmHolder(self.name))
         return fields["pid"] or None
 
     def _give_back(self, pending: Pending) -> None:
         """Release a grant that has crossed with the call's withdrawal."""
         if pending.error is None and pending.value["token"]:
-            self._kernel.cast("shm_unlock", {"name": self.name, "token": pending.value["token"]})
+            self._kernel.cast(ShmUnlock(self.name, pending.value["token"]))

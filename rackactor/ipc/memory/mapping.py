@@ -21,6 +21,7 @@ from rackactor.ipc.memory.operations import ABSENT, Absent, Batch
 from rackactor.ipc.memory.transactions import Pipeline, Transaction
 from rackactor.ipc.memory.watch import Delivered, Watch
 from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.wire.calls.memory import ShmRestore, ShmSync
 
 if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Entry, Reading
@@ -150,7 +151,7 @@ class Memory:
         """
         self.client.backing.reader  # noqa: B018 - the replica begins with it
         timeout = units.timeout(timeout)
-        fields, _ = self._kernel.call("shm_sync", timeout=timeout)
+        fields, _ = self._kernel.call(ShmSync(), timeout=timeout)
         self.client.backing.reached(fields["revision"], timeout)
         return int(fields["revision"])
 
@@ -361,9 +362,9 @@ class Memory:
             source.seek(0)
             offset = 0
             while part := source.read(PART):
-                self._kernel.call("shm_restore", {"offset": offset}, part)
+                self._kernel.call(ShmRestore(offset), part)
                 offset += len(part)
-        fields, _ = self._kernel.call("shm_restore", {"last": True}, timeout=None)
+        fields, _ = self._kernel.call(ShmRestore(last=True), timeout=None)
         self.client.backing.reached(fields["revision"])
         return int(fields["revision"])
 

@@ -13,6 +13,7 @@ from rackactor.ipc.memory.client import Client
 from rackactor.ipc.memory.layout import pack_key
 from rackactor.ipc.memory.operations import ABSENT, Batch, fault
 from rackactor.kernel.pending import Pending
+from rackactor.wire.calls.memory import Shm
 
 if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Reading
@@ -114,7 +115,7 @@ class Pipeline:
             while self._batches or under_way:
                 while self._batches and len(under_way) < CALLS:
                     batch = self._batches.popleft()
-                    under_way.append((batch, *kernel.begin_call("shm", {"ops": batch.ops}, *batch.blobs)))
+                    under_way.append((batch, *kernel.begin_call(Shm(batch.ops), *batch.blobs)))
                 batch, pending, _ = under_way[0]
                 fields = client.finish(pending, self._timeout)
                 under_way.popleft()

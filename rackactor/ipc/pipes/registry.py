@@ -25,6 +25,7 @@ from rackactor.ipc.pipes.writing import Batch
 from rackactor.kernel import interrupts
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.peers import Delivery
+from rackactor.wire.calls.pipes import PipeBequeath, PipeClose, PipeCredit, PipeOpen, PipePiece, PipeRoom
 from rackactor.wire.codec import unpack
 from rackactor.wire.frames import SUPERVISOR
 from rackactor.wire.stream import Entry, EntryKind
@@ -105,7 +106,7 @@ class PipeTable:
                 return [known]
             self._begun += 1
             try:
-                fields, _ = self.kernel.call("pipe_open", {"id": pipe, "name": name, "mode": mode})
+                fields, _ = self.kernel.call(PipeOpen(mode, pipe, name))
                 seats = zip(mode, fields["seats"], strict=True)
                 return [self._opened(each, fields["id"], seat) for each, seat in seats]
             finally:
@@ -150,7 +151,7 @@ class PipeTable:
         self._forget(reading)
         for key in [key for key in self._pieces if key[0] == reading.seat]:
             del self._pieces[key]
-        self.kernel.request("pipe_close", {"seat": reading.seat, "taken": final})
+        self.kernel.request(PipeClose(reading.seat, final))
 
     def _close_writing(self, writing: WriteEnd) -> None:
         if writing.closed:  # it may have been opened again
@@ -162,7 +163,7 @@ class PipeTable:
         if self._opening or self._writings.pop(writing.seat, None) is None:
             return
         self._forget(writing)
-        self.kernel.request("pipe_close", {"seat": writing.seat})
+        self.kernel.request(PipeClose(writing.seat))
 
     def _forget(self, end: End) -> None:
         if self._ends.get((end.pipe, end.mode)) is end:
@@ -269,8 +270,7 @@ class PipeTable:
             else:
                 writing.credit(pid, reading.seat, taken, limit)
         elif pid == SUPERVISOR:
-            args = {"seat": seat, "reader": reading.seat, "taken": taken, "received": received, "limit": limit}
-            self.kernel.request("pipe_credit", args)
+            self.kernel.request(PipeCredit(seat, reading.seat, taken, received, limit))
         else:
             body = msgpack.packb((reading.seat, taken, limit))
             self.kernel.offer(pid, Entry(EntryKind.CREDIT, seat, body))
@@ -328,43 +328,42 @@ class PipeTable:
             self.kernel.wait(lambda: done, 5.0)  # noqa: B023
             if not done or done[0] is None:
                 return True
-            args, blobs = done[0]
-            if self._hand_over(args, blobs):
+            if self._hand_over(*done[0]):
                 self._writings.pop(writing.seat, None)
                 return True
             writing.frozen = False
             self.kernel.call_soon_batched(writing.pump)
             if time.monotonic() >= deadline:
-                self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": f"it ended, and {NO_HEIR}"})
+                self.kernel.cast(PipeClose(writing.seat, lost=f"it ended, and {NO_HEIR}"))
                 return False
             self.kernel.wait(lambda: self._gone(writing), 0.2)
         return True
 
-    def _hand_over(self, args: dict[str, Any], blobs: list[Any]) -> bool:
+    def _hand_over(self, estate: PipeBequeath, blobs: list[Any]) -> bool:
         """Leave messages to the supervisor; returns whether it has taken them.
 
         It is asked first: what there is no room for would be sent again and again, as often as it is tried.
         """
         call, size = self.kernel.call, sum(map(len, blobs))
-        if not call("pipe_room", {"size": size})[0]["room"]:
+        if not call(PipeRoom(size))[0]["room"]:
             return False
         if size > AT_ONCE:
             for blob in blobs:
-                if not call("pipe_piece", {}, blob)[0]["room"]:
+                if not call(PipePiece(), blob)[0]["room"]:
                     return False
             blobs = []
-        return bool(call("pipe_bequeath", args, *blobs)[0]["taken"])
+        return bool(call(estate, *blobs)[0]["taken"])
 
     def _gone(self, writing: WriteEnd) -> bool:
         return writing.seat not in self._writings
 
-    def _estate(self, writing: WriteEnd) -> tuple[dict[str, Any], list[Any]] | None:
+    def _estate(self, writing: WriteEnd) -> tuple[PipeBequeath, list[Any]] | None:
         if writing.seat not in self._writings:
             return None
         writing.frozen = True
         lanes, messages = writing.writer.estate()
         shape, blobs = pack_parcel(messages)
-        return {"seat": writing.seat, "lanes": lanes, "shape": shape, "clean": writing.closed}, blobs
+        return PipeBequeath(writing.seat, lanes, shape, clean=writing.closed), blobs
 
 
 def _take(reading: Any, pid: int, fields: Any, frames: Sequence[Any]) -> None:

@@ -36,6 +36,8 @@ from rackactor.kernel.peers import Delivery
 from rackactor.syscalls import mail
 from rackactor.syscalls.fork_options import other_requirements
 from rackactor.syscalls.session import Session
+from rackactor.wire.calls.actor_system import Leaving
+from rackactor.wire.calls.processes import SpareChildren, Wait
 from rackactor.wire.codec import MESSAGE, decode, encode
 from rackactor.wire.frames import SUPERVISOR
 from rackactor.wire.stream import Entry, EntryKind
@@ -241,11 +243,11 @@ class ActorHost:
             if not coroutines.is_failure(error):
                 raise
             failure = error
-        self._kernel.cast("leaving")
+        self._kernel.cast(Leaving())
         if failure is not None:
             _log.warning("the handler for ActorExitRequest raised", exc_info=failure)
         if not message.isRecursive:
-            self._kernel.call("spare_children")
+            self._kernel.call(SpareChildren())
         mail.return_letters(self._kernel)
         if self._terminated:
             return Report("signalled", 128 + signal.SIGTERM, int(signal.SIGTERM), "it took its ActorExitRequest")
@@ -290,7 +292,7 @@ class ActorHost:
         if created and end.wholly:
             reference.created.discard(end.pid)
             # Thespian programs do not wait for their children: nobody else would reap it.
-            self._kernel.cast("wait", {"pids": [end.pid], "hang": False})
+            self._kernel.cast(Wait([end.pid], hang=False))
         if address in reference.children:
             reference.children.remove(address)
         elif created or not end.wholly:

@@ -21,6 +21,7 @@ from typing import Any
 from rackactor.errors import NotAllowed, RackError
 from rackactor.launch import directories
 from rackactor.syscalls.session import Session
+from rackactor.wire.calls.operators import InviteGuest
 from rackactor.wire.errors import pack_error
 
 #: Where the socket's name stands for whoever runs inside this process, with "@" for the NUL that it begins with.
@@ -79,7 +80,7 @@ class _Door:
         if uid != os.getuid():
             return {"error": pack_error(NotAllowed("this process belongs to another user"))}
         try:
-            fields, _ = self._session.kernel.call("guest", timeout=PATIENCE)
+            fields, _ = self._session.kernel.call(InviteGuest(), timeout=PATIENCE)
         except RackError as error:
             return {"error": pack_error(error)}
         return {**self._reach, "gid": fields["gid"], "name": fields["name"], "token": fields["token"].hex()}

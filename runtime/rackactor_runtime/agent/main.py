@@ -23,6 +23,7 @@ from rackactor.launch import process_context
 from rackactor.syscalls import mail, main_names
 from rackactor.syscalls.session import Session
 from rackactor.wire import main_module, outcomes
+from rackactor.wire.calls.results import ResultPart
 from rackactor.wire.target import unpack_target
 from rackactor.wire.welcome import Welcome
 from rackactor_runtime import memory_reserve
@@ -257,9 +258,9 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         result = report.result
         if sum(map(len, result)) > outcomes.AT_ONCE:
             for frame in result:
-                kernel.call("result_part", {}, frame)
+                kernel.call(ResultPart(), frame)
             result = ()
-        kernel.call("exit", report.fields(), *result, timeout=DRAIN + outcomes.AT_ONCE / SLOWEST)
+        kernel.call(report.call(), *result, timeout=DRAIN + outcomes.AT_ONCE / SLOWEST)
     except RackError as error:
         logging.getLogger("rackactor").warning("could not report the exit: %s", error)
     finishing.flush()

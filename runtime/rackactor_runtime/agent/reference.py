@@ -15,6 +15,7 @@ from rackactor.actors.capabilities import pack
 from rackactor.address import RackAddress
 from rackactor.errors import InvalidCall
 from rackactor.syscalls.session import Session
+from rackactor.wire.calls.actor_system import DeadLetters, SetCapabilities, ShutDown, SourceAuthority, SourceNews
 from rackactor.wire.target import Creation, actor_target
 from rackactor_runtime.agent.sources import by_name
 
@@ -80,25 +81,25 @@ class Reference:
 
     def handleDeadLetters(self, address: ActorAddress, enable: bool) -> None:
         """Begin or stop to get what could not be delivered."""
-        self._kernel.call("dead_letters", {"enable": enable})
+        self._kernel.call(DeadLetters(bool(enable)))
 
     def updateCapability(self, name: str, value: Any) -> None:
         """Change what the group's actor system can do."""
-        self._kernel.call("capabilities", {"set": pack({name: value}, allow_pickle=self._kernel.allow_pickle)})
+        self._kernel.call(SetCapabilities(pack({name: value}, allow_pickle=self._kernel.allow_pickle)))
 
     def actorSystemShutdown(self) -> None:
         """End the group."""
-        self._kernel.call("shutdown")
+        self._kernel.call(ShutDown())
 
     # -- sources --------------------------------------------------------------------------------------
 
     def registerSourceAuthority(self, address: ActorAddress) -> None:
         """Become the one who says which sources may be loaded."""
-        self._kernel.call("source_authority")
+        self._kernel.call(SourceAuthority())
 
     def notifyOnSourceAvailability(self, address: ActorAddress, enable: bool) -> None:
         """Begin or stop to hear of sources that are loaded and unloaded."""
-        self._kernel.call("source_news", {"enable": enable})
+        self._kernel.call(SourceNews(bool(enable)))
 
     def loadActorSource(self, source: Any) -> str:
         """Hand a source to the group; returns its hash."""

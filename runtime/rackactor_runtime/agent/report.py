@@ -9,6 +9,7 @@ from typing import Any
 from rackactor.errors import InvalidCall
 from rackactor.strings import words_of
 from rackactor.wire import outcomes
+from rackactor.wire.calls.processes import Exit
 from rackactor_runtime import memory_reserve
 
 #: Characters of a traceback kept as evidence.
@@ -39,9 +40,9 @@ class Report:
     #: The outcome of a function: see `rackactor.wire.outcomes`.
     result: outcomes.Frames = ()
 
-    def fields(self) -> dict[str, Any]:
-        """Return the arguments of the system call `exit`."""
-        return {"how": self.how, "code": self.code, "signal": self.signal, "evidence": self.evidence[-MAX_TEXT:]}
+    def call(self) -> Exit:
+        """Return what the supervisor is told."""
+        return Exit(self.how, self.code, self.signal, self.evidence[-MAX_TEXT:])
 
 
 def returned(value: Any) -> Report:

@@ -15,6 +15,8 @@ from thespian.system.sourceLoader import SourceHashFinder, loadModuleFromHashSou
 from rackactor.errors import ActorNotMade, RackTimeout
 from rackactor.kernel.kernel import Kernel
 from rackactor.syscalls.session import Session
+from rackactor.wire.calls.actor_system import GetSource
+from rackactor.wire.calls.actor_system import ValidatedSource as Verdict
 
 #: Seconds that a source authority has for its verdict, as in Thespian.
 VERDICT_TIMEOUT = 61.0
@@ -35,7 +37,7 @@ def load_class(session: Session, source_hash: str, module: str, name: str) -> An
 
 def _ask(session: Session, source_hash: str) -> Sequence[Any]:
     try:
-        fields, blobs = session.kernel.call("source", {"hash": source_hash}, timeout=VERDICT_TIMEOUT)
+        fields, blobs = session.kernel.call(GetSource(source_hash), timeout=VERDICT_TIMEOUT)
     except RackTimeout:
         fields, blobs = {"loaded": False}, ()
     if not fields["loaded"]:
@@ -60,4 +62,4 @@ def validate(kernel: Kernel, message: ValidatedSource) -> None:
         except Exception:
             return  # no archive of sources: as in Thespian, as if there had been no verdict
     info = getattr(message, "sourceInfo", None)
-    kernel.call("validated_source", {"hash": message.sourceHash, "info": str(info)}, content or b"")
+    kernel.call(Verdict(message.sourceHash, str(info)), content or b"")

@@ -155,7 +155,7 @@ def rehearse() -> Report:
         report = ActorHost(session, Creation()).run(target, args, kwargs)
         session.run_exit_hooks()
         stage.drain(_BOUND)
-        stage.call("exit", report.fields(), timeout=_BOUND)
+        stage.call(report.call(), timeout=_BOUND)
         return report
     finally:
         sys.path[:], sys.argv[:] = path, argv

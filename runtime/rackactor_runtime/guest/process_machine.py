@@ -20,6 +20,7 @@ from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.wakeup import Waker
 from rackactor.system.readiness import readable
+from rackactor.wire.calls.machine import Machine
 from rackactor_runtime.agent import main
 from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import MachineBirth
@@ -135,7 +136,7 @@ class _Guest:
         for event in self._provider.events():
             self._tell(event)
         if self._why:
-            self._finish({"event": "ended", "why": self._why})
+            self._finish(Machine("ended", why=self._why))
 
     # -- from the supervisor --------------------------------------------------------------------------
 
@@ -164,24 +165,24 @@ class _Guest:
     def _tell(self, event: Event) -> None:
         match event:
             case Created(_, instance):
-                self._cast({"event": "created", "os_pid": int(instance), "address": self._address()})
+                self._cast(Machine("created", os_pid=int(instance), address=self._address()))
             case Output(_, stream, data):
-                self._cast({"event": "output", "stream": stream}, data)
+                self._cast(Machine("output", stream=stream), data)
             case CreateFailed(_, fault, kind):
-                self._finish({"event": "failed", "fault": fault, "kind": kind})
+                self._finish(Machine("failed", fault=fault, kind=kind))
             case Ended(_, code, number, oom, note) if not self._why:
                 self._code = 0
-                self._finish({"event": "ended", "code": code, "signal": number, "oom": oom, "note": note})
+                self._finish(Machine("ended", code=code, signal=number, oom=oom, note=note))
 
-    def _cast(self, fields: dict[str, Any], *blobs: bytes) -> None:
+    def _cast(self, said: Machine, *blobs: bytes) -> None:
         if not self._kernel.ended:
-            self._kernel.cast("machine", fields, *blobs)
+            self._kernel.cast(said, *blobs)
 
-    def _finish(self, fields: dict[str, Any]) -> None:
+    def _finish(self, said: Machine) -> None:
         """Say the last word, and wait for a bounded time until it has been heard, with all that came before."""
         self._done = True
         try:
-            self._kernel.call("machine", fields, timeout=DRAIN)
+            self._kernel.call(said, timeout=DRAIN)
         except RackError as error:
             print(f"rackactor: its end was not heard: {error}", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -17,6 +17,7 @@ from thespian.actors import Actor, ActorTypeDispatcher, WakeupMessage
 from thespian.troupe import troupe
 
 import rackactor as rack
+from rackactor.wire.calls.logs import Logs
 
 ENOUGH = 30.0
 #: An answer that is given at once comes well before any timeout.
@@ -133,7 +134,7 @@ def lines(group: rack.Group, process: rack.Process) -> list[tuple[int, bytes]]:
     """Return what a process has printed so far."""
     import msgpack
 
-    _, blobs = group.kernel.call("logs", {"pid": process.pid, "offset": 0})
+    _, blobs = group.kernel.call(Logs(process.pid, 0))
     return [(stream, data) for _, stream, _, data in msgpack.unpackb(blobs[0])]
 
 

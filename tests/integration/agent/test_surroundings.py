@@ -22,6 +22,7 @@ from rackactor.errors import InvalidCall
 from rackactor.launch import process_context
 from rackactor.launch.directories import cards
 from rackactor.syscalls.group import attach
+from rackactor.wire.calls.fork import Fork
 
 ENOUGH = 60.0
 
@@ -192,10 +193,10 @@ def test_the_umask_is_read_without_a_change(tmp_path: Path) -> None:
 
 
 def test_nonsense_is_refused(begun: rack.Group) -> None:
-    call = {"n": 1, "kind": "command", "words": ["true"], "pipes": [[]]}
     for wrong in ({"umask": "022"}, {"colour": 1}, {"limits": {}}, [1]):
         with pytest.raises(InvalidCall):
-            begun.kernel.call("fork", {**call, "inherited": wrong}, b"", b"")
+            call = Fork(1, "command", words=["true"], pipes=[[]], inherited=wrong)  # type: ignore[arg-type]
+            begun.kernel.call(call, b"", b"")
 
 
 def test_rack_pipeline_in_a_group_of_another_shell(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from linearizable import Op, linearizable
 from support import Script, eventually, os_pid_of, place_of
 
 import rackactor as rack
+from rackactor.wire.calls.memory import Shm
 
 MIB = 1 << 20
 
@@ -389,7 +390,7 @@ def test_lost_changes_are_noticed(make: Callable[..., rack.Group]) -> None:
     backing = shm.client.backing
     take, lost = backing._take, []
     backing._take = lost.append  # type: ignore[method-assign, assignment]
-    shm.client.kernel.cast("shm", {"ops": [["put", b"a", b"m\x02", 0]]})
+    shm.client.kernel.cast(Shm([["put", b"a", b"m\x02", 0]]))
     assert eventually(lambda: shm.client.kernel.wait(lambda: lost, 0.05))
     backing._take = take  # type: ignore[method-assign]
     assert shm["a"] == 1
@@ -403,9 +404,10 @@ def test_nothing_is_left_of_a_killed_supervisor(script: Callable[..., Script]) -
     program = script(
         """
         import os, signal, sys, rackactor as rack
+        from rackactor.wire.calls.memory import ShmOpen
         with rack.group("short") as g:
             g.shm["a"] = 1
-            print(os.path.realpath(g.shm.client.kernel.call("shm_open")[0]["path"]), flush=True)
+            print(os.path.realpath(g.shm.client.kernel.call(ShmOpen())[0]["path"]), flush=True)
             sys.stdin.readline()
             os.kill(g._supervisor.pid, signal.SIGKILL)
             g.kernel.wait(lambda: g.kernel.ended, 20)

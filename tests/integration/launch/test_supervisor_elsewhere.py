@@ -20,6 +20,8 @@ import rackactor as rack
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Keys
 from rackactor.syscalls.group import Group, _decode_birth, attach
+from rackactor.wire.calls.group import DescribeGroup
+from rackactor.wire.calls.operators import Keep
 from rackactor_runtime.providers.machines.order_client import Sender
 
 ENOUGH = 20.0
@@ -173,13 +175,13 @@ def test_a_keeper_knows_better_than_silence(launched: Launched, on_machines: dic
     sender.send(order_of(on_machines, silence_limit=1.5))
     answer = sender.answer(ENOUGH)
     keeper = attach(answer["card"])
-    keeper.kernel.call("keep")
+    keeper.kernel.call(Keep())
     time.sleep(2.0)  # the script has not even joined, which is no matter of silence; the keeper is heard
-    assert keeper.kernel.call("group")[0]["ending"] == ""
+    assert keeper.kernel.call(DescribeGroup())[0]["ending"] == ""
     script = join(answer)
     script.kernel.close(0)  # without a word, as if its connection had been cut
     time.sleep(2.5)  # longer than the limit
-    assert keeper.kernel.call("group")[0]["ending"] == ""
+    assert keeper.kernel.call(DescribeGroup())[0]["ending"] == ""
     keeper.kernel.close(0)
     assert sender.hear(ENOUGH) == {"ended": 0}, "nobody is heard any more: the group ends by itself"
     sender.close()
@@ -193,7 +195,7 @@ def test_a_keeper_does_not_keep_a_detached_group_from_ending(
     sender.send(order_of(on_machines, deadline=60.0, linger=1.0))
     answer = sender.answer(ENOUGH)
     keeper = attach(answer["card"])
-    keeper.kernel.call("keep")
+    keeper.kernel.call(Keep())
     group = join(answer)
     group.fork(targets.nap, 0.5)
     group.detach()

@@ -14,6 +14,8 @@ import targets
 from support import eventually
 
 import rackactor as rack
+from rackactor.wire.calls.fork import Fork
+from rackactor.wire.calls.group import EndGroup
 
 C = rack.Cause
 ENOUGH = 20.0
@@ -137,7 +139,7 @@ def test_a_group_does_not_wait_for_ever_for_a_delete(
     with rack.group(**on_machines, end_grace=0.3, delete_timeout=1.5) as group:
         child = group.fork(targets.nap)
         machine = machine_of(child)
-        fields, _ = group.kernel.call("end", {"reason": "enough", "hold": True})
+        fields, _ = group.kernel.call(EndGroup("enough", hold=True))
         assert len(fields["left"]) == 1
         assert machine in fields["left"][0]
     yard.unstick()
@@ -199,9 +201,9 @@ def test_placement_is_inherited(group: rack.Group) -> None:
     child = group.fork(parent, **told)
     assert child.info()["placement"] == told
     assert child.result(20) == [told, {**told, "flavor": "large", "security_groups": []}]
-    args = {"n": 1, "kind": "command", "words": ["sleep", "60"], "placement": {"colour": "red"}}
+    wrong = Fork(1, "command", words=["sleep", "60"], placement={"colour": "red"})
     with pytest.raises(rack.InvalidCall, match="a placement has no 'colour'"):
-        group.kernel.call("fork", args, b"", _no_arguments())
+        group.kernel.call(wrong, b"", _no_arguments())
 
 
 def _no_arguments() -> bytes:

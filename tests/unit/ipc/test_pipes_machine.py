@@ -26,6 +26,7 @@ from rackactor.ipc.pipes.writing import BACKLOG
 from rackactor.kernel.peers import Delivery
 from rackactor.status import Cause, ExitStatus
 from rackactor.wire.errors import unpack_error
+from rackactor.wire.schema import Call
 from rackactor.wire.stream import Entry
 from rackactor_runtime.supervisor.decisions.calls.dispatch import carry_out
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify
@@ -160,15 +161,15 @@ class Kernel:
     def offer(self, pid: int, entry: Entry) -> None:
         self.world.channels[self.pid, pid].append(entry)
 
-    def request(self, op: str, args: dict[str, Any]) -> None:
-        self.world.channels[self.pid, 1].append(Called(self.pid, 0, op, args))
+    def request(self, call: Call) -> None:
+        self.world.channels[self.pid, 1].append(Called(self.pid, 0, call.op, call.to_wire()))
 
     cast = request
 
-    def call(self, op: str, args: dict[str, Any], *blobs: Any) -> Any:
+    def call(self, call: Call, *blobs: Any) -> Any:
         while self.world.channels[self.pid, 1]:
             self.world.step((self.pid, 1))
-        answer = self.world.supervise(Called(self.pid, 1, op, args, blobs))
+        answer = self.world.supervise(Called(self.pid, 1, call.op, call.to_wire(), blobs))
         if not answer.ok:
             raise unpack_error(answer.fields)
         return answer.fields, answer.blobs

@@ -13,7 +13,9 @@ from rackactor.kernel.identity import Identity
 from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Peers
 from rackactor.kernel.sockets import Keys
+from rackactor.wire.calls.connections import Part
 from rackactor.wire.frames import Header, Kind, pack_route, parse_header
+from rackactor.wire.schema import Call
 
 ME, OTHER = 4, 7
 
@@ -41,14 +43,14 @@ class Agent:
 
     def __init__(self, link: Link) -> None:
         self.peers = Peers()
-        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.requests: list[Call] = []
         identity = Identity()
         identity.pid, identity.incarnation, identity.epoch, identity.keys = ME, 1, 1, Keys.make()
         itself: Any = self
         self.direct = Direct(cast("Any", link), identity, itself, self.peers, Paths(), itself)
 
-    def request(self, op: str, args: dict[str, Any]) -> None:
-        self.requests.append((op, args))
+    def request(self, call: Call) -> None:
+        self.requests.append(call)
 
 
 class Host:
@@ -95,7 +97,7 @@ def test_who_is_left_without_its_path_gives_up_the_others_too(met: tuple[Agent, 
     assert agent.peers.get(OTHER).path.number == 2
     direct.event("part", {"pid": OTHER, "numbers": [2]})
     assert agent.peers.get(OTHER).path is None
-    assert agent.requests == [("part", {"pid": OTHER, "numbers": [1]})]
+    assert agent.requests == [Part(OTHER, [1])]
     assert not direct._hosts
 
 

@@ -18,6 +18,9 @@ from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.wakeup import Waker
 from rackactor.system.readiness import readable
+from rackactor.wire.calls.group import DescribeGroup, EndGroup
+from rackactor.wire.calls.operators import Keep
+from rackactor.wire.calls.processes import Bye
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.faults import fault
@@ -72,7 +75,7 @@ class Keeper:
         finally:
             if self._kernel is not None:
                 self._hear_out(self._kernel)
-                self._kernel.cast("bye")
+                self._kernel.cast(Bye())
                 self._kernel.close()
 
     def _join(self) -> Kernel:
@@ -84,7 +87,7 @@ class Keeper:
         public, secret = card["keys"]
         keys = Keys(public.encode(), secret.encode())
         kernel.join({**birth, "token": bytes.fromhex(card["token"]), "keys": keys})
-        kernel.call("keep", timeout=30.0)
+        kernel.call(Keep(), timeout=30.0)
         return kernel
 
     def _watch(self) -> bool:
@@ -96,7 +99,7 @@ class Keeper:
         self._waker.drain()
         try:
             if self._told_to_end:
-                kernel.call("end", {"reason": "its keeper was told to end it"}, timeout=END_TIMEOUT)
+                kernel.call(EndGroup("its keeper was told to end it"), timeout=END_TIMEOUT)
                 return True
             if self._owner in ready:
                 return self._owner_gone(kernel)
@@ -110,13 +113,13 @@ class Keeper:
 
     def _owner_gone(self, kernel: Kernel) -> bool:
         """End the group of a program that is gone, unless it was to outlive it; tell whether it is over."""
-        fields, _ = kernel.call("group", timeout=30.0)
+        fields, _ = kernel.call(DescribeGroup(), timeout=30.0)
         if fields["detached"]:
             assert self._owner is not None
             os.close(self._owner)
             self._owner = None
             return False
-        kernel.call("end", {"reason": "the program that made the group is gone"}, timeout=END_TIMEOUT)
+        kernel.call(EndGroup("the program that made the group is gone"), timeout=END_TIMEOUT)
         return True
 
     def _rejoin(self) -> bool:
