@@ -24,7 +24,9 @@ from rackactor.kernel.seqpacket import LocalChannel
 from rackactor.kernel.uplink import Uplink
 from rackactor.kernel.zap import Authenticator
 from rackactor.wire.calls.connections import Introduce, Listening, Part
+from rackactor.wire.events import ListenEvent, MeetEvent, PartEvent
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header, parse_map
+from rackactor.wire.schema import Event
 from rackactor.wire.stream import Entry
 
 #: Seconds until callers are looked at again which could not be taken.
@@ -131,12 +133,15 @@ class Direct:
     def _full(self) -> bool:
         return len(self._paths) + len(self._expected) + len(self._met) >= _link.max_direct_peers()
 
-    def event(self, name: str, fields: dict[str, Any]) -> None:
-        """Do what the supervisor says: listen for a peer, or meet one."""
-        if name == "part":
-            self._part(fields["pid"], fields["numbers"])
-        elif not self._full:  # else the supervisor goes on relaying
-            (self._listen if name == "listen" else self._meet)(fields)
+    def event(self, event: Event) -> None:
+        """Do what the supervisor says: listen for a peer, or meet one, or give connections up."""
+        match event:
+            case PartEvent():
+                self._part(event.pid, event.numbers)
+            case ListenEvent() if not self._full:  # else the supervisor goes on relaying
+                self._listen(event)
+            case MeetEvent() if not self._full:
+                self._meet(event)
 
     def forget(self, pid: int) -> None:
         """Close the connection to a peer that is gone."""
@@ -170,7 +175,7 @@ class Direct:
             self._drop(pid, number)
         self._tell_part(pid, numbers)
 
-    def _part(self, pid: int, numbers: list[int]) -> None:
+    def _part(self, pid: int, numbers: Sequence[int]) -> None:
         """The other one has given up: what was under way on those connections, either way, goes again.
 
         Whoever used one of them gives up the rest as well. The other one may still send on one of those, and only
@@ -189,7 +194,7 @@ class Direct:
         self._monitor.over(pid, time.monotonic())
         self._peers.switch(pid, None, again=True)
 
-    def _tell_part(self, pid: int, numbers: list[int]) -> None:
+    def _tell_part(self, pid: int, numbers: Sequence[int]) -> None:
         if numbers:
             self._uplink.request(Part(pid, numbers))
 
@@ -303,23 +308,23 @@ class Direct:
                 if guest is not None:
                     self._receiver.malformed(guest.pid, error)
 
-    def _listen(self, fields: dict[str, Any]) -> None:
+    def _listen(self, event: ListenEvent) -> None:
         if self._listener is None:
             try:
-                self._listener = self._bind(fields["bind"])
+                self._listener = self._bind(event.bind)
             except (OSError, zmq.ZMQError):
                 return  # no way leads to the supervisor at this moment: there is nowhere to listen
-        if fields.get("key"):
-            self._keys.add(fields["key"])
+        if event.key:
+            self._keys.add(event.key)
         if self._identity.keys is None:  # over a network it may be that only one of the two can reach the other
-            self._peers.introduced(fields["pid"])
-        guest = Guest(fields["pid"], fields["incarnation"])
-        self._expected[fields["ticket"]] = guest
-        self._meetings[guest.pid, fields["number"]] = _Meeting(fields["ticket"])
-        self._numbers[fields["ticket"]] = fields["number"]
+            self._peers.introduced(event.pid)
+        guest = Guest(event.pid, event.incarnation)
+        self._expected[event.ticket] = guest
+        self._meetings[guest.pid, event.number] = _Meeting(event.ticket)
+        self._numbers[event.ticket] = event.number
         if self._door is not None:
-            self._tickets[fields["ticket"]] = guest
-        self._uplink.request(Listening(guest.pid, fields["number"], fields["ticket"], self._endpoint))
+            self._tickets[event.ticket] = guest
+        self._uplink.request(Listening(guest.pid, event.number, event.ticket, self._endpoint))
 
     def _bind(self, bind: str) -> zmq.Socket[Any]:
         context = self._link.context
@@ -406,20 +411,20 @@ class Direct:
         if self._looking:
             self._receiver.at_time(_LOOK, self._look)
 
-    def _meet(self, fields: dict[str, Any]) -> None:
-        if (fields["pid"], fields["number"]) in self._meetings:
+    def _meet(self, event: MeetEvent) -> None:
+        if (event.pid, event.number) in self._meetings:
             return  # nobody is introduced twice
         try:
-            socket = self._link.connect(fields["endpoint"], fields.get("key"))
+            socket = self._link.connect(event.endpoint, event.key)
         except (zmq.ZMQError, OSError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
-        self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
-        self._met[socket] = (fields["endpoint"], fields["ticket"])
-        self._meetings[fields["pid"], fields["number"]] = _Meeting(fields["ticket"], socket)
-        self._numbers[socket] = fields["number"]
+        self._hosts[socket] = Guest(event.pid, event.incarnation)
+        self._met[socket] = (event.endpoint, event.ticket)
+        self._meetings[event.pid, event.number] = _Meeting(event.ticket, socket)
+        self._numbers[socket] = event.number
         if self._identity.keys is not None:
-            self._monitor.met(fields["pid"], fields["number"], time.monotonic())
-        self.send(Path(socket, None), self._frames(fields["pid"], Kind.JOIN, {"ticket": fields["ticket"]}))
+            self._monitor.met(event.pid, event.number, time.monotonic())
+        self.send(Path(socket, None), self._frames(event.pid, Kind.JOIN, {"ticket": event.ticket}))
 
     def _from_host(self, socket: zmq.Socket[Any], header: Header, bodies: list[Any]) -> None:
         host = self._hosts.get(socket)

@@ -23,6 +23,7 @@ from rackactor.kernel import sockets as _link
 from rackactor.kernel.direct import Direct
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.leader import TAKEOVER_DELAY, Leader
+from rackactor.kernel.news import GroupOver, NameAsked, StdinArrived, Undelivered
 from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Delivery, Peers, Sending
 from rackactor.kernel.pending import Numbers, Pending
@@ -31,8 +32,18 @@ from rackactor.kernel.uplink import Uplink
 from rackactor.system import fork_generation
 from rackactor.wire.calls.connections import Malformed
 from rackactor.wire.errors import unpack_error
+from rackactor.wire.events import (
+    CapabilitiesEvent,
+    EndEvent,
+    GoneEvent,
+    HeartbeatEvent,
+    ListenEvent,
+    MeetEvent,
+    PartEvent,
+    SignalEvent,
+)
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, parse_header, parse_map
-from rackactor.wire.schema import Call
+from rackactor.wire.schema import EVENTS, Call
 from rackactor.wire.stream import Entry, EntryKind, parse_entries
 
 #: Acknowledgements that are in no hurry leave after this, seconds: they only free the sender's memory.
@@ -43,14 +54,14 @@ SPIN = 0.0003
 DEAD = 1_000
 
 #: Events that wait for whoever cares.
-KEPT_EARLY = frozenset({"signal", "stdin", "capabilities"})
+KEPT_EARLY = frozenset({SignalEvent, StdinArrived, CapabilitiesEvent})
 
 #: Asks remembered as answered at the most.
 ANSWERED = 10_000
 
 _log = logging.getLogger("rackactor")
 
-EventHandler = Callable[[dict[str, Any], Sequence[Any]], None]
+EventHandler = Callable[[Any, Sequence[Any]], object]
 
 
 class EventLoop:
@@ -73,10 +84,11 @@ class EventLoop:
         self.mailbox: deque[Any] = deque()
         #: Further mailboxes by their number: see `open_box`.
         self.boxes: dict[int, deque[Any]] = {}
-        self.handlers: dict[str, EventHandler] = {}
+        #: By what they handle: a class of `rackactor.wire.events` or `rackactor.kernel.news`.
+        self.handlers: dict[type, EventHandler] = {}
         #: Keeps this process's ends of pipes (a `rackactor.ipc.pipes.registry.PipeTable`), when there are any.
         self.pipe_table: Any = None
-        self._early: list[tuple[str, dict[str, Any], Sequence[Any]]] = []
+        self._early: list[tuple[Any, Sequence[Any]]] = []
         self.ended = ""
         self._calls: dict[int, Pending] = {}
         self._asks: dict[int, Pending] = {}
@@ -88,7 +100,7 @@ class EventLoop:
         self._outbox: deque[Callable[[], None]] = deque()
         self._outbox_cost = 0
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._later: deque[Callable[[], None]] = deque()
+        self._later: deque[Callable[[], object]] = deque()
         self._ack_at: float | None = None
         self._closing = False
         #: Called when there is no memory left to do what has to be done in the loop; it does not return.
@@ -136,7 +148,7 @@ class EventLoop:
         """Run `action` in `delay` seconds (leader only)."""
         heapq.heappush(self._timers, (time.monotonic() + delay, next(self._rids), action))
 
-    def call_soon(self, action: Callable[[], None]) -> None:
+    def call_soon(self, action: Callable[[], object]) -> None:
         """Run `action` at the end of this turn, where it may make calls itself (leader only)."""
         self._later.append(action)
 
@@ -249,9 +261,9 @@ class EventLoop:
             return
         self.ended = reason
         self._fail_all(GroupEnded(reason))
-        handler = self.handlers.get("ended")
+        handler = self.handlers.get(GroupOver)
         if handler is not None:
-            self.call_soon(lambda: handler({"reason": reason}, ()))
+            self.call_soon(lambda: handler(GroupOver(reason), ()))
 
     def _crashed(self, error: Exception) -> None:
         """End this membership rather than hang: the loop itself has failed, which must not happen."""
@@ -306,7 +318,9 @@ class EventLoop:
         elif kind is Kind.REPLY:
             self._replied(header, bodies)
         elif kind is Kind.EVENT:
-            self._event(header.extra[0], parse_map(bodies[0]), bodies[1:])
+            kind_of_event = EVENTS.get(header.extra[0])
+            if kind_of_event is not None:  # else a newer supervisor says what we know nothing of
+                self._event(kind_of_event.from_wire(parse_map(bodies[0])), bodies[1:])
         elif kind is Kind.REFUSED:
             self.end(str(unpack_error(parse_map(bodies[0]))))
 
@@ -364,10 +378,10 @@ class EventLoop:
                 self.mailbox.append(delivery)
             return
         if kind is EntryKind.STDIN:
-            self._event("stdin", {"pid": delivery.pid, "cost": delivery.cost}, [entry.payload])
+            self._event(StdinArrived(delivery.pid, delivery.cost), [entry.payload])
             return
         if kind is EntryKind.NAME:
-            self._event("name", {"delivery": delivery}, ())
+            self._event(NameAsked(delivery), ())
             return
         if kind is EntryKind.PIPE or kind is EntryKind.CREDIT:
             self._peers.consumed(delivery.pid, delivery.cost)  # a pipe has a credit of its own
@@ -399,9 +413,9 @@ class EventLoop:
             box.append(delivery)
             return
         self._peers.consumed(delivery.pid, delivery.cost)
-        handler = self.handlers.get("undelivered")
+        handler = self.handlers.get(Undelivered)
         if handler is not None:
-            handler({"pid": self.pid, "box": number}, [delivery.entry.payload])
+            handler(Undelivered(self.pid, number), [delivery.entry.payload])
 
     def _replied(self, header: Header, bodies: list[Any]) -> None:
         rid, ok = header.extra
@@ -422,20 +436,21 @@ class EventLoop:
         if callback is not None:
             self.call_soon(lambda: callback(pending))
 
-    def _event(self, name: str, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
-        if name == "gone":
-            self._gone(fields["pid"], fields["why"])
-        elif name == "end":
-            self.end(fields.get("reason", "the group has ended"))
-        elif name == "heartbeat":  # the supervisor has not heard of us for long
-            self._send_beat(time.monotonic())
-        elif name in ("listen", "meet", "part"):
-            self._direct.event(name, fields)
-        handler = self.handlers.get(name)
+    def _event(self, event: Any, blobs: Sequence[Any]) -> None:
+        match event:
+            case GoneEvent():
+                self._gone(event.pid, event.why)
+            case EndEvent():
+                self.end(event.reason)
+            case HeartbeatEvent():  # the supervisor has not heard of us for long
+                self._send_beat(time.monotonic())
+            case ListenEvent() | MeetEvent() | PartEvent():
+                self._direct.event(event)
+        handler = self.handlers.get(type(event))
         if handler is not None:
-            handler(fields, blobs)
-        elif name in KEPT_EARLY:
-            self._early.append((name, fields, blobs))
+            handler(event, blobs)
+        elif type(event) in KEPT_EARLY:
+            self._early.append((event, blobs))
 
     def _gone(self, pid: int, why: str) -> None:
         self._dead[pid] = why
@@ -455,11 +470,11 @@ class EventLoop:
             pending = self._asks.pop(rid, None)
             if pending is not None:
                 self._settle(pending, error=NoSuchProcess(f"process {pid} is gone: {self._dead.get(pid, '')}"))
-        handler = self.handlers.get("undelivered")
+        handler = self.handlers.get(Undelivered)
         if handler is not None:
             for entry in entries:
                 if entry.kind in (EntryKind.TELL, EntryKind.ASK):
-                    handler({"pid": pid}, [entry.payload])
+                    handler(Undelivered(pid), [entry.payload])
 
     # -- for others in the loop ----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import zmq
 
@@ -41,6 +41,8 @@ from rackactor.wire.frames import Kind, parse_header, parse_map
 from rackactor.wire.schema import Call
 from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind
 from rackactor.wire.welcome import Welcome
+
+E = TypeVar("E")
 
 #: Bound of calls that name none, seconds. An object of its own: whoever names 60 means 60, see `Kernel.bound`.
 CALL_TIMEOUT: float = float("60")
@@ -393,21 +395,26 @@ class Kernel(EventLoop):
         self.at_time(BRIEFLY, again)
         return False
 
-    def on(self, name: str, handler: EventHandler) -> None:
-        """Have an event handled: quickly, in the loop. What came before anybody cared comes now."""
-        if name not in KEPT_EARLY:
-            self.handlers[name] = handler
+    def on(self, kind: type[E], handler: Callable[[E, Sequence[Any]], object]) -> None:
+        """Have what happens handled, quickly, in the loop. What came before anybody cared comes now.
+
+        Args:
+            kind: a class of `rackactor.wire.events` or `rackactor.kernel.news`.
+            handler: called with one of these, and the opaque frames that came with it.
+        """
+        if kind not in KEPT_EARLY:
+            self.handlers[kind] = handler
             return
         # In the loop: another thread may be turning it this moment, and what comes now would overtake what came.
-        self._outbox.append(partial(self._take_up, name, handler))
+        self._outbox.append(partial(self._take_up, kind, handler))
         self._leader.turn()
 
-    def _take_up(self, name: str, handler: EventHandler) -> None:
-        self.handlers[name] = handler
-        early = [event for event in self._early if event[0] == name]
-        self._early = [event for event in self._early if event[0] != name]
-        for _, fields, blobs in early:
-            handler(fields, blobs)
+    def _take_up(self, kind: type, handler: EventHandler) -> None:
+        self.handlers[kind] = handler
+        early = [each for each in self._early if type(each[0]) is kind]
+        self._early = [each for each in self._early if type(each[0]) is not kind]
+        for event, blobs in early:
+            handler(event, blobs)
 
     def watch_supervisor(self, pidfd: int, verdict: Callable[[], str]) -> None:
         """Have the group end for us when the supervisor, a process of this host, does, and not by its silence only.

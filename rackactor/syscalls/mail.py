@@ -9,6 +9,7 @@ from thespian.actors import ActorAddress, InvalidActorAddress
 from rackactor.address import RackAddress, pack_boxes, unpack_boxes
 from rackactor.errors import NoSuchProcess
 from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.news import Undelivered
 from rackactor.kernel.peers import Delivery
 from rackactor.wire.calls.actor_system import DeadLetter
 from rackactor.wire.codec import encode
@@ -86,7 +87,7 @@ def return_letters(kernel: Kernel) -> None:
 def collect_dead_letters(kernel: Kernel) -> None:
     """Have messages of this process that find nobody handled as dead letters from now on."""
 
-    def undelivered(fields: dict[str, Any], blobs: Sequence[Any]) -> None:
-        dead_letter(kernel, fields["pid"], blobs[0], fields.get("box", 0))
+    def undelivered(message: Undelivered, blobs: Sequence[Any]) -> None:
+        dead_letter(kernel, message.pid, blobs[0], message.box)
 
-    kernel.on("undelivered", undelivered)
+    kernel.on(Undelivered, undelivered)

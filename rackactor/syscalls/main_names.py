@@ -16,6 +16,7 @@ import msgpack
 
 from rackactor.errors import InvalidCall, RackError, RackTimeout
 from rackactor.kernel.kernel import Kernel, check_size
+from rackactor.kernel.news import NameAsked
 from rackactor.kernel.peers import Delivery
 from rackactor.wire import codec, frames, main_module, pickling
 from rackactor.wire.stream import EntryKind
@@ -29,7 +30,7 @@ THREADS = 4
 def serve(kernel: Kernel) -> None:
     """Answer what this process's children ask for."""
     desk = _Desk(kernel)
-    kernel.on("name", lambda fields, _: desk.take(fields["delivery"]))
+    kernel.on(NameAsked, lambda asked, _: desk.take(asked.delivery))
 
 
 class _Desk:

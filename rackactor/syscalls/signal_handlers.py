@@ -14,6 +14,7 @@ from rackactor.kernel.event_loop import EventHandler
 from rackactor.kernel.kernel import Kernel
 from rackactor.signals import parse_signal
 from rackactor.status import Signal
+from rackactor.wire.events import ChildEvent, SignalEvent
 
 #: Handlers of free-string signals and of SIGCHLD: (signal, pid of the sender or of the child).
 RackHandler = Callable[[Signal, int], Any]
@@ -32,8 +33,8 @@ class Handlers:
         self._arrived: deque[tuple[str, int]] = deque()
         self._lock = threading.RLock()
         self._free: list[tuple[Signal, int]] = []
-        kernel.on("signal", on_signal or self._on_signal)
-        kernel.on("child", self._on_child)
+        kernel.on(SignalEvent, on_signal or self._on_signal)
+        kernel.on(ChildEvent, self._on_child)
 
     def signal(self, sig: int | str, handler: Any) -> Any:
         """Set what happens when this process gets a signal.
@@ -81,8 +82,8 @@ class Handlers:
             self._unclaimed.clear()
             self._on_free_signal = handler
 
-    def _on_signal(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
-        sig, sender = fields["signal"], fields["sender"]
+    def _on_signal(self, event: SignalEvent, _: Sequence[Any]) -> None:
+        sig, sender = event.signal, event.sender
         if isinstance(sig, int):
             self.kernel.call_soon(lambda: raise_signal(sig))
             return
@@ -111,11 +112,11 @@ class Handlers:
     #: Who else hears of a child's end (an actor's mailbox).
     on_child: Callable[[int], None] | None = None
 
-    def _on_child(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
+    def _on_child(self, event: ChildEvent, _: Sequence[Any]) -> None:
         if self.on_child is not None:
-            self.on_child(fields["pid"])
+            self.on_child(event.pid)
         if self._handlers.get(_signal.SIGCHLD) is not None:
-            self._free.append((int(_signal.SIGCHLD), fields["pid"]))
+            self._free.append((int(_signal.SIGCHLD), event.pid))
             self.kernel.call_soon(lambda: raise_signal(_signal.SIGURG))
 
     def _run_free(self) -> None:

@@ -75,7 +75,7 @@ class House:
 
     def told(self, pid: int, name: str) -> list[dict[str, Any]]:
         """Return what the last event had a member notified of."""
-        return [effect.fields for effect in self.pick(m.Notify) if effect.pid == pid and effect.name == name]
+        return [e.event.to_wire() for e in self.pick(m.Notify) if e.pid == pid and e.event.op == name]
 
     # -- what may happen ------------------------------------------------------------------------------
 

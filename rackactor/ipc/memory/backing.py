@@ -14,6 +14,7 @@ from rackactor.ipc.service import Service
 from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
 from rackactor.wire.calls.connections import Introduce
 from rackactor.wire.calls.memory import ShmAck, ShmOpen, ShmReplica
+from rackactor.wire.events import ShmEvent
 
 if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Reader
@@ -90,7 +91,7 @@ class Backing:
         with self._lock:
             if self._reader is not None:
                 return self._reader
-            self._kernel.on("shm", self._event)
+            self._kernel.on(ShmEvent, self._event)
             fields, _ = self._kernel.call(ShmOpen())
             reader = None
             if fields["replica"] != "always":
@@ -113,15 +114,15 @@ class Backing:
 
     # -- what the supervisor tells, in the loop ---------------------------------------------------------
 
-    def _event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+    def _event(self, event: ShmEvent, blobs: Sequence[Any]) -> None:
         if blobs:
             self._take(blobs[0])
-        if fields.get("gap"):
+        if event.gap:
             self.renew()
-        if (at := fields.get("at")) is not None:
+        if (at := event.at) is not None:
             self.heard = max(self.heard, at)
             self._compare(at)
-        self.heard = max(self.heard, fields.get("revision", 0))
+        self.heard = max(self.heard, event.revision)
         for listener in self.listeners:
             listener()
 

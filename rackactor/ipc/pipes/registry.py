@@ -27,6 +27,7 @@ from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.peers import Delivery
 from rackactor.wire.calls.pipes import PipeBequeath, PipeClose, PipeCredit, PipeOpen, PipePiece, PipeRoom
 from rackactor.wire.codec import unpack
+from rackactor.wire.events import PipeEvent
 from rackactor.wire.frames import SUPERVISOR
 from rackactor.wire.stream import Entry, EntryKind
 
@@ -56,7 +57,7 @@ def table_of(kernel: Kernel) -> PipeTable:
             found = PipeTable(kernel)
             if kernel.pipe_table is None:  # a signal handler may have been quicker
                 kernel.pipe_table = found
-                kernel.on("pipe", found.event)
+                kernel.on(PipeEvent, found.event)
         made: PipeTable = kernel.pipe_table
         return made
 
@@ -214,32 +215,32 @@ class PipeTable:
                 delivery.pid, ProtocolError(f"not what is said of a pipe: {type(error).__name__}: {error}")
             )
 
-    def event(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
+    def event(self, event: PipeEvent, blobs: Sequence[Any]) -> None:
         """Hear of the other ends from the supervisor."""
-        seat, what = fields["seat"], fields["what"]
+        seat, what = event.seat, event.what
         end: End | None = self._readings.get(seat) or self._writings.get(seat)
         if end is None:
-            self._later(seat, lambda: self.event(fields, blobs))
+            self._later(seat, lambda: self.event(event, blobs))
         elif isinstance(end, WriteEnd):
             if what == "readers":
-                end.readers(fields["count"])
+                end.readers(event.count)
             elif what == "reader":
-                end.meet(fields["reader"], fields["pid"])
+                end.meet(event.reader, event.pid)
             elif what == "left":
-                end.reader_left(fields["reader"], fields["taken"])
+                end.reader_left(event.reader, event.taken)
         elif what == "writer":
-            end.greet(fields["writer"], fields["pid"])
+            end.greet(event.writer, event.pid)
         elif what == "left":
-            end.reader.left(fields["writer"], clean=fields["clean"])
+            end.reader.left(event.writer, clean=event.clean)
         elif what == "ended":
-            end.broken = fields["broken"]
-            end.ended = fields["ended"]
+            end.broken = list(event.broken)
+            end.ended = event.ended
         elif what == "piece":
-            self._pieces.setdefault((seat, fields["writer"]), []).extend(blobs)
+            self._pieces.setdefault((seat, event.writer), []).extend(blobs)
         elif what == "data":
-            pieces = self._pieces.pop((seat, fields["writer"]), [])
-            messages = parse_parcel(fields["shape"], [*pieces, *blobs])
-            end.accept(SUPERVISOR, fields["writer"], fields["first"], messages, fields["closing"])
+            pieces = self._pieces.pop((seat, event.writer), [])
+            messages = parse_parcel(event.shape, [*pieces, *blobs])
+            end.accept(SUPERVISOR, event.writer, event.first, messages, event.closing)
 
     # -- in the loop: what is sent -------------------------------------------------------------------------
 

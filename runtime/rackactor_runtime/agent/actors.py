@@ -39,6 +39,7 @@ from rackactor.syscalls.session import Session
 from rackactor.wire.calls.actor_system import Leaving
 from rackactor.wire.calls.processes import SpareChildren, Wait
 from rackactor.wire.codec import MESSAGE, decode, encode
+from rackactor.wire.events import CapabilitiesEvent, DeadLetterEvent, LeavingEvent, SourceEvent, ValidateSourceEvent
 from rackactor.wire.frames import SUPERVISOR
 from rackactor.wire.stream import Entry, EntryKind
 from rackactor.wire.target import Creation
@@ -260,30 +261,30 @@ class ActorHost:
         session, kernel = self._session, self._kernel
 
         session.on_child = lambda pid: kernel.put((_Ended(pid, wholly=True), self._me))
-        kernel.on("leaving", lambda fields, _: kernel.put((_Ended(fields["pid"], wholly=False), self._me)))
+        kernel.on(LeavingEvent, lambda event, _: kernel.put((_Ended(event.pid, wholly=False), self._me)))
         session.take_free_signals(lambda sig, sender: kernel.put((_Free(sig, sender), self._me)))
         mail.collect_dead_letters(kernel)
-        kernel.on("capabilities", lambda fields, _: kernel.put((_Changed(fields["set"]), self._me)))
-        kernel.on("dead_letter", self._on_dead_letter)
-        kernel.on("source", self._on_source)
-        kernel.on("validate_source", self._on_validate_source)
+        kernel.on(CapabilitiesEvent, lambda event, _: kernel.put((_Changed(event.set), self._me)))
+        kernel.on(DeadLetterEvent, self._on_dead_letter)
+        kernel.on(SourceEvent, self._on_source)
+        kernel.on(ValidateSourceEvent, self._on_validate_source)
 
-    def _on_dead_letter(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
+    def _on_dead_letter(self, event: DeadLetterEvent, _: Sequence[Any]) -> None:
         try:
-            message = decode(fields["payload"], allow_pickle=self._kernel.allow_pickle)
+            message = decode(event.payload, allow_pickle=self._kernel.allow_pickle)
         except Exception:
             _log.warning("a dead letter cannot be read", exc_info=True)
             return
         gid = self._session.gid
-        envelope = DeadEnvelope(RackAddress(gid, fields["pid"], 0, fields["box"]), message)
-        self._kernel.put((envelope, RackAddress(gid, fields["sender"])))
+        envelope = DeadEnvelope(RackAddress(gid, event.pid, 0, event.box), message)
+        self._kernel.put((envelope, RackAddress(gid, event.sender)))
 
-    def _on_source(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
-        kind = LoadedSource if fields["loaded"] else UnloadedSource
-        self._kernel.put((kind(fields["hash"], fields["info"]), self._system))
+    def _on_source(self, event: SourceEvent, _: Sequence[Any]) -> None:
+        kind = LoadedSource if event.loaded else UnloadedSource
+        self._kernel.put((kind(event.hash, event.info), self._system))
 
-    def _on_validate_source(self, fields: dict[str, Any], _: Sequence[Any]) -> None:
-        self._kernel.put((ValidateSource(fields["hash"], fields["data"]), self._system))
+    def _on_validate_source(self, event: ValidateSourceEvent, _: Sequence[Any]) -> None:
+        self._kernel.put((ValidateSource(event.hash, event.data), self._system))
 
     def _child_ended(self, end: _Ended) -> Report | None:
         """Tell the actor of a child's end, once; one that it has created counts as exited when it leaves."""
@@ -348,7 +349,7 @@ class _Ended:
 class _Changed:
     """Changed capabilities of the group, in the mailbox."""
 
-    def __init__(self, changes: dict[str, Any]) -> None:
+    def __init__(self, changes: Mapping[str, Any]) -> None:
         self.changes = changes
 
 

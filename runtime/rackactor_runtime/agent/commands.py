@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rackactor.launch import process_context
+from rackactor.status import Signal
 from rackactor.strings import to_bytes
 from rackactor.syscalls.session import Session
+from rackactor.wire.events import SignalEvent
 from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
 from rackactor_runtime.agent.stdio_pipes import Piping
@@ -36,9 +38,12 @@ class Relay:
         self._held: list[int] = []
         self._lock = threading.RLock()
 
-    def take(self, fields: dict[str, Any], _: Sequence[Any] = ()) -> None:
+    def hear(self, event: SignalEvent, _: Sequence[Any]) -> None:
+        """Take a signal of the group for the command."""
+        self.take(event.signal)
+
+    def take(self, sig: Signal) -> None:
         """Take a signal for the command."""
-        sig = fields["signal"]
         if not isinstance(sig, int):
             return  # a free string: a program of the operating system has no handler for it
         with self._lock:
@@ -56,7 +61,7 @@ class Relay:
             self._child = child
             held, self._held = self._held, []
             for sig in held:
-                self.take({"signal": sig})
+                self.take(sig)
 
 
 def host_command(
@@ -97,7 +102,7 @@ def host_command(
         piping.begun()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # One that the operating system sends to the agent is meant for the command.
-        signal.signal(number, lambda number, _: relay.take({"signal": number}))
+        signal.signal(number, lambda number, _: relay.take(number))
     relay.begin(child)
     # The main thread runs the loop itself: the command's end wakes it.
     returncode = _await(session, child)

@@ -19,6 +19,7 @@ from rackactor import current
 from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel import coroutines
 from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
+from rackactor.kernel.news import GroupOver
 from rackactor.launch import process_context
 from rackactor.syscalls import mail, main_names
 from rackactor.syscalls.session import Session
@@ -79,11 +80,11 @@ def main(birth: dict[str, Any]) -> int:
     kernel.join(birth, EXPECTED_TIMEOUT)
     # A command has its signals, and not its agent, from the first one on.
     relay = Relay() if kernel.welcome.kind == "command" else None
-    session = Session(kernel, None if relay is None else relay.take)
+    session = Session(kernel, None if relay is None else relay.hear)
     current.enter(session)
     main_module.look_up = partial(main_names.look_up, kernel)
     # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
-    kernel.on("ended", lambda *_: _give_up())
+    kernel.on(GroupOver, lambda *_: _give_up())
     kernel.out_of_memory = memory_reserve.give_up
     welcome = kernel.welcome
     announce(welcome)

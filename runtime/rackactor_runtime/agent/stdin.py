@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from rackactor.kernel.news import StdinArrived
 from rackactor.syscalls.session import Session
 
 
@@ -21,7 +22,7 @@ class StdinPump:
         self._queue: queue.SimpleQueue[tuple[int, int, bytes]] = queue.SimpleQueue()
         self.reader, self._writer = os.pipe()
         threading.Thread(target=self._write, name="rackactor-stdin", daemon=True).start()
-        session.kernel.on("stdin", self._arrived)
+        session.kernel.on(StdinArrived, self._arrived)
 
     def become_stdin(self) -> None:
         """Make the pipe this very process's standard input."""
@@ -29,8 +30,8 @@ class StdinPump:
         os.close(self.reader)
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
 
-    def _arrived(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
-        self._queue.put((fields["pid"], fields["cost"], bytes(blobs[0])))
+    def _arrived(self, arrived: StdinArrived, blobs: Sequence[Any]) -> None:
+        self._queue.put((arrived.pid, arrived.cost, bytes(blobs[0])))
 
     def _write(self) -> None:
         # Signals are the main thread's: one that came to this thread would not end what that waits in.

@@ -11,16 +11,18 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rackactor.errors import RackError
 from rackactor.kernel import netaddr
 from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.news import GroupOver
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.wakeup import Waker
 from rackactor.system.readiness import readable
 from rackactor.wire.calls.machine import Machine
+from rackactor.wire.events import MachineEvent
 from rackactor_runtime.agent import main
 from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import MachineBirth
@@ -53,7 +55,7 @@ class _Guest:
         self._birth = birth
         self._provider = provider
         self._waker = Waker()
-        self._heard: deque[dict[str, Any]] = deque()
+        self._heard: deque[MachineEvent] = deque()
         self._why = ""  # this machine itself ends the process
         self._key = Key(0, 0)
         self._done = False
@@ -92,8 +94,8 @@ class _Guest:
         said = ""
         while not self._why:
             kernel = Kernel()
-            kernel.on("machine", self._told)
-            kernel.on("ended", lambda fields, _: self._ring({"do": "end", "why": str(fields.get("reason"))}))
+            kernel.on(MachineEvent, lambda event, _: self._ring(event))
+            kernel.on(GroupOver, lambda ended, _: self._ring(MachineEvent("end", why=ended.reason)))
             try:
                 kernel.join(fields, _ATTEMPT)
                 return kernel
@@ -140,25 +142,22 @@ class _Guest:
 
     # -- from the supervisor --------------------------------------------------------------------------
 
-    def _told(self, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
-        self._ring(fields)
-
-    def _ring(self, fields: dict[str, Any]) -> None:
-        self._heard.append(fields)
+    def _ring(self, event: MachineEvent) -> None:
+        self._heard.append(event)
         self._waker.wake()
 
     def _signalled(self, number: int, frame: object) -> None:
         self._why = f"the machine is being shut down ({signal.Signals(number).name})"
         self._waker.wake()
 
-    def _obey(self, fields: dict[str, Any]) -> None:
-        match fields.get("do"):
+    def _obey(self, event: MachineEvent) -> None:
+        match event.do:
             case "grant":
-                self._provider.grant_output(self._key, int(fields["count"]))
+                self._provider.grant_output(self._key, event.count)
             case "delete":
                 self._provider.delete(self._key)
             case "end":
-                self._why = self._why or str(fields.get("why"))
+                self._why = self._why or event.why
 
     # -- to the supervisor ------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
+from rackactor.wire.events import MachineEvent
+
 #: The kind of a `CreateFailed` for a working directory that the process cannot enter.
 NO_DIRECTORY = "directory"
 
@@ -161,7 +163,7 @@ class Owed:
 Event = Created | CreateFailed | Output | Ended | Located | Unkillable | Unanswered | Owed
 
 #: Says something to the machine of an instance: nothing happens when it has not joined, or is gone.
-Say = Callable[[Key, dict[str, Any]], None]
+Say = Callable[[Key, MachineEvent], None]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rackactor.ipc.service import Data, pack, unpack
 from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.kernel.peers import Delivery
 from rackactor.wire.errors import pack_error
+from rackactor.wire.events import GoneEvent
 from rackactor.wire.frames import parse_map
 from rackactor.wire.stream import EntryKind
 from rackactor_runtime.services import SERVICES
@@ -131,7 +132,7 @@ class Program:
         module, _, function = SERVICES[name].partition(":")
         make = getattr(importlib.import_module(module), function)
         self._kernel = Kernel()
-        self._kernel.on("gone", lambda fields, _: self._gone(fields["pid"]))
+        self._kernel.on(GoneEvent, lambda event, _: self._gone(event.pid))
         self._kernel.join(self._birth, EXPECTED_TIMEOUT)
         self._answers = make(Host(self._birth, self._kernel))
 

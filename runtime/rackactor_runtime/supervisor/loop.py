@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import zmq
@@ -16,6 +16,7 @@ from rackactor.errors import InvalidCall, NoSuchProcess, NotAllowed, RackError
 from rackactor.launch import last_words
 from rackactor.wire import frames
 from rackactor.wire.errors import pack_error
+from rackactor.wire.events import ListenEvent
 from rackactor.wire.frames import Kind
 from rackactor_runtime.providers import base
 from rackactor_runtime.supervisor.actor import WORLD, Store, Supervisor, Timed
@@ -338,10 +339,10 @@ class Loop:
             case m.Reply(pid, rid, ok, fields, blobs):
                 if rid:
                     self._members.send(pid, Kind.REPLY, (rid, ok), [frames.pack_body(fields), *blobs])
-            case m.Notify(pid, name, fields, blobs):
-                if name == "listen":
-                    fields = {**fields, "bind": self._members.bind_for(pid), "ticket": os.urandom(16)}
-                self._members.send(pid, Kind.EVENT, (name,), [frames.pack_body(fields), *blobs])
+            case m.Notify(pid, event, blobs):
+                if isinstance(event, ListenEvent):
+                    event = replace(event, bind=self._members.bind_for(pid), ticket=os.urandom(16))
+                self._members.send(pid, Kind.EVENT, (event.op,), [frames.pack_body(event.to_wire()), *blobs])
             case m.Create(order):
                 self._provider.create(self._machines.order(order, self._common))
             case m.Delete(key):

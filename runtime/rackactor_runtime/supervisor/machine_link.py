@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from rackactor.wire import frames
+from rackactor.wire.events import MachineEvent
 from rackactor.wire.frames import Kind
 from rackactor_runtime.providers.base import Key, MachineryProvider, Order, Provider
 from rackactor_runtime.supervisor.decisions.messages import InstanceOver
@@ -59,7 +60,7 @@ class MachineLink:
         if self._provider is not None:
             self._provider.last_act(kept)
 
-    def _say(self, key: Key, fields: dict[str, Any]) -> None:
+    def _say(self, key: Key, event: MachineEvent) -> None:
         pid = self._pids.get(key)
         if pid is not None:
-            self._send(pid, Kind.EVENT, ("machine",), [frames.pack_body(fields)])
+            self._send(pid, Kind.EVENT, (event.op,), [frames.pack_body(event.to_wire())])

@@ -26,6 +26,7 @@ from rackactor.ipc.pipes.writing import BACKLOG
 from rackactor.kernel.peers import Delivery
 from rackactor.status import Cause, ExitStatus
 from rackactor.wire.errors import unpack_error
+from rackactor.wire.events import PipeEvent
 from rackactor.wire.schema import Call
 from rackactor.wire.stream import Entry
 from rackactor_runtime.supervisor.decisions.calls.dispatch import carry_out
@@ -132,15 +133,15 @@ class Kernel:
         self.world = world
         self.pid = pid
         self.timers: list[Callable[[], None]] = []
-        self.handlers: dict[str, Any] = {}
+        self.handlers: dict[type, Any] = {}
         self.pipe_table = PipeTable(self)  # type: ignore[arg-type]
-        self.on("pipe", self.pipe_table.event)
+        self.on(PipeEvent, self.pipe_table.event)
 
     def take_briefly(self, lock: Any, again: Any) -> bool:
         return bool(lock.acquire())
 
-    def on(self, name: str, handler: Any) -> None:
-        self.handlers[name] = handler
+    def on(self, kind: type, handler: Any) -> None:
+        self.handlers[kind] = handler
 
     def check(self) -> None:
         pass
@@ -183,7 +184,7 @@ class Kernel:
 
     def take(self, source: int, item: Any) -> None:
         if isinstance(item, Notify):
-            self.handlers[item.name](item.fields, item.blobs)
+            self.handlers[type(item.event)](item.event, item.blobs)
         else:
             self.pipe_table.arrived(Delivery(source, 1, item))
 

@@ -14,6 +14,7 @@ from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Peers
 from rackactor.kernel.sockets import Keys
 from rackactor.wire.calls.connections import Part
+from rackactor.wire.events import MeetEvent, PartEvent
 from rackactor.wire.frames import Header, Kind, pack_route, parse_header
 from rackactor.wire.schema import Call
 
@@ -78,8 +79,7 @@ def met() -> Iterator[tuple[Agent, Direct]]:
     host = Host(context)
     try:
         for number in (1, 2):
-            ticket = {"ticket": b"t%d" % number, "number": number}
-            direct.event("meet", {"pid": OTHER, "incarnation": 1, "endpoint": host.endpoint, **ticket})
+            direct.event(MeetEvent(OTHER, 1, number, b"t%d" % number, host.endpoint))
             host.welcome()
             (socket,) = {*direct._hosts} - {getattr(agent.peers.get(OTHER).path, "socket", None)}
             assert socket.poll(5000)
@@ -95,7 +95,7 @@ def test_who_is_left_without_its_path_gives_up_the_others_too(met: tuple[Agent, 
     """The other one may still send acknowledgements on one of them, and would not find out that it is dark."""
     agent, direct = met
     assert agent.peers.get(OTHER).path.number == 2
-    direct.event("part", {"pid": OTHER, "numbers": [2]})
+    direct.event(PartEvent(OTHER, [2]))
     assert agent.peers.get(OTHER).path is None
     assert agent.requests == [Part(OTHER, [1])]
     assert not direct._hosts
@@ -103,7 +103,7 @@ def test_who_is_left_without_its_path_gives_up_the_others_too(met: tuple[Agent, 
 
 def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -> None:
     agent, direct = met
-    direct.event("part", {"pid": OTHER, "numbers": [1]})
+    direct.event(PartEvent(OTHER, [1]))
     assert agent.peers.get(OTHER).path.number == 2
     assert agent.requests == []
     assert len(direct._hosts) == 1

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from rackactor.wire.events import MachineEvent
 from rackactor_runtime.providers.base import (
     Created,
     CreateFailed,
@@ -262,7 +263,7 @@ def test_a_delete_that_is_not_confirmed_is_tried_on() -> None:
     drive = Driver()
     name = drive.up()
     drive.do(drive.lives.delete(A, drive.now))
-    assert drive.said == [Say(A, {"do": "delete"})]
+    assert drive.said == [Say(A, MachineEvent("delete"))]
     tries, began = 0, drive.now
     while drive.now < began + 10 * UNKILLABLE:
         for remove in drive.take(Remove):

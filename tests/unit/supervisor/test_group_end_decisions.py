@@ -46,7 +46,7 @@ def test_it_finishes_once_and_still_answers(house: House, script: int) -> None:
     assert house.answer(script, rid) is not None
     assert house.answer(operator, late) is not None
     assert len([e for e in house.effects if isinstance(e, m.Finish)]) == 1
-    assert len([e for e in house.effects if isinstance(e, m.Notify) and (e.pid, e.name) == (script, "end")]) == 1
+    assert len([e for e in house.effects if isinstance(e, m.Notify) and (e.pid, e.event.op) == (script, "end")]) == 1
 
 
 def test_an_ending_group_starts_nothing(house: House, script: int) -> None:

@@ -193,7 +193,7 @@ def test_who_is_left_without_a_word_may_still_come(house: House, script: int) ->
     house.fork(script)
     house.cast(script, "end", reason="enough")
     house.keep_hearing(70.0)  # its create has no answer to the last
-    ended = [effect.fields for effect in house.effects if isinstance(effect, m.Notify) and effect.name == "end"]
+    ended = [e.event.to_wire() for e in house.effects if isinstance(e, m.Notify) and e.event.op == "end"]
     assert [fields["owed"] for fields in ended] == [UNKNOWN]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rackactor.wire.events import SourceEvent, ValidateSourceEvent
 from rackactor_runtime.supervisor.decisions.messages import Effect, Notify, Reply
 from rackactor_runtime.supervisor.decisions.sources import Sources
 
@@ -28,7 +29,7 @@ def test_without_an_authority_nothing_is_loaded() -> None:
 
 
 def test_the_authority_is_asked_once(sources: Sources) -> None:
-    assert sources.load("h", b"zip") == [Notify(AUTHORITY, "validate_source", {"hash": "h", "data": b"zip"})]
+    assert sources.load("h", b"zip") == [Notify(AUTHORITY, ValidateSourceEvent("h", b"zip"))]
     assert sources.load("h", b"zip") == []
 
 
@@ -61,7 +62,7 @@ def test_watchers_hear_of_what_is_there_what_comes_and_what_goes(sources: Source
     heard = sources.watch(WATCHER, enable=True)
     heard += sources.judge(AUTHORITY, "b", b"plain", "")
     heard += sources.unload("a")
-    news = [(e.fields["hash"], e.fields["loaded"]) for e in heard if isinstance(e, Notify)]
+    news = [(e.event.hash, e.event.loaded) for e in heard if isinstance(e, Notify) and isinstance(e.event, SourceEvent)]
     assert news == [("a", True), ("b", True), ("a", False)]
     assert sources.watch(WATCHER, enable=False) == []
     assert sources.unload("b") == []

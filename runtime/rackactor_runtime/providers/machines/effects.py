@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
+from rackactor.wire.events import MachineEvent
 from rackactor_runtime.providers.base import Event, Key
 
 
@@ -137,7 +137,7 @@ class Say:
     """Say something to the machine's guest program."""
 
     key: Key
-    fields: dict[str, Any]
+    event: MachineEvent
 
 
 Effect = Ask | List | Find | Remove | Discard | Tell | Say

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from rackactor.wire.events import MachineEvent
 from rackactor_runtime.providers.base import CreateFailed, Ended, Key, Liveness, Owed, Unkillable
 from rackactor_runtime.providers.machines.asking import Asking
 from rackactor_runtime.providers.machines.console import tail
@@ -108,7 +109,7 @@ class Machines:
         if record is None or record.ending is not None:
             return self.tick(now)
         if record.joined:
-            self._effects.append(Say(key, {"do": "delete"}))  # it may be quicker, and has last words perhaps
+            self._effects.append(Say(key, MachineEvent("delete")))  # it may be quicker, and has last words perhaps
         note = "it was deleted before it was asked for" if record.queued and not record.attempts else ""
         self._lives.end(record, Ending(note=note), now)
         return self.tick(now)
@@ -132,7 +133,7 @@ class Machines:
         if record is not None:
             record.joined, record.silent = True, -math.inf
             if record.ending is not None:
-                self._effects.append(Say(key, {"do": "delete"}))
+                self._effects.append(Say(key, MachineEvent("delete")))
             elif record.queued and record.attempts:  # the create that was taken for lost has made it: look for it
                 record.queued, record.unclear, record.since = False, True, now
             self._lives.sort(record)

@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from rackactor.errors import InvalidCall
 from rackactor.system.readiness import readable
+from rackactor.wire.events import MachineEvent
 from rackactor_runtime.providers.base import (
     NO_DIRECTORY,
     Capabilities,
@@ -205,7 +206,7 @@ class MachineProvider:
         self._lives = Machines(str(settings["gid"]), concurrency, own)
         self._orders: dict[Key, Machine] = {}
         self._told: list[Event] = []
-        self._say: Say = lambda key, fields: None
+        self._say: Say = lambda key, event: None
         self._workers = WorkerPool(concurrency + _MORE)
         self._closed = False
         if owed > 0:
@@ -256,7 +257,7 @@ class MachineProvider:
         if count < 0:
             raise ValueError(f"a grant of {count} bytes")
         if key in self._lives:
-            self._say(key, {"do": "grant", "count": count})
+            self._say(key, MachineEvent("grant", count))
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, in order; never blocks."""
@@ -343,8 +344,8 @@ class MachineProvider:
                         self._orders.pop(event.key, None)
                     self._told.append(event)
                     self._workers.waker.wake()
-                case SayTo(key, fields):
-                    self._say(key, fields)
+                case SayTo(key, word):
+                    self._say(key, word)
                 case Ask(key):
                     self._workers.begin(partial(self._ask, key, self._orders[key]))
                 case List():

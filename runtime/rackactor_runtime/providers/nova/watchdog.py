@@ -15,12 +15,14 @@ from typing import Any
 
 from rackactor.errors import RackError
 from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.news import GroupOver
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.wakeup import Waker
 from rackactor.system.readiness import readable
 from rackactor.wire.calls.group import DescribeGroup, EndGroup
 from rackactor.wire.calls.operators import Keep
 from rackactor.wire.calls.processes import Bye
+from rackactor.wire.events import EndEvent
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.faults import fault
@@ -81,8 +83,8 @@ class Keeper:
     def _join(self) -> Kernel:
         card = self._card
         kernel = Kernel()
-        kernel.on("end", lambda fields, _: self._group_ended(fields))
-        kernel.on("ended", lambda fields, _: self._waker.wake())
+        kernel.on(EndEvent, lambda event, _: self._group_ended(event))
+        kernel.on(GroupOver, lambda *_: self._waker.wake())
         birth = {"endpoint": card["endpoint"], "server_key": card["server_key"].encode(), "pid": 0, "incarnation": 1}
         public, secret = card["keys"]
         keys = Keys(public.encode(), secret.encode())
@@ -153,8 +155,8 @@ class Keeper:
             _log.info("the supervisor's machine could not be looked at: %s", fault(error))
             return None
 
-    def _group_ended(self, fields: dict[str, Any]) -> None:
-        self._over, self.owed = True, float(fields.get("owed") or 0.0)
+    def _group_ended(self, event: EndEvent) -> None:
+        self._over, self.owed = True, event.owed or 0.0
         self._waker.wake()
 
     def _hear_out(self, kernel: Kernel) -> None:

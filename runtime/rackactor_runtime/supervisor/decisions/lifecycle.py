@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from rackactor.status import Cause, Signal, State
+from rackactor.wire.events import ChildEvent, GoneEvent, LeavingEvent, SignalEvent
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.decisions.exit_status import Ending, verdict
 from rackactor_runtime.supervisor.decisions.messages import Delete, Dismiss, InstanceEnded, Reply, Welcome
@@ -63,7 +64,7 @@ def joined(turn: Turn, pid: int, os_pid: int, key: bytes | None) -> None:
         hook(turn, record)
     record.birth, record.blobs = {}, ()
     for held in record.held_signals:
-        turn.notify(pid, "signal", held)
+        turn.notify(pid, SignalEvent(**held))
     record.held_signals.clear()
 
 
@@ -96,11 +97,10 @@ def send_signal(
     if sig == signal.SIGTERM and not record.external and record.kill_at is None:
         record.kill_at = turn.now + turn.state.settings.grace
         record.state = State.STOPPING if record.started is not None else record.state
-    fields = {"signal": sig, "sender": sender}
     if record.started is None:
-        record.held_signals.append(fields)
+        record.held_signals.append({"signal": sig, "sender": sender})
     else:
-        turn.notify(record.pid, "signal", fields)
+        turn.notify(record.pid, SignalEvent(sig, sender))
 
 
 def kill(turn: Turn, record: Process, intent: Cause | None = None, words: str = "") -> None:
@@ -152,7 +152,7 @@ def leaving(turn: Turn, record: Process) -> None:
     _unname(turn, record.pid)
     parent = turn.state.table.get(record.ppid)
     if record.kind == "actor" and parent is not None and parent.kind == "actor" and parent.alive:
-        turn.notify(parent.pid, "leaving", {"pid": record.pid})
+        turn.notify(parent.pid, LeavingEvent(record.pid))
 
 
 def gone(turn: Turn, record: Process, ending: Ending) -> None:
@@ -191,10 +191,9 @@ def _tell_end(turn: Turn, record: Process) -> None:
         other = table.get(pid)
         if other is not None and other.alive and other.started is not None:
             other.correspondents.discard(record.pid)
-            turn.notify(pid, "gone", {"pid": record.pid, "why": why})
+            turn.notify(pid, GoneEvent(record.pid, why))
     if parent is not None and parent.alive and parent.started is not None:
-        fields = {"pid": record.pid, "incarnation": record.incarnation, "status": record.status.to_wire()}
-        turn.notify(parent.pid, "child", fields)
+        turn.notify(parent.pid, ChildEvent(record.pid, record.incarnation, record.status.to_wire()))
 
 
 def _orphans(turn: Turn, dead: Process) -> None:

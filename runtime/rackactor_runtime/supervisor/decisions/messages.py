@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rackactor.wire.schema import Event as WireEvent
 from rackactor_runtime.providers.base import Key, Liveness, Order
 
 # -- events ---------------------------------------------------------------------------------------
@@ -230,8 +231,7 @@ class Notify:
     """Tell a member something it did not ask for."""
 
     pid: int
-    name: str
-    fields: dict[str, Any]
+    event: WireEvent
     blobs: Sequence[Any] = ()
 
 

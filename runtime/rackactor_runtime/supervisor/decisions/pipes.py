@@ -16,6 +16,7 @@ from rackactor.errors import InvalidCall
 from rackactor.ipc.pipes.framing import AT_ONCE, pack_parcel
 from rackactor.ipc.pipes.writing import Batch, Writer
 from rackactor.status import Cause, ExitStatus
+from rackactor.wire.events import PipeEvent
 from rackactor_runtime.supervisor.decisions.messages import Effect, Notify
 
 READ, WRITE = "r", "w"
@@ -385,15 +386,14 @@ class Pipes:
 
 
 def _event(end: End, what: str, **fields: Any) -> Notify:
-    return Notify(end.pid, "pipe", {"what": what, "seat": end.seat, **fields})
+    return Notify(end.pid, PipeEvent(what, end.seat, **fields))
 
 
 def _data(seat: int, batch: Batch) -> list[Notify]:
     shape, blobs = pack_parcel(batch.messages)
-    whose = {"seat": batch.seat, "writer": seat}
     effects: list[Notify] = []
     if sum(map(len, blobs)) > AT_ONCE:
-        effects = [Notify(batch.pid, "pipe", {"what": "piece", **whose}, [blob]) for blob in blobs]
+        effects = [Notify(batch.pid, PipeEvent("piece", batch.seat, writer=seat), [blob]) for blob in blobs]
         blobs = []
-    fields = {"what": "data", **whose, "first": batch.first, "shape": shape, "closing": batch.closing}
-    return [*effects, Notify(batch.pid, "pipe", fields, blobs)]
+    event = PipeEvent("data", batch.seat, writer=seat, first=batch.first, shape=shape, closing=batch.closing)
+    return [*effects, Notify(batch.pid, event, blobs)]

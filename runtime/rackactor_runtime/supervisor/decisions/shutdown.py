@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rackactor.status import Cause, State
+from rackactor.wire.events import EndEvent
 from rackactor_runtime.supervisor.decisions import lifecycle, machines
 from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Finish, Reply
@@ -97,10 +98,10 @@ def _finish(turn: Turn, left: Sequence[str]) -> None:
         return
     shutdown.finished = True
     owed = machines.owes(turn, [record for record in state.table if record.alive and not record.external])
-    fields = {"reason": shutdown.reason, **({"owed": owed} if owed > 0 else {})}
+    event = EndEvent(shutdown.reason, owed if owed > 0 else None)
     for record in state.table:
         if record.external and record.alive and record.started is not None:
-            turn.notify(record.pid, "end", fields)
+            turn.notify(record.pid, event)
     turn.emit(Finish(shutdown.reason, left))
 
 

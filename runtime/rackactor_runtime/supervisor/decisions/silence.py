@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rackactor.status import Cause, State
+from rackactor.wire.events import HeartbeatEvent
 from rackactor_runtime.providers.base import Key, Liveness
 from rackactor_runtime.supervisor.decisions import lifecycle, machines, services, shutdown
 from rackactor_runtime.supervisor.decisions.exit_status import Ending
@@ -48,7 +49,7 @@ def _doubted(turn: Turn, record: Process, liveness: Liveness) -> bool:
         record.ran = turn.now
     if liveness is Liveness.GONE or (liveness is Liveness.RUNNING and not overdue):
         return False
-    turn.notify(record.pid, "heartbeat", {})
+    turn.notify(record.pid, HeartbeatEvent())
     stopped = liveness is Liveness.STOPPED  # since the last look, or sooner: it cannot answer, and has not
     record.asked = max(record.ran, record.heard) if stopped else turn.now
     return stopped

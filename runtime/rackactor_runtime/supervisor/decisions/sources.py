@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rackactor.wire.events import SourceEvent, ValidateSourceEvent
 from rackactor_runtime.supervisor.decisions.messages import Effect, Notify, Reply
 
 
@@ -50,7 +51,7 @@ class Sources:
         if self.authority is None or name in self._sources:
             return []
         self._sources[name] = Source()
-        return [Notify(self.authority, "validate_source", {"hash": name, "data": data})]
+        return [Notify(self.authority, ValidateSourceEvent(name, data))]
 
     def judge(self, pid: int, name: str, content: bytes, info: str) -> list[Effect]:
         """Take a verdict: what the source is, or that it is none (empty)."""
@@ -114,4 +115,4 @@ class Sources:
         return Reply(pid, rid, True, {"loaded": True, "info": source.info}, (source.content,))
 
     def _news(self, pid: int, name: str, *, loaded: bool) -> Effect:
-        return Notify(pid, "source", {"hash": name, "info": self._sources[name].info, "loaded": loaded})
+        return Notify(pid, SourceEvent(name, self._sources[name].info, loaded))

@@ -9,6 +9,7 @@ from typing import Any
 
 from rackactor.errors import RackError
 from rackactor.wire.errors import pack_error
+from rackactor.wire.schema import Event
 from rackactor_runtime.supervisor.decisions.messages import Called, Effect, Notify, Reply
 from rackactor_runtime.supervisor.decisions.state import GroupState
 from rackactor_runtime.supervisor.decisions.table import Process
@@ -70,6 +71,6 @@ class Turn:
         """Answer a call with an error."""
         self.emit(Reply(pid, rid, False, pack_error(error)))
 
-    def notify(self, pid: int, name: str, fields: dict[str, Any], blobs: Sequence[Any] = ()) -> None:
+    def notify(self, pid: int, event: Event) -> None:
         """Tell a member what it did not ask for."""
-        self.emit(Notify(pid, name, fields, blobs))
+        self.emit(Notify(pid, event))

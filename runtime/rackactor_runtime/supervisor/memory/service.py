@@ -18,6 +18,7 @@ import msgpack
 from rackactor.errors import InvalidCall, MemoryFull, RackError
 from rackactor.ipc.memory import layout
 from rackactor.launch import directories
+from rackactor.wire.events import ShmEvent
 from rackactor.wire.frames import Kind, pack_body
 from rackactor_runtime import descriptors
 from rackactor_runtime.supervisor.decisions.memory.locks import Asker, Grant, Locks
@@ -298,14 +299,14 @@ class MemoryService:
         body = msgpack.packb(records)
         good, slow = self._replicas.send(len(body))
         for pid in good:
-            self._event(pid, {"revision": records[-1][0]}, body)
+            self._event(pid, ShmEvent(records[-1][0]), body)
         for pid in slow:
-            self._event(pid, {"gap": True})
+            self._event(pid, ShmEvent(gap=True))
 
     def _tell_watchers(self, pids: Any) -> None:
         revision = self._store.revision
         for pid in pids:
-            self._event(pid, {"revision": revision})
+            self._event(pid, ShmEvent(revision))
 
     # -- those who want to know ------------------------------------------------------------------------------
 
@@ -342,7 +343,7 @@ class MemoryService:
         """Hear how far a replica is. If it asks, it is told how far it could be, and sees if something is missing."""
         known = self._replicas.acknowledged(pid, int(args["got"]))
         if args.get("ask"):
-            self._event(pid, {"at": self._store.revision} if known else {"gap": True})
+            self._event(pid, ShmEvent(at=self._store.revision) if known else ShmEvent(gap=True))
 
     # -- locks -----------------------------------------------------------------------------------------------
 
@@ -392,7 +393,7 @@ class MemoryService:
         for owner, key in self._store.leases():
             self._leased.setdefault(owner, set()).add(key)
         for replica in self._replicas.forget_all():
-            self._event(replica, {"gap": True})
+            self._event(replica, ShmEvent(gap=True))
         self._tell_watchers(self._watchers.everybody())
         self._answer(restore.pid, restore.rid, {"revision": self._store.revision})
 
@@ -402,8 +403,8 @@ class MemoryService:
         if rid:
             self._send(pid, Kind.REPLY, (rid, ok), [pack_body(fields)])
 
-    def _event(self, pid: int, fields: dict[str, Any], *blobs: bytes) -> None:
-        self._send(pid, Kind.EVENT, ("shm",), [pack_body(fields), *blobs])
+    def _event(self, pid: int, event: ShmEvent, *blobs: bytes) -> None:
+        self._send(pid, Kind.EVENT, (event.op,), [pack_body(event.to_wire()), *blobs])
 
 
 def _with_blobs(op: Sequence[Any], blobs: Sequence[Any]) -> list[Any]:

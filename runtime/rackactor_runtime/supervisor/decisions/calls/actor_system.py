@@ -15,6 +15,7 @@ from rackactor.wire.calls.actor_system import (
     UnloadSource,
     ValidatedSource,
 )
+from rackactor.wire.events import CapabilitiesEvent, DeadLetterEvent
 from rackactor_runtime.supervisor.decisions import lifecycle, shutdown
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
@@ -39,8 +40,7 @@ def op_dead_letter(turn: Turn, caller: Process, call: Called, args: DeadLetter) 
     """Pass a message that nobody can receive to the handler of dead letters."""
     handler = turn.state.dead_letters
     if handler is not None and handler != args.pid:
-        fields = {"pid": args.pid, "box": args.box, "sender": caller.pid, "payload": bytes(call.blobs[0])}
-        turn.notify(handler, "dead_letter", fields)
+        turn.notify(handler, DeadLetterEvent(args.pid, args.box, caller.pid, bytes(call.blobs[0])))
     turn.reply(call)
 
 
@@ -54,7 +54,7 @@ def op_capabilities(turn: Turn, caller: Process, call: Called, args: SetCapabili
             state.capabilities[name] = value
     for record in state.table if changes else ():
         if record.kind == "actor" and record.alive and record.started is not None:
-            turn.notify(record.pid, "capabilities", {"set": changes})
+            turn.notify(record.pid, CapabilitiesEvent(changes))
     turn.reply(call, {"capabilities": dict(state.capabilities)})
 
 

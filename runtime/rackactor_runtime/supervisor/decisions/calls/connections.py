@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rackactor.wire.calls.connections import Introduce, Listening, Malformed, Part
+from rackactor.wire.events import ListenEvent, MeetEvent, PartEvent
 from rackactor_runtime.supervisor.decisions import lifecycle
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
@@ -16,10 +17,10 @@ def op_introduce(turn: Turn, caller: Process, call: Called, args: Introduce) -> 
         return
     other.correspondents.add(caller.pid)
     caller.correspondents.add(other.pid)
-    fields = {"pid": caller.pid, "incarnation": caller.incarnation, "key": caller.key}
     turn.state.introductions += 1
-    fields["number"] = turn.state.introductions
-    turn.notify(other.pid, "listen", fields)
+    number = turn.state.introductions
+    # The ticket, and where to listen, are the loop's to say.
+    turn.notify(other.pid, ListenEvent(caller.pid, caller.incarnation, number, b"", caller.key))
 
 
 def op_listening(turn: Turn, caller: Process, call: Called, args: Listening) -> None:
@@ -27,15 +28,8 @@ def op_listening(turn: Turn, caller: Process, call: Called, args: Listening) -> 
     other = turn.state.table.get(args.pid)
     if other is None or not other.alive:
         return
-    fields = {
-        "pid": caller.pid,
-        "incarnation": caller.incarnation,
-        "key": caller.key,
-        "endpoint": args.endpoint,
-        "ticket": args.ticket,
-        "number": args.number,
-    }
-    turn.notify(other.pid, "meet", fields)
+    event = MeetEvent(caller.pid, caller.incarnation, args.number, args.ticket, args.endpoint, caller.key)
+    turn.notify(other.pid, event)
 
 
 def op_malformed(turn: Turn, caller: Process, call: Called, args: Malformed) -> None:
@@ -56,4 +50,4 @@ def op_part(turn: Turn, caller: Process, call: Called, args: Part) -> None:
     other = turn.state.table.get(args.pid)
     if other is None or not other.alive:
         return
-    turn.notify(other.pid, "part", {"pid": caller.pid, "numbers": list(args.numbers)})
+    turn.notify(other.pid, PartEvent(caller.pid, list(args.numbers)))
