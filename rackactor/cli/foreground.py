@@ -11,7 +11,7 @@ from rackactor.cli.feeder import Feeder
 from rackactor.cli.interrupts import SIGNALS, Interrupts
 from rackactor.cli.plan import Plan
 from rackactor.cli.progress import Progress
-from rackactor.cli.tap import FEED, Tap
+from rackactor.cli.tap import Tap
 from rackactor.errors import GroupEnded, NoChild, NoSuchProcess, RackTimeout
 from rackactor.kernel.pending import Pending
 from rackactor.status import ExitStatus
@@ -19,6 +19,7 @@ from rackactor.syscalls.group import Group
 from rackactor.syscalls.lines import PATIENCE, PATIENCE_WITH_COPIES, Lines
 from rackactor.syscalls.process import Process
 from rackactor.wire.calls.fork import Started
+from rackactor.wire.calls.logs import FEED
 from rackactor.wire.calls.processes import Kill, Wait
 
 #: What a shell calls the end of a writer whose reader has gone: 128 + SIGPIPE.

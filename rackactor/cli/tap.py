@@ -21,10 +21,7 @@ from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.syscalls.lines import Lines
 from rackactor.system.readiness import writable
-from rackactor.wire.calls.logs import Logs
-
-#: The pid under which everything that actors and functions print is read.
-FEED = 0
+from rackactor.wire.calls.logs import FEED, Logs
 
 
 class _Log:

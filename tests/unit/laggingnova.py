@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from rackactor.wire.calls.machine import MachineSays
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Owed
 from rackactor_runtime.providers.machines import strays
 from rackactor_runtime.providers.machines.effects import Ask, Discard, Effect, Find, List, Remove, Say, Tell
@@ -321,7 +322,7 @@ class World:
     def _ended(self, key: Key, server: Server) -> None:
         if server.id in self.nova.servers and server.going is None:
             self.over.add(key)
-            self.do(self.lives.said_ended(key, {"code": 0}, self.now))
+            self.do(self.lives.said_ended(key, MachineSays("ended", code=0), self.now))
 
     def _by_hand(self, key: Key, server: Server, delete: bool) -> None:
         if server.id not in self.nova.servers:

@@ -8,7 +8,7 @@ from rackactor.wire.checks import Count, Flag, Text, integer, one_of
 from rackactor.wire.schema import Call
 
 
-class Machine(Call, op="machine"):
+class MachineSays(Call, op="machine"):
     """Say what has become of the process that the caller's machine is for."""
 
     event: Annotated[str, one_of("created", "output", "ended", "failed")]

@@ -21,7 +21,7 @@ from rackactor.kernel.news import GroupOver
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.wakeup import Waker
 from rackactor.system.readiness import readable
-from rackactor.wire.calls.machine import Machine
+from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
 from rackactor_runtime.agent import main
 from rackactor_runtime.guest import power
@@ -138,7 +138,7 @@ class _Guest:
         for event in self._provider.events():
             self._tell(event)
         if self._why:
-            self._finish(Machine("ended", why=self._why))
+            self._finish(MachineSays("ended", why=self._why))
 
     # -- from the supervisor --------------------------------------------------------------------------
 
@@ -164,20 +164,20 @@ class _Guest:
     def _tell(self, event: Event) -> None:
         match event:
             case Created(_, instance):
-                self._cast(Machine("created", os_pid=int(instance), address=self._address()))
+                self._cast(MachineSays("created", os_pid=int(instance), address=self._address()))
             case Output(_, stream, data):
-                self._cast(Machine("output", stream=stream), data)
+                self._cast(MachineSays("output", stream=stream), data)
             case CreateFailed(_, fault, kind):
-                self._finish(Machine("failed", fault=fault, kind=kind))
+                self._finish(MachineSays("failed", fault=fault, kind=kind))
             case Ended(_, code, number, oom, note) if not self._why:
                 self._code = 0
-                self._finish(Machine("ended", code=code, signal=number, oom=oom, note=note))
+                self._finish(MachineSays("ended", code=code, signal=number, oom=oom, note=note))
 
-    def _cast(self, said: Machine, *blobs: bytes) -> None:
+    def _cast(self, said: MachineSays, *blobs: bytes) -> None:
         if not self._kernel.ended:
             self._kernel.cast(said, *blobs)
 
-    def _finish(self, said: Machine) -> None:
+    def _finish(self, said: MachineSays) -> None:
         """Say the last word, and wait for a bounded time until it has been heard, with all that came before."""
         self._done = True
         try:

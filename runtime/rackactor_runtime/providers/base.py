@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
+from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
 
 #: The kind of a `CreateFailed` for a working directory that the process cannot enter.
@@ -232,7 +233,7 @@ class MachineryProvider(Provider, Protocol):
     def left(self, key: Key) -> None:
         """Learn that the guest program of an instance is no member any more."""
 
-    def heard(self, key: Key, fields: dict[str, Any], blobs: Sequence[bytes]) -> None:
+    def heard(self, key: Key, said: MachineSays, blobs: Sequence[bytes]) -> None:
         """Learn what the guest program of an instance has said."""
 
     def last_act(self, kept: bool) -> None:

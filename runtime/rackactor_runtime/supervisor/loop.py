@@ -15,6 +15,9 @@ import zmq
 from rackactor.errors import InvalidCall, NoSuchProcess, NotAllowed, RackError
 from rackactor.launch import last_words
 from rackactor.wire import frames
+from rackactor.wire.calls.logs import FEED, Logs
+from rackactor.wire.calls.machine import MachineSays
+from rackactor.wire.calls.processes import Cancel
 from rackactor.wire.errors import pack_error
 from rackactor.wire.events import ListenEvent
 from rackactor.wire.frames import Kind
@@ -23,7 +26,7 @@ from rackactor_runtime.supervisor.actor import WORLD, Store, Supervisor, Timed
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.state import GroupState
 from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, Faults, in_words, refusal
-from rackactor_runtime.supervisor.logs.service import FEED, LogService
+from rackactor_runtime.supervisor.logs.service import LogService
 from rackactor_runtime.supervisor.machine_link import MachineLink
 from rackactor_runtime.supervisor.members.router import Config, Members
 from rackactor_runtime.supervisor.memory.service import MemoryService
@@ -225,23 +228,24 @@ class Loop:
             self.carry_out(m.Reply(pid, rid, False, pack_error(InvalidCall(words))))
 
     def _call(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
-        if op == "logs":
-            self._may_read(args.get("pid"))
-            self._logs.call(pid, rid, args)
-        elif op == "machine" and (told := self._machines.heard(pid, args, blobs)) is not None:
+        if op == Logs.op:
+            asked = Logs.from_wire(args)
+            self._may_read(asked.pid)
+            self._logs.call(pid, rid, asked)
+        elif op == MachineSays.op and (told := self._machines.heard(pid, args, blobs)) is not None:
             for event in told:
                 self._hear(event)
             self.carry_out(m.Reply(pid, rid, True))
         elif op.startswith("shm"):
             self._memory.call(pid, rid, op, args, blobs)
         else:
-            if op == "cancel":
+            if op == Cancel.op:
                 self._memory.cancel(pid, args.get("rid"))
             self._hear(m.Called(pid, rid, op, args, blobs))
 
-    def _may_read(self, pid: Any) -> None:
+    def _may_read(self, pid: int) -> None:
         """Refuse to have somebody wait for the output of a process that has none."""
-        if not isinstance(pid, int) or pid == FEED:
+        if pid == FEED:
             return
         record = self._state.table.get(pid) or self._state.table.past(pid)
         if record is None:

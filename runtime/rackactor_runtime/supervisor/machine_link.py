@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from rackactor.wire import frames
+from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
 from rackactor.wire.frames import Kind
 from rackactor_runtime.providers.base import Key, MachineryProvider, Order, Provider
@@ -40,13 +41,14 @@ class MachineLink:
         if self._provider is not None and (key := self._keys.get(pid)) is not None:
             self._provider.joined(key, os_pid)
 
-    def heard(self, pid: int, fields: dict[str, Any], blobs: Sequence[Any]) -> list[InstanceOver] | None:
+    def heard(self, pid: int, args: dict[str, Any], blobs: Sequence[Any]) -> list[InstanceOver] | None:
         """Learn what a member says of its machine; None: it has none to speak of."""
         key = self._keys.get(pid)
         if self._provider is None or key is None:
             return None
-        self._provider.heard(key, fields, blobs)
-        return [InstanceOver(key)] if fields.get("event") in ("ended", "failed") else []
+        said = MachineSays.from_wire(args)
+        self._provider.heard(key, said, blobs)
+        return [InstanceOver(key)] if said.event in ("ended", "failed") else []
 
     def dismissed(self, pid: int) -> None:
         """Learn that somebody is a member no more."""

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
 from rackactor_runtime.providers.base import (
     Created,
@@ -105,7 +106,7 @@ def test_a_life() -> None:
     drive.do(drive.lives.located(A, "10.0.0.5", drive.now))
     assert drive.told[1:] == [Located(A, "10.0.0.5")]
     assert drive.lives.probe(A, drive.now)[0] is Liveness.RUNNING
-    drive.do(drive.lives.said_ended(A, {"code": 3, "signal": None, "oom": False, "note": ""}, drive.now))
+    drive.do(drive.lives.said_ended(A, MachineSays("ended", code=3), drive.now))
     assert drive.take(Remove) == [Remove(A, name, console=False)]
     drive.do(drive.lives.removed(A, False, "", "", drive.now))
     drive.listed(seen())
@@ -326,7 +327,7 @@ def test_last_words_of_one_that_is_being_deleted() -> None:
     drive = Driver()
     drive.up()
     drive.do(drive.lives.delete(A, drive.now))
-    drive.do(drive.lives.said_ended(A, {"code": None, "signal": 9}, drive.now))
+    drive.do(drive.lives.said_ended(A, MachineSays("ended", signal=9), drive.now))
     drive.do(drive.lives.removed(A, True, "", "", drive.now))
     assert drive.told[-1] == Ended(A, None, 9)
 
@@ -604,7 +605,7 @@ def test_an_event_costs_what_its_own_machine_costs(others: int, monkeypatch: pyt
     drive.up()
     drive.do(drive.lives.located(A, "10.0.0.5", drive.now))
     drive.do(drive.lives.probe(A, drive.now)[1])
-    drive.do(drive.lives.said_ended(A, {"code": 0}, drive.now))
+    drive.do(drive.lives.said_ended(A, MachineSays("ended", code=0), drive.now))
     drive.do(drive.lives.removed(A, True, "", "", drive.now))
     assert drive.told[-1] == Ended(A, 0, None)
     assert {record.key for record in sorted_} == {A}
@@ -697,8 +698,8 @@ class Clouds(RuleBasedStateMachine):
         elif what == "join" and self.mark(key) in self.there.values():
             self.drive.do(lives.joined(key, now))
         elif what in ("end", "shut") and self.mark(key) in self.there.values():
-            fields = {"code": 0} if what == "end" else {"why": "shut down"}
-            self.drive.do(lives.said_ended(key, fields, now))
+            said = MachineSays("ended", code=0) if what == "end" else MachineSays("ended", why="shut down")
+            self.drive.do(lives.said_ended(key, said, now))
         elif what == "left":
             self.drive.do(lives.left(key, now))
         else:

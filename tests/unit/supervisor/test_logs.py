@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rackactor.errors import InvalidCall
+from rackactor.wire.calls.logs import FEED, Logs
 from rackactor_runtime.providers.base import Key
-from rackactor_runtime.supervisor.logs.service import _KEEP, FEED, LogService
+from rackactor_runtime.supervisor.logs.service import _KEEP, LogService
 from rackactor_runtime.supervisor.logs.spool import CHUNK, Record, Spool
 
 HEAD = 17  # of a record, bytes
@@ -147,7 +148,7 @@ class Service:
         self.answers.append((pid, rid, fields, msgpack.unpackb(blobs[0])))
 
     def call(self, caller: int, rid: int, pid: int, offset: int, follow: bool = False) -> None:
-        self.service.call(caller, rid, {"pid": pid, "offset": offset, "follow": follow})
+        self.service.call(caller, rid, Logs(pid, offset, follow=follow))
 
     def take(self) -> tuple[int, int, dict[str, Any], list[Any]]:
         (answer,) = self.answers
@@ -223,14 +224,14 @@ def test_a_slow_follower_beside_a_quick_one(logs: Service) -> None:
 
 def test_two_readers_of_one_process_are_two(logs: Service) -> None:
     for reader in (1, 2):
-        logs.service.call(2, reader, {"pid": 5, "offset": 0, "follow": True, "reader": reader})
+        logs.service.call(2, reader, Logs(5, 0, follow=True, reader=reader))
     for _ in range(100):
         logs.service.output(A, 1, bytes(1000), feed=False)
     assert [answer[1] for answer in logs.answers] == [1, 2]
     logs.answers.clear()
-    logs.service.call(2, 3, {"pid": 5, "offset": 100 * 1017, "follow": True, "reader": 1})
+    logs.service.call(2, 3, Logs(5, 100 * 1017, follow=True, reader=1))
     assert logs.granted[A] < 100_000  # the other has not read
-    logs.service.call(2, 0, {"pid": 5, "offset": 0, "reader": 2, "leave": True})
+    logs.service.call(2, 0, Logs(5, 0, reader=2, leave=True))
     assert logs.granted[A] == 100_000
     assert logs.answers == []
     logs.service.output(A, 2, b"x", feed=False)
@@ -341,7 +342,7 @@ def test_what_was_forgotten_is_at_its_end(logs: Service) -> None:
 def test_bad_calls_are_refused_and_harm_nobody(logs: Service, args: dict[str, Any]) -> None:
     logs.service.output(A, 1, bytes(100), feed=False)
     with pytest.raises(InvalidCall):
-        logs.service.call(3, 1, args)
+        logs.service.call(3, 1, Logs.from_wire(args))
     for _ in range(200):
         logs.service.output(A, 1, bytes(1000), feed=False)
     assert logs.granted[A] == 200_100  # nobody follows

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rackactor.wire.calls.logs import Logs
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.logs import spool
 from rackactor_runtime.supervisor.logs.service import LogService
@@ -128,12 +129,12 @@ def test_a_log_that_cannot_be_read_just_now_is_read_later(tmp_path: Path, monkey
     )
     with monkeypatch.context() as broken:
         broken.setattr(Path, "open", _refuse)
-        service.call(2, 1, {"pid": 5, "offset": 0, "follow": True})
+        service.call(2, 1, Logs(5, 0, follow=True))
         service.output(A, 1, b"words", feed=False)
         service.again()
         assert answers == []
         with pytest.raises(OSError, match="Too many open files"):
-            service.call(2, 2, {"pid": 5, "offset": 0})
+            service.call(2, 2, Logs(5, 0))
     service.again()
     ((rid, fields, records),) = answers
     assert (rid, fields["skipped"], records[0][3]) == (1, 0, b"words")
@@ -161,7 +162,7 @@ def test_a_follower_misses_nothing_however_full_the_disk_is(tmp_path: Path, disk
         place = fields["next"]
 
     service = LogService(tmp_path, 4 << 20, grant, reply, lambda pid: True)
-    service.call(2, 1, {"pid": 5, "offset": 0, "follow": True})
+    service.call(2, 1, Logs(5, 0, follow=True))
     printed: list[bytes] = []
     held = 0
     while len(printed) < 500:
@@ -171,9 +172,9 @@ def test_a_follower_misses_nothing_however_full_the_disk_is(tmp_path: Path, disk
             service.output(A, 1, printed[-1], feed=False)
         else:
             held += 1
-            service.call(2, 1, {"pid": 5, "offset": place, "follow": True})
+            service.call(2, 1, Logs(5, place, follow=True))
     while len(seen) < len(printed):
-        service.call(2, 1, {"pid": 5, "offset": place, "follow": True})
+        service.call(2, 1, Logs(5, place, follow=True))
     assert seen == printed
     assert held > 5  # the writer did wait
     service.close()

@@ -19,10 +19,10 @@ import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
+from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
-from rackactor_runtime.providers.base import CreateFailed, Ended, Key, Liveness, Owed, Unkillable
+from rackactor_runtime.providers.base import NO_DIRECTORY, CreateFailed, Ended, Key, Liveness, Owed, Unkillable
 from rackactor_runtime.providers.machines.asking import Asking
 from rackactor_runtime.providers.machines.console import tail
 from rackactor_runtime.providers.machines.effects import Condition, Effect, List, Remove, Say, Seen, Tell, condition
@@ -160,21 +160,18 @@ class Machines:
             self._lives.locate(record, address)
         return self.tick(now)
 
-    def said_ended(self, key: Key, fields: Mapping[str, Any], now: float) -> list[Effect]:
+    def said_ended(self, key: Key, told: MachineSays, now: float) -> list[Effect]:
         """Learn from the machine how its process has ended, or (`fault`) why it has none, or (`why`) its own reason."""
         record = self._lives.records.get(key)
         if record is None:
             return self.tick(now)
-        why = str(fields.get("why") or "")
-        said = Ending(
-            _number(fields.get("code")),
-            _number(fields.get("signal")),
-            bool(fields.get("oom")),
-            why or str(fields.get("note") or ""),
-            None if fields.get("fault") is None else str(fields["fault"]),
-            str(fields.get("kind") or ""),
-            outside=bool(why),
-        )
+        why = told.why
+        if told.event == "failed":
+            # A machine may say nothing of what the cloud does, only of itself.
+            kind = NO_DIRECTORY if told.kind == NO_DIRECTORY else ""
+            said = Ending(fault=told.fault or "it could not be started", kind=kind)
+        else:
+            said = Ending(_number(told.code), _number(told.signal), told.oom, why or told.note, outside=bool(why))
         if record.ending is None:
             self._lives.end(record, said, now)
         elif record.ending == Ending() and not why:

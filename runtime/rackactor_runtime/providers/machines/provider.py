@@ -17,9 +17,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from rackactor.errors import InvalidCall
 from rackactor.system.readiness import readable
+from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
 from rackactor_runtime.providers.base import (
-    NO_DIRECTORY,
     Capabilities,
     CreateFailed,
     Ended,
@@ -308,23 +308,18 @@ class MachineProvider:
         """Learn that a guest program is no member any more."""
         self._do(self._lives.left(key, self._now()))
 
-    def heard(self, key: Key, fields: dict[str, Any], blobs: Sequence[bytes]) -> None:
-        """Learn what a guest program has said; nonsense is no news."""
+    def heard(self, key: Key, said: MachineSays, blobs: Sequence[bytes]) -> None:
+        """Learn what a guest program has said."""
         if key not in self._lives:
             return
         self._lives.spoke(key)
-        match fields.get("event"):
-            case "output" if blobs and fields.get("stream") in (1, 2):
-                self._told.append(Output(key, fields["stream"], bytes(blobs[0])))
+        match said.event:
+            case "output" if blobs and said.stream is not None:
+                self._told.append(Output(key, said.stream, bytes(blobs[0])))
             case "created":
-                self._do(self._lives.located(key, str(fields.get("address") or ""), self._now()))
-            case "ended":
-                self._do(self._lives.said_ended(key, {**fields, "fault": None}, self._now()))
-            case "failed":
-                fault = str(fields.get("fault") or "it could not be started")
-                # A machine may say nothing of what the cloud does, only of itself.
-                kind = NO_DIRECTORY if fields.get("kind") == NO_DIRECTORY else ""
-                self._do(self._lives.said_ended(key, {"fault": fault, "kind": kind}, self._now()))
+                self._do(self._lives.located(key, said.address, self._now()))
+            case "ended" | "failed":
+                self._do(self._lives.said_ended(key, said, self._now()))
         if self._told:
             self._workers.waker.wake()
 

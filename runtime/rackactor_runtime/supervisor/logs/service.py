@@ -10,11 +10,10 @@ from typing import Any
 import msgpack
 
 from rackactor.errors import InvalidCall
+from rackactor.wire.calls.logs import FEED, Logs
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.logs.spool import Follower, Log, Spool
 
-#: The pid under which everything that actors and functions print is read in the order it came.
-FEED = 0
 #: Logs of ended processes kept open at the most.
 _KEEP = 1000
 
@@ -86,22 +85,17 @@ class LogService:
         log = self._logs.get(pid)
         return "" if log is None else log.spool.tail()
 
-    def call(self, caller: int, rid: int, args: dict[str, Any]) -> None:
-        """Answer a `logs` call, at once or when there is something to read.
-
-        Its arguments: `pid` (0: the feed), `offset`, `follow`: wait for more, and hold the writer back meanwhile.
-        A caller with several readers of one log gives each a number, `reader`; `leave` ends the following of one.
+    def call(self, caller: int, rid: int, asked: Logs) -> None:
+        """Answer a call, at once or when there is something to read.
 
         Raises:
-            InvalidCall: other arguments, or no record begins at that offset.
+            InvalidCall: no record begins at that offset.
             OSError: the log cannot be read at this moment. Who follows it only waits longer.
         """
-        pid, offset, reader = args.get("pid"), args.get("offset"), args.get("reader", 0)
-        if type(pid) is not int or type(offset) is not int or type(reader) is not int or pid < 0 or offset < 0:
-            raise InvalidCall("logs takes a pid, an offset and a reader, non-negative integers")
-        log = self._log(pid)
-        who = (caller, reader)
-        if args.get("leave"):
+        offset = asked.offset
+        log = self._log(asked.pid)
+        who = (caller, asked.reader)
+        if asked.leave:
             log.followers.pop(who, None)
             self._release()
             return
@@ -109,7 +103,7 @@ class LogService:
             offset = min(offset, log.spool.end)
         elif offset > log.spool.end:
             raise InvalidCall(f"the log ends at offset {log.spool.end}, before {offset}")
-        if args.get("follow"):
+        if asked.follow:
             follower = log.followers.setdefault(who, Follower())
             follower.offset, follower.rid = offset, rid
             try:

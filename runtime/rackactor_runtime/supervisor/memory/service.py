@@ -18,8 +18,21 @@ import msgpack
 from rackactor.errors import InvalidCall, MemoryFull, RackError
 from rackactor.ipc.memory import layout
 from rackactor.launch import directories
+from rackactor.wire.calls.memory import (
+    Shm,
+    ShmAck,
+    ShmHolder,
+    ShmLock,
+    ShmOpen,
+    ShmReplica,
+    ShmRestore,
+    ShmSync,
+    ShmUnlock,
+    ShmWatch,
+)
 from rackactor.wire.events import ShmEvent
 from rackactor.wire.frames import Kind, pack_body
+from rackactor.wire.schema import Call
 from rackactor_runtime import descriptors
 from rackactor_runtime.supervisor.decisions.memory.locks import Asker, Grant, Locks
 from rackactor_runtime.supervisor.decisions.memory.operations import Operations
@@ -76,18 +89,19 @@ class MemoryService:
         self._records: list[tuple[int, bytes]] = []
         self._keys: list[bytes] = []
         self._readers_died = False
-        self._calls: dict[str, Callable[[int, int, dict[str, Any], Sequence[Any]], None]] = {
-            "shm": self._ask,
-            "shm_open": self._open,
-            "shm_sync": self._sync,
-            "shm_watch": self._watch,
-            "shm_replica": self._replica,
-            "shm_ack": self._ack,
-            "shm_lock": self._lock,
-            "shm_unlock": self._unlock,
-            "shm_holder": self._holder,
-            "shm_restore": self._restore,
+        handlers: dict[type[Call], Callable[[int, int, Any, Sequence[Any]], None]] = {
+            Shm: self._ask,
+            ShmOpen: self._open,
+            ShmSync: self._sync,
+            ShmWatch: self._watch,
+            ShmReplica: self._replica,
+            ShmAck: self._ack,
+            ShmLock: self._lock,
+            ShmUnlock: self._unlock,
+            ShmHolder: self._holder,
+            ShmRestore: self._restore,
         }
+        self._calls = {call.op: (call, handler) for call, handler in handlers.items()}
 
     @property
     def _store(self) -> Any:
@@ -118,15 +132,16 @@ class MemoryService:
         if not self._alive(pid):
             return
         try:
-            handler = self._calls.get(op)
-            if handler is None:
+            known = self._calls.get(op)
+            if known is None:
                 raise InvalidCall(f"there is no system call {op!r}")
-            handler(pid, rid, args, blobs)
+            says, handler = known
+            handler(pid, rid, says.from_wire(args), blobs)
         except (RackError, *SYSTEM_ERRORS) as error:
             self._answer(pid, rid, refusal(error, op), ok=False)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            known = InvalidCall(f"{op}: bad arguments ({type(error).__name__}: {error})")
-            self._answer(pid, rid, refusal(known), ok=False)
+            refused = InvalidCall(f"{op}: bad arguments ({type(error).__name__}: {error})")
+            self._answer(pid, rid, refusal(refused), ok=False)
 
     def cancel(self, pid: int, rid: object) -> None:
         """Withdraw a call that waits for a lock."""
@@ -180,11 +195,8 @@ class MemoryService:
 
     # -- operations ----------------------------------------------------------------------------------------
 
-    def _ask(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
-        ops = args["ops"]
-        if type(ops) is not list or not all(type(op) is list and op for op in ops):
-            raise InvalidCall("operations are a list of lists")
-        self._queue.append(_Asked(pid, rid, ops, blobs))
+    def _ask(self, pid: int, rid: int, call: Shm, blobs: Sequence[Any]) -> None:
+        self._queue.append(_Asked(pid, rid, call.ops, blobs))
 
     def _together(self, batch: list[_Asked]) -> list[tuple[_Asked, list[Any]]]:
         """Carry out calls in one transaction; `batch` gets those that were begun.
@@ -310,7 +322,7 @@ class MemoryService:
 
     # -- those who want to know ------------------------------------------------------------------------------
 
-    def _open(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+    def _open(self, pid: int, rid: int, call: ShmOpen, blobs: Sequence[Any]) -> None:
         store = self._store
         fields = {
             "path": store.path,
@@ -322,47 +334,43 @@ class MemoryService:
         }
         self._answer(pid, rid, fields)
 
-    def _sync(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+    def _sync(self, pid: int, rid: int, call: ShmSync, blobs: Sequence[Any]) -> None:
         self._answer(pid, rid, {"revision": self._store.revision})
 
-    def _watch(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
-        prefix = args["prefix"]
-        if type(prefix) is not bytes:
-            raise InvalidCall("a prefix is bytes")
-        if args.get("on", True):
-            self._watchers.add(pid, prefix)
+    def _watch(self, pid: int, rid: int, call: ShmWatch, blobs: Sequence[Any]) -> None:
+        if call.on:
+            self._watchers.add(pid, call.prefix)
         else:
-            self._watchers.remove(pid, prefix)
+            self._watchers.remove(pid, call.prefix)
         self._answer(pid, rid, {"revision": self._store.revision})
 
-    def _replica(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+    def _replica(self, pid: int, rid: int, call: ShmReplica, blobs: Sequence[Any]) -> None:
         self._replicas.add(pid)
         self._answer(pid, rid, {"revision": self._store.revision})
 
-    def _ack(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+    def _ack(self, pid: int, rid: int, call: ShmAck, blobs: Sequence[Any]) -> None:
         """Hear how far a replica is. If it asks, it is told how far it could be, and sees if something is missing."""
-        known = self._replicas.acknowledged(pid, int(args["got"]))
-        if args.get("ask"):
+        known = self._replicas.acknowledged(pid, call.got)
+        if call.ask:
             self._event(pid, ShmEvent(at=self._store.revision) if known else ShmEvent(gap=True))
 
     # -- locks -----------------------------------------------------------------------------------------------
 
-    def _lock(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
-        name, wait = str(args["name"]), bool(args.get("wait", True))
-        grant = self._locks.acquire(name, Asker(pid, rid), wait=wait)
+    def _lock(self, pid: int, rid: int, call: ShmLock, blobs: Sequence[Any]) -> None:
+        grant = self._locks.acquire(call.name, Asker(pid, rid), wait=call.wait)
         if grant is not None:
             self._tell(grant)
-        elif not wait:
+        elif not call.wait:
             self._answer(pid, rid, {"token": 0})
 
-    def _unlock(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
-        grant = self._locks.release(str(args["name"]), pid, args["token"])
+    def _unlock(self, pid: int, rid: int, call: ShmUnlock, blobs: Sequence[Any]) -> None:
+        grant = self._locks.release(call.name, pid, call.token)
         self._answer(pid, rid, {})
         if grant is not None:
             self._tell(grant)
 
-    def _holder(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
-        holder, token = self._locks.holder(str(args["name"]))
+    def _holder(self, pid: int, rid: int, call: ShmHolder, blobs: Sequence[Any]) -> None:
+        holder, token = self._locks.holder(call.name)
         self._answer(pid, rid, {"pid": holder, "token": token})
 
     def _tell(self, grant: Grant) -> None:
@@ -370,10 +378,10 @@ class MemoryService:
 
     # -- the whole ---------------------------------------------------------------------------------------------
 
-    def _restore(self, pid: int, rid: int, args: dict[str, Any], blobs: Sequence[Any]) -> None:
+    def _restore(self, pid: int, rid: int, call: ShmRestore, blobs: Sequence[Any]) -> None:
         """Take a snapshot in parts; with the last one it replaces what there is."""
-        if not args.get("last"):
-            self._restoring.take(pid, int(args["offset"]), blobs[0])
+        if not call.last:
+            self._restoring.take(pid, call.offset, blobs[0])
             self._answer(pid, rid, {})
             return
         self._queue.append(Replacement(pid, rid, self._restoring.replace(pid, self._store, self._alive)))
