@@ -92,7 +92,7 @@ BytesMap = Annotated[
     map_of(either(instance(bytes, "bytes"), _NOTHING), "packed values by name, or None to remove one"),
 ]
 #: A list whose elements are looked at by whoever uses them.
-Items = Annotated[Sequence[Any], instance(list, "a list")]
+Items = Annotated[Sequence[Any], Check("a list", lambda value: type(value) in (list, tuple), tuple)]
 Pid = Annotated[int, _PID]
 Pids = Annotated[Sequence[int], list_of(_PID)]
 #: The number of a call, of an introduction, of an end of a pipe; a count of messages or bytes.
