@@ -16,6 +16,7 @@ from rackactor.errors import RackError
 from rackactor.status import Cause, ExitStatus, signal_name
 from rackactor.syscalls.group import Group
 from rackactor.wire.calls.processes import Why as AskWhy
+from rackactor.wire.frames import SUPERVISOR
 
 #: Lines of output that are shown.
 LAST_LINES = 10
@@ -145,7 +146,7 @@ def _signals(group: Group, signals: list[Any]) -> Iterator[str]:
 
 
 def _who(group: Group, pid: int) -> str:
-    if pid == 1:
+    if pid == SUPERVISOR:
         return "1 (the supervisor)"
     try:
         row = group.process(pid).info()

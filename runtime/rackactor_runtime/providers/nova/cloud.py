@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.machines.console import LINES
 from rackactor_runtime.providers.machines.effects import Condition, condition
 from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
@@ -92,7 +93,7 @@ class NovaCloud:
         self._clock = clock
         self._own = own
         self._finder = Finder(session)
-        self._first = f"{site.gid}.{w.SUPERVISOR_PID}.1"
+        self._first = f"{site.gid}.{SUPERVISOR}.1"
         #: mark -> id of the one that counts
         self._ours: dict[str, str] = {} if own is None else {self._first: own}
         self._ids: dict[str, set[str]] = {}  # mark -> ids of all that have been seen of it

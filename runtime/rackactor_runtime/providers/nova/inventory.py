@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.nova import deletes, ports
 from rackactor_runtime.providers.nova import names as w
@@ -142,7 +143,7 @@ class Inventory:
             row["name"],
             claim,
             status=row["status"],
-            supervisor=data.get("pid") == str(w.SUPERVISOR_PID),
+            supervisor=data.get("pid") == str(SUPERVISOR),
             since=_epoch(row.get("updated")),
             powered=row.get("OS-EXT-STS:power_state") == _RUNNING,
             remove=partial(deletes.server, self._session, str(row["id"]), row["status"]),

@@ -24,6 +24,7 @@ from rackactor.kernel.sockets import Keys
 from rackactor.launch import directories
 from rackactor.system.readiness import readable
 from rackactor.wire.errors import pack_error
+from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.machines.console import tail
 from rackactor_runtime.providers.machines.effects import Condition, condition
 from rackactor_runtime.providers.machines.judging import FAULT_PATIENCE
@@ -32,7 +33,6 @@ from rackactor_runtime.providers.machines.provider import CloudFault, Machine, S
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.machines.userdata import script
 from rackactor_runtime.providers.nova import late
-from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
 from rackactor_runtime.providers.nova.inventory import Inventory
 from rackactor_runtime.providers.nova.logins import objection
@@ -182,9 +182,9 @@ class Launcher:
             "deadline": self._end(),
             "patience": self._boot_timeout,
         }
-        mark, text = f"{self._gid}.{w.SUPERVISOR_PID}.1", script(birth, self._settings.install or "")
+        mark, text = f"{self._gid}.{SUPERVISOR}.1", script(birth, self._settings.install or "")
         place = {"flavor": found.supervisor_flavor} if found.supervisor_flavor != found.flavor else {}
-        return Machine(mark, w.SUPERVISOR_PID, 0, "supervisor", text, place, {}, self._end())
+        return Machine(mark, SUPERVISOR, 0, "supervisor", text, place, {}, self._end())
 
     def _wait(self, cloud: NovaCloud, instance: str) -> Seen:
         """Wait until the supervisor's machine runs."""

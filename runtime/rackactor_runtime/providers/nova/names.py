@@ -18,8 +18,6 @@ from typing import NamedTuple
 
 #: What `rack_mark` says in the metadata of every server.
 MARK = "rackactor"
-#: Of a supervisor, in the metadata.
-SUPERVISOR_PID = 1
 #: Longest value and key that Nova takes, and how many of them it takes unless a quota says less.
 MAX_VALUE, MAX_ITEMS = 255, 128
 #: Longest name of a server.

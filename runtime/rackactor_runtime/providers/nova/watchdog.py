@@ -23,6 +23,7 @@ from rackactor.wire.calls.group import DescribeGroup, EndGroup
 from rackactor.wire.calls.operators import Keep
 from rackactor.wire.calls.processes import Bye
 from rackactor.wire.events import EndEvent
+from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.faults import fault
@@ -148,7 +149,7 @@ class Keeper:
             answer = self._session.get("compute", f"/servers/{self._instance}")
             if answer is not None:
                 return str(answer["server"]["status"])
-            name = f"^{w.prefix(self._card['gid'])}-{w.SUPERVISOR_PID}-"
+            name = f"^{w.prefix(self._card['gid'])}-{SUPERVISOR}-"
             rows = self._session.list("compute", "/servers/detail", name=name)
             return next((str(row["status"]) for row in rows if row["id"] == self._instance), MISSING)
         except Exception as error:

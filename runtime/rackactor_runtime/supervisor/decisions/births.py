@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rackactor_runtime.supervisor.decisions.table import INIT, Process
+from rackactor.wire.frames import SUPERVISOR
+from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
 
@@ -19,7 +20,7 @@ def external(turn: Turn, kind: str, *, name: str = "", token: bytes = b"") -> Pr
     """
     pid = turn.state.table.next_pid()
     record = Process(
-        pid=pid, ppid=INIT, pgid=pid, name=name or kind, kind=kind, what="", created=turn.wall, on_orphan="adopt"
+        pid=pid, ppid=SUPERVISOR, pgid=pid, name=name or kind, kind=kind, what="", created=turn.wall, on_orphan="adopt"
     )
     record.birth = birth_of(turn, record)
     turn.state.table.add(record)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from rackactor.status import Cause, Signal, State
 from rackactor.wire.events import ChildEvent, GoneEvent, LeavingEvent, SignalEvent
+from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.decisions.exit_status import Ending, verdict
 from rackactor_runtime.supervisor.decisions.messages import Delete, Dismiss, InstanceEnded, Reply, Welcome
-from rackactor_runtime.supervisor.decisions.table import INIT, Process, Sent
+from rackactor_runtime.supervisor.decisions.table import Process, Sent
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
 #: Signals that are remembered of each process.
@@ -105,12 +106,12 @@ def send_signal(
 
 def kill(turn: Turn, record: Process, intent: Cause | None = None, words: str = "") -> None:
     """End a process by the supervisor's own SIGKILL."""
-    send_signal(turn, record, int(signal.SIGKILL), INIT, intent, words)
+    send_signal(turn, record, int(signal.SIGKILL), SUPERVISOR, intent, words)
 
 
 def terminate(turn: Turn, record: Process, intent: Cause, words: str) -> None:
     """Ask a process to end, by the supervisor's own SIGTERM."""
-    send_signal(turn, record, int(signal.SIGTERM), INIT, intent, words)
+    send_signal(turn, record, int(signal.SIGTERM), SUPERVISOR, intent, words)
 
 
 def _delete(turn: Turn, record: Process) -> None:
@@ -200,7 +201,7 @@ def _orphans(turn: Turn, dead: Process) -> None:
     table = turn.state.table
     for child in table.children(dead.pid):
         if child.state is State.ZOMBIE or child.on_orphan != "kill":
-            table.adopt(child, INIT)
+            table.adopt(child, SUPERVISOR)
         elif not turn.state.shutdown.reason:
             terminate(turn, child, Cause.PARENT_DIED, f"its parent, process {dead.pid}, has ended ({dead.status})")
         if child.state is State.ZOMBIE:

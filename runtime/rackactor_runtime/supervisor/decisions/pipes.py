@@ -17,11 +17,10 @@ from rackactor.ipc.pipes.framing import AT_ONCE, pack_parcel
 from rackactor.ipc.pipes.writing import Batch, Writer
 from rackactor.status import Cause, ExitStatus
 from rackactor.wire.events import PipeEvent
+from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.supervisor.decisions.messages import Effect, Notify
 
 READ, WRITE = "r", "w"
-#: The supervisor's own pid: where the credits of inherited messages go.
-_HEIR = 1
 #: Named pipes remembered whose end nobody has seen yet.
 _UNSEEN = 1000
 
@@ -221,7 +220,7 @@ class Pipes:
                 yield _event(end, "writer", writer=writer.seat, pid=writer.pid)
         for seat in pipe.estates:
             pipe.resumed.add((seat, end.seat))  # it begins with nothing
-            yield _event(end, "writer", writer=seat, pid=_HEIR)
+            yield _event(end, "writer", writer=seat, pid=SUPERVISOR)
         if pipe.ended:
             yield _event(end, "ended", ended=True, broken=list(pipe.broken))
 
@@ -346,7 +345,7 @@ class Pipes:
         for reader in pipe.listeners:
             if reader.seat not in writer.lanes:
                 pipe.resumed.add((end.seat, reader.seat))
-            yield _event(reader, "writer", writer=end.seat, pid=_HEIR)
+            yield _event(reader, "writer", writer=end.seat, pid=SUPERVISOR)
         yield from self._serve(pipe, end.seat, writer)
         yield from self._changed(pipe, WRITE)
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rackactor.status import Cause, ExitStatus, Signal, State, signal_name
+from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.base import Key
 
-#: The supervisor's own pid.
-INIT = 1
 #: States in which a process lives.
 ALIVE = frozenset({State.NEW, State.BOOTING, State.RUNNING, State.STOPPING, State.UNKILLABLE})
 
@@ -25,7 +24,7 @@ class Sent:
     signal: Signal
 
     def __str__(self) -> str:
-        who = "the supervisor" if self.sender == 1 else f"process {self.sender}"
+        who = "the supervisor" if self.sender == SUPERVISOR else f"process {self.sender}"
         return f"{signal_name(self.signal)} from {who}"
 
 
@@ -184,7 +183,7 @@ class Table:
         self._past: dict[int, Process] = {}
         self._visits: dict[int, Process] = {}
         self._history = history
-        self._next = 2
+        self._next = SUPERVISOR + 1
 
     def to_record(self) -> dict[str, Any]:
         """Return plain values from which `from_record` makes the same again."""
