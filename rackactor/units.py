@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 import re
-from typing import Any
+from enum import Enum
+from typing import Any, Final, Literal
 
 from rackactor.errors import InvalidCall
 
@@ -17,11 +18,28 @@ _LARGEST = (1 << 63) - 1
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
+class _Default(Enum):
+    """The type of `DEFAULT_TIMEOUT`."""
+
+    TIMEOUT = "default"
+
+    def __repr__(self) -> str:
+        return f"{CALL_TIMEOUT:g}"  # what `help` shows as the default of an argument
+
+
+#: Bound of what names none, seconds.
+CALL_TIMEOUT = 60.0
+#: Stands for a timeout that nobody has named: whoever names 60 means 60, also where a machine still boots.
+DEFAULT_TIMEOUT: Final = _Default.TIMEOUT
+Timeout = float | Literal[_Default.TIMEOUT] | None
+
+
 def timeout(value: Any, name: str = "timeout") -> float | None:
     """Return how long to wait, seconds; None: no bound. The one place that looks at timeouts.
 
     Args:
-        value: a number of seconds; None or infinity: no bound. What is longer than a century counts as one.
+        value: a number of seconds; None or infinity: no bound; `DEFAULT_TIMEOUT`: `CALL_TIMEOUT`. What is longer than
+            a century counts as one.
         name: what it is, for the error.
 
     Raises:
@@ -31,6 +49,8 @@ def timeout(value: Any, name: str = "timeout") -> float | None:
         return value
     if value is None:
         return None
+    if value is DEFAULT_TIMEOUT:
+        return CALL_TIMEOUT
     number: Any = value if not isinstance(value, bool) and isinstance(value, numbers.Real) else math.nan
     if number >= 0:
         return float(number) if number <= _LONGEST else _LONGEST if number < math.inf else None

@@ -18,6 +18,7 @@ from rackactor.status import ExitStatus
 from rackactor.syscalls import functions
 from rackactor.syscalls.fork_call import typed
 from rackactor.syscalls.process import Process
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 
 if TYPE_CHECKING:
     from rackactor.ipc.files.filesystem import RackFileSystem
@@ -142,7 +143,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """The group's shared memory: see `rack.shm`."""
         return functions.session().shm
 
-    def lock(self, name: str, timeout: float | None = 60.0) -> Lock:
+    def lock(self, name: str, timeout: Timeout = DEFAULT_TIMEOUT) -> Lock:
         """Return a lock of the group: see `rack.lock`."""
         return functions.lock(name, timeout)
 

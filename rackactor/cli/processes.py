@@ -17,6 +17,7 @@ from rackactor.errors import InvalidCall, RackTimeout
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus, State
 from rackactor.syscalls.group import Group
+from rackactor.units import DEFAULT_TIMEOUT
 from rackactor.wire.calls.logs import Logs as ReadLogs
 
 #: What `timeout(1)` exits with when the time is over.
@@ -206,7 +207,7 @@ def records(group: Group, pid: int, *, follow: bool = False) -> Iterator[tuple[i
     offset, eof = 0, False
     while not eof:
         asked = ReadLogs(pid, offset, follow=follow)
-        fields, blobs = group.kernel.call(asked, timeout=None if follow else 60.0)
+        fields, blobs = group.kernel.call(asked, timeout=None if follow else DEFAULT_TIMEOUT)
         skipped = fields["skipped"]
         for _, stream, _, data in msgpack.unpackb(blobs[0]):
             yield stream, data, skipped

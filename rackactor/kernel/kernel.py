@@ -33,6 +33,7 @@ from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, EventLoop
 from rackactor.kernel.peers import DIRECT_NEARBY, Delivery
 from rackactor.kernel.pending import Pending
 from rackactor.system import fork_generation
+from rackactor.units import CALL_TIMEOUT, DEFAULT_TIMEOUT, Timeout
 from rackactor.wire import frames
 from rackactor.wire.calls.processes import Cancel
 from rackactor.wire.codec import open_from
@@ -44,8 +45,6 @@ from rackactor.wire.welcome import Welcome
 
 E = TypeVar("E")
 
-#: Bound of calls that name none, seconds. An object of its own: whoever names 60 means 60, see `Kernel.bound`.
-CALL_TIMEOUT: float = float("60")
 #: How long a join may take where the supervisor may be dead or another one, seconds; a wrong key is known well before.
 JOIN_TIMEOUT = 15.0
 #: How long it may take where the supervisor is known to wait for it, but may be busy, seconds.
@@ -158,7 +157,7 @@ class Kernel(EventLoop):
         self,
         call: Call,
         *blobs: Any,
-        timeout: float | None = CALL_TIMEOUT,
+        timeout: Timeout = DEFAULT_TIMEOUT,
         late: Callable[[Pending], None] | None = None,
     ) -> tuple[dict[str, Any], Sequence[Any]]:
         """Make a system call and wait for its result.
@@ -176,11 +175,11 @@ class Kernel(EventLoop):
             GroupEnded: the supervisor is gone.
             RackError: the supervisor's refusal, as its own class.
         """
-        timeout = units.timeout(timeout)
+        seconds = units.timeout(timeout)
         pending, rid = self.begin_call(call, *blobs)
         try:
-            if not self._wait(lambda: pending.done, timeout):
-                raise RackTimeout(f"no answer to {call.op!r} within {timeout:g} s")
+            if not self._wait(lambda: pending.done, seconds):
+                raise RackTimeout(f"no answer to {call.op!r} within {seconds:g} s")
         except BaseException:
             self.withdraw(pending, rid, late)
             raise
@@ -222,7 +221,7 @@ class Kernel(EventLoop):
         kind: EntryKind,
         payload: bytes | memoryview,
         rid: int = 0,
-        timeout: float | None = CALL_TIMEOUT,
+        timeout: Timeout = DEFAULT_TIMEOUT,
         *,
         waits: bool = False,
     ) -> None:
@@ -234,16 +233,16 @@ class Kernel(EventLoop):
             NoSuchProcess: it is known to be gone.
             MailboxFull: its credit did not come back within `timeout` seconds; the message was not sent.
         """
-        if timeout is not CALL_TIMEOUT:
+        if timeout is not DEFAULT_TIMEOUT:
             timeout = units.timeout(timeout)
         self._check()
         check_size(payload)
         if pid in self._dead:
             raise NoSuchProcess(f"process {pid} is gone: {self._dead[pid]}")
         if self._crowded(pid):
-            timeout = self.bound(timeout)
-            if not self._wait(lambda: not self._crowded(pid), timeout):
-                raise MailboxFull(f"process {pid} takes its messages too slowly: no credit within {timeout:g} s")
+            seconds = self.bound(timeout)
+            if not self._wait(lambda: not self._crowded(pid), seconds):
+                raise MailboxFull(f"process {pid} takes its messages too slowly: no credit within {seconds:g} s")
         entry = Entry(kind, rid, payload)
         self._outbox_cost += len(payload) + OVERHEAD
         self._outbox.append(lambda: self._pass_on(pid, entry))
@@ -295,12 +294,12 @@ class Kernel(EventLoop):
             if known is pending:
                 self._asks.pop(rid, None)
 
-    def bound(self, timeout: float | None) -> float | None:
+    def bound(self, timeout: Timeout) -> float | None:
         """Return how long to wait for another process: longer where that may be a machine that still boots.
 
         Only if the caller has named no bound: the same program is to run on a laptop and on a cloud.
         """
-        if timeout is CALL_TIMEOUT:
+        if timeout is DEFAULT_TIMEOUT:
             return CALL_TIMEOUT + self.welcome.boot_timeout
         return units.timeout(timeout)
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast, overload
 
 from rackactor import current
-from rackactor.kernel.kernel import CALL_TIMEOUT
 from rackactor.status import ExitStatus
 from rackactor.syscalls.fork_call import typed
 from rackactor.syscalls.group import current_or_ephemeral
 from rackactor.syscalls.process import Process
 from rackactor.syscalls.session import Message, Session
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 
 if TYPE_CHECKING:
     from rackactor.ipc.memory.locks import Lock
@@ -112,7 +112,7 @@ def process(pid: int) -> Process[Any]:
     return session().process(pid)
 
 
-_Seconds = float | Literal["default"] | None
+_Seconds = Timeout | Literal["default"]
 
 
 @overload
@@ -123,7 +123,7 @@ def pipe(
     text: bool = False,
     binary: bool = False,
     encoding: str = "utf-8",
-    timeout: _Seconds = "default",
+    timeout: _Seconds = DEFAULT_TIMEOUT,
 ) -> tuple[PipeReader, PipeWriter]: ...
 @overload
 def pipe(
@@ -133,7 +133,7 @@ def pipe(
     text: bool = False,
     binary: bool = False,
     encoding: str = "utf-8",
-    timeout: _Seconds = "default",
+    timeout: _Seconds = DEFAULT_TIMEOUT,
 ) -> Pipe: ...
 @overload
 def pipe(
@@ -143,7 +143,7 @@ def pipe(
     text: bool = False,
     binary: bool = False,
     encoding: str = "utf-8",
-    timeout: _Seconds = "default",
+    timeout: _Seconds = DEFAULT_TIMEOUT,
 ) -> PipeReader: ...
 @overload
 def pipe(
@@ -153,7 +153,7 @@ def pipe(
     text: bool = False,
     binary: bool = False,
     encoding: str = "utf-8",
-    timeout: _Seconds = "default",
+    timeout: _Seconds = DEFAULT_TIMEOUT,
 ) -> PipeWriter: ...
 @_says(Session.pipe, _MAKES_ONE)
 def pipe(name: str | None = None, mode: str | None = None, **options: Any) -> Any:
@@ -172,11 +172,11 @@ def run(target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
 
 
 @_says(Session.receive)
-def receive(timeout: float | None = CALL_TIMEOUT) -> Message:
+def receive(timeout: Timeout = DEFAULT_TIMEOUT) -> Message:
     return session().receive(timeout)
 
 
-def lock(name: str, timeout: float | None = 60.0) -> Lock:
+def lock(name: str, timeout: Timeout = DEFAULT_TIMEOUT) -> Lock:
     """Return a lock of the group: `with rack.lock("name") as token:`.
 
     First come, first served; released when its process ends; not re-entrant. The token grows with each grant.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 from rackactor.wire.calls.pipes import ListPipes
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class PipeMethods:
         text: bool = False,
         binary: bool = False,
         encoding: str = "utf-8",
-        timeout: float | Literal["default"] | None = "default",
+        timeout: Timeout | Literal["default"] = DEFAULT_TIMEOUT,
     ) -> tuple[PipeReader, PipeWriter]: ...
     @overload
     def pipe(
@@ -38,7 +39,7 @@ class PipeMethods:
         text: bool = False,
         binary: bool = False,
         encoding: str = "utf-8",
-        timeout: float | Literal["default"] | None = "default",
+        timeout: Timeout | Literal["default"] = DEFAULT_TIMEOUT,
     ) -> Pipe: ...
     @overload
     def pipe(
@@ -49,7 +50,7 @@ class PipeMethods:
         text: bool = False,
         binary: bool = False,
         encoding: str = "utf-8",
-        timeout: float | Literal["default"] | None = "default",
+        timeout: Timeout | Literal["default"] = DEFAULT_TIMEOUT,
     ) -> PipeReader: ...
     @overload
     def pipe(
@@ -60,7 +61,7 @@ class PipeMethods:
         text: bool = False,
         binary: bool = False,
         encoding: str = "utf-8",
-        timeout: float | Literal["default"] | None = "default",
+        timeout: Timeout | Literal["default"] = DEFAULT_TIMEOUT,
     ) -> PipeWriter: ...
 
     def pipe(
@@ -71,7 +72,7 @@ class PipeMethods:
         text: bool = False,
         binary: bool = False,
         encoding: str = "utf-8",
-        timeout: float | Literal["default"] | None = "default",
+        timeout: Timeout | Literal["default"] = DEFAULT_TIMEOUT,
     ) -> Any:
         """Open a pipe.
 

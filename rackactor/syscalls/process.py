@@ -20,11 +20,12 @@ from rackactor.errors import (
     RackError,
     RackTimeout,
 )
-from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
 from rackactor.syscalls.wait import RESULT_KEPT, Reaping
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 from rackactor.wire import outcomes
 from rackactor.wire.calls.logs import Logs
 from rackactor.wire.calls.processes import Kill, Why
@@ -48,7 +49,7 @@ class Reply(Future[Any]):
         self._opened: dict[str, Any] = {}
         self.set_running_or_notify_cancel()
 
-    def result(self, timeout: float | None = CALL_TIMEOUT) -> Any:
+    def result(self, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
         """Return the reply.
 
         Raises:
@@ -65,17 +66,17 @@ class Reply(Future[Any]):
                 del error  # it refers to this frame
         return self._opened["value"]
 
-    def exception(self, timeout: float | None = CALL_TIMEOUT) -> BaseException | None:
+    def exception(self, timeout: Timeout = DEFAULT_TIMEOUT) -> BaseException | None:
         """Return the error instead of a reply, or None; see `result`.
 
         Raises:
             RackTimeout: no reply within `timeout` seconds.
         """
-        timeout = self._kernel.bound(timeout)
+        seconds = self._kernel.bound(timeout)
         if not self.done() and not self._kernel.closed:
-            self._kernel.wait(self.done, timeout)
+            self._kernel.wait(self.done, seconds)
         if not self.done():
-            raise RackTimeout(_late(self._pid, timeout))
+            raise RackTimeout(_late(self._pid, seconds))
         return super().exception() or self._open()
 
     def _open(self) -> BaseException | None:
@@ -170,7 +171,7 @@ class Process(Generic[T]):
 
     # -- messages --------------------------------------------------------------------------------------
 
-    def tell(self, message: Any, timeout: float | None = CALL_TIMEOUT) -> None:
+    def tell(self, message: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
         """Send a message; it arrives once, in order, even if the process is still booting.
 
         Raises:
@@ -180,7 +181,7 @@ class Process(Generic[T]):
         kernel = self._kernel
         kernel.post(self.pid, EntryKind.TELL, encode(message, allow_pickle=kernel.allow_pickle), timeout=timeout)
 
-    def ask(self, message: Any, timeout: float | None = CALL_TIMEOUT) -> Any:
+    def ask(self, message: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
         """Send a message and wait for the reply to this very message.
 
         Raises:
@@ -190,11 +191,11 @@ class Process(Generic[T]):
             CannotOpen: the reply cannot be opened here.
         """
         kernel = self._kernel
-        timeout = kernel.bound(timeout)
+        seconds = kernel.bound(timeout)
         pending = kernel.ask(self.pid, encode(message, allow_pickle=kernel.allow_pickle))
-        if not kernel.wait(lambda: pending.done, timeout):
+        if not kernel.wait(lambda: pending.done, seconds):
             kernel.forget_ask(pending)
-            raise RackTimeout(_late(self.pid, timeout))
+            raise RackTimeout(_late(self.pid, seconds))
         return kernel.open(pending.get(), REPLY, self.pid)
 
     def submit(self, message: Any) -> Future[Any]:

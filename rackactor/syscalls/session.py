@@ -13,7 +13,7 @@ from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
 from rackactor.ipc.pipes.inheriting import collected, streams
 from rackactor.kernel import coroutines
 from rackactor.kernel.event_loop import EventHandler
-from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.peers import Delivery
 from rackactor.launch import process_context
 from rackactor.program import shipping
@@ -26,6 +26,7 @@ from rackactor.syscalls.pipe_methods import PipeMethods
 from rackactor.syscalls.process import Process, send_signal
 from rackactor.syscalls.signal_handlers import Handlers
 from rackactor.syscalls.wait import Reaping
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 from rackactor.wire.calls.fork import Fork, Started
 from rackactor.wire.calls.processes import Ps
 from rackactor.wire.codec import MESSAGE
@@ -262,7 +263,7 @@ class Session(PipeMethods, Handlers):
             if process.is_alive():
                 process.kill("KILL")
         outcomes: dict[int, str | ExitStatus] = dict.fromkeys(pids, "running")
-        outcomes.update({process.pid: process.wait(CALL_TIMEOUT) for process in rest})
+        outcomes.update({process.pid: process.wait(units.CALL_TIMEOUT) for process in rest})
         forked.outcomes = outcomes
         if not enough:
             told = "; ".join(f"{pid}: {outcome}" for pid, outcome in outcomes.items())
@@ -308,7 +309,7 @@ class Session(PipeMethods, Handlers):
 
     # -- messages ----------------------------------------------------------------------------------------
 
-    def receive(self, timeout: float | None = CALL_TIMEOUT) -> Message:
+    def receive(self, timeout: Timeout = DEFAULT_TIMEOUT) -> Message:
         """Take the next message from this process's mailbox (functions and scripts; actors have handlers).
 
         Raises:
@@ -316,9 +317,9 @@ class Session(PipeMethods, Handlers):
             GroupEnded: nor will there be any.
             CannotOpen: the next one cannot be opened here; it has been taken.
         """
-        timeout = self.kernel.bound(timeout)
-        until = None if timeout is None else time.monotonic() + timeout
-        item = self.kernel.take(timeout)
+        seconds = self.kernel.bound(timeout)
+        until = None if seconds is None else time.monotonic() + seconds
+        item = self.kernel.take(seconds)
         while item is not None:
             try:
                 value = self.kernel.open(item.entry.payload, MESSAGE, item.pid)
@@ -326,7 +327,7 @@ class Session(PipeMethods, Handlers):
             except ProtocolError:  # it is no message
                 item = self.kernel.take(None if until is None else max(0.0, until - time.monotonic()))
         self.kernel.check()
-        raise RackTimeout(f"no message within {timeout:g} s" if timeout is not None else None)
+        raise RackTimeout(f"no message within {seconds:g} s" if seconds is not None else None)
 
     def reply(self, pid: int, rid: int, value: Any) -> None:
         """Send a reply to an ask (`rid`), or a message; a dead letter where its receiver is gone."""
@@ -343,7 +344,7 @@ class Session(PipeMethods, Handlers):
             self._shm = Memory(self.kernel)
         return self._shm
 
-    def lock(self, name: str, timeout: float | None = CALL_TIMEOUT) -> Lock:
+    def lock(self, name: str, timeout: Timeout = DEFAULT_TIMEOUT) -> Lock:
         """Return a lock of the group: `with g.lock("name") as token:`. See `Lock`."""
         return self.shm.lock(name, timeout)
 

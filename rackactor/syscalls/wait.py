@@ -15,10 +15,11 @@ from weakref import WeakValueDictionary
 
 from rackactor import units
 from rackactor.errors import NoChild, RackTimeout
-from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.status import ExitStatus
 from rackactor.syscalls import fork_options
+from rackactor.units import CALL_TIMEOUT
 from rackactor.wire.calls.processes import Wait
 from rackactor.wire.calls.results import ResultDrop, ResultNext
 

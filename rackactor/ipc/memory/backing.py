@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rackactor.address import pack_boxes
 from rackactor.errors import GroupEnded, MemoryFull, RackError, RackTimeout
 from rackactor.ipc.service import Service
-from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.kernel import Kernel
+from rackactor.units import CALL_TIMEOUT
 from rackactor.wire.calls.connections import Introduce
 from rackactor.wire.calls.memory import ShmAck, ShmOpen, ShmReplica
 from rackactor.wire.events import ShmEvent

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from rackactor import units
 from rackactor.errors import GroupEnded, InvalidCall, LockError, RackTimeout
-from rackactor.kernel.kernel import CALL_TIMEOUT
 from rackactor.kernel.pending import Pending
 from rackactor.strings import show
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 from rackactor.wire.calls.memory import ShmHolder, ShmLock, ShmUnlock
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Lock:
         token: of this process's grant; 0: it does not hold it.
     """
 
-    def __init__(self, kernel: Kernel, held: dict[str, int], name: str, timeout: float | None) -> None:
+    def __init__(self, kernel: Kernel, held: dict[str, int], name: str, timeout: Timeout) -> None:
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
             raise InvalidCall(f"the name of a lock is a text of 1 to {MAX_NAME} characters, not {show(name)}")
         self._kernel = kernel
@@ -53,29 +53,30 @@ class Lock:
             if kind is None:
                 raise
 
-    def acquire(self, timeout: float | None = -1.0) -> int:
+    def acquire(self, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
         """Wait until it is this process's; return the fencing token.
 
         Args:
-            timeout: seconds; None: no bound; 0: do not wait; -1: as the lock was made.
+            timeout: seconds; None: no bound; 0: do not wait; -1, as by default: as the lock was made.
 
         Raises:
             RackTimeout: others had it all the time.
             LockError: this thread holds it already.
         """
-        timeout = self._timeout if timeout == -1 else units.timeout(timeout)
+        own = timeout is DEFAULT_TIMEOUT or timeout == -1
+        seconds = self._timeout if own else units.timeout(timeout)
         me = threading.get_ident()
         if self._held.get(self.name) == me:
             raise LockError(f"this thread holds the lock {self.name!r} already, and would wait for itself for ever")
-        wait = timeout is None or timeout > 0
-        bound = timeout if wait else CALL_TIMEOUT
+        wait = seconds is None or seconds > 0
+        bound = seconds if wait else units.CALL_TIMEOUT
         try:
             call = ShmLock(self.name, wait=wait)
             fields, _ = self._kernel.call(call, timeout=bound, late=self._give_back)
         except RackTimeout:
             fields = {"token": 0}
         if not fields["token"]:
-            raise RackTimeout(f"the lock {self.name!r} was somebody else's for {timeout or 0:g} s")
+            raise RackTimeout(f"the lock {self.name!r} was somebody else's for {seconds or 0:g} s")
         self._held[self.name] = me
         self.token = fields["token"]
         return self.token

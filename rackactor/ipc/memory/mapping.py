@@ -20,7 +20,8 @@ from rackactor.ipc.memory.locks import Lock
 from rackactor.ipc.memory.operations import ABSENT, Absent, Batch
 from rackactor.ipc.memory.transactions import Pipeline, Transaction
 from rackactor.ipc.memory.watch import Delivered, Watch
-from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.kernel import Kernel
+from rackactor.units import CALL_TIMEOUT, DEFAULT_TIMEOUT, Timeout
 from rackactor.wire.calls.memory import ShmRestore, ShmSync
 
 if TYPE_CHECKING:
@@ -143,16 +144,16 @@ class Memory:
         """The newest revision that this process sees."""
         return self.client.backing.reader.revision()
 
-    def sync(self, timeout: float | None = CALL_TIMEOUT) -> int:
+    def sync(self, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
         """See everything that was committed before this call, wherever this process is; return the revision.
 
         Raises:
             RackTimeout: it did not come within the time.
         """
         self.client.backing.reader  # noqa: B018 - the replica begins with it
-        timeout = units.timeout(timeout)
-        fields, _ = self._kernel.call(ShmSync(), timeout=timeout)
-        self.client.backing.reached(fields["revision"], timeout)
+        seconds = units.timeout(timeout)
+        fields, _ = self._kernel.call(ShmSync(), timeout=seconds)
+        self.client.backing.reached(fields["revision"], seconds)
         return int(fields["revision"])
 
     def lag(self) -> Lag:
@@ -284,11 +285,11 @@ class Memory:
         batch.remove(key, value, count)
         return int(self._one(batch))
 
-    def transaction(self, *, timeout: float | None = CALL_TIMEOUT) -> Transaction:
+    def transaction(self, *, timeout: Timeout = DEFAULT_TIMEOUT) -> Transaction:
         """Change several keys at one revision, all or nothing: `with rack.shm.transaction() as t: t["a"] = t["b"]`."""
         return Transaction(self.client, timeout)
 
-    def pipeline(self, *, timeout: float | None = CALL_TIMEOUT) -> Pipeline:
+    def pipeline(self, *, timeout: Timeout = DEFAULT_TIMEOUT) -> Pipeline:
         """Have many independent operations done in few calls: `with rack.shm.pipeline() as p: p["a"] = 1; ...`."""
         return Pipeline(self.client, timeout)
 
@@ -331,7 +332,7 @@ class Memory:
 
     # -- locks -------------------------------------------------------------------------------------------
 
-    def lock(self, name: str, timeout: float | None = CALL_TIMEOUT) -> Lock:
+    def lock(self, name: str, timeout: Timeout = DEFAULT_TIMEOUT) -> Lock:
         """Return a lock: `with rack.lock("name") as token:`. See `Lock`."""
         return Lock(self._kernel, self._held, name, timeout)
 

@@ -13,6 +13,7 @@ from rackactor.ipc.memory.client import Client
 from rackactor.ipc.memory.layout import pack_key
 from rackactor.ipc.memory.operations import ABSENT, Batch, fault
 from rackactor.kernel.pending import Pending
+from rackactor.units import Timeout
 from rackactor.wire.calls.memory import Shm
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Pipeline:
         results: what each operation gave, in order; an exception where one was refused.
     """
 
-    def __init__(self, client: Client, timeout: float | None) -> None:
+    def __init__(self, client: Client, timeout: Timeout) -> None:
         self._client = client
         self._timeout = units.timeout(timeout)
         self._batches: deque[Batch] = deque()
@@ -144,7 +145,7 @@ class Transaction:
     anybody else when the block ends: `ConflictError` then, and nothing is done. What it has put itself it reads back.
     """
 
-    def __init__(self, client: Client, timeout: float | None) -> None:
+    def __init__(self, client: Client, timeout: Timeout) -> None:
         self._client = client
         self._timeout = units.timeout(timeout)
         self._batch = client.batch()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rackactor import units
 from rackactor.errors import GroupEnded, InvalidCall, NoSuchProcess, RackError, RackTimeout, RevisionGone
 from rackactor.kernel.peers import Delivery
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 from rackactor.wire.codec import encode
 from rackactor.wire.stream import Entry, EntryKind
 
@@ -113,7 +114,7 @@ class Watch:
         except RackTimeout:
             raise StopIteration from None
 
-    def next(self, timeout: float | None = 60.0) -> Changed:
+    def next(self, timeout: Timeout = DEFAULT_TIMEOUT) -> Changed:
         """Return the next change.
 
         Raises:
@@ -121,14 +122,14 @@ class Watch:
             RevisionGone: some are missing: the log does not reach back that far any more.
             StopIteration: the watch has been closed.
         """
-        timeout = units.timeout(timeout)
+        seconds = units.timeout(timeout)
         while not self._ready:
             if self._closed:
                 raise StopIteration
             if self.look():
                 continue
-            if not self._client.kernel.wait(lambda: self._closed or self._news(), timeout):
-                raise RackTimeout(f"no change within {timeout:g} s")
+            if not self._client.kernel.wait(lambda: self._closed or self._news(), seconds):
+                raise RackTimeout(f"no change within {seconds:g} s")
         return self._ready.popleft()
 
     def look(self) -> bool:

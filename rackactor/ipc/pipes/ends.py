@@ -13,12 +13,11 @@ from rackactor.ipc.pipes.framing import BYTES, pack, unpack_message
 from rackactor.ipc.pipes.handles import ReadEnd, WriteEnd
 from rackactor.ipc.pipes.inheriting import note
 from rackactor.ipc.pipes.registry import table_of
-from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
+from rackactor.kernel.kernel import Kernel
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 
 #: Bytes written in one message at the most; more is cut.
 CHUNK = 1 << 20
-#: Stands for a timeout that nobody has given: the end's own.
-DEFAULT: Any = object()
 
 
 class _End:
@@ -90,11 +89,8 @@ class _End:
         )
 
     def _limit(self, timeout: Any) -> float | None:
-        if timeout is DEFAULT:
-            timeout = self._options["timeout"]
-            given = CALL_TIMEOUT if timeout is DEFAULT or timeout == "default" else timeout
-            bound: float | None = self._kernel.bound(given)
-            return bound
+        if timeout is DEFAULT_TIMEOUT:  # the end's own, which may be named as little
+            return self._kernel.bound(self._options["timeout"])
         return units.timeout(timeout)
 
     def _ready(self) -> None:
@@ -115,7 +111,7 @@ class PipeReader(_End):
         self._binary: bool = options["binary"]
         self._pickle: bool = kernel.allow_pickle
 
-    def recv(self, timeout: float | None = DEFAULT) -> Any:
+    def recv(self, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
         """Take the next message.
 
         Args:
@@ -143,7 +139,7 @@ class PipeReader(_End):
 
     # -- bytes ------------------------------------------------------------------------------------------
 
-    def read(self, size: int | None = -1, timeout: float | None = DEFAULT) -> Any:
+    def read(self, size: int | None = -1, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
         """Read bytes (text, with `text=True`): `size` of them, less only at the end of the pipe; -1: all until then.
 
         Raises:
@@ -170,7 +166,7 @@ class PipeReader(_End):
             data, self._rest = data[:wanted], data[wanted:]
         return self._decode(data)
 
-    def readline(self, size: int = -1, timeout: float | None = DEFAULT) -> Any:
+    def readline(self, size: int = -1, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
         """Read a line with its line end; the last one may have none, and an empty one is the end of the pipe."""
         parts = [self._rest]
         self._rest = b""
@@ -190,7 +186,7 @@ class PipeReader(_End):
         self._rest = data[end:]
         return self._decode(data[:end])
 
-    def readinto(self, buffer: Any, timeout: float | None = DEFAULT) -> int:
+    def readinto(self, buffer: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
         """Read some bytes into a buffer: how many, 0 at the end of the pipe."""
         view = memoryview(buffer).cast("B")
         data = self._rest or self._chunk(timeout)
@@ -210,7 +206,7 @@ class PipeReader(_End):
         writers is always noticed.
         """
         timeout = self._options["timeout"]
-        timeout = None if timeout == "default" else timeout
+        timeout = None if timeout is DEFAULT_TIMEOUT else timeout
         if self._text or self._binary:
             while line := self.readline(timeout=timeout):
                 yield line
@@ -283,7 +279,7 @@ class PipeWriter(_End):
         super().__init__(kernel, end, name, options)
         self._pickle: bool = kernel.allow_pickle
 
-    def send(self, message: Any, timeout: float | None = DEFAULT) -> None:
+    def send(self, message: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
         """Send a message: it goes to one of the readers, whoever has room for it first.
 
         Large bytes, memoryviews and NumPy arrays are not copied: leave them unchanged until `flush` has returned,
@@ -302,7 +298,7 @@ class PipeWriter(_End):
             raise PipeClosed
         self._end.put(pack(message, allow_pickle=self._pickle), self._limit(timeout))
 
-    def write(self, data: Any, timeout: float | None = DEFAULT) -> int:
+    def write(self, data: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
         """Write bytes (text, with `text=True`); returns how many. Up to 1 MiB goes to one reader, whole."""
         if isinstance(data, str):
             if not self._text:
@@ -316,7 +312,7 @@ class PipeWriter(_End):
             self.send(bytes(view[start : start + CHUNK]), timeout)
         return len(data) if isinstance(data, str) else len(view)
 
-    def flush(self, timeout: float | None = DEFAULT) -> None:
+    def flush(self, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
         """Wait until readers have taken everything that was sent.
 
         Raises:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from rackactor.errors import PipeClosed
-from rackactor.ipc.pipes.ends import DEFAULT, PipeReader, PipeWriter, kernel_of, open_named
+from rackactor.ipc.pipes.ends import PipeReader, PipeWriter, kernel_of, open_named
 from rackactor.kernel.kernel import Kernel
+from rackactor.units import DEFAULT_TIMEOUT, Timeout
 
 
 class Pipe:
@@ -50,7 +51,7 @@ class Pipe:
         self._check()
         return {"id": None, "name": self.name}
 
-    def recv(self, timeout: float | None = DEFAULT) -> Any:
+    def recv(self, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
         """Take the next message: see `PipeReader.recv`."""
         return self.reader.recv(timeout)
 
@@ -58,30 +59,30 @@ class Pipe:
         """Wait for a message: see `PipeReader.poll`."""
         return self.reader.poll(timeout)
 
-    def read(self, size: int | None = -1, timeout: float | None = DEFAULT) -> Any:
+    def read(self, size: int | None = -1, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
         """Read bytes or text: see `PipeReader.read`."""
         return self.reader.read(size, timeout)
 
-    def readline(self, size: int = -1, timeout: float | None = DEFAULT) -> Any:
+    def readline(self, size: int = -1, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
         """Read a line: see `PipeReader.readline`."""
         return self.reader.readline(size, timeout)
 
-    def readinto(self, buffer: Any, timeout: float | None = DEFAULT) -> int:
+    def readinto(self, buffer: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
         """Read some bytes into a buffer: see `PipeReader.readinto`."""
         return self.reader.readinto(buffer, timeout)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.reader)
 
-    def send(self, message: Any, timeout: float | None = DEFAULT) -> None:
+    def send(self, message: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
         """Send a message: see `PipeWriter.send`."""
         self.writer.send(message, timeout)
 
-    def write(self, data: Any, timeout: float | None = DEFAULT) -> int:
+    def write(self, data: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
         """Write bytes or text: see `PipeWriter.write`."""
         return self.writer.write(data, timeout)
 
-    def flush(self, timeout: float | None = DEFAULT) -> None:
+    def flush(self, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
         """Wait until readers have taken everything: see `PipeWriter.flush`."""
         self.writer.flush(timeout)
 

@@ -20,8 +20,10 @@ def open_pipe(kernel: Kernel, name: str | None, mode: str | None, options: dict[
         codecs.lookup(options["encoding"])
     except (LookupError, TypeError) as error:
         raise InvalidCall(f"encoding is the name of an encoding of text: {error}") from None
-    if options["timeout"] != "default":
-        options = {**options, "timeout": units.timeout(options["timeout"])}
+    named = options["timeout"]
+    if named == "default":
+        named = units.DEFAULT_TIMEOUT
+    options = {**options, "timeout": named if named is units.DEFAULT_TIMEOUT else units.timeout(named)}
     if name is None:
         if mode is not None:
             raise InvalidCall("a pipe without a name is opened at both ends: pipe() gives (reader, writer)")
