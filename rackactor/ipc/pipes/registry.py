@@ -7,7 +7,6 @@ the credits, who gets what, what the supervisor says.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -291,8 +290,8 @@ class PipeTable:
             self._leave(clean, linger, lost)
         except GroupEnded:
             pass  # and all its pipes
-        except RackError as error:
-            logging.getLogger("rackactor").warning("could not leave the pipes in good order: %s", error)
+        except RackError as error:  # no answer: nobody knows what the supervisor has taken
+            lost.append(f"what was sent into pipes, and nobody has read, may be lost: {error}")
         finally:
             self._left = True
         return lost
@@ -325,8 +324,9 @@ class PipeTable:
         while not writing.writer.settled or writing.closed:
             done: list[Any] = []
             self.kernel.call_soon_threadsafe(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
-            self.kernel.wait(lambda: done, 5.0)  # noqa: B023
-            if not done or done[0] is None:
+            if not self.kernel.wait(lambda: done, max(1.0, deadline - time.monotonic())):  # noqa: B023
+                return False
+            if done[0] is None:
                 return True
             args, blobs = done[0]
             if self._hand_over(args, blobs):
