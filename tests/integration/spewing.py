@@ -151,7 +151,7 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
         rid = chance.choice([0, 1, 2, 3, -1, 1 << 31, 1 << 32, (1 << 62) + 1, -(1 << 63)])
         kernel.offer(target, Entry(letter, rid, chance.choice([b"", b"m", b"p", b"b"]) + packed(chance)))
     elif layer == "packets":
-        kernel.say(Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target)
+        kernel._uplink._say(Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target)
     elif layer == "supervisor":
         frames = [pack_route(1), packed(chance), packed(chance)]
         if chance.random() < 0.5:
@@ -179,7 +179,7 @@ def overdraw(what: str, target: int, pipe: Any) -> None:
     other = rack.process(target)
     if what == "messages":
         other.tell(b"")
-        kernel.call_soon_threadsafe(lambda: kernel.peers.get(target).outgoing.acknowledge(0, 1 << 50))
+        kernel.call_soon_threadsafe(lambda: kernel._peers.get(target).outgoing.acknowledge(0, 1 << 50))
         for _ in range(2_000):
             other.tell(bytes(10_000))
         settle()
