@@ -20,7 +20,7 @@ class RackAddress(ActorAddress):  # type: ignore[misc]
     address with and without.
     """
 
-    # Made for each message: Thespian's own attribute, a text, is put together when somebody wants it.
+    # An address is made for each message: Thespian's own attribute, a string, is put together only when it is read.
 
     def __init__(self, gid: str, pid: int, rid: int = 0, box: int = 0) -> None:
         self.gid = gid

@@ -2,7 +2,7 @@
 
 Every error is a `RackError`; where Python already has the word (`ProcessLookupError`, `TimeoutError`,
 `PermissionError`, ...) the error is that too, so that existing `except` clauses work. The default
-message of an error is its docstring's first line: each text is written once, for people.
+message of an error is its docstring's first line: each message is written once, for people.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""Return a text in which all that does not show as itself is escaped: `\n`, `\x1b`, `\u202e`.
+    r"""Return a string in which every character that does not show as itself is escaped: `\n`, `\x1b`, `\u202e`.
 
     That is control characters, with them the beginnings of escape sequences and the ends of lines; what turns the
     direction of writing, joins or hides; halves of surrogates, by which Python has bytes that are no UTF-8.
@@ -23,7 +23,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def block(text: str) -> str:
-    """Return a text of several lines, with everything else escaped."""
+    """Return a string of several lines, with everything else escaped."""
     return visible(text.replace("\r\n", "\n"), keep="\n\t")
 
 

@@ -20,7 +20,7 @@ def fit(
 
     Args:
         names: of the columns.
-        rows: cells; texts may be wrapped.
+        rows: cells; long ones may be wrapped.
         width: of the terminal, in cells of it.
         spare: columns that may be left out, the first one first.
     """
@@ -65,7 +65,7 @@ def as_blocks(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -
 
 
 def _wrap(cell: Any, room: int) -> Any:
-    """Return a text in lines that are no wider, broken between words where they are short enough."""
+    """Return a string in lines of at most this width, broken between words where these are short enough."""
     if not isinstance(cell, str) or _cells(cell) <= room:
         return cell
     lines: list[str] = []
@@ -94,7 +94,7 @@ def _chop(word: str, room: int) -> list[str]:
 
 
 def _cells(text: str) -> int:
-    """Return how many cells of a terminal a text takes."""
+    """Return how many cells of a terminal a string takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

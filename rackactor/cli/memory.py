@@ -71,7 +71,7 @@ class ShmGet(_Keyed):
 
 
 class ShmSet(_Keyed):
-    """Set a key to a text; numbers are given by --json."""
+    """Set a key to a string, or with --json to a number, a list, ..."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -86,7 +86,7 @@ class ShmSet(_Keyed):
         """Set it."""
         options = parsed_args
         if (options.value is None) is not options.stdin:
-            raise InvalidCall("a value is a word of the command line, or the standard input with --stdin")
+            raise InvalidCall("give the value either on the command line or, with --stdin, on standard input")
         if options.stdin and options.json:
             value = from_word(read_input().decode(), as_json=True)
         else:

@@ -34,7 +34,7 @@ class Pipeline(InGroup):
 
     rack pipeline [options] 'COMMAND' [-n K] 'COMMAND' [-n K] ...
 
-    Each COMMAND is one word here and a text for `sh -c` where it runs. `-n K` stands behind the command that is to run
+    Each COMMAND is one argument here, and a string for `sh -c` where it runs. `-n K` follows the command that is to run
     K times: each line of its input goes to one of the K, whichever is free, and their lines of output come in any
     order. The last command's output is this command's output; all of them share its standard error. The exit status
     is that of `set -o pipefail`: of the last command that failed, 0 if none did (of K the first that failed).

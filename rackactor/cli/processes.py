@@ -118,7 +118,7 @@ class Kill(InGroup):
         """Return the parser."""
         parser = _KillParser(prog=prog_name, description=self.get_description())
         add_group_choice(parser)
-        parser.add_argument("-s", "--signal", metavar="SIG", help="name, number, or a word of your own")
+        parser.add_argument("-s", "--signal", metavar="SIG", help="name, number, or a name of your own")
         parser.add_argument("pids", metavar="PID", nargs="+", type=int)
         return parser
 

@@ -51,7 +51,7 @@ class Run(Plain):
         options = parsed_args
         obey_debug(self, options)
         if options.script is None and not options.words:
-            raise InvalidCall("what is to run? `rack run script.py`, or `rack run -- command words`")
+            raise InvalidCall("what is to run? `rack run script.py`, or `rack run -- COMMAND [ARGS...]`")
         find_rack()
         plan = for_script(options.script, options.words) if options.script else for_command(options.words)
         return _detach(plan, options) if options.detach else _run(plan, options)

@@ -14,7 +14,7 @@ from rackactor.errors import InvalidCall
 
 @dataclass
 class Stage:
-    """One command of a pipeline: a text for the shell."""
+    """One command of a pipeline: a string for `sh -c`."""
 
     text: str
     count: int = 1

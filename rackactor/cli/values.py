@@ -58,7 +58,7 @@ def to_bytes(value: Any) -> bytes:
 
 
 def to_output(value: Any) -> bytes:
-    """Return the same for standard output as it is: a terminal gets text that it does not obey."""
+    """Return the same for standard output as it is: a terminal gets text without control sequences."""
     raw = isinstance(value, (bytes, bytearray, memoryview)) or not sys.stdout.isatty()
     return to_bytes(value if raw else block(to_text(value)))
 

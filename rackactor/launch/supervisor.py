@@ -139,9 +139,9 @@ class Supervisor:
             self._progress(str(told))
         else:
             if not lines.ended:
-                raise StartError(f"the supervisor did not start: no word within {lines.until - lines.began:g} s")
+                raise StartError(f"the supervisor did not start: no answer within {lines.until - lines.began:g} s")
             self._wait(SETTLE_TIMEOUT)
-            raise StartError(f"the supervisor did not start: {self._words() or 'it ended without a word'}")
+            raise StartError(f"the supervisor did not start: {self._words() or 'it ended without a message'}")
         if "error" in fields:
             self._refused = True
             raise unpack_error(fields["error"], StartError)

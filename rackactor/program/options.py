@@ -23,7 +23,7 @@ def read(main: Callable[..., Any], prog: str, words: Sequence[str]) -> tuple[lis
     """Read the words of a command line as the arguments of a function.
 
     Args:
-        main: int, float, str, bool, list, Literal and other parameters that are made of one text; `*args` takes the
+        main: int, float, str, bool, list, Literal and other parameters that are made of one string; `*args` takes the
             words that are no options.
         prog: what the usage line calls the program.
         words: the command line without the program's name.
@@ -84,7 +84,7 @@ def _reading(name: str, hint: Any) -> dict[str, Any]:
         return {"type": str}
     elif isinstance(hint, type):
         return {"type": hint}
-    raise InvalidCall(f"the parameter {name!r} of main() cannot be an option: nothing makes a {hint} of a text")
+    raise InvalidCall(f"the parameter {name!r} of main() cannot be an option: nothing makes a {hint} of a string")
 
 
 def _explain(doc: str) -> tuple[str, dict[str, str]]:

@@ -60,7 +60,7 @@ class Shipping:
 
         Args:
             kind: of the target.
-            words: of a command.
+            words: the command.
             blobs: the target and its arguments, pickled.
             placed: whether the caller has said what the working directory is.
 
@@ -112,7 +112,7 @@ class Shipping:
 
 
 def _words_of(words: Sequence[str]) -> Sequence[str]:
-    """Return the words of a command; of a text for the shell, those in it."""
+    """Return the arguments of a command; of `sh -c STRING`, the words in the string."""
     if len(words) != 3 or os.path.basename(words[0]) not in ("sh", "bash", "dash") or words[1] != "-c":
         return words
     import shlex

@@ -48,7 +48,7 @@ class Echo:
 
 
 def _writable(text: str, file: Any) -> str:
-    """Return a text as a file can take it: its encoding may have no word for some characters."""
+    """Return a string as a file can take it: characters that the file's encoding lacks are escaped."""
     encoding = getattr(file, "encoding", None)
     if not isinstance(encoding, str) or getattr(file, "errors", "strict") != "strict":
         return text

@@ -249,12 +249,12 @@ def group(
         transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE); machines
             are always reached by tcp.
         address: with tcp, the address of this host at which the processes reach their supervisor; loopback by default.
-        deadline: seconds, or text ("1h"), after which the group ends whatever runs in it.
+        deadline: seconds, or a string ("1h"), after which the group ends whatever runs in it.
         echo: show what actors and functions print on this program's output.
         provider_settings: what the provider may be told (local: `preload`, modules imported once for all; `warm`,
             how many processes it keeps ready; `namespaces`, network namespaces that they are put into in turns; nova:
             `image`, `flavor`, `network`, `external_network` and others, see docs/reference).
-        progress: takes, as texts for people, what is being done on a cloud: it takes minutes rather than milliseconds.
+        progress: called with a string for people that says what is being done on a cloud, where a start takes minutes.
         settings: see docs/reference: grace, heartbeat, lost_after, max_spawns, spawn_period, ...
 
     Raises:
@@ -362,7 +362,7 @@ def _place(
 
 def _name(name: str | None) -> str | None:
     if name is not None and (not isinstance(name, str) or not name or not name.isprintable()):
-        raise InvalidCall(f"the name of a group is a text of printable characters, not {name!r}")
+        raise InvalidCall(f"the name of a group is a string of printable characters, not {name!r}")
     return name
 
 

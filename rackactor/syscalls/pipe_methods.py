@@ -102,9 +102,9 @@ class PipeMethods:
         """Describe a command, or a pipeline of them with `|`; nothing runs before it is started.
 
         Args:
-            target: a command, as a list of words or a text that is split as a shell would (no shell is run); or a
+            target: a command: a list of strings, or one string, which is split as a shell would (no shell is run); or a
                 function, whose standard files are connected.
-            args: what a function is called with; more words of a command.
+            args: what a function is called with; further arguments of a command.
             n: how many processes share the stage's input, line by line.
             options: further options of `fork`: name, env, cwd, deadline, memory, stderr, ...
         """

@@ -37,13 +37,13 @@ class Stage:
 
 
 def stage(target: Any, args: Sequence[Any], n: int, options: dict[str, Any]) -> Stage:
-    """Check a command: a text is split as a shell would, without running one."""
+    """Check a command: a string is split as a shell would, without running a shell."""
     if isinstance(target, str):
         target = shlex.split(target)
         if not target:
-            raise InvalidCall("a command is at least one word")
+            raise InvalidCall("a command has at least one word")
     if isinstance(target, (list, tuple)) and target and "name" not in options:
-        options = {**options, "name": os.path.basename(os_text(target[0], "a word of a command"))}
+        options = {**options, "name": os.path.basename(os_text(target[0], "an argument of a command"))}
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise InvalidCall(f"n is how many processes run a stage, at least 1, not {n!r}")
     for name in ("stdin", "stdout"):

@@ -134,18 +134,18 @@ class Session(PipeMethods, Handlers):
         before it is up reaches it when it is.
 
         Args:
-            target: an Actor class; a function (importable, or by value: a lambda works); a list of words (a command).
-            args: what the target is called with; more words of a command.
+            target: an Actor class; a function (importable, or by value: a lambda works); a list of strings (a command).
+            args: what the target is called with; further arguments of a command.
             n: how many; the result is a list then.
             each: one child for each item, which comes before `args`; the result is a list.
             kwargs: keyword arguments of the target.
             name: their name in the process table.
             env: environment variables on top of this process's (elsewhere than on this host: of what is there).
             cwd: working directory, where the process runs; this process's by default (likewise).
-            deadline: seconds, or text ("90s", "1h"), after which the process is ended.
+            deadline: seconds, or a string ("90s", "1h"), after which the process is ended.
             on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
                 becomes its parent) or "detach" (the same; needs a deadline).
-            memory: its limit in bytes, or text ("256M").
+            memory: its limit in bytes, or a string ("256M").
             image, flavor, availability_zone, keypair: of the machine that it is, by name or id; by default its
                 parent's. Without effect where processes are no machines (`local`).
             security_groups: the same; in place of its parent's, beside the group's own and those of its settings.

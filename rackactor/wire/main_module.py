@@ -38,7 +38,7 @@ class Key(NamedTuple):
 
     home: str
     name: str
-    #: An integer: the program's count; a text: drawn by the process that has made it.
+    #: An integer: the program's count; a string: drawn at random by the process that made it.
     version: int | str
 
 
@@ -146,7 +146,7 @@ class Home:
 
 
 def is_constant(value: Any) -> bool:
-    """Tell whether a value is a constant: a number, a text, or a tuple of such."""
+    """Tell whether a value is a constant: a number, a string, or a tuple of such."""
     kind = type(value)
     return kind in _CONSTANTS or (kind is tuple and all(type(item) in _CONSTANTS for item in value))
 

@@ -356,7 +356,7 @@ def make_anew(name: str) -> Any:
 
 
 def _hinted(home: Home, annotations: Any) -> set[str]:
-    """Return the names of classes and the like in type hints that are texts."""
+    """Return the names of classes and the like in type hints that are strings."""
     found: set[str] = set()
     for hint in list(annotations.values()) if annotations else ():
         if type(hint) is str:

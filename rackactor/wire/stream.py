@@ -2,7 +2,7 @@
 
 The path below may change (relayed by the supervisor, or direct) or break; a stream hides it. The
 sender keeps what the receiver has not acknowledged and can send it again on another path; the receiver
-puts arrivals in order, drops doubles, and hands out credit as its application takes messages. A slow
+puts arrivals in order, drops duplicates, and hands out credit as its application takes messages. A slow
 receiver so slows its senders, and what may lie between the two is bounded by the window.
 
 No sockets, no clock, no threads: the owner calls in, and does what comes back.
@@ -309,7 +309,7 @@ class Incoming:
         return True
 
     def accept(self, packet: Packet) -> Sequence[Entry]:
-        """Take a packet; return the messages that are now in order. Doubles are dropped."""
+        """Take a packet; return the messages that are now in order. Duplicates are dropped."""
         first, entries = packet
         if first == self._expected and not self._early:
             self._expected += len(entries)

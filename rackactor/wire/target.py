@@ -1,4 +1,4 @@
-"""What a process runs, made ready to travel: an Actor class, a function, or a list of words (a command)."""
+"""What a process runs, made ready to send: an Actor class, a function, or a list of strings (a command)."""
 
 from __future__ import annotations
 
@@ -53,29 +53,29 @@ def pack_target(target: Any) -> Target:
     if callable(target):
         return Target("function", getattr(target, "__qualname__", repr(target)), _dump(target))
     if isinstance(target, str):
-        raise InvalidCall(f"a command is a list of words: {target.split()!r}, not the text {target!r}")
+        raise InvalidCall(f"a command is a list of strings: {target.split()!r}, not the string {target!r}")
     if isinstance(target, Coroutine):
         name = getattr(target, "__name__", "function")
         raise InvalidCall(
             f"a process runs an `async def` function, not a coroutine: fork({name}, ...), not fork({name}(...))"
         )
-    raise InvalidCall(f"a process runs an Actor class, a function or a list of words, not a {type(target).__name__}")
+    raise InvalidCall(f"a process runs an Actor class, a function or a list of strings, not a {type(target).__name__}")
 
 
 def command_words(words: Sequence[Any]) -> list[str]:
-    """Return the words of a command as texts.
+    """Return the arguments of a command as strings.
 
     Raises:
         InvalidCall: there is none, or one is no str, bytes or path.
     """
     if not words:
-        raise InvalidCall("a command is a list of at least one word")
+        raise InvalidCall("a command is a list of at least one string")
     return more_words(words)
 
 
 def more_words(words: Sequence[Any]) -> list[str]:
-    """Return what `fork` adds to the words of a command."""
-    return [os_text(word, "a word of a command") for word in words]
+    """Return what `fork` adds to the arguments of a command."""
+    return [os_text(word, "an argument of a command") for word in words]
 
 
 def actor_target(actor: Any) -> Target:

@@ -37,7 +37,7 @@ def parse_mode(mode: Any) -> Mode:
         io.UnsupportedOperation: it wants to read and write at once.
     """
     if not isinstance(mode, str):
-        raise TypeError(f"a mode is a text such as 'r' or 'wb', not {mode!r}")
+        raise TypeError(f"a mode is a string such as 'r' or 'wb', not {mode!r}")
     letters = set(mode)
     if len(letters) != len(mode) or not letters <= set("rwxabt+"):
         raise ValueError(f"invalid mode: {mode!r}")

@@ -82,14 +82,14 @@ def pack_key(key: object) -> bytes:
     """Return a key's bytes.
 
     Raises:
-        InvalidCall: not a text that can be a key.
+        InvalidCall: not a string that can be a key.
     """
     if type(key) is not str:
         raise InvalidCall(f"a key of shared memory is a str, not {key!r}")
     try:
         packed = key.encode()
     except UnicodeEncodeError:
-        raise InvalidCall(f"a key of shared memory is a text that UTF-8 can carry, not {key!r}") from None
+        raise InvalidCall(f"a key of shared memory is a string that UTF-8 can encode, not {key!r}") from None
     if not 0 < len(packed) <= MAX_KEY:
         raise InvalidCall(f"a key of shared memory has 1 to {MAX_KEY} bytes in UTF-8, not {len(packed)}")
     return packed

@@ -32,7 +32,7 @@ class Lock:
 
     def __init__(self, kernel: Kernel, held: dict[str, int], name: str, timeout: float | None) -> None:
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-            raise InvalidCall(f"the name of a lock is a text of 1 to {MAX_NAME} characters, not {show(name)}")
+            raise InvalidCall(f"the name of a lock is a string of 1 to {MAX_NAME} characters, not {show(name)}")
         self._kernel = kernel
         self._held = held  # by this process: name -> thread
         self._timeout = units.timeout(timeout)

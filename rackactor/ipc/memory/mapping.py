@@ -34,7 +34,7 @@ PART = 1 << 20
 class Memory:
     """A group's shared memory, as one of its processes sees it. Thread-safe.
 
-    Keys are texts, values anything that can be sent to another process. Reads are local and see one revision each;
+    Keys are strings, values anything that can be sent to another process. Reads are local and see one revision each;
     changes go to the supervisor, one revision per change, and are visible here when the call returns.
     """
 

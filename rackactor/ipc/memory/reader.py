@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 class Facts(NamedTuple):
     """What is known of a key without opening its value."""
 
-    #: "list" (made by `append`), "bytes", "pickle", or "value": a text, a number, a list or dict of such.
+    #: "list" (made by `append`), "bytes", "pickle", or "value": a string, a number, a list or dict of such.
     kind: str
     #: Of the value, bytes; of a list its elements.
     size: int

@@ -136,7 +136,7 @@ class Reader:
         return lane is not None and lane.pid == pid
 
     def accept(self, seat: int, first: int, messages: Sequence[Message]) -> None:
-        """Take messages of a writer; doubles are dropped, gaps waited for.
+        """Take messages of a writer; duplicates are dropped, gaps waited for.
 
         Raises:
             ProtocolError: it had no credit for them.

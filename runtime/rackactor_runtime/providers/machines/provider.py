@@ -164,7 +164,7 @@ class MachineProvider:
         state_dir: the group's directory.
         cloud: where the machines are.
         own: the cloud's name for the machine that the supervisor runs on, if it is one of them.
-        owed: seconds for which a double of that machine may still come, whose create was given up.
+        owed: seconds for which a duplicate of that machine may still appear, from a create that was given up.
 
     Raises:
         InvalidCall: a setting that cannot be.
