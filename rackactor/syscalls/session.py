@@ -349,7 +349,7 @@ class Session(PipeMethods, Handlers):
 
     @property
     def files(self) -> Files:
-        """The group's files, as the modules of `rackactor.files` speak of them."""
+        """The client of the group's file service, which `fs` and `open` use."""
         if self._files is None:
             from rackactor.ipc.files.client import Files
 

@@ -44,7 +44,7 @@ class EntryKind(IntEnum):
     FAILED = 3
     #: Bytes for standard input; empty: end of file.
     STDIN = 4
-    #: Messages of a pipe, for the reader at this seat (see rackactor.pipes).
+    #: Messages of a pipe, for the reader at this seat (see rackactor.ipc.pipes).
     PIPE = 5
     #: What a reader of a pipe tells the writer at this seat.
     CREDIT = 6
