@@ -8,10 +8,10 @@ from typing import Any
 
 from rackactor.errors import InvalidCall
 
-#: The encoding of file names here.
+#: The file system encoding here.
 _FILES = sys.getfilesystemencoding()
 
-#: Characters of a value that an error shows.
+#: The longest part of a value that an error shows, characters.
 _SHOWN = 200
 
 
@@ -21,10 +21,10 @@ def os_text(value: Any, what: str) -> str:
     Args:
         value: a str, bytes, or a path (`os.PathLike`: `pathlib`, `os.DirEntry`, ...). Bytes that are not UTF-8 become
             lone surrogates, as in `os.fsdecode`, and arrive as the same bytes.
-        what: what it is, for the error: "an argument of a command".
+        what: what the value is, for the error: "an argument of a command".
 
     Raises:
-        InvalidCall: it is something else, or holds what no operating system takes.
+        InvalidCall: it is something else, or contains what no operating system takes.
     """
     try:
         text: str | bytes = os.fspath(value)

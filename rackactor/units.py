@@ -10,18 +10,18 @@ from typing import Any
 from rackactor.errors import InvalidCall
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-#: A century, seconds: what is longer is a mistake, and past what clocks and sockets can count.
+#: A century, in seconds: anything longer is a mistake, and more than clocks and sockets can count.
 _LONGEST = 36525 * 86400.0
-#: Sizes travel as 64-bit integers.
+#: Sizes are sent as 64-bit integers.
 _LARGEST = (1 << 63) - 1
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def timeout(value: Any, name: str = "timeout") -> float | None:
-    """Return how long to wait, seconds; None: no bound. The one place that looks at timeouts.
+    """Return a timeout in seconds; None: no bound. All timeouts are checked here.
 
     Args:
-        value: a number of seconds; None or infinity: no bound. What is longer than a century counts as one.
+        value: a number of seconds; None or infinity: no bound. More than a century counts as a century.
         name: what it is, for the error.
 
     Raises:
