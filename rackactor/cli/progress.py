@@ -1,4 +1,4 @@
-"""A line that says what is going on, on a terminal only, and gone when it is over."""
+"""A progress line: on a terminal only, and erased when it is over."""
 
 from __future__ import annotations
 
