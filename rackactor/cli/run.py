@@ -30,7 +30,7 @@ _FEW = 8
 
 
 class Run(Plain):
-    """Run a script or a command as a process: rack run script.py [ARGS...], or rack run -- COMMAND [ARGS...]
+    """Run a script or a command as a process: `rack run script.py [ARGS...]`, or `rack run -- COMMAND [ARGS...]`.
 
     It runs in its own group, which ends with it. Its input, output and exit status are this command's. The
     options of a script are the annotated parameters of its main(): try `rack run script.py --help`.
@@ -39,7 +39,7 @@ class Run(Plain):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser of the options before the script or the command."""
         parser = _RunParser(prog=prog_name, description=self.get_description(), allow_abbrev=False)
-        parser.usage = "rack run [options] script.py [ARGS...]\n       rack run [options] -- COMMAND [WORDS...]"
+        parser.usage = "rack run [options] script.py [ARGS...]\n       rack run [options] -- COMMAND [ARGS...]"
         add = parser.add_argument
         add("-n", dest="count", type=_count, default=1, metavar="N", help="run N of them; lines of output do not mix")
         add("--detach", action="store_true", help="print the group and the pid, and go; it has no standard input")
