@@ -146,7 +146,7 @@ def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
 
     A signal handler may raise between two frames. What has left by then is ended with a mark that has it thrown
     away, here or, should another one raise meanwhile, before whatever is sent next; and the message goes once more,
-    whole. A double is known by its number.
+    whole. A duplicate is known by its number.
 
     Raises:
         zmq.ZMQError: EHOSTUNREACH when a router does not know the receiver (any more).

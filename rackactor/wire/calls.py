@@ -1,6 +1,6 @@
-"""What system calls may say, at both ends of the wire."""
+"""What system calls may contain, for both ends of the wire."""
 
 from __future__ import annotations
 
-#: What may be said of the machine that a process is to be. The provider knows what of it it can do.
+#: The options for the machine of a process. Each provider uses those that it knows.
 PLACEMENT = ("availability_zone", "flavor", "image", "keypair", "network", "security_groups")

@@ -101,7 +101,7 @@ class _Reader:
     def _text(self, name: str) -> str:
         value = self._fields.get(name)
         if not isinstance(value, str):
-            raise BirthError(f"the birth data's {name!r} is a text, not {value!r}")
+            raise BirthError(f"the birth data's {name!r} is a string, not {value!r}")
         return value
 
     def _endpoint(self) -> str:

@@ -49,7 +49,7 @@ class Order:
     #: Where and as what a machine is made: `image`, `flavor`, `availability_zone`, `keypair`, `security_groups`, ...
     #: Resolved by the supervisor: what a process is not told it has from its parent. Without effect on one host.
     placement: dict[str, Any] = field(default_factory=dict)
-    #: Its arguments that are texts, which a machine carries in its metadata (RACK's convention).
+    #: Its arguments that are strings, which a machine carries in its metadata (RACK's convention).
     args: dict[str, str] = field(default_factory=dict)
     #: The first pid of the fork that this is of: what a cloud refuses to one of them by a quota, it refuses to all.
     fork: int = 0

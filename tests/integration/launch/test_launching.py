@@ -97,7 +97,7 @@ def test_a_launcher_that_talks_nonsense(house: House) -> None:
 
 def test_a_launcher_that_takes_too_long_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "LAUNCH_TIMEOUT", 0.5)
-    with pytest.raises(rack.StartError, match=r"no word within 0\.5 s"):
+    with pytest.raises(rack.StartError, match=r"no answer within 0\.5 s"):
         house.group("hang")
     assert "told" in house.notes
 

@@ -26,7 +26,7 @@ _HIGHEST = 0xFFFFFFFF
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-_name = _libc["prctl"]  # a function of its own, for the one option that takes a text
+_name = _libc["prctl"]  # a function of its own, for the one option that takes a string
 _name.argtypes = [ctypes.c_int, ctypes.c_char_p]
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.syscall.restype = ctypes.c_long

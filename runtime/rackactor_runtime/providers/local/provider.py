@@ -49,7 +49,7 @@ class LocalProvider:
             more for each that was started, up to 32. When nothing was asked for in half a minute, only 8 of them are
             kept until something is.
             `namespaces`: network namespaces (names as `ip netns` knows them, or paths) that processes are put into,
-            the first into the first and so on in turns; see `seclusion`. Nothing is kept ready then.
+            the first into the first and so on in turns; see `namespaces.py`. No process is kept ready then.
         state_dir: directory that is removed should this process die without `close`; "" for none.
             After `close` it is the caller's to remove.
         entry: runs a process's program: birth data in, exit code out. None: the agent's.

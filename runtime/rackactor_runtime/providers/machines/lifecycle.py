@@ -74,7 +74,7 @@ class Machines:
         return f"{self.gid}.{key.pid}.{key.incarnation}"
 
     def owe(self, seconds: float, now: float) -> None:
-        """Learn that a double of the machine that this runs on may still come, for so many seconds."""
+        """Learn for how many seconds a duplicate of the machine that this runs on may still appear."""
         self._strays.owe(f"{self.gid}.1.1", now + seconds)
 
     def wants(self, key: Key) -> bool:
@@ -312,7 +312,7 @@ class Machines:
         return max(due, ended + _FAILING[min(self._failures, len(_FAILING) - 1)], self._pace.free_at)
 
     def _is_ours(self, seen: Seen) -> bool:
-        """Tell whether a machine that no life claims is one of this group's processes, or the supervisor's double."""
+        """Tell whether an unclaimed machine is one of this group's processes, or a duplicate of the supervisor's."""
         gid, _, rest = seen.mark.partition(".")
         pid, _, incarnation = rest.partition(".")
         if gid != self.gid or not (pid.isdecimal() and incarnation.isdecimal()):

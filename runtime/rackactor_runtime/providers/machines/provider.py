@@ -1,8 +1,8 @@
 """A provider whose instances are virtual machines, on any cloud that can do five things (`Cloud`).
 
-It knows what a cloud has, and what the program on each machine says (`rackactor_runtime.guest`); what follows from
-that is decided in `machinelife`. A cloud's calls block, so they are made in a few threads; what comes of them is told
-through one descriptor.
+It observes what the cloud lists, and what the program on each machine reports (`rackactor_runtime.guest`). `lifecycle`
+decides what follows from that. A cloud's calls block, so a few threads make them; one descriptor tells when results
+are ready.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Cloud(Protocol):
         """
 
     def console(self, instance: str) -> str:
-        """Return the last `consoles.LINES` lines of a machine's console, "" where there is none."""
+        """Return the last `console.LINES` lines of a machine's console, "" where there is none."""
 
     def close(self) -> None:
         """Give everything back; nothing is called any more."""
@@ -164,7 +164,7 @@ class MachineProvider:
         state_dir: the group's directory.
         cloud: where the machines are.
         own: the cloud's name for the machine that the supervisor runs on, if it is one of them.
-        owed: seconds for which a double of that machine may still come, whose create was given up.
+        owed: seconds for which a duplicate of that machine may still appear, from a create that was given up.
 
     Raises:
         InvalidCall: a setting that cannot be.

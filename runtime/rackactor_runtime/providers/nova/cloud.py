@@ -35,7 +35,7 @@ TRIES = 3
 #: goes on. And seconds that all of them may take together.
 BUSY_PAUSES = (1.0, 3.0, 8.0, 20.0)
 BUSY_PATIENCE = 300.0
-#: Seconds before the delete of a double is asked for again, unless it is under way.
+#: Seconds before the delete of a duplicate is asked for again, unless it is under way.
 AGAIN = 3.0
 #: Seconds for which the ids of a mark are remembered that lists do not show.
 REMEMBERED = 3600.0
@@ -391,7 +391,7 @@ class NovaCloud:
 
 
 def _texts(value: Any) -> Sequence[str]:
-    """Return names, which may be given as one text with commas."""
+    """Return names, which may be given as one string, separated by commas."""
     parts = value.split(",") if isinstance(value, str) else value or []
     return [str(each).strip() for each in parts if str(each).strip()]
 

@@ -33,8 +33,8 @@ class NovaProvider(MachineProvider):
 
     Args:
         settings: what the launcher has resolved (`site`, `credential`, `boot_concurrency`, `install`, as `server` the
-            supervisor's own machine, and as `owed` for how many seconds a double of that may still come), and the
-            `gid`.
+            supervisor's own machine, and as `owed` the seconds for which a duplicate of it may still appear), and
+            the `gid`.
         state_dir: the group's directory.
 
     Raises:

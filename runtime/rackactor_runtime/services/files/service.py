@@ -1,4 +1,4 @@
-"""The file service: what `rackactor.files` asks, done on the group's backend."""
+"""The file service: it does on the group's backend what `rackactor.ipc.files.client` asks for."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Answer = tuple[dict[str, Any], Data]
 
 
 class Files:
-    """Answer the questions of `rackactor.files`."""
+    """Answer the requests of `rackactor.ipc.files.client`."""
 
     def __init__(self, host: Host) -> None:
         self._host = host

@@ -24,7 +24,7 @@ class Settings:
     heartbeat: float = 1.0
     #: Seconds of silence after which an agent is looked at from outside, and is lost if it does not run.
     lost_after: float = 2.5
-    #: Seconds of silence after which even an agent that seems to run is lost (C code may hold Python's lock for long).
+    #: Seconds of silence after which even an agent that seems to run is lost (C code may hold the GIL for long).
     silence_limit: float = 60.0
     #: Seconds without the supervisor after which a process ends itself.
     lease: float = 10.0
@@ -114,7 +114,7 @@ _MOST = 1 << 62
 
 
 def _bytes(name: str, value: Any) -> Any:
-    """Return a size in bytes, which may be given as a text ("4G")."""
+    """Return a size in bytes, which may be given as a string ("4G")."""
     if name not in _SIZES:
         return value
     size = units.size(value, f"the setting {name!r}")

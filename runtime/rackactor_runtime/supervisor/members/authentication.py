@@ -22,7 +22,7 @@ class Speaker:
     incarnation: int
     #: The CURVE key that its messages come under; None where there is no CURVE.
     key: bytes | None = None
-    #: Number of the last message it sent; one that is not greater is a double.
+    #: Number of the last message it sent; one that is not greater is a duplicate.
     seq: int = 0
     #: What it has joined with.
     token: bytes = b""

@@ -30,7 +30,7 @@ def op_listening(turn: Turn, caller: Process, call: Called) -> None:
         return
     endpoint = call.args["endpoint"]
     if type(endpoint) is not str or type(call.args["ticket"]) is not bytes:
-        raise InvalidCall("a process listens at an endpoint, a text, for a ticket, bytes")
+        raise InvalidCall("a process listens at an endpoint, a string, for a ticket, bytes")
     if not endpoint.startswith(("ipc://", "tcp://")) or len(endpoint) > 300 or not endpoint.isprintable():
         raise InvalidCall(f"nobody can connect to {endpoint[:300]!r}")
     fields = {

@@ -132,7 +132,7 @@ def _check_surroundings(args: dict[str, Any]) -> None:
         if texts is not None and not (
             isinstance(texts, dict) and all(isinstance(key, str) and isinstance(texts[key], kinds) for key in texts)
         ):
-            raise InvalidCall(f"{name} is a map of texts, not {texts!r}")
+            raise InvalidCall(f"{name} is a map of strings, not {texts!r}")
     inherited = args.get("inherited")
     if inherited is not None and not (isinstance(inherited, dict) and inherited.keys() <= _INHERITED.keys()):
         raise InvalidCall(f"inherited is a map of {', '.join(_INHERITED)}, not {inherited!r}")

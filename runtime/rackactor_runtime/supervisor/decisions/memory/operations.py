@@ -239,7 +239,7 @@ class Operations:
 def _check_key(key: object) -> None:
     if type(key) is not bytes or not 0 < len(key) <= layout.MAX_KEY:
         raise InvalidCall(f"a key of shared memory is 1 to {layout.MAX_KEY} bytes")
-    key.decode()  # it is shown as a text, and iterated over by prefixes of one
+    key.decode()  # keys are shown, and iterated over by prefix, as strings
 
 
 def _is(entry: Blob | None, expected: Blob | int | None) -> bool:
