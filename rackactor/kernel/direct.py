@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, Protocol
 import msgpack
 import zmq
 
-from rackactor.kernel import interrupts, netaddr, seqpacket
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import interrupts, netaddr, seqpacket, sockets
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.newcomers import Gate
 from rackactor.kernel.path_monitor import Action, Paths, Step
 from rackactor.kernel.peers import Peers, Sending
 from rackactor.kernel.seqpacket import LocalChannel
+from rackactor.kernel.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
 from rackactor.kernel.zap import Authenticator
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header, parse_map
@@ -83,7 +83,7 @@ class Direct:
     """The direct connections of one agent (used by the leader only).
 
     Args:
-        link: the sockets.
+        sockets: those of this agent.
         identity: who this agent is.
         uplink: to the supervisor, who introduces.
         peers: the streams.
@@ -92,9 +92,9 @@ class Direct:
     """
 
     def __init__(
-        self, link: _link.Link, identity: Identity, uplink: Uplink, peers: Peers, paths: Paths, receiver: Receiver
+        self, sockets: Sockets, identity: Identity, uplink: Uplink, peers: Peers, paths: Paths, receiver: Receiver
     ) -> None:
-        self._link = link
+        self._sockets = sockets
         self._identity = identity
         self._uplink = uplink
         self._peers = peers
@@ -128,7 +128,7 @@ class Direct:
 
     @property
     def _full(self) -> bool:
-        return len(self._paths) + len(self._expected) + len(self._met) >= _link.max_direct_peers()
+        return len(self._paths) + len(self._expected) + len(self._met) >= sockets.max_direct_peers()
 
     def event(self, name: str, fields: dict[str, Any]) -> None:
         """Do what the supervisor says: listen for a peer, or meet one."""
@@ -209,7 +209,7 @@ class Direct:
             self._numbers.pop(meeting.socket, None)
             self._met.pop(meeting.socket, None)
             del self._hosts[meeting.socket]
-            self._link.drop(meeting.socket)
+            self._sockets.drop(meeting.socket)
         return True
 
     def send(self, path: Path, frames: Sequence[Any]) -> bool:
@@ -220,7 +220,7 @@ class Direct:
         except OSError:
             self._hang_up(path.line)  # type: ignore[arg-type]
         try:
-            self._link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
+            self._sockets.send(path.socket, frames if path.identity is None else [path.identity, *frames])
         except zmq.ZMQError:
             return False
         return True
@@ -285,7 +285,7 @@ class Direct:
             if socket.closed:
                 return
             listening = socket is self._listener
-            frames = _link.receive(socket, 3 if listening else 2, self._gate if listening else None)
+            frames = sockets.receive(socket, 3 if listening else 2, self._gate if listening else None)
             if frames is None:
                 return
             try:
@@ -322,19 +322,19 @@ class Direct:
         self._uplink.request("listening", answer)
 
     def _bind(self, bind: str) -> zmq.Socket[Any]:
-        context = self._link.context
+        context = self._sockets.context
         keys = self._identity.keys
         if not bind:  # where others reach us is where we come from
-            bind = netaddr.listener(netaddr.toward(self._link.endpoint))
+            bind = netaddr.listener(netaddr.toward(self._sockets.endpoint))
         if keys is not None and self._zap is None:
             self._zap = Authenticator(context, lambda key: key in self._keys)
-            self._link.watch(self._zap.socket)
+            self._sockets.watch(self._zap.socket)
         listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
-        _link.tune(listener)
-        listener.setsockopt(zmq.RCVHWM, _link.QUEUE)
+        sockets.tune(listener)
+        listener.setsockopt(zmq.RCVHWM, sockets.QUEUE)
         listener.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if keys is not None:
-            _link.watch_over(listener)
+            sockets.watch_over(listener)
             listener.curve_server = True
             listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
         if netaddr.is_ipv6(bind):
@@ -343,16 +343,16 @@ class Direct:
         try:
             if keys is not None:
                 gate = Gate(listener, remote=True)
-                self._link.watch(gate.events)
+                self._sockets.watch(gate.events)
             listener.bind(bind)
         except (OSError, zmq.ZMQError):
             if gate is not None:
-                self._link.unwatch(gate.events)
+                self._sockets.unwatch(gate.events)
                 gate.close()
             listener.close(0)
             raise
-        self._gate, self._endpoint = gate, _link.endpoint(listener)
-        self._link.watch(listener)
+        self._gate, self._endpoint = gate, sockets.endpoint(listener)
+        self._sockets.watch(listener)
         place = seqpacket.place(self._endpoint)
         if place is not None:
             self._open_door(place)
@@ -365,7 +365,7 @@ class Direct:
         except OSError:
             return
         try:
-            self._link.watch(door)
+            self._sockets.watch(door)
         except OSError:
             door.close()
             return
@@ -410,7 +410,7 @@ class Direct:
         if (fields["pid"], fields["number"]) in self._meetings:
             return  # nobody is introduced twice
         try:
-            socket = self._link.connect(fields["endpoint"], fields.get("key"))
+            socket = self._sockets.connect(fields["endpoint"], fields.get("key"))
         except (zmq.ZMQError, OSError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
         self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
@@ -446,7 +446,7 @@ class Direct:
             return
         self._lines[line] = host
         try:
-            self._link.watch(line)
+            self._sockets.watch(line)
             seqpacket.send(line, self._frames(host.pid, Kind.JOIN, {"ticket": ticket}))
         except OSError:
             self._hang_up(line)
@@ -457,7 +457,7 @@ class Direct:
             try:
                 self._take_callers(line)
             except OSError:  # it would only be told of them again, at once; until later the usual way has to do
-                self._link.unwatch(line)
+                self._sockets.unwatch(line)
                 self._receiver.at_time(_LATER, self._watch_door)
         elif line in self._lines and not seqpacket.receive(line, self._from_line, self._spoilt):
             self._hang_up(line)
@@ -465,14 +465,14 @@ class Direct:
     def _watch_door(self) -> None:
         assert self._door is not None
         try:
-            self._link.watch(self._door)
+            self._sockets.watch(self._door)
         except OSError:
             self._receiver.at_time(_LATER, self._watch_door)
 
     def _take_callers(self, door: LocalChannel) -> None:
         while (caller := seqpacket.accept(door)) is not None:
             try:
-                self._link.watch(caller)
+                self._sockets.watch(caller)
             except OSError:
                 caller.close()
                 raise
@@ -522,7 +522,7 @@ class Direct:
     def _hang_up(self, line: LocalChannel) -> None:
         """Close a short way; what was on it and has not arrived goes the longer one."""
         peer = self._lines.pop(line, None)
-        self._link.unwatch(line)
+        self._sockets.unwatch(line)
         line.close()
         path = None if peer is None else self._paths.get(peer.pid)
         if peer is not None and path is not None and path.line is line:

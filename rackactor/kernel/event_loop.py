@@ -18,8 +18,7 @@ import zmq
 
 from rackactor.address import unpack_boxes
 from rackactor.errors import GroupEnded, HandlerFailed, NoSuchProcess, ProtocolError, RackError
-from rackactor.kernel import interrupts
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import interrupts, sockets
 from rackactor.kernel.direct import Direct
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.leader import TAKEOVER_DELAY, Leader
@@ -27,6 +26,7 @@ from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Delivery, Peers, Sending
 from rackactor.kernel.pending import Numbers, Pending
 from rackactor.kernel.seqpacket import LocalChannel
+from rackactor.kernel.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
 from rackactor.system import fork_generation
 from rackactor.wire.errors import unpack_error
@@ -61,9 +61,9 @@ class EventLoop:
     _last_heard: float
     _last_tick: float
 
-    def __init__(self, link: _link.Link | None = None) -> None:
+    def __init__(self, sockets: Sockets | None = None) -> None:
         self._generation = fork_generation.generation
-        self._link = _link.Link() if link is None else link
+        self._sockets = Sockets() if sockets is None else sockets
         self.identity = Identity()
         self._rids = itertools.count(1)
         self._box_numbers = itertools.count(1)  # an address has 31 bits for one, and calls are many more
@@ -94,10 +94,10 @@ class EventLoop:
         #: Run when this process leaves the group's wire, and nobody runs the loop any more.
         self.at_close: list[Callable[[], None]] = []
         self.paths = Paths()
-        self._uplink = Uplink(self._link, self.identity, self.end)
+        self._uplink = Uplink(self._sockets, self.identity, self.end)
         self._last_beat = self._asked = 0.0
-        self._direct = Direct(self._link, self.identity, self._uplink, self._peers, self.paths, self)
-        self._leader = Leader(self._run_once, self._push, self._link.wake, self._crashed)
+        self._direct = Direct(self._sockets, self.identity, self._uplink, self._peers, self.paths, self)
+        self._leader = Leader(self._run_once, self._push, self._sockets.wake, self._crashed)
 
     # -- one turn in the loop -----------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class EventLoop:
             wait = timeout
         leader.unprotect()
         try:
-            ready = self._link.poll(wait)
+            ready = self._sockets.poll(wait)
         finally:
             leader.protect()
         for socket in ready:
@@ -121,8 +121,8 @@ class EventLoop:
         before, self._last_turn = self._last_turn, time.monotonic()
         now = self._last_turn
         leader.rests = now - before > TAKEOVER_DELAY
-        self._link.spin = now - before < SPIN
-        if now >= due or self._link.broken:
+        self._sockets.spin = now - before < SPIN
+        if now >= due or self._sockets.broken:
             self._tick(now, now - due)
         self._last_tick = now
         if self._outbox or self._peers.waiting:
@@ -210,7 +210,7 @@ class EventLoop:
         if self._beat_is_due(now):
             self._send_beat(now)
             self._uplink.look(now, self._last_heard)
-        elif self._link.broken:
+        elif self._sockets.broken:
             self._uplink.look(now, self._last_heard)
         self._judge(now - self._last_heard)
 
@@ -276,11 +276,11 @@ class EventLoop:
     # -- receiving ----------------------------------------------------------------------------------
 
     def _read(self, socket: zmq.Socket[Any]) -> None:
-        if socket is not self._link.supervisor:
+        if socket is not self._sockets.supervisor:
             self._direct.read(socket)
             return
         for _ in range(256):
-            frames = _link.receive(socket)
+            frames = sockets.receive(socket)
             if frames is None:
                 return
             self._last_heard = time.monotonic()
@@ -462,9 +462,9 @@ class EventLoop:
     # -- for others in the loop ----------------------------------------------------------------------------
 
     @property
-    def link(self) -> _link.Link:
+    def sockets(self) -> Sockets:
         """The sockets (leader only)."""
-        return self._link
+        return self._sockets
 
     @property
     def pid(self) -> int:

@@ -27,8 +27,7 @@ from rackactor.errors import (
     ProtocolError,
     RackTimeout,
 )
-from rackactor.kernel import interrupts
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import interrupts, sockets
 from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, EventLoop
 from rackactor.kernel.peers import DIRECT_NEARBY, Delivery
 from rackactor.kernel.pending import Pending
@@ -79,7 +78,7 @@ class Kernel(EventLoop):
 
     def connect(self, endpoint: str) -> None:
         """Connect to the supervisor, without a key, for a `join` there to come."""
-        self._link.dial(endpoint, None, None)
+        self._sockets.dial(endpoint, None, None)
 
     def join(self, birth: dict[str, Any], timeout: float | None = None) -> None:
         """Join the group.
@@ -95,14 +94,15 @@ class Kernel(EventLoop):
         identity = self.identity
         identity.pid, identity.incarnation = birth["pid"], birth["incarnation"]
         server_key = birth.get("server_key")
-        identity.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
+        identity.keys = birth.get("keys") or (sockets.Keys.make() if server_key else None)
         try:
-            if server_key or not self._link.endpoint:  # else it is connected: to the same, wherever that listens by now
-                self._link.dial(birth["endpoint"], server_key, identity.keys)
+            # Else it is connected: to the same supervisor, wherever that listens by now.
+            if server_key or not self._sockets.endpoint:
+                self._sockets.dial(birth["endpoint"], server_key, identity.keys)
             self.welcome = self._join(birth, JOIN_TIMEOUT if timeout is None else timeout)
         except BaseException:
             self._leader.close()
-            self._link.close()
+            self._sockets.close()
             raise
         self.gid = self.welcome.gid
         self._beat = self.welcome.heartbeat
@@ -123,8 +123,8 @@ class Kernel(EventLoop):
         begun = time.monotonic()
         deadline = begun + timeout
         while (left := deadline - time.monotonic()) > 0:
-            for socket in self._link.poll(left):
-                parts = _link.receive(socket)
+            for socket in self._sockets.poll(left):
+                parts = sockets.receive(socket)
                 if parts is None or len(parts) < 3:
                     continue
                 header, fields = parse_header(parts[1]), parse_map(parts[2])
@@ -134,11 +134,11 @@ class Kernel(EventLoop):
                     welcome, identity = Welcome.from_wire(fields, list(parts[3:])), self.identity
                     identity.epoch, identity.pid, identity.incarnation = header.epoch, welcome.pid, welcome.incarnation
                     return welcome
-            if self._link.refused:
-                raise AuthenticationError(self._link.refused)
-            if self._link.broken:  # somebody is there who has cut us off: too many have come at once
+            if self._sockets.refused:
+                raise AuthenticationError(self._sockets.refused)
+            if self._sockets.broken:  # somebody is there who has cut us off: too many have come at once
                 deadline = min(begun + max(timeout, CROWDED_TIMEOUT), time.monotonic() + timeout)
-                self._link.redial()
+                self._sockets.redial()
                 self._ask_to_join(body)
         raise AuthenticationError("no supervisor that knows this group's key answered: is it still alive?")
 
@@ -427,7 +427,7 @@ class Kernel(EventLoop):
                 self.end(verdict())
 
         # What it had said, the group's end in good order perhaps, may still be on its way to us: it counts first.
-        self.call_soon_threadsafe(self._link.watch_life, pidfd, lambda: self.call_later(FAREWELL, died))
+        self.call_soon_threadsafe(self._sockets.watch_life, pidfd, lambda: self.call_later(FAREWELL, died))
 
     def stand_aside(self) -> None:
         """Keep the main thread away from the loop: its signal handlers may make calls, or raise."""
@@ -436,11 +436,11 @@ class Kernel(EventLoop):
     def put(self, item: Any) -> None:
         """Put an item of the host's own into the mailbox; a signal handler may do so too."""
         self.mailbox.append(item)
-        self._link.wake()
+        self._sockets.wake()
 
     def wake(self) -> None:
         """Have whoever waits in the loop look again; a signal handler may call this."""
-        self._link.wake()
+        self._sockets.wake()
 
     def drain(self, timeout: float) -> bool:
         """Wait until everything told has left for its receivers, and tell them how far we are.
@@ -464,7 +464,7 @@ class Kernel(EventLoop):
         self._push()  # nobody runs the loop any more: what is left in the outbox leaves here
         self._run_later()
         self._direct.close()
-        self._link.close(linger)
+        self._sockets.close(linger)
         interrupts.uninstall()
 
     @property

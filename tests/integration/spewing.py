@@ -160,7 +160,7 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
             frames[1] = Header(
                 kind, kernel.identity.epoch, kernel.pid, kernel.incarnation, chance.randrange(1 << 50), extra
             ).pack()
-        kernel.link.send(kernel.link.supervisor, frames[: chance.randint(2, 3)])
+        kernel.sockets.send(kernel.sockets.supervisor, frames[: chance.randint(2, 3)])
     elif layer == "direct":
         path = kernel._direct._paths.get(target)
         if path is None:
@@ -170,7 +170,7 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
             path.line.send(packed(chance) or b"\xc1")
         else:
             head = Header(Kind.DATA, kernel.identity.epoch, kernel.pid, kernel.incarnation, 0, tuple(numbers)).pack()
-            kernel.link.send(path.socket, [*prefix, pack_route(target), head, packed(chance)])
+            kernel.sockets.send(path.socket, [*prefix, pack_route(target), head, packed(chance)])
 
 
 def overdraw(what: str, target: int, pipe: Any) -> None:

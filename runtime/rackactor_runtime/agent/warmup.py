@@ -28,7 +28,7 @@ from rackactor.kernel import interrupts
 from rackactor.kernel.event_loop import EventLoop
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.kernel import Kernel
-from rackactor.kernel.sockets import Link
+from rackactor.kernel.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
 from rackactor.syscalls.session import Session
 from rackactor.wire import frames, main_module, stream
@@ -65,8 +65,8 @@ class _Dummy:
         """Do nothing."""
 
 
-class _Nowhere(Link):
-    """A link that leads nowhere."""
+class _Nowhere(Sockets):
+    """Sockets that lead nowhere."""
 
     def _open(self) -> Any:
         return _Dummy()
@@ -79,8 +79,8 @@ class _Nowhere(Link):
 class _DeafUplink(Uplink):
     """Nobody hears what is sent; a call is answered all the same."""
 
-    def __init__(self, link: Link, identity: Identity, cues: deque[tuple[bytes, bytes]]) -> None:
-        super().__init__(link, identity, lambda _: None)
+    def __init__(self, sockets: Sockets, identity: Identity, cues: deque[tuple[bytes, bytes]]) -> None:
+        super().__init__(sockets, identity, lambda _: None)
         self._script_left = cues
 
     def send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = frames.SUPERVISOR) -> None:
@@ -99,7 +99,7 @@ class _FakeKernel(Kernel):
         self._script_left: deque[tuple[bytes, bytes]] = deque(messages)
         self.welcome = Welcome.from_wire(parse_map(welcome), [])
         self.identity.pid, self.identity.incarnation, self.gid = _PID, 1, self.welcome.gid
-        self._uplink = _DeafUplink(self._link, self.identity, self._script_left)
+        self._uplink = _DeafUplink(self._sockets, self.identity, self._script_left)
         self.allow_pickle = True
         self._beat = self._lease = 60.0
         self._last_turn = self._last_heard = self._last_tick = self._uplink.last_sent = time.monotonic()
@@ -107,7 +107,7 @@ class _FakeKernel(Kernel):
     def leave(self) -> None:
         """Give everything back."""
         self._leader.close()
-        self._link.close()
+        self._sockets.close()
 
     def _read(self, socket: Any) -> None:
         if self._script_left:

@@ -18,7 +18,7 @@ from rackactor.wire.frames import Header, Kind, pack_route, parse_header
 ME, OTHER = 4, 7
 
 
-class Link:
+class Sockets:
     """Sockets, of which nobody waits for any."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -39,13 +39,13 @@ class Link:
 class Agent:
     """What `Direct` has to do with; as an uplink it only notes what it is asked for."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, sockets: Sockets) -> None:
         self.peers = Peers()
         self.requests: list[tuple[str, dict[str, Any]]] = []
         identity = Identity()
         identity.pid, identity.incarnation, identity.epoch, identity.keys = ME, 1, 1, Keys.make()
         itself: Any = self
-        self.direct = Direct(cast("Any", link), identity, itself, self.peers, Paths(), itself)
+        self.direct = Direct(cast("Any", sockets), identity, itself, self.peers, Paths(), itself)
 
     def request(self, op: str, args: dict[str, Any]) -> None:
         self.requests.append((op, args))
@@ -71,7 +71,7 @@ class Host:
 def met() -> Iterator[tuple[Agent, Direct]]:
     """Two connections to the other process; what is sent takes the second."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    agent = Agent(Link(context))
+    agent = Agent(Sockets(context))
     direct = agent.direct
     host = Host(context)
     try:
