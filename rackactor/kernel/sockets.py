@@ -313,6 +313,9 @@ class Sockets:
                 self._recheck.discard(socket)
             raise
 
+    #: Return the frames of one message that has come: see `receive`. (Bound like this it costs no call of its own.)
+    receive = staticmethod(receive)
+
     def drop(self, socket: zmq.Socket[Any]) -> None:
         """Close a socket at once."""
         self.unwatch(socket)

@@ -151,7 +151,9 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
         rid = chance.choice([0, 1, 2, 3, -1, 1 << 31, 1 << 32, (1 << 62) + 1, -(1 << 63)])
         kernel.offer(target, Entry(letter, rid, chance.choice([b"", b"m", b"p", b"b"]) + packed(chance)))
     elif layer == "packets":
-        kernel.say(Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target)
+        kernel.loop.uplink.send(
+            Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target
+        )
     elif layer == "supervisor":
         frames = [pack_route(1), packed(chance), packed(chance)]
         if chance.random() < 0.5:
@@ -162,7 +164,7 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
             ).pack()
         kernel.sockets.send(kernel.sockets.supervisor, frames[: chance.randint(2, 3)])
     elif layer == "direct":
-        path = kernel._direct._paths.get(target)
+        path = kernel.loop.direct._paths.get(target)
         if path is None:
             return
         prefix = [] if path.identity is None else [path.identity]

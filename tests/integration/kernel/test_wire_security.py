@@ -17,7 +17,6 @@ from support import FEW_WARM, eventually
 
 import rackactor as rack
 from rackactor.errors import AuthenticationError
-from rackactor.kernel import sockets
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.sockets import Keys, Sockets
 from rackactor.wire.codec import encode
@@ -36,7 +35,7 @@ def tell_keys() -> None:
             continue
         kernel = rack.current.current().kernel
         keys = kernel.identity.keys
-        message.reply([keys and [keys.public, keys.secret], kernel._direct._endpoint])
+        message.reply([keys and [keys.public, keys.secret], kernel.loop.direct._endpoint])
 
 
 def talk(pid: int, count: int) -> int:
@@ -314,11 +313,11 @@ def test_whoever_is_connected_ahead_of_time_is_nobody() -> None:
 
 def test_a_welcome_that_is_lost_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection broke when its token had been taken: it was told that somebody else had used it, and ended."""
-    polled: list[sockets.Sockets] = []
+    polled: list[Sockets] = []
     lost: list[bool] = []
-    receive, poll = sockets.receive, sockets.Sockets.poll
+    receive, poll = Sockets.receive, Sockets.poll
 
-    def note(self: sockets.Sockets, timeout: float | None) -> list[Any]:
+    def note(self: Sockets, timeout: float | None) -> list[Any]:
         polled.append(self)
         return poll(self, timeout)
 
@@ -330,8 +329,8 @@ def test_a_welcome_that_is_lost_is_said_again(monkeypatch: pytest.MonkeyPatch) -
             return None
         return frames
 
-    monkeypatch.setattr(sockets.Sockets, "poll", note)
-    monkeypatch.setattr(sockets, "receive", lose)
+    monkeypatch.setattr(Sockets, "poll", note)
+    monkeypatch.setattr(Sockets, "receive", staticmethod(lose))
     with rack.group("lost", transport="tcp", provider_settings=FEW_WARM) as group:
         assert lost
         assert group.fork(abs, -3).result(BOUND * 4) == 3
