@@ -12,7 +12,7 @@ import rackactor as rack
 from rackactor import current
 from rackactor.kernel import seqpacket
 from rackactor.kernel.peers import DIRECT_NEARBY
-from rackactor.kernel.sockets import room
+from rackactor.kernel.sockets import max_direct_peers
 from rackactor.launch import directories
 
 pytestmark = pytest.mark.wire
@@ -103,7 +103,7 @@ def _ask_all(pids: list[int], limit: int) -> tuple[int, int]:
     for _ in range(2 * DIRECT_NEARBY):
         for answer in [other.submit("kept") for other in others]:
             assert answer.result(30) == []
-    return len(current.current().kernel.loop.direct._paths), room()
+    return len(current.current().kernel.loop.direct._paths), max_direct_peers()
 
 
 def test_descriptors_are_left_for_everything_else() -> None:

@@ -79,7 +79,7 @@ def met() -> Iterator[tuple[Agent, Direct]]:
             ticket = {"ticket": b"t%d" % number, "number": number}
             direct.event("meet", {"pid": OTHER, "incarnation": 1, "endpoint": host.endpoint, **ticket})
             host.welcome()
-            (socket,) = {*direct._hosts} - {getattr(agent.peers.get(OTHER).path, "socket", None)}
+            (socket,) = {*direct._connections.sockets} - {getattr(agent.peers.get(OTHER).path, "socket", None)}
             assert socket.poll(5000)
             direct.read(socket)
         yield agent, direct
@@ -96,7 +96,7 @@ def test_who_is_left_without_its_path_gives_up_the_others_too(met: tuple[Agent, 
     direct.event("part", {"pid": OTHER, "numbers": [2]})
     assert agent.peers.get(OTHER).path is None
     assert agent.requests == [("part", {"pid": OTHER, "numbers": [1]})]
-    assert not direct._hosts
+    assert not direct._connections.sockets
 
 
 def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -> None:
@@ -104,4 +104,4 @@ def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -
     direct.event("part", {"pid": OTHER, "numbers": [1]})
     assert agent.peers.get(OTHER).path.number == 2
     assert agent.requests == []
-    assert len(direct._hosts) == 1
+    assert len(direct._connections.sockets) == 1
