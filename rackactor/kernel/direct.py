@@ -1,8 +1,36 @@
 """Direct connections between two processes that talk a lot.
 
-The supervisor introduces them: it tells the one to listen for the other, with a ticket, and the other where
-to connect. Until the handshake is done, and whenever the path breaks, messages go through the supervisor;
-streams are numbered, so the application cannot tell.
+Messages go through the supervisor at first. When two processes talk a lot, it introduces them: the one listens, and the
+other connects. Until the handshake is done, and whenever the path breaks, messages go through the supervisor. Streams
+are numbered, so the application cannot tell, and a direct path can be given up without harm at any time.
+
+The steps, by their names on the wire:
+
+1. `introduce`: a process asks the supervisor for an introduction.
+2. `listen`: the other one is told to listen, with a ticket for one use.
+3. `listening`: it says where. `meet`: the first one is told where to connect, with that ticket.
+4. JOIN with the ticket, WELCOME: both take the path.
+5. `part`: one of them has given up. The supervisor tells the other one, in order with all that it relays.
+
+Each introduction has a number, which the supervisor gives. So a late `part` cannot end a newer connection.
+
+States of a connection (`Connection`):
+
+- EXPECTED, then JOINED, where we listen; SPENT if somebody else shows its ticket
+- CONNECTING, then JOINED, where we connect
+- CLOSED
+
+Several connections to one process may be open. Messages take the one that joined last, the *path*; something may still
+arrive on the others. A process that loses its path by a `part` gives up the others too: the other one may still send
+acknowledgements on one of them, and would never find out that it is dark.
+
+The short way: on one host the one that connects also opens a UNIX socket (`seqpacket`), and shows the same ticket
+there. What is small takes it, past ZeroMQ, whose threads would have to wake for each message. It opens after the
+connection has joined. When it breaks, the path goes on without it.
+
+When a path is dark is decided in `path_monitor`, and when a connection is worth it in `peers`.
+
+Known gap: what was given up at the end that listens stays half open until ZeroMQ's own heartbeat closes it.
 """
 
 from __future__ import annotations

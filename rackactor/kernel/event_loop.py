@@ -1,7 +1,27 @@
-"""What goes on in the loop: everything that the leader does for an agent.
+"""What goes on in the event loop: everything that the leader does for an agent.
 
-Sends what application threads have put into the outbox, reads what has come, keeps the time. Nothing here is called
-by two threads at once (see `rackactor.kernel.leader`); what application threads may call is `rackactor.kernel.kernel`.
+An `EventLoop` is one turn, to be done again and again, and what a turn works on. It has no thread: `leader` says which
+one runs it. Nothing here is called by two threads at once, but for what application threads may touch: they append to
+the outbox, count up its cost, put what they wait for into the inbox's `calls` and `asks`, take out of the mailboxes,
+and read `ended`, `dead` and `last_turn`. What they call is `rackactor.kernel.kernel`.
+
+One turn (`_run_once`):
+
+1. Do what waits in the outbox, and send what the streams have ready.
+2. Poll until something comes or is due. Nothing is half done here, so signal handlers may make calls, or raise.
+3. Read what has come: from the supervisor, on direct connections, on the short ways beside them.
+4. Do what is due: timers, acknowledgements, dark paths, heartbeats.
+5. Send what came of that, then run what was put off to the end of the turn (`call_soon`). This may make calls itself.
+
+The parts: `uplink` (the connection to the supervisor), `direct` (connections to other processes), `peers` (the streams,
+over either), `inbox` (where what has come goes), `paths` and the heartbeat (what is judged by silence).
+
+A member that sends garbage is reported (`malformed`); what others send is taken all the same. An error in the loop
+itself must not happen. If it does, the membership ends: a process whose I/O has stopped would hang.
+
+A small message takes the short way at once if nothing else is in the outbox that could join it in a packet (`pass_on`).
+Otherwise it leaves when the outbox is empty, together with the others. Acknowledgements that only free the sender's
+memory wait for up to a second (`LAZY_ACK`): most ride on what goes the other way.
 """
 
 from __future__ import annotations
