@@ -1,26 +1,55 @@
 """Direct connections between two processes that talk a lot.
 
-The supervisor introduces them: it tells the one to listen for the other, with a ticket, and the other where
-to connect. Until the handshake is done, and whenever the path breaks, messages go through the supervisor;
-streams are numbered, so the application cannot tell.
+Messages go through the supervisor at first. When two processes talk a lot, it introduces them: the one listens, and the
+other connects. Until the handshake is done, and whenever the path breaks, messages go through the supervisor. Streams
+are numbered, so the application cannot tell, and a direct path can be given up without harm at any time.
+
+The steps, by their names on the wire:
+
+1. `introduce`: a process asks the supervisor for an introduction.
+2. `listen`: the other one is told to listen, with a ticket for one use.
+3. `listening`: it says where. `meet`: the first one is told where to connect, with that ticket.
+4. JOIN with the ticket, WELCOME: both take the path.
+5. `part`: one of them has given up. The supervisor tells the other one, in order with all that it relays.
+
+Each introduction has a number, which the supervisor gives. So a late `part` cannot end a newer connection.
+
+States of a connection (`Connection`):
+
+- EXPECTED, then JOINED, where we listen; SPENT if somebody else shows its ticket
+- CONNECTING, then JOINED, where we connect
+- CLOSED
+
+Several connections to one process may be open. Messages take the one that joined last, the *path*; something may still
+arrive on the others. A process that loses its path by a `part` gives up the others too: the other one may still send
+acknowledgements on one of them, and would never find out that it is dark.
+
+The short way: on one host the one that connects also opens a UNIX socket (`seqpacket`), and shows the same ticket
+there. What is small takes it, past ZeroMQ, whose threads would have to wake for each message. It opens after the
+connection has joined. When it breaks, the path goes on without it.
+
+When a path is dark is decided in `path_monitor`, and when a connection is worth it in `peers`.
+
+Known gap: what was given up at the end that listens stays half open until ZeroMQ's own heartbeat closes it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgpack
 import zmq
 
-from rackactor.kernel import interrupts, netaddr, seqpacket
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import interrupts, netaddr, seqpacket, sockets
+from rackactor.kernel.connections import Connection, Connections, Path, State
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.newcomers import Gate
 from rackactor.kernel.path_monitor import Action, Paths, Step
 from rackactor.kernel.peers import Peers, Sending
 from rackactor.kernel.seqpacket import LocalChannel
+from rackactor.kernel.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
 from rackactor.kernel.zap import Authenticator
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header, parse_map
@@ -31,36 +60,6 @@ _LATER = 1.0
 #: Seconds between two looks at connections that have not joined.
 _LOOK = 0.1
 _FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
-
-
-class Path(NamedTuple):
-    """How a directly connected peer is reached: a socket, on a listening one its identity there, the short way."""
-
-    socket: zmq.Socket[Any]
-    identity: bytes | None
-    line: LocalChannel | None = None
-    #: Of the introduction that it came from.
-    number: int = 0
-
-
-class Guest(NamedTuple):
-    """Who is expected at the listening socket."""
-
-    pid: int
-    incarnation: int
-
-
-class _Meeting:
-    """An introduction, and what there is of its connection."""
-
-    __slots__ = ("identity", "socket", "ticket")
-
-    def __init__(self, ticket: bytes, socket: zmq.Socket[Any] | None = None) -> None:
-        self.ticket = ticket
-        #: Where we connect; None where we listen.
-        self.socket = socket
-        #: Of the connection at our listening socket.
-        self.identity = b""
 
 
 class Receiver(Protocol):
@@ -83,7 +82,7 @@ class Direct:
     """The direct connections of one agent (used by the leader only).
 
     Args:
-        link: the sockets.
+        sockets: those of this agent.
         identity: who this agent is.
         uplink: to the supervisor, who introduces.
         peers: the streams.
@@ -92,9 +91,9 @@ class Direct:
     """
 
     def __init__(
-        self, link: _link.Link, identity: Identity, uplink: Uplink, peers: Peers, paths: Paths, receiver: Receiver
+        self, sockets: Sockets, identity: Identity, uplink: Uplink, peers: Peers, paths: Paths, receiver: Receiver
     ) -> None:
-        self._link = link
+        self._sockets = sockets
         self._identity = identity
         self._uplink = uplink
         self._peers = peers
@@ -106,17 +105,11 @@ class Direct:
         self._looking = False
         self._zap: Authenticator | None = None
         self._keys: set[bytes] = set()
-        self._expected: dict[bytes, Guest] = {}
-        self._guests: dict[bytes, Guest] = {}
-        self._hosts: dict[zmq.Socket[Any], Guest] = {}
-        self._paths: dict[int, Path] = {}
-        self._met: dict[zmq.Socket[Any], tuple[str, bytes]] = {}
-        self._door: LocalChannel | None = None
-        self._lines: dict[LocalChannel, Guest | None] = {}  # None: it has not shown its ticket yet
+        self._connections = Connections()
+        self._paths: dict[int, Path] = {}  # what messages take now, by pid
+        self._listening_channel: LocalChannel | None = None
+        self._lines: dict[LocalChannel, Connection | None] = {}  # None: it has not shown its ticket yet
         self._pack = msgpack.packb
-        self._tickets: dict[bytes, Guest] = {}
-        self._meetings: dict[tuple[int, int], _Meeting] = {}  # by pid, and the number of the introduction
-        self._numbers: dict[zmq.Socket[Any] | bytes, int] = {}  # of a socket, or of a ticket
 
     def ask_for(self, pid: int) -> None:
         """Ask the supervisor for an introduction; without one, nothing changes."""
@@ -128,7 +121,7 @@ class Direct:
 
     @property
     def _full(self) -> bool:
-        return len(self._paths) + len(self._expected) + len(self._met) >= _link.max_direct_peers()
+        return len(self._paths) + self._connections.pending >= sockets.max_direct_peers()
 
     def event(self, name: str, fields: dict[str, Any]) -> None:
         """Do what the supervisor says: listen for a peer, or meet one."""
@@ -142,8 +135,8 @@ class Direct:
         path = self._paths.pop(pid, None)
         if path is not None and path.line is not None:
             self._hang_up(path.line)
-        for number in self._known(pid):
-            self._drop(pid, number, listening=False)  # its last words may still be under way to us
+        for number in self._connections.numbers(pid):
+            self._drop(pid, number, incoming=False)  # its last words may still be under way to us
         self._monitor.forget(pid)
 
     # -- giving up ---------------------------------------------------------------------------------------
@@ -163,7 +156,7 @@ class Direct:
 
     def give_up(self, pid: int) -> None:
         """Have everything to and from a peer go through the supervisor again."""
-        numbers = self._known(pid)
+        numbers = self._connections.numbers(pid)
         self._leave(pid)
         for number in numbers:
             self._drop(pid, number)
@@ -192,24 +185,18 @@ class Direct:
         if numbers:
             self._uplink.request("part", {"pid": pid, "numbers": numbers})
 
-    def _known(self, pid: int) -> list[int]:
-        return [number for other, number in self._meetings if other == pid]
+    def _drop(self, pid: int, number: int, *, incoming: bool = True) -> bool:
+        """Close what there is of a connection; False when there is nothing.
 
-    def _drop(self, pid: int, number: int, *, listening: bool = True) -> bool:
-        """Close what there is of a connection; False when there is nothing."""
-        meeting = self._meetings.get((pid, number))
-        if meeting is None or (meeting.identity and not listening):
+        Of one that came in at our listening socket only the entry goes: ZeroMQ closes what is dark itself, after a
+        while. Without `incoming` not even that.
+        """
+        connection = self._connections.get(pid, number)
+        if connection is None or (connection.is_incoming and not incoming):
             return False
-        del self._meetings[pid, number]
-        self._numbers.pop(meeting.ticket, None)
-        self._expected.pop(meeting.ticket, None)
-        self._tickets.pop(meeting.ticket, None)
-        self._guests.pop(meeting.identity, None)  # ZeroMQ closes what is dark itself, after a while
-        if meeting.socket is not None:
-            self._numbers.pop(meeting.socket, None)
-            self._met.pop(meeting.socket, None)
-            del self._hosts[meeting.socket]
-            self._link.drop(meeting.socket)
+        self._connections.close(connection)
+        if connection.socket is not None:
+            self._sockets.drop(connection.socket)
         return True
 
     def send(self, path: Path, frames: Sequence[Any]) -> bool:
@@ -220,7 +207,7 @@ class Direct:
         except OSError:
             self._hang_up(path.line)  # type: ignore[arg-type]
         try:
-            self._link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
+            self._sockets.send(path.socket, frames if path.identity is None else [path.identity, *frames])
         except zmq.ZMQError:
             return False
         return True
@@ -264,9 +251,9 @@ class Direct:
         """Close everything."""
         if self._gate is not None:
             self._gate.close()
-        for socket in [*self._hosts, *([self._listener] if self._listener else [])]:
+        for socket in [*self._connections.sockets, *([self._listener] if self._listener else [])]:
             socket.close(0)
-        for line in [*self._lines, *([self._door] if self._door else [])]:
+        for line in [*self._lines, *([self._listening_channel] if self._listening_channel else [])]:
             line.close()
         if self._zap is not None:
             self._zap.socket.close(0)
@@ -285,22 +272,22 @@ class Direct:
             if socket.closed:
                 return
             listening = socket is self._listener
-            frames = _link.receive(socket, 3 if listening else 2, self._gate if listening else None)
+            frames = sockets.receive(socket, 3 if listening else 2, self._gate if listening else None)
             if frames is None:
                 return
             try:
                 if listening:
-                    self._from_guest(frames[0], parse_header(frames[2]), frames[3:])
+                    self._from_listener(frames[0], parse_header(frames[2]), frames[3:])
                 else:
-                    self._from_host(socket, parse_header(frames[1]), frames[2:])
+                    self._from_connected(socket, parse_header(frames[1]), frames[2:])
             except Exception as error:  # whatever has come
                 if interrupts.comes_from_a_handler(error):
                     raise
                 if listening:
                     self._refuse(frames[0])
-                guest = self._guests.get(frames[0]) if listening else self._hosts.get(socket)
-                if guest is not None:
-                    self._receiver.malformed(guest.pid, error)
+                connection = self._connections.at(frames[0]) if listening else self._connections.on(socket)
+                if connection is not None:
+                    self._receiver.malformed(connection.pid, error)
 
     def _listen(self, fields: dict[str, Any]) -> None:
         if self._listener is None:
@@ -312,29 +299,27 @@ class Direct:
             self._keys.add(fields["key"])
         if self._identity.keys is None:  # over a network it may be that only one of the two can reach the other
             self._peers.introduced(fields["pid"])
-        guest = Guest(fields["pid"], fields["incarnation"])
-        self._expected[fields["ticket"]] = guest
-        self._meetings[guest.pid, fields["number"]] = _Meeting(fields["ticket"])
-        self._numbers[fields["ticket"]] = fields["number"]
-        if self._door is not None:
-            self._tickets[fields["ticket"]] = guest
+        pid, incarnation, number, ticket = (fields[key] for key in ("pid", "incarnation", "number", "ticket"))
+        expected = Connection(pid, incarnation, number, ticket, State.EXPECTED)
+        expected.opens_short_way = self._listening_channel is not None
+        self._connections.add(expected)
         answer = {key: fields[key] for key in ("pid", "ticket", "number")} | {"endpoint": self._endpoint}
         self._uplink.request("listening", answer)
 
     def _bind(self, bind: str) -> zmq.Socket[Any]:
-        context = self._link.context
+        context = self._sockets.context
         keys = self._identity.keys
         if not bind:  # where others reach us is where we come from
-            bind = netaddr.listener(netaddr.toward(self._link.endpoint))
+            bind = netaddr.listener(netaddr.toward(self._sockets.endpoint))
         if keys is not None and self._zap is None:
             self._zap = Authenticator(context, lambda key: key in self._keys)
-            self._link.watch(self._zap.socket)
+            self._sockets.watch(self._zap.socket)
         listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
-        _link.tune(listener)
-        listener.setsockopt(zmq.RCVHWM, _link.QUEUE)
+        sockets.tune(listener)
+        listener.setsockopt(zmq.RCVHWM, sockets.QUEUE)
         listener.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if keys is not None:
-            _link.watch_over(listener)
+            sockets.watch_over(listener)
             listener.curve_server = True
             listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
         if netaddr.is_ipv6(bind):
@@ -343,54 +328,60 @@ class Direct:
         try:
             if keys is not None:
                 gate = Gate(listener, remote=True)
-                self._link.watch(gate.events)
+                self._sockets.watch(gate.events)
             listener.bind(bind)
         except (OSError, zmq.ZMQError):
             if gate is not None:
-                self._link.unwatch(gate.events)
+                self._sockets.unwatch(gate.events)
                 gate.close()
             listener.close(0)
             raise
-        self._gate, self._endpoint = gate, _link.endpoint(listener)
-        self._link.watch(listener)
+        self._gate, self._endpoint = gate, sockets.endpoint(listener)
+        self._sockets.watch(listener)
         place = seqpacket.place(self._endpoint)
         if place is not None:
-            self._open_door(place)
+            self._open_channel(place)
         return listener
 
-    def _open_door(self, place: str) -> None:
-        """Open the short way's door, if that can be: there is the usual way too."""
+    def _open_channel(self, place: str) -> None:
+        """Listen for those who take the short way, if that can be: there is the usual way too."""
         try:
-            door = seqpacket.open_door(place)
+            channel = seqpacket.listen(place)
         except OSError:
             return
         try:
-            self._link.watch(door)
+            self._sockets.watch(channel)
         except OSError:
-            door.close()
+            channel.close()
             return
-        self._door = door
+        self._listening_channel = channel
 
-    def _from_guest(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
-        guest = self._guests.get(identity)
-        if header.kind is Kind.JOIN and guest is None:
-            ticket = parse_map(bodies[0]).get("ticket")
-            guest = self._expected.pop(ticket, None) if type(ticket) is bytes else None
-            if guest is None or (header.pid, header.incarnation) != guest:
-                self._refuse(identity)
-                return
-            self._guests[identity] = guest
-            if self._gate is not None:
-                self._gate.joined(identity)
-            number = self._numbers[ticket]  # type: ignore[index]
-            self._meetings[guest.pid, number].identity = identity
-            path = Path(self._listener, identity, None, number)  # type: ignore[arg-type]
-            if self.send(path, self._frames(guest.pid, Kind.WELCOME)):
-                self._take_path(guest.pid, path)
-        elif guest == (header.pid, header.incarnation) and header.kind in _FOR_STREAMS:
-            self._receiver.arrived(header, bodies)
-        elif guest is None:
+    def _from_listener(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
+        connection = self._connections.at(identity)
+        if connection is not None:
+            if header.kind in _FOR_STREAMS and connection.is_from(header):
+                self._receiver.arrived(header, bodies)
+        elif header.kind is Kind.JOIN:
+            self._welcome(identity, header, parse_map(bodies[0]).get("ticket"))
+        else:
             self._refuse(identity)
+
+    def _welcome(self, identity: bytes, header: Header, ticket: object) -> None:
+        """Let in who shows the ticket of one that is expected, if it is that one; a ticket is good for one try."""
+        connection = self._connections.of_ticket(ticket)
+        if connection is None or connection.state is not State.EXPECTED:
+            self._refuse(identity)
+            return
+        if not connection.is_from(header):
+            self._connections.settle(connection, State.SPENT)
+            self._refuse(identity)
+            return
+        self._connections.settle(connection, State.JOINED, identity)
+        if self._gate is not None:
+            self._gate.joined(identity)
+        path = Path(self._listener, identity, None, connection.number)  # type: ignore[arg-type]
+        if self.send(path, self._frames(connection.pid, Kind.WELCOME)):
+            self._take_path(connection.pid, path)
 
     def _refuse(self, identity: bytes) -> None:
         if self._gate is not None:
@@ -407,27 +398,28 @@ class Direct:
             self._receiver.at_time(_LOOK, self._look)
 
     def _meet(self, fields: dict[str, Any]) -> None:
-        if (fields["pid"], fields["number"]) in self._meetings:
+        pid, incarnation, number, ticket = (fields[key] for key in ("pid", "incarnation", "number", "ticket"))
+        endpoint = fields["endpoint"]
+        if self._connections.get(pid, number) is not None:
             return  # nobody is introduced twice
         try:
-            socket = self._link.connect(fields["endpoint"], fields.get("key"))
+            socket = self._sockets.connect(endpoint, fields.get("key"))
         except (zmq.ZMQError, OSError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
-        self._hosts[socket] = Guest(fields["pid"], fields["incarnation"])
-        self._met[socket] = (fields["endpoint"], fields["ticket"])
-        self._meetings[fields["pid"], fields["number"]] = _Meeting(fields["ticket"], socket)
-        self._numbers[socket] = fields["number"]
+        self._connections.add(Connection(pid, incarnation, number, ticket, State.CONNECTING, socket, endpoint))
         if self._identity.keys is not None:
-            self._monitor.met(fields["pid"], fields["number"], time.monotonic())
-        self.send(Path(socket, None), self._frames(fields["pid"], Kind.JOIN, {"ticket": fields["ticket"]}))
+            self._monitor.met(pid, number, time.monotonic())
+        self.send(Path(socket, None), self._frames(pid, Kind.JOIN, {"ticket": ticket}))
 
-    def _from_host(self, socket: zmq.Socket[Any], header: Header, bodies: list[Any]) -> None:
-        host = self._hosts.get(socket)
-        if host is None or host != (header.pid, header.incarnation):
+    def _from_connected(self, socket: zmq.Socket[Any], header: Header, bodies: list[Any]) -> None:
+        connection = self._connections.on(socket)
+        if connection is None or not connection.is_from(header):
             return
         if header.kind is Kind.WELCOME:
-            self._take_path(host.pid, Path(socket, None, None, self._numbers[socket]))
-            self._dial(host, *self._met.pop(socket, ("", b"")))
+            self._take_path(connection.pid, Path(socket, None, None, connection.number))
+            if connection.state is State.CONNECTING:
+                self._connections.settle(connection, State.JOINED)
+                self._dial(connection)
         elif header.kind in _FOR_STREAMS:
             self._receiver.arrived(header, bodies)
 
@@ -439,75 +431,79 @@ class Direct:
 
     # -- the short way ---------------------------------------------------------------------------------
 
-    def _dial(self, host: Guest, endpoint: str, ticket: bytes) -> None:
-        place = seqpacket.place(endpoint)
+    def _dial(self, connection: Connection) -> None:
+        place = seqpacket.place(connection.endpoint)
         line = seqpacket.dial(place) if place is not None else None
         if line is None:
             return
-        self._lines[line] = host
+        self._lines[line] = connection
         try:
-            self._link.watch(line)
-            seqpacket.send(line, self._frames(host.pid, Kind.JOIN, {"ticket": ticket}))
+            self._sockets.watch(line)
+            seqpacket.send(line, self._frames(connection.pid, Kind.JOIN, {"ticket": connection.ticket}))
         except OSError:
             self._hang_up(line)
 
     def read_line(self, line: LocalChannel) -> None:
         """Take what waits on a short way."""
-        if line is self._door:
+        if line is self._listening_channel:
             try:
                 self._take_callers(line)
             except OSError:  # it would only be told of them again, at once; until later the usual way has to do
-                self._link.unwatch(line)
-                self._receiver.at_time(_LATER, self._watch_door)
+                self._sockets.unwatch(line)
+                self._receiver.at_time(_LATER, self._watch_channel)
         elif line in self._lines and not seqpacket.receive(line, self._from_line, self._spoilt):
             self._hang_up(line)
 
-    def _watch_door(self) -> None:
-        assert self._door is not None
+    def _watch_channel(self) -> None:
+        assert self._listening_channel is not None
         try:
-            self._link.watch(self._door)
+            self._sockets.watch(self._listening_channel)
         except OSError:
-            self._receiver.at_time(_LATER, self._watch_door)
+            self._receiver.at_time(_LATER, self._watch_channel)
 
-    def _take_callers(self, door: LocalChannel) -> None:
-        while (caller := seqpacket.accept(door)) is not None:
+    def _take_callers(self, channel: LocalChannel) -> None:
+        while (caller := seqpacket.accept(channel)) is not None:
             try:
-                self._link.watch(caller)
+                self._sockets.watch(caller)
             except OSError:
                 caller.close()
                 raise
             self._lines[caller] = None
 
     def _spoilt(self, line: LocalChannel, error: Exception) -> None:
-        peer = self._lines.get(line)
-        if peer is not None:
-            self._receiver.malformed(peer.pid, error)
+        connection = self._lines.get(line)
+        if connection is not None:
+            self._receiver.malformed(connection.pid, error)
 
     def _from_line(self, line: LocalChannel, fields: list[Any]) -> None:
-        peer = self._lines.get(line)
-        if peer is not None and seqpacket.is_data(fields):
-            self._receiver.took(*peer, *seqpacket.parse_data(fields))
+        connection = self._lines.get(line)
+        if connection is not None and seqpacket.is_data(fields):
+            self._receiver.took(connection.pid, connection.incarnation, *seqpacket.parse_data(fields))
             return
         header, bodies = seqpacket.parse_frames(fields)
-        if peer is None:
+        if connection is None:
             self._admit(line, header, bodies)
-        elif peer != (header.pid, header.incarnation):
+        elif not connection.is_from(header):
             return
         elif header.kind is Kind.WELCOME:
-            self._shorten(peer.pid, line)
+            self._shorten(connection.pid, line)
         elif header.kind in _FOR_STREAMS:
             self._receiver.arrived(header, bodies)
 
     def _admit(self, line: LocalChannel, header: Header, bodies: list[Any]) -> None:
         ticket = parse_map(bodies[0]).get("ticket") if header.kind is Kind.JOIN else None
-        guest = self._tickets.pop(ticket, None) if type(ticket) is bytes else None
-        if guest is None or guest != (header.pid, header.incarnation):
+        connection = self._connections.of_ticket(ticket)
+        if connection is None or not connection.opens_short_way:
             self._hang_up(line)
             return
-        self._lines[line] = guest
+        connection.opens_short_way = False
+        if not connection.is_from(header):
+            self._hang_up(line)
+            return
+        self._lines[line] = connection
         try:
-            if seqpacket.send(line, self._frames(guest.pid, Kind.WELCOME)):
-                self._shorten(guest.pid, line)
+            if seqpacket.send(line, self._frames(connection.pid, Kind.WELCOME)):
+                self._shorten(connection.pid, line)
         except OSError:
             self._hang_up(line)  # it has left already
 
@@ -521,12 +517,12 @@ class Direct:
 
     def _hang_up(self, line: LocalChannel) -> None:
         """Close a short way; what was on it and has not arrived goes the longer one."""
-        peer = self._lines.pop(line, None)
-        self._link.unwatch(line)
+        connection = self._lines.pop(line, None)
+        self._sockets.unwatch(line)
         line.close()
-        path = None if peer is None else self._paths.get(peer.pid)
-        if peer is not None and path is not None and path.line is line:
-            self._take_path(peer.pid, path._replace(line=None), again=True)
+        path = None if connection is None else self._paths.get(connection.pid)
+        if connection is not None and path is not None and path.line is line:
+            self._take_path(connection.pid, path._replace(line=None), again=True)
 
     def _frames(self, pid: int, kind: Kind, body: dict[str, Any] | None = None) -> list[Any]:
         return [pack_route(pid), self._identity.greeting(kind), *([] if body is None else [pack_body(body)])]

@@ -12,7 +12,7 @@ from rackactor import units
 from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
 from rackactor.ipc.pipes.inheriting import collected, streams
 from rackactor.kernel import coroutines
-from rackactor.kernel.event_loop import EventHandler
+from rackactor.kernel.inbox import EventHandler
 from rackactor.kernel.kernel import CALL_TIMEOUT, Kernel
 from rackactor.kernel.peers import Delivery
 from rackactor.launch import process_context

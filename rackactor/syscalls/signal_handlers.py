@@ -10,7 +10,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from rackactor.kernel import coroutines
-from rackactor.kernel.event_loop import EventHandler
+from rackactor.kernel.inbox import EventHandler
 from rackactor.kernel.kernel import Kernel
 from rackactor.signals import parse_signal
 from rackactor.status import Signal

@@ -1,9 +1,32 @@
 """A reliable, ordered stream of messages from one process to another, with credit in bytes.
 
-The path below may change (relayed by the supervisor, or direct) or break; a stream hides it. The
-sender keeps what the receiver has not acknowledged and can send it again on another path; the receiver
-puts arrivals in order, drops duplicates, and grants credit as its application takes messages. So a slow
-receiver slows its senders down, and the window bounds what lies between the two.
+A stream hides the path below. That may change (relayed by the supervisor, or direct), lose what is on it, or overtake
+another one. Each message has a number, from 1 on. The sender keeps what the receiver has not acknowledged.
+
+The sender (`Outgoing`) has a message in one of three states:
+
+- waiting: offered, and not sent on the present path
+- unacknowledged: sent; kept
+- acknowledged: forgotten
+
+When a path breaks, `rewind` makes all that is unacknowledged wait again. It goes out once more on the new path, with
+the same numbers.
+
+The receiver (`Incoming`) takes messages in order. What comes ahead of a gap is kept until the gap is filled, and
+duplicates are dropped.
+
+Credit bounds what is between the two. A receiver gives each sender a `WINDOW`, and more as its application takes
+messages, so a slow receiver slows its senders. Credit is a total that only grows: a lost or repeated acknowledgement
+does no harm. One message beyond the credit is always let through, so that a message of any size passes. Who sends more
+than that is garbage (`ProtocolError`).
+
+Acknowledgement and credit travel together, on what goes the other way if anything does. `credit_due` says when the
+sender should hear at once, `ack_due` when it may wait.
+
+ZeroMQ's high-water marks are no replacement for credit: they count messages and not bytes, and a ROUTER drops what is
+beyond its mark. They are off.
+
+`pass_on` and `follows` are short cuts for one message that is the next one, as nearly always. They change nothing else.
 
 No sockets, no clock, no threads: the owner calls in, and sends what the calls return.
 """

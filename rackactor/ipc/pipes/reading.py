@@ -1,8 +1,27 @@
 """The reader's half of a pipe: what has arrived from each writer, and the credit granted to it.
 
-The credit adapts to the reader's speed: its window is what the reader takes in `HORIZON`. A reader that needs longer
-than that for one message gets the next one only when it asks for it, so that slow readers share work one by one; a
-fast one gets megabytes ahead. The reader confirms what it has taken with its credits, or soon.
+Each writer has a numbered lane to each reader (`Lane`). The reader puts what arrives in order, drops duplicates, and
+confirms what its application has taken. What it has not confirmed still belongs to the writer: if the reader dies, it
+goes to another one. So arrived and taken are two numbers, and only taken counts.
+
+A message is in one of these states here: early (ahead of a gap), in a run that waits (`_runs`), in the present run
+(`run`), taken. A run is what came together. Taking a message is one `list.pop`, which any thread may do. It counts
+nothing; what has left the run is counted when somebody looks (`sync`). So taking costs no more than the `pop`.
+
+Credit is in bytes, and a total that only grows. Its size follows the reader (`Pace`): the window is what the reader
+takes in `HORIZON`, up to `MAX_WINDOW`. It is raised step by step, and lowered at once where the time was long enough to
+tell.
+
+- A fast reader has megabytes under way.
+- One that needs longer than that for a message has a window of 0. It gets the next message only when it comes for it,
+  so slow readers share the work one by one.
+
+A credit that was given is not taken back. One message beyond it is always let through, so that a message of any size
+passes; who sends more is garbage (`ProtocolError`).
+
+A writer hears of what was taken with its next credit, or soon; a writer that closes (`closing`) at once, for it waits
+for that. A lane is clean when its writer left in order; of a writer that died, something may still be under way, and
+its lane stays (`dead`).
 
 No sockets, no threads; time is an argument.
 """

@@ -1,11 +1,31 @@
 """The writer's half of a pipe: messages wait here until a reader takes them.
 
-For every reader there is a lane: a numbered sequence of the messages sent to it. The writer keeps what a reader has not
-confirmed as taken. When the reader leaves or dies, those messages go to the front again, for the others. Readers grant
-credit in bytes, and one message beyond it is always let through, so that a message of any size passes.
+A message is in one of these states:
 
-No sockets, no clock, no threads. The application appends messages, another thread may send them: each only reads the
-counters of the other.
+- in the queue: it may go to any reader
+- unconfirmed, in the lane of one reader: sent, and kept
+- confirmed: the reader's application has taken it; forgotten
+
+When a reader leaves or dies (`left`), what it has not taken goes to the front of the queue again, for the others. That
+is why messages wait here and not at the readers.
+
+Each reader has a numbered lane (`Lane`) and gives credit in bytes. One message beyond it is always let through, so that
+a message of any size passes. Readers that have credit are served in turns (`assign`). None gets more than its share of
+what waits at one go, since what waits may be all there is.
+
+Only the process that the supervisor has named speaks for a reader (`introduce`). Its credit may come before the
+introduction, which takes another way: it is kept until then (`_early`).
+
+A writer that closes (`closing`) asks its readers to confirm at once. It is done when everything was taken, not when it
+was sent: otherwise readers would hear of the end while a message could still come back from one that dies.
+
+A process that ends first leaves its messages to the supervisor (`estate`, `inherit`), which goes on under the same end
+and the same numbers, with this code. `resume` sends again what a reader has not received.
+
+The application appends messages while the loop sends others. No lock is needed: what the one counts (`offered`,
+`messages`) the other only reads.
+
+No sockets, no clock, no threads.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def expect(common: dict[str, Any]) -> None:
 
     Nobody is heard on a connection before a token, which comes with the birth, was presented on it.
     """
-    if _ready is not None and not common["server_key"] and not _ready.link.endpoint:
+    if _ready is not None and not common["server_key"] and not _ready.sockets.endpoint:
         _ready.connect(common["endpoint"])
 
 
@@ -74,7 +74,7 @@ def main(birth: dict[str, Any]) -> int:
     Returns: the exit code of the OS process.
     """
     kernel = Kernel() if _ready is None else _ready
-    kernel.link.heed_signals()
+    kernel.sockets.heed_signals()
     kernel.join(birth, EXPECTED_TIMEOUT)
     # A command has its signals, and not its agent, from the first one on.
     relay = Relay() if kernel.welcome.kind == "command" else None

@@ -26,7 +26,7 @@ import msgpack
 import zmq
 
 from rackactor.errors import ProtocolError
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import sockets
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.zap import Authenticator
 from rackactor.wire.frames import parse_map
@@ -51,7 +51,7 @@ class Doorway:
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._zap = Authenticator(self._context, lambda key: key == client and self._connection is None)
         self._router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
-        _link.tune(self._router)
+        sockets.tune(self._router)
         self._connection: bytes | None = None
         self._refusals = 0
         try:

@@ -18,7 +18,7 @@ from rackactor.wire.frames import Header, Kind, pack_route, parse_header
 ME, OTHER = 4, 7
 
 
-class Link:
+class Sockets:
     """Sockets, of which nobody waits for any."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -39,13 +39,13 @@ class Link:
 class Agent:
     """What `Direct` has to do with; as an uplink it only notes what it is asked for."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, sockets: Sockets) -> None:
         self.peers = Peers()
         self.requests: list[tuple[str, dict[str, Any]]] = []
         identity = Identity()
         identity.pid, identity.incarnation, identity.epoch, identity.keys = ME, 1, 1, Keys.make()
         itself: Any = self
-        self.direct = Direct(cast("Any", link), identity, itself, self.peers, Paths(), itself)
+        self.direct = Direct(cast("Any", sockets), identity, itself, self.peers, Paths(), itself)
 
     def request(self, op: str, args: dict[str, Any]) -> None:
         self.requests.append((op, args))
@@ -71,7 +71,7 @@ class Host:
 def met() -> Iterator[tuple[Agent, Direct]]:
     """Two connections to the other process; what is sent takes the second."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    agent = Agent(Link(context))
+    agent = Agent(Sockets(context))
     direct = agent.direct
     host = Host(context)
     try:
@@ -79,7 +79,7 @@ def met() -> Iterator[tuple[Agent, Direct]]:
             ticket = {"ticket": b"t%d" % number, "number": number}
             direct.event("meet", {"pid": OTHER, "incarnation": 1, "endpoint": host.endpoint, **ticket})
             host.welcome()
-            (socket,) = {*direct._hosts} - {getattr(agent.peers.get(OTHER).path, "socket", None)}
+            (socket,) = {*direct._connections.sockets} - {getattr(agent.peers.get(OTHER).path, "socket", None)}
             assert socket.poll(5000)
             direct.read(socket)
         yield agent, direct
@@ -96,7 +96,7 @@ def test_who_is_left_without_its_path_gives_up_the_others_too(met: tuple[Agent, 
     direct.event("part", {"pid": OTHER, "numbers": [2]})
     assert agent.peers.get(OTHER).path is None
     assert agent.requests == [("part", {"pid": OTHER, "numbers": [1]})]
-    assert not direct._hosts
+    assert not direct._connections.sockets
 
 
 def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -> None:
@@ -104,4 +104,4 @@ def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -
     direct.event("part", {"pid": OTHER, "numbers": [1]})
     assert agent.peers.get(OTHER).path.number == 2
     assert agent.requests == []
-    assert len(direct._hosts) == 1
+    assert len(direct._connections.sockets) == 1

@@ -10,8 +10,7 @@ import msgpack
 import zmq
 
 from rackactor.errors import AuthenticationError, StartError
-from rackactor.kernel import netaddr
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import netaddr, sockets
 from rackactor.kernel.sockets import Keys
 from rackactor.wire.frames import parse_map
 
@@ -28,7 +27,7 @@ class Sender:
     def __init__(self, endpoint: str, server_key: bytes, keys: Keys) -> None:
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._socket: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
-        _link.tune(self._socket)
+        sockets.tune(self._socket)
         self._socket.curve_serverkey = server_key
         self._socket.curve_publickey, self._socket.curve_secretkey = keys.public, keys.secret
         if netaddr.is_ipv6(endpoint):

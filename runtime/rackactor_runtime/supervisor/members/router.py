@@ -16,8 +16,7 @@ from typing import Any, Protocol
 import zmq
 
 from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
-from rackactor.kernel import netaddr
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import netaddr, sockets
 from rackactor.kernel.newcomers import Gate
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.zap import Authenticator
@@ -101,7 +100,7 @@ class Members:
         self._router = self._open()
         self._gate = Gate(self._router, remote=self.keys is not None, ended=lambda name: self._refusals.pop(name, None))
         self._bind()
-        self.endpoint = _link.endpoint(self._router)
+        self.endpoint = sockets.endpoint(self._router)
         self._resend = ResendBuffers()
         #: The welcomes of members that have said nothing since, over a network: they may not have heard them.
         self._welcomes: dict[int, list[Any]] = {}
@@ -114,8 +113,8 @@ class Members:
 
     def _open(self) -> zmq.Socket[Any]:
         router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
-        _link.tune(router)
-        router.setsockopt(zmq.RCVHWM, _link.QUEUE)
+        sockets.tune(router)
+        router.setsockopt(zmq.RCVHWM, sockets.QUEUE)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.BACKLOG, 1024)
         return router
@@ -130,7 +129,7 @@ class Members:
         bind = netaddr.listener(self._config.address, self._config.port)
         if netaddr.is_ipv6(bind):
             router.setsockopt(zmq.IPV6, 1)
-        _link.watch_over(router)
+        sockets.watch_over(router)
         _bind_soon(router, bind, PORT_PATIENCE)
 
     def move(self) -> None:
@@ -146,8 +145,8 @@ class Members:
     @property
     def sockets(self) -> list[zmq.Socket[Any]]:
         """What to poll."""
-        sockets = [self._router, self._gate.events]
-        return sockets if self._zap is None else [*sockets, self._zap.socket]
+        own = [self._router, self._gate.events]
+        return own if self._zap is None else [*own, self._zap.socket]
 
     def close(self) -> None:
         """Say what is still to be said, and close."""
@@ -175,7 +174,7 @@ class Members:
                 frames, key = self._receive()
                 if frames is None:
                     break
-                if frames[-1] != _link.ABORTED:
+                if frames[-1] != sockets.ABORTED:
                     self._take(frames, key)
         if self._spoken:
             spoken, self._spoken = sorted(self._spoken), set()
@@ -188,7 +187,7 @@ class Members:
     def _receive(self) -> tuple[list[Any] | None, bytes | None]:
         """Return the frames of one message, and the CURVE key that it came under."""
         if self.keys is None:
-            return _link.receive(self._router, 3, self._gate), None
+            return sockets.receive(self._router, 3, self._gate), None
         try:
             frames: list[Any] = [self._router.recv(zmq.NOBLOCK)]
         except zmq.Again:
@@ -200,7 +199,7 @@ class Members:
                 key = str(frame.get("User-Id")).encode()
                 if frames[0] not in self._gate.names:
                     self._gate.meet(frames[0], frame)
-            frames.append(frame.buffer if len(frame) >= _link.ZERO_COPY else frame.bytes)
+            frames.append(frame.buffer if len(frame) >= sockets.ZERO_COPY else frame.bytes)
         return frames, key
 
     def _take(self, frames: list[Any], key: bytes | None) -> None:
@@ -320,7 +319,7 @@ class Members:
         body = pack_body(pack_error(known))
         header = Header(Kind.REFUSED, self._view.epoch, SUPERVISOR, 0, 0)
         try:
-            _link.send(self._router, [connection, pack_route(0), header.pack(), body])
+            sockets.send(self._router, [connection, pack_route(0), header.pack(), body])
         except zmq.ZMQError:
             pass
 
@@ -370,7 +369,7 @@ class Members:
         if connection is None:
             return False
         try:
-            _link.send(self._router, [connection, *frames])
+            sockets.send(self._router, [connection, *frames])
         except zmq.ZMQError:
             return False
         return True
