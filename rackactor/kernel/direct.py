@@ -42,23 +42,18 @@ from typing import Any, Protocol
 import msgpack
 import zmq
 
-from rackactor.kernel import interrupts, netaddr, seqpacket, sockets
+from rackactor.kernel import interrupts, seqpacket, sockets
 from rackactor.kernel.connections import Connection, Connections, Path, State
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.newcomers import Gate
+from rackactor.kernel.listener import Listener
 from rackactor.kernel.path_monitor import Action, Paths, Step
 from rackactor.kernel.peers import Peers, Sending
 from rackactor.kernel.seqpacket import LocalChannel
 from rackactor.kernel.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
-from rackactor.kernel.zap import Authenticator
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header, parse_map
 from rackactor.wire.stream import Entry
 
-#: Seconds until callers are looked at again which could not be taken.
-_LATER = 1.0
-#: Seconds between two looks at connections that have not joined.
-_LOOK = 0.1
 _FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
 
 
@@ -99,15 +94,9 @@ class Direct:
         self._peers = peers
         self._monitor = paths
         self._receiver = receiver
-        self._listener: zmq.Socket[Any] | None = None
-        self._endpoint = ""
-        self._gate: Gate | None = None
-        self._looking = False
-        self._zap: Authenticator | None = None
-        self._keys: set[bytes] = set()
+        self._listener = Listener(sockets, identity, receiver.at_time)
         self._connections = Connections()
         self._paths: dict[int, Path] = {}  # what messages take now, by pid
-        self._listening_channel: LocalChannel | None = None
         self._lines: dict[LocalChannel, Connection | None] = {}  # None: it has not shown its ticket yet
         self._pack = msgpack.packb
 
@@ -249,30 +238,22 @@ class Direct:
 
     def close(self) -> None:
         """Close everything."""
-        if self._gate is not None:
-            self._gate.close()
-        for socket in [*self._connections.sockets, *([self._listener] if self._listener else [])]:
+        for socket in self._connections.sockets:
             socket.close(0)
-        for line in [*self._lines, *([self._listening_channel] if self._listening_channel else [])]:
+        for line in self._lines:
             line.close()
-        if self._zap is not None:
-            self._zap.socket.close(0)
+        self._listener.close()
 
     def read(self, socket: zmq.Socket[Any]) -> None:
         """Take what waits on a direct socket."""
-        if self._gate is not None and socket is self._gate.events:
-            self._gate.read()
-            if not self._looking:
-                self._look()
-            return
-        if self._zap is not None and socket is self._zap.socket:
-            self._zap.answer()
+        listener = self._listener
+        if listener.read(socket):
             return
         for _ in range(256):
             if socket.closed:
                 return
-            listening = socket is self._listener
-            frames = sockets.receive(socket, 3 if listening else 2, self._gate if listening else None)
+            listening = socket is listener.socket
+            frames = sockets.receive(socket, 3 if listening else 2, listener.gate if listening else None)
             if frames is None:
                 return
             try:
@@ -284,77 +265,24 @@ class Direct:
                 if interrupts.comes_from_a_handler(error):
                     raise
                 if listening:
-                    self._refuse(frames[0])
+                    listener.refused(frames[0])
                 connection = self._connections.at(frames[0]) if listening else self._connections.on(socket)
                 if connection is not None:
                     self._receiver.malformed(connection.pid, error)
 
     def _listen(self, fields: dict[str, Any]) -> None:
-        if self._listener is None:
-            try:
-                self._listener = self._bind(fields["bind"])
-            except (OSError, zmq.ZMQError):
-                return  # no way leads to the supervisor at this moment: there is nowhere to listen
+        if not self._listener.open(fields["bind"]):
+            return  # no way leads to the supervisor at this moment
         if fields.get("key"):
-            self._keys.add(fields["key"])
+            self._listener.expect(fields["key"])
         if self._identity.keys is None:  # over a network it may be that only one of the two can reach the other
             self._peers.introduced(fields["pid"])
         pid, incarnation, number, ticket = (fields[key] for key in ("pid", "incarnation", "number", "ticket"))
         expected = Connection(pid, incarnation, number, ticket, State.EXPECTED)
-        expected.opens_short_way = self._listening_channel is not None
+        expected.opens_short_way = self._listener.channel is not None
         self._connections.add(expected)
-        answer = {key: fields[key] for key in ("pid", "ticket", "number")} | {"endpoint": self._endpoint}
+        answer = {key: fields[key] for key in ("pid", "ticket", "number")} | {"endpoint": self._listener.endpoint}
         self._uplink.request("listening", answer)
-
-    def _bind(self, bind: str) -> zmq.Socket[Any]:
-        context = self._sockets.context
-        keys = self._identity.keys
-        if not bind:  # where others reach us is where we come from
-            bind = netaddr.listener(netaddr.toward(self._sockets.endpoint))
-        if keys is not None and self._zap is None:
-            self._zap = Authenticator(context, lambda key: key in self._keys)
-            self._sockets.watch(self._zap.socket)
-        listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
-        sockets.tune(listener)
-        listener.setsockopt(zmq.RCVHWM, sockets.QUEUE)
-        listener.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        if keys is not None:
-            sockets.watch_over(listener)
-            listener.curve_server = True
-            listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
-        if netaddr.is_ipv6(bind):
-            listener.setsockopt(zmq.IPV6, 1)
-        gate = None
-        try:
-            if keys is not None:
-                gate = Gate(listener, remote=True)
-                self._sockets.watch(gate.events)
-            listener.bind(bind)
-        except (OSError, zmq.ZMQError):
-            if gate is not None:
-                self._sockets.unwatch(gate.events)
-                gate.close()
-            listener.close(0)
-            raise
-        self._gate, self._endpoint = gate, sockets.endpoint(listener)
-        self._sockets.watch(listener)
-        place = seqpacket.place(self._endpoint)
-        if place is not None:
-            self._open_channel(place)
-        return listener
-
-    def _open_channel(self, place: str) -> None:
-        """Listen for those who take the short way, if that can be: there is the usual way too."""
-        try:
-            channel = seqpacket.listen(place)
-        except OSError:
-            return
-        try:
-            self._sockets.watch(channel)
-        except OSError:
-            channel.close()
-            return
-        self._listening_channel = channel
 
     def _from_listener(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
         connection = self._connections.at(identity)
@@ -364,38 +292,23 @@ class Direct:
         elif header.kind is Kind.JOIN:
             self._welcome(identity, header, parse_map(bodies[0]).get("ticket"))
         else:
-            self._refuse(identity)
+            self._listener.refused(identity)
 
     def _welcome(self, identity: bytes, header: Header, ticket: object) -> None:
         """Let in who shows the ticket of one that is expected, if it is that one; a ticket is good for one try."""
         connection = self._connections.of_ticket(ticket)
         if connection is None or connection.state is not State.EXPECTED:
-            self._refuse(identity)
+            self._listener.refused(identity)
             return
         if not connection.is_from(header):
             self._connections.settle(connection, State.SPENT)
-            self._refuse(identity)
+            self._listener.refused(identity)
             return
         self._connections.settle(connection, State.JOINED, identity)
-        if self._gate is not None:
-            self._gate.joined(identity)
-        path = Path(self._listener, identity, None, connection.number)  # type: ignore[arg-type]
+        self._listener.joined(identity)
+        path = Path(self._listener.socket, identity, None, connection.number)  # type: ignore[arg-type]
         if self.send(path, self._frames(connection.pid, Kind.WELCOME)):
             self._take_path(connection.pid, path)
-
-    def _refuse(self, identity: bytes) -> None:
-        if self._gate is not None:
-            self._gate.refused(identity)
-            if not self._looking:
-                self._look()
-
-    def _look(self) -> None:
-        """Cut connections that were to join and do not, and look again while there are others."""
-        assert self._gate is not None
-        self._gate.turn(time.monotonic())
-        self._looking = self._gate.is_busy
-        if self._looking:
-            self._receiver.at_time(_LOOK, self._look)
 
     def _meet(self, fields: dict[str, Any]) -> None:
         pid, incarnation, number, ticket = (fields[key] for key in ("pid", "incarnation", "number", "ticket"))
@@ -445,30 +358,11 @@ class Direct:
 
     def read_line(self, line: LocalChannel) -> None:
         """Take what waits on a short way."""
-        if line is self._listening_channel:
-            try:
-                self._take_callers(line)
-            except OSError:  # it would only be told of them again, at once; until later the usual way has to do
-                self._sockets.unwatch(line)
-                self._receiver.at_time(_LATER, self._watch_channel)
+        if line is self._listener.channel:
+            for caller in self._listener.callers():
+                self._lines[caller] = None
         elif line in self._lines and not seqpacket.receive(line, self._from_line, self._spoilt):
             self._hang_up(line)
-
-    def _watch_channel(self) -> None:
-        assert self._listening_channel is not None
-        try:
-            self._sockets.watch(self._listening_channel)
-        except OSError:
-            self._receiver.at_time(_LATER, self._watch_channel)
-
-    def _take_callers(self, channel: LocalChannel) -> None:
-        while (caller := seqpacket.accept(channel)) is not None:
-            try:
-                self._sockets.watch(caller)
-            except OSError:
-                caller.close()
-                raise
-            self._lines[caller] = None
 
     def _spoilt(self, line: LocalChannel, error: Exception) -> None:
         connection = self._lines.get(line)

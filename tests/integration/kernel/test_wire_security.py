@@ -35,7 +35,7 @@ def tell_keys() -> None:
             continue
         kernel = rack.current.current().kernel
         keys = kernel.identity.keys
-        message.reply([keys and [keys.public, keys.secret], kernel.loop.direct._endpoint])
+        message.reply([keys and [keys.public, keys.secret], kernel.loop.direct._listener.endpoint])
 
 
 def talk(pid: int, count: int) -> int:

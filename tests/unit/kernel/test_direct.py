@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -49,6 +49,9 @@ class Agent:
 
     def request(self, op: str, args: dict[str, Any]) -> None:
         self.requests.append((op, args))
+
+    def at_time(self, delay: float, action: Callable[[], None]) -> None:
+        raise AssertionError("nothing here takes time")
 
 
 class Host:
