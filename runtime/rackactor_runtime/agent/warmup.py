@@ -1,10 +1,10 @@
-"""An agent's life, gone through for nothing before anybody waits for it.
+"""A rehearsal of an agent's life, before a process is needed.
 
-What Python runs for the first times is slow: names are looked up, and code is made over for what it meets. The fork
-server practises before it has children, so that all of them know it by heart. And after a fork, whatever is used
-for the first time costs a copy of the memory page it lies in: a warm process has time, and rehearses once more.
+The first runs of Python code are slow: names are looked up, and the interpreter specializes the code. The fork server
+rehearses before it has children, so that all of them inherit the specialized code. After a fork, the first write to
+each memory page costs a copy of it, so a warm process, which has time, rehearses once more.
 
-Nobody is at the other end: no thread is started and no socket opened. Nothing is left of it but the pages.
+There is no other end: no thread is started and no socket opened. Nothing is left of it but the copied pages.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from rackactor_runtime.agent.actors import ActorHost
 from rackactor_runtime.agent.main import VARIABLES, announce
 from rackactor_runtime.agent.report import Report
 
-#: How often the fork server practises: code that was run eight times is made over at the next.
+#: How often the fork server rehearses: after eight runs, code is specialized at the next one.
 TIMES = 12
-#: Messages that the actor gets each time.
+#: Messages for the actor in each rehearsal.
 MESSAGES = 2
-#: Bound of what would wait for others, seconds: here they answer at once.
+#: Time limit of waits for others, seconds: here they answer at once.
 _BOUND = 1.0
 _PARENT, _PID = 2, 3
 
 
 class _FakeActor(Actor):
-    """Stands in for whatever actor is to come."""
+    """Stands in for any actor."""
 
     def receiveMsg_bytes(self, message: bytes, sender: Any) -> None:
         self.send(sender, message)
@@ -72,19 +72,19 @@ class _Nowhere(Link):
         return _Dummy()
 
     def poll(self, timeout: float | None) -> list[Any]:
-        """Find something to read, each time."""
+        """Find something to read each time."""
         return [self.supervisor]
 
 
 class _DeafUplink(Uplink):
-    """Nobody hears what is sent; a call is answered all the same."""
+    """An uplink whose messages go nowhere; calls are answered all the same."""
 
     def __init__(self, link: Link, identity: Identity, cues: deque[tuple[bytes, bytes]]) -> None:
         super().__init__(link, identity, lambda _: None)
         self._script_left = cues
 
     def send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = frames.SUPERVISOR) -> None:
-        """Go through the motions."""
+        """Do everything but send."""
         self._identity.header(kind, extra), frames.pack_route(pid)
         if kind is Kind.CALL and extra[0]:
             reply = Header(Kind.REPLY, self._identity.epoch, frames.SUPERVISOR, 1, 1, (extra[0], True))
@@ -92,7 +92,7 @@ class _DeafUplink(Uplink):
 
 
 class _FakeKernel(Kernel):
-    """A membership in a group that is not there: nobody hears what it says, and what it hears is made up."""
+    """A membership in a group that does not exist: what it sends goes nowhere, and what it receives is made up."""
 
     def __init__(self, welcome: bytes, messages: Sequence[tuple[bytes, bytes]]) -> None:
         EventLoop.__init__(self, _Nowhere())
@@ -105,7 +105,7 @@ class _FakeKernel(Kernel):
         self._last_turn = self._last_heard = self._last_tick = self._uplink.last_sent = time.monotonic()
 
     def leave(self) -> None:
-        """Give everything back."""
+        """Close everything."""
         self._leader.close()
         self._link.close()
 
@@ -130,14 +130,14 @@ def _script() -> tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
 
 
 def warm_up() -> None:
-    """Go through it until the interpreter knows it by heart."""
+    """Rehearse until the interpreter has specialized the code."""
     for _ in range(TIMES):
         rehearse()
     finishing.note_modules()
 
 
 def rehearse() -> Report:
-    """Go through the loading of an actor, its messages, and its end, of which it returns the report."""
+    """Rehearse the loading of an actor, its messages, and its end; return the report of its end."""
     blob, arguments, welcome, messages = _script()
     path, argv, handler = list(sys.path), list(sys.argv), signal.getsignal(signal.SIGTERM)
     main = main_module.main_module()
@@ -151,7 +151,7 @@ def rehearse() -> Report:
         target = unpack_target(blob)
         args, kwargs = pickle.loads(arguments)
         logging.StreamHandler(sys.stderr).setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-        logging.root.setLevel(logging.root.level)  # it goes through all loggers
+        logging.root.setLevel(logging.root.level)  # this visits all loggers
         report = ActorHost(session, Creation()).run(target, args, kwargs)
         session.run_exit_hooks()
         stage.drain(_BOUND)
