@@ -127,7 +127,7 @@ class Loop:
         _log.warning("the group's directory %s has been removed", home.directory)
         try:
             home.make_again(self._memory.path)
-            if self._provider.capabilities.housed:  # first, since this process may die now, and the directory must then be removed
+            if self._provider.capabilities.housed:  # first: should this process die now, the provider removes it
                 cast(base.Housed, self._provider).moved(str(home.directory))
             self._members.move()
             self.endpoint = self._common["endpoint"] = self._members.endpoint
