@@ -37,7 +37,7 @@ def add_unpickle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unpickle",
         action="store_true",
-        help="open pickles, which runs code of whoever wrote them (default: their sizes are shown)",
+        help="open pickles, which runs code of their authors (default: their sizes are shown)",
     )
 
 

@@ -33,7 +33,7 @@ class PickleRefused(ProtocolError):
     """
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"a pickle of {size} bytes, and whoever reads it refuses pickle")
+        super().__init__(f"a pickle of {size} bytes, and its reader refuses pickles")
         self.size = size
 
 

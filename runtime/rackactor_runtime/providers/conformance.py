@@ -1,4 +1,4 @@
-"""What holds on every provider, as tests: a public suite to hold one's own provider to.
+"""The rules for every provider, as tests: a public suite for testing a provider of your own.
 
 They are about processes as a program sees them, and know nothing of the provider but how a group is made on it. Either
 import them all into a test file, and say there what `rack.group` is to be told:
