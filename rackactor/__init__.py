@@ -82,7 +82,7 @@ if _TYPE_CHECKING:
     #: The files of the group that this program is in, as an fsspec file system; made, with fsspec, at its first use.
     fs: RackFileSystem
 
-#: What is imported when somebody asks for it: most programs start faster without.
+#: What is imported at its first use: most programs start faster without it.
 _LATER = {
     "Pipe": "rackactor.ipc.pipes.fifo",
     "PipeReader": "rackactor.ipc.pipes.ends",
@@ -165,7 +165,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """Return what costs an import that most programs do without, and `fs`, which costs that of fsspec."""
+    """Return a name whose import is expensive and that most programs do not use; `fs` imports fsspec."""
     if name == "fs":
         from rackactor.ipc.files.filesystem import RackFileSystem
 

@@ -6,21 +6,20 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
-#: Bits of a mailbox number; two of them travel in the number of a TELL.
+#: Bits of a mailbox number; the number of a TELL carries two mailbox numbers.
 _BOX_BITS = 31
 _BOX = (1 << _BOX_BITS) - 1
 
 
 class RackAddress(ActorAddress):  # type: ignore[misc]
-    """The address of a process: its group and pid, and nothing that names a machine.
+    """The address of a process: its group and pid. It does not name a machine.
 
-    A program may have more mailboxes than its first one (Thespian's `private()` contexts are such): `box` is the
-    number of one, and makes a different address. The sender that a handler is given also carries the number of the
-    ask it came with (`rid`), if any: a message sent to that address is the reply to that very ask. It is the same
-    address with and without.
+    A program may have further mailboxes (such as Thespian's `private()` contexts): `box` is a mailbox's number, and
+    distinguishes addresses. The sender that a handler gets also carries the number (`rid`) of the ask, if there was
+    one: a message sent to this address is the reply to that very ask. `rid` does not distinguish addresses.
     """
 
-    # Made for each message: Thespian's own attribute, a text, is put together when somebody wants it.
+    # An address is made for each message: Thespian's own attribute, a string, is put together only when it is read.
 
     def __init__(self, gid: str, pid: int, rid: int = 0, box: int = 0) -> None:
         self.gid = gid
@@ -48,7 +47,7 @@ class RackAddress(ActorAddress):  # type: ignore[misc]
 
 
 def pack_boxes(to: int, sender: int) -> int:
-    """Return the number of a TELL between two mailboxes; 0 between first ones, as nearly all are."""
+    """Return the number of a TELL between two mailboxes; 0 between first mailboxes, the usual case."""
     return sender << _BOX_BITS | to
 
 

@@ -1,4 +1,4 @@
-"""Which group a program is in."""
+"""The group that a program is in."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, Protocol
 
 from rackactor.errors import InvalidCall, NoGroup
 
-#: Names the group that a program was started in.
+#: Environment variable that names the group that a program was started in.
 GROUP = "RACK_GID"
 
 
 class Member(Protocol):
-    """A membership of this program in a group, as far as what lies below the calls has to know it."""
+    """A program's membership in a group, as far as modules below the system calls need it."""
 
     gid: str
 
     @property
     def kernel(self) -> Any:
-        """Its half of the wire, a `rackactor.kernel.kernel.Kernel`."""
+        """Its kernel, a `rackactor.kernel.kernel.Kernel`."""
 
     @property
     def shm(self) -> Any:
@@ -41,16 +41,16 @@ _chosen: ContextVar[Member | None] = ContextVar("rackactor_session", default=Non
 _open: list[Member] = []
 _lock = threading.RLock()
 _entering = False
-#: Joins the group that this program was started in; set by who knows how.
+#: Joins the group that this program was started in; set by `rackactor.syscalls`.
 join: Callable[[], Member] | None = None
 
 
 @contextmanager
 def entering() -> Iterator[None]:
-    """Have one thread at a time make or join this program's group.
+    """Let one thread at a time make or join this program's group.
 
     Raises:
-        NoGroup: this thread is just doing so, and a signal handler has interrupted that: it cannot wait for itself.
+        NoGroup: a signal handler has interrupted this very thread while it did so, and cannot wait for itself.
     """
     global _entering
     with _lock:
@@ -73,7 +73,7 @@ def enter(session: Member) -> None:
 
 
 def leave(session: Member) -> None:
-    """Take a session back; the one before it is the current one again."""
+    """Remove a session; the one before it becomes the current one again."""
     if session in _open:
         _open.remove(session)
     if _chosen.get() is session:
@@ -89,7 +89,7 @@ def find() -> Member | None:
 
 
 def current() -> Member:
-    """Return the group that this program is in; it joins the one that it was started in, if it has not yet.
+    """Return the group that this program is in; join the one that it was started in if it has not yet.
 
     Raises:
         NoGroup: it is in none, or cannot join it.
@@ -106,10 +106,10 @@ def current() -> Member:
 
 
 def member_of(gid: str, what: str) -> Member:
-    """Return the membership of this program in a group, where something of that group has come to it.
+    """Return this program's membership in the group that an arrived object belongs to.
 
     Raises:
-        InvalidCall: it is in another group; `what` has come.
+        InvalidCall: the program is in another group; the error names the object by `what`.
     """
     session = current()
     if session.gid != gid:

@@ -1,8 +1,8 @@
 """The errors are the API: each says who did it and what to do about it.
 
-Every error is a `RackError`; where Python already has the word (`ProcessLookupError`, `TimeoutError`,
-`PermissionError`, ...) the error is that too, so that existing `except` clauses work. The default
-message of an error is its docstring's first line: each text is written once, for people.
+Every error is a `RackError`. Where Python has a fitting exception (`ProcessLookupError`, `TimeoutError`,
+`PermissionError`, ...), the error is a subclass of that too, so existing `except` clauses work. The default
+message of an error is the first line of its docstring: each message is written once, for people.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NoChild(RackError, ChildProcessError):
 
 
 class RackTimeout(RackError, TimeoutError):
-    """The time given for this call is over; what it began goes on."""
+    """The time given for this call is over; what the call has begun goes on."""
 
 
 class MailboxFull(RackTimeout):
@@ -41,11 +41,11 @@ class MailboxFull(RackTimeout):
 
 
 class AuthenticationError(RackError, PermissionError):
-    """The supervisor does not know this key or token, or is not the supervisor it was taken for."""
+    """The supervisor does not know this key or token, or is not the supervisor that it was taken for."""
 
 
 class NotAllowed(RackError, PermissionError):
-    """The group does not allow this to the process that asks."""
+    """The group does not allow this to the calling process."""
 
 
 class InvalidCall(RackError, ValueError):
@@ -129,7 +129,7 @@ class ActorNotMade(RackError):
 
 
 class CannotOpen(RackError):
-    """What arrived cannot be opened here: a module that this process does not have, a constructor that wants more."""
+    """What arrived cannot be opened here: a module that this process lacks, a constructor that wants arguments."""
 
 
 class PipeEnded(RackError, EOFError):
@@ -153,7 +153,7 @@ class OutputLost(RackError, OSError):
 
 
 class HandlerFailed(RackError):
-    """The receiver's handler raised on this message, or it has none for it; the text says which, with the traceback."""
+    """The receiver's handler raised on this message, or it has none for it; the message says which, and why."""
 
 
 class MemoryFull(RackError, MemoryError):
@@ -161,7 +161,7 @@ class MemoryFull(RackError, MemoryError):
 
 
 class ConflictError(RackError):
-    """Somebody else has changed a key that this transaction depends on; nothing of it was done: try it again."""
+    """A key that this transaction depends on has changed; nothing of the transaction was done: try it again."""
 
 
 class RevisionGone(RackError, LookupError):
@@ -169,7 +169,7 @@ class RevisionGone(RackError, LookupError):
 
 
 class LockError(RackError):
-    """The lock is not this process's to release, or is its own already: a lock is not re-entrant."""
+    """This process does not hold the lock, or holds it already: locks are not re-entrant."""
 
 
 class RemoteTraceback(Exception):
@@ -179,7 +179,7 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
-#: Errors that travel by name from the supervisor to a caller.
+#: Errors that the supervisor sends to a caller by name.
 BY_NAME: dict[str, type[RackError]] = {
     cls.__name__: cls
     for cls in (

@@ -8,7 +8,7 @@ import signal as _signal
 from rackactor.errors import InvalidCall
 from rackactor.status import Signal
 
-#: Longest free string, in characters: a signal is a word, not a message.
+#: Longest free string, in characters: a signal carries a name, not a message.
 MAX_NAME = 255
 _REAL_TIME = re.compile(r"SIGRT(?:MIN\+(\d{1,2})|MAX-(\d{1,2}))")
 
@@ -17,8 +17,8 @@ def parse_signal(sig: int | str) -> Signal:
     """Return a POSIX signal's number, or a free string as it is.
 
     Args:
-        sig: a number (0 tests for life); a POSIX name in any case, with or without SIG ("TERM", "sigterm",
-            "RTMIN+1"), as the shells' own `kill` takes them; or any other string: a free signal, as RACK had them.
+        sig: a number (0 tests for existence); a POSIX name in any case, with or without SIG ("TERM", "sigterm",
+            "RTMIN+1"), as the shells' own `kill` takes them; or any other string: a free-string signal, as in RACK.
 
     Raises:
         InvalidCall: a number that is no signal, an empty or overlong string.
@@ -42,7 +42,7 @@ def parse_signal(sig: int | str) -> Signal:
 
 def _named(word: str) -> int | None:
     """Return the POSIX signal of this name, or None."""
-    if not word.isascii():  # a letter that is only alike in capitals
+    if not word.isascii():  # a non-ASCII letter may turn into an ASCII one in upper case
         return None
     name = "SIG" + word.upper().removeprefix("SIG")
     known = _signal.Signals.__members__.get(name)

@@ -1,4 +1,4 @@
-"""How a process ended: the truth that `wait` tells."""
+"""How a process ended, as `wait` returns it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Signal = int | str
 class State(StrEnum):
     """Where a process stands in its life."""
 
-    #: The intent is written; the provider has not been asked yet, or has not answered.
+    #: The fork is recorded; the provider has not been asked yet, or has not answered.
     NEW = "new"
     #: The instance exists; its agent has not joined yet.
     BOOTING = "booting"
     #: The agent has joined and runs the target.
     RUNNING = "running"
-    #: Asked to end: TERM was sent, or the provider was told to delete it.
+    #: It was asked to end: TERM was sent, or the provider was told to delete it.
     STOPPING = "stopping"
     #: Ended; its exit status waits for the parent.
     ZOMBIE = "zombie"
     #: Ended and waited for.
     GONE = "gone"
-    #: The provider does not confirm the delete; it is retried and shown.
+    #: The provider does not confirm the delete; the delete is retried, and the process stays visible.
     UNKILLABLE = "unkillable"
 
 
@@ -49,23 +49,23 @@ class Cause(StrEnum):
     QUOTA = "quota"
     #: Its agent stopped answering; it was deleted.
     LOST = "lost"
-    #: Killed behind the group's back: the operating system's kill, a VM deleted by hand.
+    #: Killed from outside the group: by the operating system, or a VM that was deleted by hand.
     DELETED_OUTSIDE = "deleted-outside"
     #: Its deadline passed.
     DEADLINE = "deadline"
     #: Its parent died, and it was forked with `on_orphan="kill"`.
     PARENT_DIED = "parent-died"
-    #: It sent what nobody of this wire sends, to the supervisor or to another process, and was put out of the group.
+    #: It sent something that breaks the protocol, to the supervisor or to another process, and was expelled.
     EXPELLED = "expelled"
-    #: The group ended while it lived.
+    #: The group ended while it was alive.
     GROUP_ENDED = "group-ended"
 
 
-#: Ends whose reason is in their evidence alone.
+#: Causes whose reason is only in the evidence.
 _BEHIND_THE_SCENES = frozenset(
     {Cause.BOOT_FAILED, Cause.QUOTA, Cause.LOST, Cause.DELETED_OUTSIDE, Cause.LOAD_FAILED, Cause.OOM}
 )
-#: Characters of a line of evidence that an error quotes at the most.
+#: The longest part of a line of evidence that an error quotes, characters.
 _LINE = 300
 
 
@@ -77,9 +77,9 @@ class ExitStatus:
         code: 0-255, or 128+n when signal n ended it (as a shell's `$?`).
         signal: the number of the signal that ended it, or None.
         cause: why, in one word.
-        evidence: what shows it: a traceback, the last lines of output, the provider's words; "" for none.
+        evidence: the proof: a traceback, the last lines of output, the provider's message; "" for none.
         started: seconds since the epoch when its agent joined, or None if it never did.
-        ended: seconds since the epoch when its end was known.
+        ended: seconds since the epoch when its end became known.
     """
 
     code: int
@@ -101,7 +101,7 @@ class ExitStatus:
 
     @property
     def reason(self) -> str:
-        """What `str` says, and the first line of the evidence where nothing else tells why, as of a failed boot."""
+        """What `str` says, and the evidence's first line where only that gives the reason, as for a failed boot."""
         lines = self.evidence.strip().splitlines()
         if self.cause not in _BEHIND_THE_SCENES or not lines:
             return str(self)
@@ -118,7 +118,7 @@ class ExitStatus:
 
 
 def signal_name(sig: Signal) -> str:
-    """Return the name people know a signal by: "SIGTERM" for 15, a free string as it is."""
+    """Return the usual name of a signal: "SIGTERM" for 15, a free string as it is."""
     if isinstance(sig, str):
         return sig
     try:

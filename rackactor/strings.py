@@ -1,4 +1,4 @@
-"""What the operating system is handed: words of commands, names, paths. And texts of strangers, shown."""
+"""Strings for the operating system (arguments of commands, names, paths), and how values are shown in errors."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 from rackactor.errors import InvalidCall
 
-#: The encoding of file names here.
+#: The file system encoding here.
 _FILES = sys.getfilesystemencoding()
 
-#: Characters of a value that an error shows.
+#: The longest part of a value that an error shows, characters.
 _SHOWN = 200
 
 
 def os_text(value: Any, what: str) -> str:
-    """Return as text what Python's own `os` and `subprocess` would hand to the operating system.
+    """Return as a string what Python's own `os` and `subprocess` would pass to the operating system.
 
     Args:
         value: a str, bytes, or a path (`os.PathLike`: `pathlib`, `os.DirEntry`, ...). Bytes that are not UTF-8 become
             lone surrogates, as in `os.fsdecode`, and arrive as the same bytes.
-        what: what it is, for the error: "a word of a command".
+        what: what the value is, for the error: "an argument of a command".
 
     Raises:
-        InvalidCall: it is something else, or holds what no operating system takes.
+        InvalidCall: it is something else, or contains what no operating system takes.
     """
     try:
         text: str | bytes = os.fspath(value)
@@ -43,7 +43,7 @@ def os_text(value: Any, what: str) -> str:
 
 
 def as_utf8(text: str | bytes) -> str:
-    """Return bytes, or a text of this process's locale, as a text that `to_bytes` turns into the same bytes."""
+    """Return bytes, or a string of this process's locale, as a string that `to_bytes` turns into the same bytes."""
     if isinstance(text, bytes):
         return text.decode("utf-8", "surrogateescape")
     if _FILES == "utf-8":
@@ -55,7 +55,7 @@ def as_utf8(text: str | bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Return the bytes that a text is for the operating system, whatever the locale of this process.
+    """Return the bytes of a string for the operating system, whatever the locale of this process.
 
     Raises:
         UnicodeEncodeError: it holds a lone surrogate that stands for no byte.
@@ -64,7 +64,7 @@ def to_bytes(text: str) -> bytes:
 
 
 def show(value: Any) -> str:
-    """Return a value for an error text: its beginning, and never an error of its own."""
+    """Return the beginning of a value's repr, for an error message; this never raises."""
     try:
         text = repr(value)
     except Exception:
@@ -73,8 +73,8 @@ def show(value: Any) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """Return what an exception says, also of one whose `__str__` fails."""
+    """Return an exception's message, even where its `__str__` fails."""
     try:
         return str(error)
     except Exception:
-        return f"<{type(error).__name__}: its text cannot be made>"
+        return f"<{type(error).__name__}: its message cannot be made>"

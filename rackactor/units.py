@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 from rackactor.errors import InvalidCall
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-#: A century, seconds: what is longer is a mistake, and past what clocks and sockets can count.
+#: A century, in seconds: anything longer is a mistake, and more than clocks and sockets can count.
 _LONGEST = 36525 * 86400.0
-#: Sizes travel as 64-bit integers.
+#: Sizes are sent as 64-bit integers.
 _LARGEST = (1 << 63) - 1
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -35,15 +35,15 @@ Timeout = float | Literal[_Default.TIMEOUT] | None
 
 
 def timeout(value: Any, name: str = "timeout") -> float | None:
-    """Return how long to wait, seconds; None: no bound. The one place that looks at timeouts.
+    """Return a timeout in seconds; None: no bound. All timeouts are checked here.
 
     Args:
-        value: a number of seconds; None or infinity: no bound; `DEFAULT_TIMEOUT`: `CALL_TIMEOUT`. What is longer than
-            a century counts as one.
+        value: a number of seconds; None or infinity: no bound; `DEFAULT_TIMEOUT`: `CALL_TIMEOUT`. More than a century
+            counts as a century.
         name: what it is, for the error.
 
     Raises:
-        InvalidCall: a text, NaN, a negative number, True or False.
+        InvalidCall: a string, NaN, a negative number, True or False.
     """
     if type(value) is float and 0.0 <= value <= _LONGEST:
         return value
@@ -61,7 +61,7 @@ def seconds(value: float | str | None, name: str) -> float | None:
     """Return a duration in seconds.
 
     Args:
-        value: seconds as a number, or text with a unit: ms, s, m, h, d ("1.5h"); None stays None. Infinity: None.
+        value: seconds as a number, or a string with a unit: ms, s, m, h, d ("1.5h"); None stays None. Infinity: None.
         name: what it is, for the error.
 
     Raises:
@@ -77,7 +77,7 @@ def seconds(value: float | str | None, name: str) -> float | None:
     else:
         number = math.nan
     if not 0 < number <= _LONGEST:
-        raise InvalidCall(f'{name} is a positive number of seconds, or a text such as "90s" or "1h", not {value!r}')
+        raise InvalidCall(f'{name} is a positive number of seconds, or a string such as "90s" or "1h", not {value!r}')
     return number
 
 
@@ -85,7 +85,7 @@ def size(value: int | str | None, name: str) -> int | None:
     """Return a size in bytes.
 
     Args:
-        value: bytes as an integer, or text with a unit: K, M, G, T (powers of 1024); None stays None.
+        value: bytes as an integer, or a string with a unit: K, M, G, T (powers of 1024); None stays None.
         name: what it is, for the error.
 
     Raises:
@@ -101,5 +101,5 @@ def size(value: int | str | None, name: str) -> int | None:
     elif isinstance(value, int) and not isinstance(value, bool):
         number = value
     if not 0 < number <= _LARGEST:
-        raise InvalidCall(f'{name} is a positive number of bytes, or a text such as "256M", not {value!r}')
+        raise InvalidCall(f'{name} is a positive number of bytes, or a string such as "256M", not {value!r}')
     return number

@@ -133,7 +133,7 @@ def acquainted(group: rack.Group) -> rack.Group:
     """Return a group that several tests use, with all that it opens in its course: what one leaves can be seen."""
     for _ in range(60):
         group.fs.exists("/")
-    assert eventually(lambda: all(peer.path is not None for peer in group.kernel._peers._peers.values()))
+    assert eventually(lambda: all(peer.path is not None for peer in group.kernel.peers._peers.values()))
     return group
 
 

@@ -1,4 +1,4 @@
-"""Actors: Thespian's, with the system calls as methods."""
+"""The base class of actors: Thespian's, with the system calls as methods."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ if TYPE_CHECKING:
     from rackactor.ipc.pipes.fifo import Pipe
 
 
-#: How the names of handlers begin.
+#: Prefix of the names of handlers.
 HANDLER = "receiveMsg_"
-#: Handlers that an error names.
+#: How many handlers an error names.
 _NAMED = 20
 
 
 class NoHandler(Exception):
-    """An actor has no handler for a message; the text says what it has handlers for."""
+    """An actor has no handler for a message; the error says what it has handlers for."""
 
 
 class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     """An actor that is a process of a group.
 
-    Write handlers as Thespian's `ActorTypeDispatcher` has them: `receiveMsg_int(self, message, sender)` for an int,
+    Write handlers as in Thespian's `ActorTypeDispatcher`: `receiveMsg_int(self, message, sender)` for an int,
     `receiveMsg_MyClass` for a MyClass, `receiveUnrecognizedMessage` for the rest. `self.send(sender, reply)`
     answers. The system calls are methods too.
 
-    A handler runs once for each message, one after the other. It may be `async def`. What it raises, and that there is
-    no handler for a message, is a `HandlerFailed` for whoever asked.
+    Handlers run one at a time, once for each message. A handler may be `async def`. If it raises, or if there is no
+    handler for a message, the asker gets a `HandlerFailed`.
     """
 
     def receiveMessage(self, message: Any, sender: RackAddress) -> Any:
-        """Give a message to its handler: that of its class, or else of the nearest class above that has one.
+        """Call the handler for a message: that of its class, or else of the nearest base class that has one.
 
-        Returns: what the handler returned. One that returns `self.SUPER` has the next one above asked, too.
+        Returns: what the handler returned. If that is `self.SUPER`, the handler of the next base class is called, too.
 
         Raises:
             NoHandler: there is none, and no `receiveUnrecognizedMessage` either.
             InvalidCall: the handler is a generator.
         """
         own = type(self)
-        for kind in type(message).__mro__:  # `_handlers` again, without the generator: all messages come by here
+        for kind in type(message).__mro__:  # inlined `_handlers`, since every message takes this path
             name = HANDLER + kind.__name__
             if hasattr(self, name):
                 for cls in own.__mro__:
@@ -78,7 +78,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         return None
 
     def receiveSignal(self, sig: str, sender: int) -> None:
-        """Take a free-string signal; override it. POSIX signals are real ones: see `rack.signal`.
+        """Handle a free-string signal; override this. POSIX signals arrive as real ones: see `rack.signal`.
 
         Args:
             sig: the string.
@@ -115,7 +115,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         functions.kill(pid, sig)
 
     def signal(self, sig: int | str, handler: Any) -> Any:
-        """Set what happens when this process gets a signal: see `rack.signal`."""
+        """Set the handler of a signal for this process: see `rack.signal`."""
         return functions.signal(sig, handler)
 
     def ps(self) -> list[dict[str, Any]]:
@@ -161,7 +161,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         functions.exit(code)
 
     def on_exit(self, hook: Callable[[], Any]) -> None:
-        """Run a function when this process exits by itself."""
+        """Register a function to run when this process exits by itself."""
         functions.on_exit(hook)
 
 
@@ -185,12 +185,12 @@ def _settled(result: Any, handler: Any) -> Any:
 
 
 def has_handler(actor: Any, message: Any) -> bool:
-    """Tell whether an actor of Thespian's has a handler for a message."""
+    """Tell whether one of Thespian's actors has a handler for a message."""
     return hasattr(actor, "receiveUnrecognizedMessage") or any(True for _ in _handlers(actor, message))
 
 
 def no_handler(actor: Any, message: Any) -> str:
-    """Say that an actor has no handler for a message, and what it has handlers for."""
+    """Return the message that an actor has no handler for a message, and what it has handlers for."""
     kind = type(message)
     handled = sorted({name.removeprefix(HANDLER) for name in dir(type(actor)) if name.startswith(HANDLER)})
     more = f" and {len(handled) - _NAMED} more" if len(handled) > _NAMED else ""

@@ -1,4 +1,4 @@
-"""What a group's actor system can do, as Thespian's `actorSystemCapabilityCheck` is told."""
+"""The capabilities of a group's actor system, as passed to Thespian's `actorSystemCapabilityCheck`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from thespian.actors import ThespianGeneration
 
 from rackactor.wire.codec import encode, open_from
 
-#: What the definitions of logging travel as; no capability check sees it.
+#: The capability name under which logging definitions are sent; capability checks do not see it.
 LOGGING = "rackactor.logging"
 
 
@@ -29,7 +29,7 @@ def standard() -> dict[str, Any]:
 
 
 def pack(capabilities: Mapping[str, Any], *, allow_pickle: bool = True) -> dict[str, bytes | None]:
-    """Make values ready to travel; None removes a capability."""
+    """Pack values to be sent; None removes a capability."""
     return {
         name: None if value is None else encode(value, allow_pickle=allow_pickle)
         for name, value in capabilities.items()
@@ -37,7 +37,7 @@ def pack(capabilities: Mapping[str, Any], *, allow_pickle: bool = True) -> dict[
 
 
 def apply(capabilities: dict[str, Any], changes: Mapping[str, bytes | None], *, allow_pickle: bool = True) -> None:
-    """Carry out changes that have travelled."""
+    """Apply changes that have been received."""
     for name, value in changes.items():
         if value is None:
             capabilities.pop(name, None)

@@ -11,7 +11,7 @@ from rackactor.wire.calls.actor_system import LoadSource, UnloadSource
 
 
 def load(kernel: Kernel, source: Any) -> str:
-    """Hand an archive of sources to the group; it can be used once the source authority has accepted it.
+    """Pass an archive of sources to the group; it can be used once the source authority has accepted it.
 
     Args:
         kernel: this process's half of the wire.
@@ -20,12 +20,12 @@ def load(kernel: Kernel, source: Any) -> str:
     Returns: the hash that createActor's `sourceHash` takes.
     """
     data = source.read() if hasattr(source, "read") else Path(source).read_bytes()
-    # The hash is a name, no proof: who may load what is the source authority's to say.
+    # The hash is a name, not a proof: the source authority decides who may load what.
     name = hashlib.md5(data, usedforsecurity=False).hexdigest()
     kernel.call(LoadSource(name), data)
     return name
 
 
 def unload(kernel: Kernel, name: str) -> None:
-    """Forget a source: no actor is made from it any more; those that run go on."""
+    """Remove a source: no actor is made from it any more; running ones go on."""
     kernel.call(UnloadSource(name))

@@ -58,12 +58,12 @@ from rackactor.wire.target import Creation, actor_target
 
 #: `ActorSystem(NAME)` is found by this name, as Thespian's own bases are by theirs.
 NAME = "rackprocBase"
-#: Seconds that the making of a primary actor may take, as in Thespian.
+#: Seconds within which a primary actor must be made, as in Thespian.
 CREATE_TIMEOUT = 50.0
-#: Seconds that the actors of a system have to end when the group they are in goes on.
+#: Seconds that a system's actors have to end when their group goes on.
 END_TIMEOUT = 15.0
 
-#: Groups that a system base has made: another base that is made meanwhile does not join them.
+#: Groups that a system base has made; another system base does not join these.
 _own_groups: WeakSet[Group] = WeakSet()
 
 
@@ -75,10 +75,10 @@ class SystemBase:
     program ends.
 
     Args:
-        capabilities: what `actorSystemCapabilityCheck` is told, beside Thespian's standard ones. Those of
+        capabilities: passed to `actorSystemCapabilityCheck`, beside Thespian's standard ones. Those of
             `ActorSystem(base, capabilities)` are added.
         logDefs: a `logging.config` dictionary for the actors' processes; by default they log warnings to their
-            standard error, which the group shows and keeps. That of `ActorSystem(base, logDefs=...)` goes first.
+            standard error, which the group shows and keeps. That of `ActorSystem(base, logDefs=...)` takes precedence.
         options: of the group that is made: see `rack.group`.
     """
 
@@ -105,9 +105,9 @@ class SystemBase:
         """Start an actor and wait until it is made.
 
         Raises:
-            InvalidActorSpecification: this is no actor.
+            InvalidActorSpecification: it is no actor.
             ImportError: its module cannot be imported in its process.
-            NoCompatibleSystemForActor: the group has not the capabilities that it requires.
+            NoCompatibleSystemForActor: the group lacks capabilities that the actor requires.
             InvalidActorSourceHash: no such source is loaded.
             Exception: what its constructor raised.
         """
@@ -135,12 +135,12 @@ class SystemBase:
         return self.main.listen(timeout)
 
     def external_clone(self) -> Context:
-        """Open another mailbox, for a thread of its own."""
+        """Open another mailbox, for use in another thread."""
         with _as_thespian():
             return Context(self, self.session, self.session.kernel.open_box())
 
     def shutdown(self) -> None:
-        """End every actor of this system; the group too, if it was made for it."""
+        """End every actor of this system, and the group if this system made it."""
         with self._lock:
             session, self._session, self._main = self._session, None, None
         if session is None:
@@ -151,27 +151,27 @@ class SystemBase:
         try:
             self._end_primaries(session)
         except GroupEnded:
-            pass  # and they with it
+            pass  # and so have the actors
 
     def updateCapability(self, capabilityName: str, capabilityValue: Any = None) -> None:
-        """Change what the group can do; actors that require otherwise end."""
+        """Change a capability of the group; actors whose requirements are no longer met end."""
         with _as_thespian():
             self._set_capabilities(self.session, {capabilityName: capabilityValue})
 
     def loadActorSource(self, fname: Any) -> str:
-        """Hand an archive of sources to the group: see `Actor.loadActorSource`."""
+        """Pass an archive of sources to the group: see `Actor.loadActorSource`."""
         with _as_thespian():
             return sources.load(self.session.kernel, fname)
 
     def unloadActorSource(self, sourceHash: str) -> None:
-        """Have the group forget a source."""
+        """Remove a source from the group."""
         with _as_thespian():
             sources.unload(self.session.kernel, sourceHash)
 
     # -- behind it --------------------------------------------------------------------------------------
 
     def configure(self, capabilities: dict[str, Any] | None, logDefs: Any) -> dict[str, Any]:
-        """Take what `ActorSystem` was given along with this base; returns the capabilities that there are."""
+        """Take the arguments of `ActorSystem` for this base; returns the resulting capabilities."""
         with self._lock:
             self._capabilities |= capabilities or {}
             self._log_definitions = logDefs or self._log_definitions
@@ -188,7 +188,7 @@ class SystemBase:
 
     @property
     def session(self) -> Session:
-        """The membership in the group; made when it is first wanted."""
+        """The membership in the group, made at its first use."""
         with self._lock:
             if self._session is None:
                 self._session = self._open()
@@ -200,7 +200,7 @@ class SystemBase:
         with self._lock:
             if self._main is None:
                 session = self.session
-                # The first mailbox of a process that is an actor itself is that actor's.
+                # In a process that is an actor itself, the first mailbox belongs to that actor.
                 number = 0 if session in _own_groups else session.kernel.open_box()
                 self._main = Context(self, session, number)
             return self._main
@@ -222,7 +222,7 @@ class SystemBase:
         session.kernel.call(SetCapabilities(packed))
 
     def _await_made(self, session: Session, pid: int, actor: Any, source_hash: str | None) -> None:
-        """Wait until an actor answers; an actor that could not be made has ended instead, and we say why."""
+        """Wait until an actor answers; if it has ended because it could not be made, raise the reason."""
         kernel = session.kernel
         try:
             pending = kernel.ask(pid, encode(Thespian_StatusReq()))
@@ -235,7 +235,7 @@ class SystemBase:
         self._primaries.add(pid)
 
     def _reap(self, pid: int) -> None:
-        """Reap an actor that has ended: Thespian programs do not wait for theirs."""
+        """Reap an ended actor: Thespian programs do not wait for their actors."""
         if self._session is not None and pid in self._primaries:
             self._primaries.discard(pid)
             self._session.kernel.cast(Wait([pid], hang=False))
@@ -251,7 +251,7 @@ class SystemBase:
             try:
                 session.process(pid).wait(max(0.0, limit - time.monotonic()))
             except (NoChild, NoSuchProcess, RackTimeout):
-                pass  # reaped already; or its grace ends later, and the supervisor sees to that
+                pass  # reaped already; or its grace period ends later, and the supervisor reaps it
 
 
 class Context:
@@ -303,14 +303,14 @@ class Context:
         return self._base.external_clone()
 
     def exit_context(self) -> None:
-        """Close the mailbox; what is sent to it from now on is a dead letter."""
+        """Close the mailbox; messages sent to it from now on are dead letters."""
         self._kernel.boxes.pop(self._number, None)
 
 
 class ActorSystemBase(SystemBase):
-    """The base as Thespian makes it itself, from its name."""
+    """The base as Thespian makes it from its name."""
 
-    #: Options of the groups of such systems, which nobody can give along with a name.
+    #: Options of the groups of such systems, since a name cannot carry options.
     options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, system: Any, logDefs: Any = None) -> None:
@@ -321,7 +321,7 @@ class ActorSystemBase(SystemBase):
 
 @contextmanager
 def _as_thespian() -> Iterator[None]:
-    """Say what went wrong in Thespian's words."""
+    """Turn errors into Thespian's."""
     try:
         yield
     except MailboxFull as error:
@@ -357,7 +357,7 @@ def _translate(error: ActorNotMade, actor: Any, source_hash: str | None) -> Exce
 
 
 def _register() -> None:
-    """Let Thespian find this base by its name."""
+    """Make this base known to Thespian by its name."""
     module = ModuleType(f"thespian.system.{NAME}", __doc__)
     module.ActorSystemBase = ActorSystemBase  # type: ignore[attr-defined]
     sys.modules.setdefault(module.__name__, module)
@@ -367,9 +367,9 @@ _register()
 
 
 def _take_arguments() -> None:
-    """Have `ActorSystem(base, capabilities, logDefs)` hand its arguments to a base of ours.
+    """Make `ActorSystem(base, capabilities, logDefs)` pass its arguments to one of our bases.
 
-    Thespian hands them to the bases that it makes itself, and drops them in silence otherwise.
+    Thespian passes them only to the bases that it makes itself, and otherwise drops them silently.
     """
     begin = ActorSystem._startupActorSys
 
@@ -394,5 +394,5 @@ _take_arguments()
 
 
 def _seconds(timeout: Any) -> float | None:
-    """Return a timeout as Thespian takes it: seconds, a timedelta, or None."""
+    """Convert a Thespian timeout: seconds, a timedelta, or None."""
     return max(0.0, timeout.total_seconds()) if isinstance(timeout, timedelta) else units.timeout(timeout)

@@ -1,1 +1,1 @@
-"""The `rack` command: a cliff application, its sub-commands being entry points of `rack.commands`."""
+"""The `rack` command: a cliff application; its sub-commands are the entry points of `rack.commands`."""

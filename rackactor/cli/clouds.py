@@ -1,4 +1,4 @@
-"""What the command line may be told of a cloud, and `rack gc`."""
+"""The command line's options for clouds, and `rack gc`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from rackactor.cli.common import Plain
 from rackactor.errors import InvalidCall
 
-#: The options that mean nothing without `--cloud`: their names here are those of the provider's settings.
+#: The options that need `--cloud`; they have the names of the provider's settings.
 _SETTINGS = (
     "image",
     "flavor",
@@ -27,7 +27,7 @@ _SETTINGS = (
 
 
 def add_cloud_choice(parser: argparse.ArgumentParser) -> None:
-    """Add the option of a command that is about a cloud; `cloud_words` understands it."""
+    """Add the option that chooses a cloud; `cloud_words` reads it."""
     parser.add_argument(
         "--cloud",
         "--os-cloud",
@@ -38,10 +38,10 @@ def add_cloud_choice(parser: argparse.ArgumentParser) -> None:
 
 
 def cloud_words(options: argparse.Namespace) -> list[str]:
-    """Return what a program that knows clouds is told of the one that is meant.
+    """Return the arguments that name the chosen cloud, for a program that knows clouds.
 
     Raises:
-        InvalidCall: nothing says which one.
+        InvalidCall: no cloud is named.
     """
     name = options.cloud or default_cloud()
     if name:
@@ -57,7 +57,7 @@ def default_cloud() -> str | None:
 
 
 def add_cloud_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a group on a cloud may be told."""
+    """Add the options of a group on a cloud."""
     add = parser.add_argument_group(
         "on a cloud", "Without any of these, processes are those of this host, whatever OS_CLOUD says."
     ).add_argument
@@ -91,12 +91,12 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
 
 
 def place(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what `rack.group` is to be told of where processes come from; nothing: from this host.
+    """Return the arguments of `rack.group` that say where processes come from; none: from this host.
 
     OS_CLOUD alone makes no machines: they take minutes and cost money, and it is often set for other tools.
 
     Raises:
-        InvalidCall: it is said how machines are to be, and not where.
+        InvalidCall: there are options for machines, but no cloud.
     """
     given = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
     cloud = options.cloud if options.cloud is not None or not given else default_cloud()
@@ -109,7 +109,7 @@ def place(options: argparse.Namespace) -> dict[str, Any]:
 
 
 class Gc(Plain):
-    """Remove from a cloud what groups have left there: what carries their mark, and no living group claims."""
+    """Remove from a cloud what groups have left there: everything with their mark that no living group claims."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -121,7 +121,7 @@ class Gc(Plain):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        """Have it done by a program that knows clouds; returns its exit code."""
+        """Run a program that knows clouds; return its exit code."""
         words = cloud_words(parsed_args)
         words += ["--dry-run"] if parsed_args.dry_run else []
         words += ["--format", "json"] if parsed_args.format == "json" else []

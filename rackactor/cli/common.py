@@ -1,4 +1,4 @@
-"""What the sub-commands share: which group is meant, and coming to it."""
+"""Shared by the sub-commands: the choice of a group, and joining it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from rackactor.launch import agent_socket, directories
 from rackactor.status import Cause, ExitStatus
 from rackactor.syscalls.group import Group, attach
 
-#: Groups that an error names.
+#: How many groups an error names.
 _NAMED = 8
-#: Ends that the process itself has explained: by its exit code, or by a traceback on its standard error.
+#: Causes that the process itself has explained: by its exit code, or by a traceback on its standard error.
 _PLAIN = frozenset({Cause.EXITED, Cause.EXCEPTION, Cause.LOAD_FAILED})
 
 
 class Plain(Command):
-    """A command of ours; cliff would look up which distribution each comes from, which takes longer than most run."""
+    """One of our commands; cliff would look up each one's distribution, which takes longer than most commands run."""
 
     def get_epilog(self) -> str:
-        """Return what stands below the options."""
+        """Return the text below the options."""
         return self._epilog or ""
 
 
@@ -38,7 +38,7 @@ class InGroup(Command):
     """A command that is about one group."""
 
     def get_epilog(self) -> str:
-        """Return what stands below the options."""
+        """Return the text below the options."""
         return self._epilog or ""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -61,12 +61,12 @@ def add_group_choice(parser: argparse.ArgumentParser) -> None:
 
 
 def choose(wanted: str | None, *, change: bool = False) -> dict[str, Any]:
-    """Return how to reach the group that is meant.
+    """Return how to reach the chosen group.
 
     Args:
         wanted: a name, a gid or the beginning of one; None: the group that the command runs in, or else the only one.
-        change: whether something in it is to be ended, changed or taken: the only one must have been made from this
-            session then, lest a command meant for one's own group, which has just ended, reaches another.
+        change: whether the command ends, changes or takes something. Then the only group must have been made from this
+            session: a command meant for a group that has just ended must not reach another one.
 
     Raises:
         NoGroup: there is no such group.
@@ -100,12 +100,12 @@ def _name(cards: Sequence[dict[str, Any]]) -> str:
 
 @contextmanager
 def visit(wanted: str | None, *, unpickle: bool = False, change: bool = False) -> Iterator[Group]:
-    """Come to a group for one command; it goes on when the command has ended.
+    """Join a group for one command; the group goes on when the command has ended.
 
     Args:
         wanted: see `choose`.
         change: see `choose`.
-        unpickle: whether what its processes have written may be unpickled, which runs code of theirs.
+        unpickle: whether values from its processes may be unpickled, which runs their code.
     """
     group = attach(choose(wanted, change=change))
     if not unpickle:
@@ -117,7 +117,7 @@ def visit(wanted: str | None, *, unpickle: bool = False, change: bool = False) -
 
 
 def explain(pid: int, name: str, status: ExitStatus) -> str | None:
-    """Return one line, for `say`, on an end that the process could not explain itself, or None."""
+    """Return one line, for `say`, about an end that the process could not explain itself, or None."""
     if status.cause in _PLAIN:
         return None
     first = status.evidence.strip().partition("\n")[0]
@@ -130,22 +130,22 @@ def say(text: str) -> None:
 
 
 def clock(seconds: float | None) -> str:
-    """Return a time as people read it: ISO 8601, in the local time zone."""
+    """Return a time for people: ISO 8601, in the local time zone."""
     return "" if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
 
 
 def moment(seconds: float | None) -> Cell | None:
-    """Return a time for a list: seconds since the epoch as data."""
+    """Return a time for a list; as data, seconds since the epoch."""
     return None if seconds is None else Cell(seconds, clock(seconds))
 
 
 def duration(seconds: float | None) -> Cell | None:
-    """Return a duration for a list: seconds as data."""
+    """Return a duration for a list; as data, seconds."""
     return None if seconds is None else Cell(round(seconds, 3), span(seconds))
 
 
 def span(seconds: float) -> str:
-    """Return a duration as people read it: 0.25 s, 3 min 20 s, 2 h 5 min."""
+    """Return a duration for people: 0.25 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -155,7 +155,7 @@ def span(seconds: float) -> str:
 
 
 def seconds(word: str) -> float | None:
-    """Read a duration of a command line: "1.5", "90s", "1h"; 0 and "inf" too (for argparse)."""
+    """Parse a duration of a command line: "1.5", "90s", "1h"; 0 and "inf" too (for argparse)."""
     try:
         return units.timeout(float(word), "this")
     except InvalidCall as error:

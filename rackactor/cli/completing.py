@@ -1,7 +1,7 @@
-"""`rack complete`: what a shell needs to complete the words of `rack`, with no package beside the shell itself.
+"""`rack complete`: completion scripts for shells, which need no package beside the shell itself.
 
-Each script knows the commands, their options and the words that an option may have, as they are when it is printed;
-everything else is a file.
+Each script knows the commands, their options and the choices of each option, as of when it is printed; every other
+argument is completed as a file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Option:
     """An option of a command.
 
     Attributes:
-        words: as it can be written: "-f", "--format".
-        choices: words that may follow it; none: any.
-        takes: whether a word follows it.
-        text: what it means.
+        words: its spellings: "-f", "--format".
+        choices: the values that may follow it; none: any.
+        takes: whether it takes an argument.
+        text: its description.
     """
 
     words: tuple[str, ...]
@@ -34,13 +34,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Verb:
-    """A command, or the first words of some.
+    """A command, or the common first words of several commands.
 
     Attributes:
         name: its words: "group show"; "" for `rack` itself.
-        text: what it does, in a line.
+        text: its description, in a line.
         below: the words that may follow.
-        options: that it has.
+        options: its options.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Verb:
 
 
 class Complete(Command):
-    """Print what a shell needs to complete the words of rack: eval "$(rack complete --shell bash)".
+    """Print a script with which a shell completes rack's commands: eval "$(rack complete --shell bash)".
 
-    For fish: rack complete --shell fish | source. In a file that the shell reads at its start it is there each time.
+    For fish: rack complete --shell fish | source. Put this line into a startup file of the shell to have it always.
     """
 
     def get_epilog(self) -> str:
-        """Return what stands below the options."""
+        """Return the text below the options."""
         return self._epilog or ""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -72,7 +72,7 @@ class Complete(Command):
 
 
 def verbs(app: Any) -> Iterator[Verb]:
-    """Yield all commands of an application, and what they begin with, the shorter first."""
+    """Yield all commands of an application, and their first words, the shorter ones first."""
     find: Any = app.command_manager.find_command
     known: dict[str, Any] = {name: find(name.split())[0] for name, _ in app.command_manager}
     heads = {" ".join(words[:length]) for words in map(str.split, known) for length in range(len(words))}
@@ -103,7 +103,7 @@ def _line(text: str | None) -> str:
 
 # -- bash and zsh ------------------------------------------------------------------------------------------
 
-#: What both know: the words of each command, the choices of each option, and whether it takes one.
+#: Common to both: the words of each command, the choices of each option, and whether it takes an argument.
 _TABLES = """\
 _{id}_words() {{
     case "$1" in
@@ -183,7 +183,7 @@ compdef _{id} {name}"""
 
 
 def _posix(template: str, name: str, known: Sequence[Verb]) -> str:
-    """Return a script of bash or zsh: options are offered to who begins one, commands to who does not."""
+    """Return a script for bash or zsh: it offers options after a dash, and otherwise commands."""
     words, choices, takes = [], [], []
     for verb in known:
         options = shlex.quote(" ".join(word for option in verb.options for word in option.words))

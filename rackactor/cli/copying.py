@@ -15,14 +15,14 @@ from rackactor.errors import InvalidCall
 from rackactor.syscalls.group import Group
 
 _CHUNK = 1 << 20
-#: From this size on, bytes, a copy is worth a progress bar.
+#: A copy of this size or more gets a progress bar, bytes.
 LARGE = 32 << 20
 
 Advance = Callable[[int], None]
 
 
 class Place(Protocol):
-    """Where files are: here or in the group."""
+    """A place with files: local or in the group."""
 
     def is_dir(self, path: str) -> bool:
         """Tell whether it is a directory."""
@@ -31,10 +31,10 @@ class Place(Protocol):
         """Return the size of a file, bytes."""
 
     def walk(self, path: str) -> Iterator[tuple[str, bool]]:
-        """Yield what is below a directory, relative to it, and whether it is a directory; directories first."""
+        """Yield the paths below a directory, relative to it, and whether each is a directory; directories first."""
 
     def make_dir(self, path: str) -> None:
-        """Make a directory unless it is there."""
+        """Make a directory unless it exists."""
 
     def open(self, path: str, mode: str) -> Any:
         """Open a file, "rb" or "wb"."""
@@ -91,7 +91,7 @@ class _Group:
 
 
 class _Standard:
-    """Standard input and output, as files of no name."""
+    """Standard input and output, as files without a name."""
 
     def is_dir(self, path: str) -> bool:
         return False
@@ -109,7 +109,7 @@ class _Standard:
 
 
 class _Item(NamedTuple):
-    """A file that is to be copied."""
+    """A file to be copied."""
 
     source: Place
     path: str
@@ -121,7 +121,7 @@ def copy(group: Group, sources: Sequence[str], target: str, *, recursive: bool) 
     """Copy files.
 
     Raises:
-        InvalidCall: what is asked for cannot be meant.
+        InvalidCall: the arguments make no sense together.
         OSError: a file cannot be read or written.
     """
     there, into = _place(group, target)
@@ -141,7 +141,7 @@ def _place(group: Group, path: str) -> tuple[Place, str]:
 
 
 def _items(here: Place, path: str, there: Place, into: str, recursive: bool) -> Iterator[_Item]:
-    """Yield the files behind one source; directories are made on the way."""
+    """Yield the files of one source; directories are made on the way."""
     name = os.path.basename(os.path.normpath(path))
     if there.is_dir(into) and name not in ("", ".", "..", "-"):
         into = posixpath.join(into, name)

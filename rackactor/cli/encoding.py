@@ -1,4 +1,4 @@
-"""Every text can be printed, and every word be read: names are those of the operating system, not those of a locale."""
+"""Printing any string, and reading any argument: names are the operating system's, whatever the locale."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import io
 import os
 import sys
 
-#: What files do with text that their encoding cannot carry: see `pass_or_escape`.
+#: The error handler for characters that a file's encoding lacks: see `pass_or_escape`.
 PASS_OR_ESCAPE = "rack-pass-or-escape"
 
 
 def prepare() -> None:
-    """Have standard output and error take every text."""
+    """Make standard output and error accept every string."""
     for file in (sys.stdout, sys.stderr):
         if isinstance(file, io.TextIOWrapper):
             file.reconfigure(errors=PASS_OR_ESCAPE)
 
 
 def leave_ascii() -> None:
-    """Start this command anew in Python's UTF-8 mode where the locale knows ASCII only, and Python was told to obey.
+    """Start this command again in Python's UTF-8 mode if the locale is ASCII only, and Python was told to obey it.
 
-    A word of the command line would be read as bytes that are no text, and no key, group or process be found by it.
+    Otherwise an argument would be read as undecodable bytes, and no key, group or process would be found by it.
     """
     if sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def encode(text: str) -> bytes:
-    """Return text as standard output takes it."""
+    """Return a string as bytes for standard output."""
     return text.encode("utf-8", PASS_OR_ESCAPE)
 
 
 def pass_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Give what an encoding cannot carry: for a byte that was no UTF-8 that byte, for a character its escape."""
+    """Replace what an encoding lacks: an undecodable byte by that byte, a character by its escape."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     part = error.object[error.start : error.end]

@@ -1,4 +1,4 @@
-"""Text of processes, as a terminal may be given it: what would move its cursor or change its state is escaped."""
+"""Text of processes for a terminal: characters that would move the cursor or change the state are escaped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""Return a text in which all that does not show as itself is escaped: `\n`, `\x1b`, `\u202e`.
+    r"""Return a string in which every character that does not show as itself is escaped: `\n`, `\x1b`, `\u202e`.
 
-    That is control characters, with them the beginnings of escape sequences and the ends of lines; what turns the
-    direction of writing, joins or hides; halves of surrogates, by which Python has bytes that are no UTF-8.
+    Escaped are control characters (including escape sequences and line ends), characters that change the writing
+    direction, join or hide others, and the surrogates that represent bytes which are not UTF-8.
 
     Args:
         text: of a process, a cloud, a person.
-        keep: characters that stay as they are.
+        keep: characters that are not escaped.
     """
     if text.isprintable():
         return text
@@ -23,7 +23,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def block(text: str) -> str:
-    """Return a text of several lines, with everything else escaped."""
+    """Return a string of several lines, with everything else escaped."""
     return visible(text.replace("\r\n", "\n"), keep="\n\t")
 
 
@@ -36,6 +36,6 @@ def _escape(character: str) -> str:
     if short is not None:
         return short
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

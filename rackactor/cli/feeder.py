@@ -14,14 +14,14 @@ from rackactor.syscalls.process import Process
 from rackactor.system.readiness import readable
 
 _CHUNK = 64 << 10
-#: How often a command in the background of a terminal looks whether it is in the foreground again, seconds.
+#: How often a command in the background of a terminal checks whether it is in the foreground again, seconds.
 _BACKGROUND = 0.3
 
 
 class Feeder:
-    """Copy standard input to processes (all of them get all of it); its end is theirs.
+    """Copies standard input to processes; each of them gets all of it, and the end of file.
 
-    A daemon thread: it may wait for a key that nobody presses, and must not keep the command alive.
+    A daemon thread: it may wait for a key that is never pressed, and must not keep the command alive.
     """
 
     def __init__(self, processes: Sequence[Process[Any]]) -> None:
@@ -29,7 +29,7 @@ class Feeder:
         threading.Thread(target=self._copy, name="rack-input", daemon=True).start()
 
     def _copy(self) -> None:
-        # SIGTTIN among them: reading in the background is an error then, instead of stopping the command.
+        # SIGTTIN is one of them: then reading in the background is an error, and does not stop the command.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self._processes and (data := _read()):
             self._send(data)
@@ -37,7 +37,7 @@ class Feeder:
             try:
                 process.stdin.close()
             except (OSError, ValueError, RackError):
-                pass  # it has ended, and its input with it
+                pass  # the process has ended, and its input with it
 
     def _send(self, data: bytes) -> None:
         for process in list(self._processes):
@@ -45,11 +45,11 @@ class Feeder:
                 process.stdin.write(data)
                 process.stdin.flush()
             except (OSError, ValueError, RackError):
-                self._processes.remove(process)  # it has ended
+                self._processes.remove(process)  # the process has ended
 
 
 def _read() -> bytes:
-    """Read what there is; b"" at the end, or when there is no standard input."""
+    """Read available data; b"" at the end, or if there is no standard input."""
     while True:
         try:
             if os.isatty(0):

@@ -1,11 +1,11 @@
-"""Tables that are no wider than the terminal: what is wrapped, what is left out, what is shown as blocks of lines."""
+"""Tables that fit the terminal: cells are wrapped, columns left out, or rows shown as blocks of lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-#: What a table adds to the width of each column, and to that of all: a border and two blanks.
+#: Width that a table adds to each column, and to the whole: a border and two blanks.
 _EDGE, _LAST = 3, 1
 #: A column of text is not made narrower than this while there is another way.
 _NARROW = 10
@@ -16,13 +16,13 @@ Rows = list[list[Any]]
 def fit(
     names: Sequence[str], rows: Sequence[Sequence[Any]], width: int, spare: Sequence[str]
 ) -> tuple[list[str], Rows] | None:
-    """Return the names and the rows of a table that is at most so wide; None: there is none that can be read.
+    """Return the names and the rows of a table of at most this width; None: there is no readable one.
 
     Args:
         names: of the columns.
-        rows: cells; texts may be wrapped.
+        rows: cells; long ones may be wrapped.
         width: of the terminal, in cells of it.
-        spare: columns that may be left out, the first one first.
+        spare: columns that may be left out, in this order.
     """
     chosen = list(range(len(names)))
     for name in [None, *spare]:
@@ -35,14 +35,14 @@ def fit(
 
 
 def _wanted(name: str, cells: Sequence[Any]) -> tuple[int, int]:
-    """Return the width of a column as it is, and the least that it can be read in."""
+    """Return the natural width of a column, and the smallest readable one."""
     whole = max(map(_cells, (name, *map(str, cells))))
     least = whole if any(not isinstance(cell, str) for cell in cells) else max(_cells(name), min(whole, _NARROW))
     return whole, least
 
 
 def _share(wanted: Sequence[tuple[int, int]], width: int) -> list[int] | None:
-    """Return how wide each column is to be: the widest give first."""
+    """Return the width of each column: the widest are narrowed first."""
     room = width - _LAST - _EDGE * len(wanted)
     widths = [whole for whole, _ in wanted]
     while sum(widths) > room:
@@ -65,7 +65,7 @@ def as_blocks(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -
 
 
 def _wrap(cell: Any, room: int) -> Any:
-    """Return a text in lines that are no wider, broken between words where they are short enough."""
+    """Return a string in lines of at most this width, broken between words where these are short enough."""
     if not isinstance(cell, str) or _cells(cell) <= room:
         return cell
     lines: list[str] = []
@@ -94,7 +94,7 @@ def _chop(word: str, room: int) -> list[str]:
 
 
 def _cells(text: str) -> int:
-    """Return how many cells of a terminal a text takes."""
+    """Return how many cells of a terminal a string takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

@@ -1,4 +1,4 @@
-"""Processes in the foreground: their input and output are ours, Ctrl-C is theirs, their exit status is ours."""
+"""Processes in the foreground: they use this command's input and output, get its Ctrl-C, and set its exit status."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from rackactor.wire.calls.fork import Started
 from rackactor.wire.calls.logs import FEED
 from rackactor.wire.calls.processes import Kill, Wait
 
-#: What a shell calls the end of a writer whose reader has gone: 128 + SIGPIPE.
+#: The exit status of a writer whose reader has gone, as in a shell: 128 + SIGPIPE.
 BROKEN_PIPE = 141
-#: Seconds that a killed process has to be gone, after which the command leaves the rest to the group's end.
+#: Seconds to wait for a killed process; after that the group's end takes care of it.
 _AFTER_KILL = 1.0
-#: Seconds that a script's children have for their way out when it has ended.
+#: Seconds that a script's children have to end after the script.
 _SETTLE = 1.0
 
 
@@ -42,7 +42,7 @@ class Foreground:
         self._forked: Sequence[Process[Any]] = ()
 
     def run(self, plan: Plan, count: int, deadline: str | None) -> int:
-        """Run them; returns the exit code: the first that is not 0 in the order of pids."""
+        """Run them; return the exit code: the first one that is not 0, in the order of pids."""
         lines = Lines(PATIENCE if count == 1 else PATIENCE_WITH_COPIES) if count > 1 or plan.script else None
         self._tap = Tap(self._kernel, self._progress.clear, lines=lines)
         if plan.script:
@@ -57,7 +57,7 @@ class Foreground:
         return self._finish(settle=plan.script)
 
     def _attend(self, forked: Sequence[Process[Any]], what: str) -> None:
-        """Begin to wait for processes; from now on Ctrl-C is theirs."""
+        """Begin to wait for processes; from now on they get Ctrl-C."""
         self._forked = forked
         self._interrupts.notify(self._kernel.wake)
         pids = [process.pid for process in forked]
@@ -95,7 +95,7 @@ class Foreground:
         while not self._over():
             bound = _AFTER_KILL if handled >= len(SIGNALS) else None
             if not self._kernel.wait(lambda: self._over() or self._interrupts.count > handled, bound):  # noqa: B023
-                return  # killed, and not gone: the group's end sees to it
+                return  # killed, but not gone: the group's end takes care of it
             while self._interrupts.count > handled:
                 handled += 1
                 self._interrupt(handled)
@@ -104,14 +104,14 @@ class Foreground:
         return self._tap.broken or all(pending.done for pending in self._waits.values())
 
     def _interrupt(self, press: int) -> None:
-        """Pass a Ctrl-C on, harder each time."""
+        """Pass a Ctrl-C on, with a stronger signal each time."""
         living = [pid for pid, pending in self._waits.items() if not pending.done]
         self._kernel.begin_call(Kill(living, SIGNALS[min(press, len(SIGNALS)) - 1]))
 
     # -- when they have ended ----------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """End the children that a script has left, so that all they print is shown."""
+        """End the children that a script has left, so that all of their output is shown."""
         if not self._alone_within(_SETTLE):
             self._group.kill(self._living(), "KILL")
             self._alone_within(_AFTER_KILL)
@@ -132,7 +132,7 @@ class Foreground:
         return [row["pid"] for row in self._group.ps() if row["kind"] != "script" and not row["ended"]]
 
     def _await_output(self) -> None:
-        """Wait until everything printed has been shown; Ctrl-C ends that too."""
+        """Wait until all output has been shown; Ctrl-C ends the wait."""
         pressed = self._interrupts.count
         bound = _AFTER_KILL if pressed else None
         self._kernel.wait(lambda: self._tap.done or self._tap.broken or self._interrupts.count > pressed, bound)

@@ -1,4 +1,4 @@
-"""Paths of the group's files, as words of a command line: `rack:/a` where a path could also be a local one."""
+"""Paths of the group's files on a command line: `rack:/a` where a path could also be a local one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rackactor.errors import RackError
 
-#: What a path of the group begins with where it could be a local one.
+#: Prefix of a path of the group where it could be a local one.
 SCHEME = "rack:"
 
 
@@ -19,10 +19,10 @@ def inside(path: str) -> str:
 
 @contextmanager
 def plainly(scheme: str = SCHEME) -> Iterator[None]:
-    """Have the errors of an operating system say which file is meant, as the tools of a shell do.
+    """Make OSErrors name their file, as the tools of a shell do.
 
     Args:
-        scheme: what the paths in them begin with where they mix with others.
+        scheme: prefix of the paths in messages where they mix with local ones.
     """
     try:
         yield

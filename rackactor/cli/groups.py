@@ -16,7 +16,7 @@ from rackactor.syscalls.group import attach
 from rackactor.system.readiness import readable
 from rackactor.wire.calls.group import DescribeGroup
 
-#: Seconds that a supervisor may take to go when its group has ended; and the keeper of a group on a cloud.
+#: Seconds within which a supervisor must be gone after its group's end; and the same for a cloud's keeper.
 _GONE, _GONE_AFAR = 10.0, 300.0
 
 
@@ -57,7 +57,7 @@ class GroupShow(Plain, Shown):
 
 
 class GroupDelete(Plain):
-    """End groups: every process of theirs (TERM, a short grace, KILL), then their supervisors."""
+    """End groups: all of their processes (TERM, a short grace period, KILL), then their supervisors."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -66,13 +66,13 @@ class GroupDelete(Plain):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """End them, and see that they are gone."""
+        """End them, and check that they are gone."""
         for card in [choose(wanted) for wanted in parsed_args.groups]:
             _delete(card)
 
 
 def _delete(card: dict[str, Any]) -> None:
-    if "os_pid" not in card:  # it runs on another host, or where this process cannot see it
+    if "os_pid" not in card:  # it runs on another host, or is not visible to this process
         attach(card).end("`rack group delete`")
         return
     try:

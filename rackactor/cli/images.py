@@ -1,6 +1,6 @@
 """`rack image build|upload|list`: guest images that hold the agent.
 
-What knows clouds is a program of the runtime; these commands start it and show what it says.
+A program of the runtime knows clouds; these commands start it and show its answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rackactor.cli.tables import Listed, Shown
 from rackactor.errors import RackError
 
 _PROGRAM = "rackactor_runtime.providers.nova.images"
-#: The options of `build` that take a word. The recipe's own script has the same.
+#: The options of `build` that take an argument. The recipe's own script has the same.
 _BUILD = {
     "--source": ("DIR|WHEEL|NAME", "RackActor: a clone, a wheel, or a name that pip knows (default: this copy)"),
     "--name": ("NAME", "what the files are called (default: rackactor)"),
@@ -50,13 +50,13 @@ class ImageBuild(Plain):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Build them; the build itself says how far it is."""
+        """Build them; the build itself shows its progress."""
         if subprocess.run([*_command("build"), *build_words(parsed_args)]).returncode:
             raise RackError("no image was built")
 
 
 class ImageUpload(Plain, Shown):
-    """Put an image on a cloud, in the place of an older one of that name; the same one is not sent again."""
+    """Put an image on a cloud, replacing an older one of that name; an identical one is not sent again."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -91,7 +91,7 @@ class ImageList(Plain, Listed):
 
 
 def build_words(options: argparse.Namespace) -> list[str]:
-    """Return the words of the build's own command line."""
+    """Return the arguments of the build's own command line."""
     words = [f"--kind={options.kind}", *(["--reuse-base"] if options.reuse_base else [])]
     for option in (*_BUILD, *_MORE):
         given = getattr(options, option[2:])
@@ -105,10 +105,10 @@ def _command(*words: str) -> list[str]:
 
 
 def _ask(*words: str) -> list[dict[str, Any]]:
-    """Run the program and return the images that it answers with.
+    """Run the program and return the images in its answer.
 
     Raises:
-        RackError: in its own words.
+        RackError: the program failed; the message is its own.
     """
     done = subprocess.run(_command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""Ctrl-C: asked once it is a request, twice an order, three times the end."""
+"""Ctrl-C: the first one sends INT, the second TERM, the third KILL."""
 
 from __future__ import annotations
 

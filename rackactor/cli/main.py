@@ -18,14 +18,14 @@ from rackactor._version import __version__
 from rackactor.cli import encoding
 from rackactor.cli.escaping import block
 
-#: The global options that are followed by a word of their own.
+#: The global options that take an argument.
 _WITH_VALUE = frozenset({"--log-file"})
-#: The sub-commands that are followed by words of other programs.
+#: The sub-commands that are followed by another program's command line.
 _WORDS_OF_OTHERS = frozenset({"run", "pipeline"})
 
 
 class Commands(CommandManager):
-    """The sub-commands, each imported when it is used: cliff's own manager imports all of them at every start."""
+    """The sub-commands, each imported at its use: cliff's own manager imports all of them at every start."""
 
     def load_commands(self, namespace: str) -> None:
         """Note the commands of an entry point group."""
@@ -40,7 +40,7 @@ class RackApp(App):
     NAME = "rack"
     LOG = logging.getLogger("rack")
     CONSOLE_MESSAGE_FORMAT = "rack: %(message)s"
-    # Notes at this level are for people who ask: an ordinary run says nothing that was not asked for.
+    # Messages at this level are shown on request only.
     DEFAULT_VERBOSE_LEVEL = 0
 
     def __init__(self) -> None:
@@ -57,26 +57,26 @@ class RackApp(App):
     def build_option_parser(
         self, description: str | None, version: str | None, argparse_kwargs: dict[str, Any] | None = None
     ) -> argparse.ArgumentParser:
-        """Return the parser of the global options, under our name whatever the program's file is called."""
+        """Return the parser of the global options, under the name `rack` whatever the program's file is called."""
         App.NAME = self.NAME
         return super().build_option_parser(description, version, {**(argparse_kwargs or {}), "prog": self.NAME})
 
     def configure_logging(self) -> None:
-        """Have errors said as plain text, whatever a process, a cloud or a person has put into them."""
+        """Show errors as plain text, whatever control characters a process, a cloud or a person has put into them."""
         super().configure_logging()
         for handler in logging.getLogger().handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setFormatter(_PlainText(self.CONSOLE_MESSAGE_FORMAT))
 
     def run(self, argv: list[str]) -> int:
-        """Run a command line; returns the exit code."""
+        """Run a command line; return the exit code."""
         head, words = split(argv)
-        if not words:  # cliff would open a shell of its own
+        if not words:  # cliff would open its own shell
             self.options = self.parser.parse_args(head)
             HelpAction([], argparse.SUPPRESS, default=self)(self.parser, self.options, None)
         if words[0] not in _WORDS_OF_OTHERS:
             return super().run(argv)
-        # What follows these belongs to a script or a command: cliff would take a -v or -h of theirs for its own.
+        # What follows these belongs to a script or a command: cliff would take its -v or -h for its own.
         self.options = self.parser.parse_args(head)
         self.configure_logging()
         try:
@@ -88,7 +88,7 @@ class RackApp(App):
 
 
 class _PlainText(logging.Formatter):
-    """Escape what a terminal would obey; further lines of a message are indented, so that none looks like another."""
+    """Escapes control characters, and indents further lines of a message, so that none looks like another message."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line, or the lines."""
@@ -100,7 +100,7 @@ class _PlainText(logging.Formatter):
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a command line in front of the sub-command."""
+    """Split a command line before the sub-command."""
     index = 0
     while index < len(argv) and argv[index].startswith("-"):
         index += 2 if argv[index] in _WITH_VALUE else 1
@@ -117,19 +117,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Nobody reads any more; without this, Python complains about it once more at its end.
+        # The reader is gone; without this, Python complains about it again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     return code
 
 
 def _open_standard_files() -> None:
-    """Open those that whoever started us has closed: else a socket of ours gets their number, and what is printed."""
+    """Open standard files that were closed at the start: otherwise a socket would get such a number, and the output."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
 
 

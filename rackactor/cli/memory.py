@@ -30,13 +30,13 @@ from rackactor.cli.values import (
 from rackactor.errors import InvalidCall
 from rackactor.syscalls.group import Group
 
-#: Characters of a value that a table shows.
+#: Characters of a value in a table.
 _SHOWN = 60
 _MISSING = object()
 
 
 class _Keyed(InGroup):
-    """A command about one key."""
+    """A command for one key."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -46,7 +46,7 @@ class _Keyed(InGroup):
 
 
 class ShmGet(_Keyed):
-    """Print the value of a key: text and numbers as a line, bytes as they are, other values as JSON.
+    """Print the value of a key: strings and numbers as a line, bytes unchanged, other values as JSON.
 
     A pickle is shown by its size. If there is no such key, it says so on standard error and exits with 1.
     """
@@ -71,7 +71,7 @@ class ShmGet(_Keyed):
 
 
 class ShmSet(_Keyed):
-    """Set a key to a text; numbers are given by --json."""
+    """Set a key to a string, or with --json to a number, a list, ..."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -86,7 +86,7 @@ class ShmSet(_Keyed):
         """Set it."""
         options = parsed_args
         if (options.value is None) is not options.stdin:
-            raise InvalidCall("a value is a word of the command line, or the standard input with --stdin")
+            raise InvalidCall("give the value either on the command line or, with --stdin, on standard input")
         if options.stdin and options.json:
             value = from_word(read_input().decode(), as_json=True)
         else:
@@ -102,7 +102,7 @@ def _own_pid(group: Group) -> int:
 
 
 class ShmIncr(_Keyed):
-    """Add to a number, 0 if there is none yet, and print what it is then; nobody else comes in between."""
+    """Add to a number (a missing key counts as 0), atomically, and print the sum."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -126,7 +126,7 @@ class ShmIncr(_Keyed):
 class ShmCas(_Keyed):
     """Compare and set: set a key to NEW if its value is OLD, as `rack shm get` prints it; else exit with 1.
 
-    What was a number stays one if NEW is one. With --absent there is no OLD: set the key if it does not exist.
+    If the value was a number and NEW is one, it stays a number. With --absent there is no OLD: set a missing key.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -165,7 +165,7 @@ def _cas(group: Group, options: argparse.Namespace) -> tuple[Any, bool]:
     new = from_word(options.new, as_json=options.json or number)
     if group.shm.cas(options.key, new=new, revision=entry.revision):
         return found, True
-    return _cas(group, options)  # it has been put since, perhaps as it was
+    return _cas(group, options)  # the key has been put since, perhaps with the same value
 
 
 def _same(value: Any, word: str, *, as_json: bool) -> bool:
@@ -175,7 +175,7 @@ def _same(value: Any, word: str, *, as_json: bool) -> bool:
 class ShmWatch(InGroup):
     """Print each change of the keys that begin with PREFIX, as it happens: REVISION CHANGE KEY VALUE.
 
-    A value that is not text on one line is JSON. Ctrl-C ends it.
+    A value that is not text on one line is printed as JSON. Ctrl-C ends the command.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -219,7 +219,7 @@ def _as_json(change: Any) -> str:
 
 
 class ShmLs(InGroup, Listed):
-    """List the keys that begin with PREFIX: value, revision at which it was put, process that it goes with.
+    """List the keys that begin with PREFIX: value, revision at which it was put, process of its lease.
 
     A table shows the beginnings of long values. A pickle is shown by its size.
     """

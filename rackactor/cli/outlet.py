@@ -1,4 +1,4 @@
-"""Noticing that nobody reads standard output any more, while there is nothing to write."""
+"""Notice that the reader of standard output has gone, even while there is nothing to write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rackactor.kernel import interrupts
 def while_read() -> Iterator[None]:
     """Raise BrokenPipeError in the block once the reader of standard output has gone; main thread only.
 
-    A command that waits for something to show would otherwise wait on in `rack ... | head -1` until it comes.
+    Without this, a command that waits for something to show would wait on in `rack ... | head -1`.
     """
     mode = os.fstat(1).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
@@ -43,14 +43,14 @@ class _Watch:
         threading.Thread(target=self._wait, name="rack-outlet", daemon=True).start()
 
     def end(self) -> None:
-        """Interrupt nobody any more."""
+        """Stop interrupting."""
         with self._lock:
             self._on = False
 
     def _wait(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread
         poll = select.poll()
-        poll.register(1, 0)  # errors are always told
+        poll.register(1, 0)  # poll always reports errors
         poll.poll()
         with self._lock:
             if self._on:

@@ -1,4 +1,4 @@
-"""`rack pipeline`: commands as processes, joined by pipes of the group, not through this machine."""
+"""`rack pipeline`: commands as processes, connected by pipes of the group and not through this machine."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from rackactor.syscalls.group import Group
 from rackactor.syscalls.lines import Lines
 from rackactor.syscalls.process import Process
 
-#: Seconds that the processes of a pipeline have for their way out when it has been given up.
+#: Seconds that the processes of an abandoned pipeline have to end.
 _WAY_OUT = 1.0
 
 
 class Pipeline(InGroup):
-    """Run commands as processes, the output of each being the input of the next.
+    """Run commands as processes; the output of each is the input of the next.
 
     rack pipeline [options] 'COMMAND' [-n K] 'COMMAND' [-n K] ...
 
-    Each COMMAND is one word here and a text for `sh -c` where it runs. `-n K` stands behind the command that is to run
-    K times: each line of its input goes to one of the K, whichever is free, and their lines of output come in any
-    order. The last command's output is this command's output; all of them share its standard error. The exit status
-    is that of `set -o pipefail`: of the last command that failed, 0 if none did (of K the first that failed).
+    Each COMMAND is one argument here, and a string for `sh -c` where it runs. `-n K` follows a command that is to run K
+    times: each line of its input goes to whichever of the K is free, and their lines of output come in any order. The
+    last command's output is this command's output; all of them share its standard error. The exit status is that of
+    `set -o pipefail`: of the last command that failed, 0 if none did (of K, the first one that failed).
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -55,7 +55,7 @@ class Pipeline(InGroup):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        """Run it; returns its exit code."""
+        """Run it; return its exit code."""
         options = parsed_args
         obey_debug(self, options)
         check(options.stages)
@@ -85,7 +85,7 @@ class _Joined(Foreground):
     """Run the stages of a pipeline until they have ended."""
 
     def pour(self, stages: Sequence[Stage], options: argparse.Namespace) -> int:
-        """Run them; returns the exit code."""
+        """Run the stages; return the exit code."""
         self._stages: list[Sequence[Process[Any]]] = []
         lines = _Lines(single=stages[-1].count == 1)
         self._tap = Tap(self._kernel, self._progress.clear, lines=lines)
@@ -104,7 +104,7 @@ class _Joined(Foreground):
                 self._give_up()
 
     def _fork(self, stages: Sequence[Stage], options: argparse.Namespace) -> None:
-        """Fork all stages: when they have their ends of the pipes, nobody else has any."""
+        """Fork all stages: once they have their ends of the pipes, no other process has any."""
         fed = options.stdin or not os.isatty(0)
         reader: Any = fed
         if fed and stages[0].count > 1:
@@ -133,7 +133,7 @@ class _Joined(Foreground):
             self._kernel.wait(lambda: all(pending.done for pending in self._waits.values()), _WAY_OUT)
 
     def _verdict(self) -> int:
-        """Return the exit code of the last stage that failed; say of each process how it ended if it could not."""
+        """Return the exit code of the last stage that failed; report the ends that are still unexplained."""
         verdict = 0
         for forked in self._stages:
             code = 0
@@ -149,26 +149,26 @@ class _Joined(Foreground):
 
     def _explain(self, process: Process[Any], status: ExitStatus) -> None:
         if self._interrupts.count or status.signal == signal.SIGPIPE:
-            return  # the end that a pipeline is made for needs no words
+            return  # interrupted, or ended by SIGPIPE as intended
         line = explain(process.pid, process.name, status)
         if line is not None:
             say(line)
 
 
 class _Lines(Lines):
-    """Whole lines of everybody's standard error; of the last stage's output too, if several processes print it."""
+    """Whole lines of all standard errors, and of the last stage's output if several processes print it."""
 
     def __init__(self, *, single: bool) -> None:
         super().__init__()
         self._single = single
 
     def take(self, pid: int, stream: int, data: bytes, now: float) -> bytes:
-        """Take what a process has printed; return what may be shown of it now."""
+        """Take output of a process; return what may be shown of it now."""
         return data if self._single and stream == 1 else super().take(pid, stream, data, now)
 
 
 class _Pump:
-    """Copy standard input into a pipe that several processes read; a daemon thread, as in `Feeder`."""
+    """Copies standard input into a pipe that several processes read; a daemon thread, as in `Feeder`."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
@@ -181,4 +181,4 @@ class _Pump:
                 self._writer.write(piece)
             self._writer.close()
         except (OSError, ValueError, RackError):
-            pass  # nobody reads any more
+            pass  # no reader is left

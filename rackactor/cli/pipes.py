@@ -14,7 +14,7 @@ from rackactor.cli.tap import write_all
 from rackactor.cli.values import add_unpickle, opened, to_bytes
 from rackactor.errors import InvalidCall, PipeEnded
 
-#: What a shell calls the end of a writer whose reader has gone: 128 + SIGPIPE.
+#: The exit status of a writer whose reader has gone, as in a shell: 128 + SIGPIPE.
 BROKEN_PIPE = 141
 _CHUNK = 64 << 10
 
@@ -35,11 +35,11 @@ def _row(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 class PipeRead(InGroup):
-    """Copy what comes out of a pipe to standard output, until its last writer has closed it.
+    """Copy a pipe to standard output, until its last writer has closed it.
 
-    Bytes are written as they are, texts as lines, other values as lines of JSON, pickles as their sizes. Waits for a
-    writer if there is none yet. If a writer dies in the middle, it says so and exits with 1. When nobody reads its
-    output any more, it ends as of SIGPIPE (141).
+    Bytes are written unchanged, strings as lines, other values as lines of JSON, pickles as their sizes. Waits for a
+    writer if there is none yet. If a writer dies in the middle, it says so and exits with 1. When the reader of its own
+    output has gone, it exits as of SIGPIPE (141).
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -73,10 +73,10 @@ class PipeRead(InGroup):
 
 
 class PipeWrite(InGroup):
-    """Copy standard input into a pipe; waits for readers, and while they are slower.
+    """Copy standard input into a pipe; waits for readers, also while they are slower.
 
-    Each message is one or more whole lines, or a piece of a very long one. When the last reader has gone it ends as of
-    SIGPIPE (141).
+    Each message is one or more whole lines, or a piece of a very long line. When the last reader has gone, it exits as
+    of SIGPIPE (141).
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -101,7 +101,7 @@ class PipeWrite(InGroup):
 
 
 def pieces(fd: int) -> Iterator[bytes]:
-    """Yield what can be read of a descriptor, in pieces that end where a line does unless it is very long."""
+    """Yield the data of a descriptor in pieces; each ends with a line, unless the line is very long."""
     rest = b""
     while data := os.read(fd, _CHUNK):
         rest += data

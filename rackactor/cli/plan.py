@@ -1,4 +1,4 @@
-"""What `rack run` is to run, made ready before anything is started."""
+"""What `rack run` will run, prepared before anything is started."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from rackactor.program.script import STDIN, Script, run_script
 
 @dataclass(frozen=True)
 class Plan:
-    """What a process is to run."""
+    """What a process will run."""
 
     target: Any
     args: tuple[Any, ...]
     name: str
-    #: A script: its children print too, and everything that is printed is shown.
+    #: A script: its children may print, too, and all output is shown.
     script: bool
-    #: Where a script lies: what it may import from there goes along to other machines.
+    #: Where a script lies: what it may import from there is sent to other machines.
     path: str = ""
 
 
 def for_command(words: Sequence[str]) -> Plan:
-    """Make a command ready."""
+    """Prepare a command."""
     return Plan(list(words), (), os.path.basename(words[0]) or words[0], script=False)
 
 
 def for_script(path: str, words: Sequence[str]) -> Plan:
-    """Make a script ready: it travels as text.
+    """Prepare a script: it is sent as text.
 
     Args:
-        path: what Python takes for a script: a file, `-` for standard input, or a directory or a zip archive that
-            holds a `__main__.py`.
-        words: its command line.
+        path: a script in Python's sense: a file, `-` for standard input, or a directory or a zip archive that
+            contains a `__main__.py`.
+        words: its command-line arguments.
 
     Raises:
         InvalidCall: it cannot be read, or is no Python script.
@@ -50,7 +50,7 @@ def for_script(path: str, words: Sequence[str]) -> Plan:
         raise InvalidCall(f"{path!r} is no Python script: run it as a command, `rack run -- {path}`")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are shown where it runs
+            warnings.simplefilter("ignore")  # they are shown where the script runs
             compile(script.source, script.path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         traceback.print_exception(error.with_traceback(None))
@@ -86,12 +86,12 @@ def _main_of(path: str) -> Script:
 
 
 def _absolute(path: str) -> str:
-    """Return an absolute path as Python makes `__file__`: not normalised."""
+    """Return an absolute path as Python makes `__file__`: not normalized."""
     return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
 
 
 def _is_archive(path: str) -> bool:
-    import zipfile  # slow to import, and seldom needed
+    import zipfile  # slow to import, and rarely needed
 
     return zipfile.is_zipfile(path)
 

@@ -1,4 +1,4 @@
-"""`rack ps`, `rack kill`, `rack wait`, `rack logs`: the processes of a group, from outside or from one of them."""
+"""`rack ps`, `rack kill`, `rack wait`, `rack logs`: the processes of a group, from outside or from inside."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rackactor.syscalls.group import Group
 from rackactor.units import DEFAULT_TIMEOUT
 from rackactor.wire.calls.logs import Logs as ReadLogs
 
-#: What `timeout(1)` exits with when the time is over.
+#: The exit status of `timeout(1)` when the time is over.
 TIMED_OUT = 124
 
-#: What a row of the process table has as data only: how it ended, and when things were, in seconds since the epoch.
+#: Columns of the process table that only data formats have: how it ended, and times in seconds since the epoch.
 _DATA = ("Code", "Signal", "Cause", "Evidence", "Created", "Started", "Ended")
 _COLUMNS = ("PID", "PPID", "PGID", "Name", "Kind", "State", "Instance", "Address", "Age", "Runs", "Status", *_DATA)
 
@@ -31,8 +31,8 @@ _COLUMNS = ("PID", "PPID", "PGID", "Name", "Kind", "State", "Instance", "Address
 class Ps(InGroup, Listed):
     """List the processes of a group.
 
-    In a table a narrow terminal has no room for all columns; -c chooses. JSON, YAML and CSV have more of them: exit
-    codes, numbers of signals, causes, evidence, times in seconds.
+    In a table a narrow terminal has no room for all columns; -c chooses. JSON, YAML and CSV have further columns: exit
+    codes, signal numbers, causes, evidence, times in seconds.
     """
 
     spare = ("PGID", "Instance", "Kind", "PPID", "Age", "Address", "Runs")
@@ -48,7 +48,7 @@ class Ps(InGroup, Listed):
         with visit(parsed_args.group) as group:
             rows = group.ps()
         now = time.time()
-        located = any(row.get("address") for row in rows)  # machines have addresses
+        located = any(row.get("address") for row in rows)  # only machines have addresses
         plain = parsed_args.formatter not in DATA and not parsed_args.columns
         left_out = {*(_DATA if plain else ()), *(() if located else ("Address",))}
         columns = [name for name in _COLUMNS if name not in left_out]
@@ -57,7 +57,7 @@ class Ps(InGroup, Listed):
         lines = [(branch, *_row(row, now, columns)) for branch, row in tree(rows)]
         if not plain:
             return ("Process", *columns), lines
-        return ("Process", *columns[4:]), [(branch, *cells[4:]) for branch, *cells in lines]  # the branch says it
+        return ("Process", *columns[4:]), [(branch, *cells[4:]) for branch, *cells in lines]  # the branch shows them
 
 
 def _row(row: dict[str, Any], now: float, columns: Sequence[str]) -> tuple[Any, ...]:
@@ -100,7 +100,7 @@ def _below(pid: int, below: dict[int, list[dict[str, Any]]], indent: str) -> Ite
 
 
 def _lines_of_trees() -> tuple[str, str, str]:
-    """Return what branches are drawn with, in the letters that standard output has."""
+    """Return the characters for drawing branches, as far as standard output can encode them."""
     drawn = "│", "├─", "└─"
     try:
         "".join(drawn).encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -110,24 +110,24 @@ def _lines_of_trees() -> tuple[str, str, str]:
 
 
 class Kill(InGroup):
-    """Send a signal to processes: TERM if nothing else is said.
+    """Send a signal to processes: TERM by default.
 
     A PID of 0 means every process of the group, -PGID a process group: rack kill -s TERM -- -3. The signal may also
-    stand in front, as in kill -9 3 and kill -INT 3.
+    come first, as in kill -9 3 and kill -INT 3.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
         parser = _KillParser(prog=prog_name, description=self.get_description())
         add_group_choice(parser)
-        parser.add_argument("-s", "--signal", metavar="SIG", help="name, number, or a word of your own")
+        parser.add_argument("-s", "--signal", metavar="SIG", help="name, number, or a name of your own")
         parser.add_argument("pids", metavar="PID", nargs="+", type=int)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Send it."""
         sig, pids = parsed_args.signal, parsed_args.pids
-        if sig is None and pids[0] < 0:  # `kill -9 3`, as everybody's fingers know it
+        if sig is None and pids[0] < 0:  # `kill -9 3`, as with kill(1)
             sig, pids = str(-pids[0]), pids[1:]
         if not pids:
             raise InvalidCall(f"whom? `rack kill -{sig} PID`; or, for a process group, `rack kill -s TERM -- -{sig}`")
@@ -137,7 +137,7 @@ class Kill(InGroup):
 
 
 class _KillParser(argparse.ArgumentParser):
-    """Take `-INT` for `-s INT`, as kill(1) does."""
+    """Accept `-INT` for `-s INT`, as kill(1) does."""
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the options."""
@@ -152,7 +152,7 @@ class _KillParser(argparse.ArgumentParser):
 
 
 class Wait(InGroup):
-    """Wait for the end of a process; the exit status is the process's."""
+    """Wait for the end of a process; the exit status is that of the process."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -181,7 +181,7 @@ class Wait(InGroup):
 
 
 class Logs(InGroup):
-    """Show what a process has printed: its output on standard output, its errors on standard error."""
+    """Show the output of a process: its standard output on standard output, its standard error on standard error."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -194,7 +194,7 @@ class Logs(InGroup):
         """Show it."""
         missed = 0
         with visit(parsed_args.group) as group:
-            group.process(parsed_args.pid).info()  # says so if there is no such process
+            group.process(parsed_args.pid).info()  # raises if there is no such process
             for stream, data, skipped in records(group, parsed_args.pid, follow=parsed_args.follow):
                 missed += skipped
                 write_all(stream, data)
@@ -203,7 +203,7 @@ class Logs(InGroup):
 
 
 def records(group: Group, pid: int, *, follow: bool = False) -> Iterator[tuple[int, bytes, int]]:
-    """Yield (stream, data, bytes that were lost before it) of a log; `follow`: until the process has ended."""
+    """Yield (stream, data, bytes lost before it) of a log; `follow`: until the process has ended."""
     offset, eof = 0, False
     while not eof:
         asked = ReadLogs(pid, offset, follow=follow)

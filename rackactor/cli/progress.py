@@ -1,4 +1,4 @@
-"""A line that says what is going on, on a terminal only, and gone when it is over."""
+"""A progress line: on a terminal only, and erased when it is over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Progress:
         self._shown = False
 
     def show(self, text: str) -> None:
-        """Show a text in place of the one before."""
+        """Show a message in place of the one before."""
         if self._terminal:
             self._put(f"\r{visible(text)}\x1b[K")
             self._shown = True

@@ -1,4 +1,4 @@
-"""`rack run`: a script or a command as a process of a group of its own."""
+"""`rack run`: a script or a command as a process of its own group."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from rackactor.errors import InvalidCall
 from rackactor.launch import directories
 from rackactor.syscalls.group import Group, group
 
-#: When a detached group ends if nobody says anything else.
+#: The default deadline of a detached group.
 DETACHED_DEADLINE = "24h"
-#: Seconds that a group outlives its processes' deadline: what they need to end, and to be asked how they did.
+#: Seconds that a group outlives its processes' deadline: time for them to end, and to be asked how they ended.
 AFTER, _AFTER_DETACHED = 15.0, 600.0
-#: Fewer commands than these need not all be made ready that a group has by default.
+#: With fewer commands than this, fewer processes than a group's default are made ready.
 _FEW = 8
 
 
 class Run(Plain):
-    """Run a script or a command as a process: rack run script.py [ARGS...], or rack run -- COMMAND WORDS...
+    """Run a script or a command as a process: `rack run script.py [ARGS...]`, or `rack run -- COMMAND [ARGS...]`.
 
-    It runs in a group of its own, which ends with it. Its input, output and exit status are this command's. The
+    It runs in its own group, which ends with it. Its input, output and exit status are this command's. The
     options of a script are the annotated parameters of its main(): try `rack run script.py --help`.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Return the parser of what stands in front of the script or the command."""
+        """Return the parser of the options before the script or the command."""
         parser = _RunParser(prog=prog_name, description=self.get_description(), allow_abbrev=False)
-        parser.usage = "rack run [options] script.py [ARGS...]\n       rack run [options] -- COMMAND [WORDS...]"
+        parser.usage = "rack run [options] script.py [ARGS...]\n       rack run [options] -- COMMAND [ARGS...]"
         add = parser.add_argument
         add("-n", dest="count", type=_count, default=1, metavar="N", help="run N of them; lines of output do not mix")
         add("--detach", action="store_true", help="print the group and the pid, and go; it has no standard input")
@@ -47,11 +47,11 @@ class Run(Plain):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        """Run it; returns its exit code."""
+        """Run it; return its exit code."""
         options = parsed_args
         obey_debug(self, options)
         if options.script is None and not options.words:
-            raise InvalidCall("what is to run? `rack run script.py`, or `rack run -- command words`")
+            raise InvalidCall("what is to run? `rack run script.py`, or `rack run -- COMMAND [ARGS...]`")
         find_rack()
         plan = for_script(options.script, options.words) if options.script else for_command(options.words)
         return _detach(plan, options) if options.detach else _run(plan, options)
@@ -84,7 +84,7 @@ def _detach(plan: Plan, options: argparse.Namespace) -> int:
     finally:
         progress.clear()
     try:
-        _refuse_name(options.name, made.gid)  # of two that began at once, one stays
+        _refuse_name(options.name, made.gid)  # if two began at the same time, one stays
         if plan.path:
             made.shipping.add_script(plan.path)
         forked = made.fork(plan.target, *plan.args, n=options.count, name=plan.name, deadline=deadline, stdin=False)
@@ -100,14 +100,14 @@ def _detach(plan: Plan, options: argparse.Namespace) -> int:
 
 
 def _refuse_name(name: str | None, own: str | None = None) -> None:
-    """See that no other group has the name of one that is to be found by it.
+    """Check that no other group has this name.
 
     Args:
-        name: that it is to have; None: one of its own.
-        own: its gid, when it has been made: a group that was made before it stands in its way.
+        name: the name that the group is to have; None: its default name.
+        own: the group's gid, once it is made: then only groups that were made before it count.
 
     Raises:
-        InvalidCall: there is one.
+        InvalidCall: there is such a group.
     """
     if name is None:
         return
@@ -121,7 +121,7 @@ def _refuse_name(name: str | None, own: str | None = None) -> None:
 
 
 def add_group_options(parser: argparse.ArgumentParser) -> None:
-    """Add what both `rack run` and `rack pipeline` may be told."""
+    """Add the options that `rack run` and `rack pipeline` share."""
     add = parser.add_argument
     add("--name", help="what people call the group")
     add("--deadline", metavar="TIME", help='end it after this time: seconds, or "90s", "10m", "1h"')
@@ -131,7 +131,7 @@ def add_group_options(parser: argparse.ArgumentParser) -> None:
 
 
 def obey_debug(command: Command, options: argparse.Namespace) -> None:
-    """Take `--debug` behind the sub-command for the one in front of it."""
+    """Accept `--debug` after the sub-command as if it came before."""
     if command.app_args is not None and getattr(options, "debug", False):
         command.app_args.debug = True
 
@@ -144,9 +144,9 @@ def make_group(
     Args:
         options: of the command line.
         deadline: of the processes.
-        after: seconds by which the group outlives it.
-        progress: told how it goes.
-        commands: how many processes there will be, if they are commands; None: who knows.
+        after: seconds by which the group outlives the deadline.
+        progress: called with progress messages.
+        commands: how many processes there will be, if they are commands; None: unknown.
     """
     from rackactor import units
 
@@ -162,7 +162,7 @@ def make_group(
 
 
 def _make_ready(commands: int | None) -> dict[str, Any]:
-    """Return what a group on this host is told, so that nobody waits until more is ready than will be needed."""
+    """Return the settings with which a group on this host makes no more processes ready than are needed."""
     return {} if commands is None or commands >= _FEW else {"provider_settings": {"warm": commands}}
 
 
@@ -171,7 +171,7 @@ def _count_commands(plan: Plan, options: argparse.Namespace) -> int | None:
 
 
 def find_rack() -> None:
-    """See to it that processes find the `rack` command, wherever this one was started from."""
+    """Make processes find the `rack` command, wherever this one was started from."""
     if shutil.which("rack") is None:
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), os.path.dirname(sys.executable)])
 
@@ -184,7 +184,7 @@ def _count(text: str) -> int:
 
 
 class _RunParser(argparse.ArgumentParser):
-    """Parse what stands in front of the script or the command; the rest is not ours to understand.
+    """Parse what comes before the script or the command; the rest belongs to that.
 
     (argparse.REMAINDER treats `--` in a different way in each release of Python.)
     """

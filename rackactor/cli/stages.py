@@ -1,4 +1,4 @@
-"""The words of `rack pipeline`: options, then commands, each followed by how many of it there are."""
+"""The command line of `rack pipeline`: options, then commands, each followed by its number of processes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rackactor.errors import InvalidCall
 
 @dataclass
 class Stage:
-    """One command of a pipeline: a text for the shell."""
+    """One command of a pipeline: a string for `sh -c`."""
 
     text: str
     count: int = 1
 
     @property
     def plan(self) -> Plan:
-        """What its processes run."""
+        """The plan for its processes."""
         words = self.text.split()
         name = for_command(words[:1]).name if words else "sh"
         return Plan(["sh", "-c", self.text], (), name, script=False)
 
 
 class StageParser(argparse.ArgumentParser):
-    """Parse options wherever they stand, and `-n K` as what is said of the command in front of it."""
+    """Parse options anywhere on the line, and `-n K` as belonging to the command before it."""
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the options, and `stages`."""
@@ -62,10 +62,10 @@ class StageParser(argparse.ArgumentParser):
 
 
 def check(stages: Sequence[Stage]) -> None:
-    """Refuse what is no pipeline.
+    """Check the stages of a pipeline.
 
     Raises:
-        InvalidCall: it has no commands, or an empty one.
+        InvalidCall: there is no command, or an empty one.
     """
     if not stages:
         raise InvalidCall("what is to run? `rack pipeline 'command one' 'command two' -n 4 'command three'`")

@@ -1,9 +1,9 @@
-"""Lists and facts: tables for people, and data for programs.
+"""Lists and single objects: tables for people, and data for programs.
 
-cliff knows the formats; what a cell is in each of them is decided here. JSON, YAML and CSV get values as they are:
-numbers, lists, seconds. A table and `-f value` get what people read, with everything escaped that a terminal would
-obey, and a table fits the terminal: texts are wrapped, then columns are left out that the command can spare, and what
-still does not fit is shown as a block of lines for each row.
+cliff knows the formats; this module decides what a cell is in each of them. JSON, YAML and CSV get values unchanged:
+numbers, lists, seconds. A table and `-f value` get text for people, with control characters escaped. A table fits
+the terminal: cells are wrapped, then columns are left out that the command can spare. If that does not suffice,
+each row is shown as a block of lines.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from cliff.show import ShowOne
 from rackactor.cli.escaping import visible
 from rackactor.cli.fitting import as_blocks, fit
 
-#: The formats that programs read.
+#: The formats for programs.
 DATA = frozenset({"json", "yaml", "csv"})
 
 
 class Cell(FormattableColumn[Any]):
-    """A value that people read as another text.
+    """A value with another text for people.
 
     Args:
-        value: what it is, as data.
-        text: what people read.
+        value: the value, as data.
+        text: its text for people.
     """
 
     def __init__(self, value: Any, text: str) -> None:
@@ -41,7 +41,7 @@ class Cell(FormattableColumn[Any]):
         self._text = text
 
     def human_readable(self) -> str:
-        """Return what people read."""
+        """Return the text for people."""
         return self._text
 
 
@@ -49,8 +49,8 @@ class Listed(Lister):
     """A command that lists things.
 
     Attributes:
-        only_data: columns that only data have, unless they are asked for with `-c`.
-        spare: columns that a table may do without, the first one first, where the terminal is narrow.
+        only_data: columns that only data formats have, unless `-c` asks for them.
+        spare: columns that a table may leave out, in this order, where the terminal is narrow.
     """
 
     only_data: Sequence[str] = ()
@@ -69,7 +69,7 @@ class Listed(Lister):
 
 
 class Shown(ShowOne):
-    """A command that shows the facts of one thing; cliff has no CSV for those."""
+    """A command that shows the properties of one object; cliff has no CSV for those."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -83,7 +83,7 @@ class Shown(ShowOne):
         """Run it."""
         self._format = parsed_args.formatter
         if self._format == "csv":
-            parsed_args.formatter = "json"  # cliff looks up one of its own
+            parsed_args.formatter = "json"  # cliff looks up a formatter of its own
         return int(super().run(parsed_args))
 
     def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]) -> int:
@@ -94,14 +94,14 @@ class Shown(ShowOne):
 
 
 def write_csv(names: Sequence[str], data: Sequence[Any], stdout: TextIO) -> None:
-    """Write the facts of one thing: a line of names, and one of values."""
+    """Write the properties of one object: a line of names, and a line of values."""
     writer = csv.writer(stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(names)
     writer.writerow([_datum(value, "csv") for value in data])
 
 
 class _Formatter:
-    """A formatter of cliff's that gets each cell as its format is to have it."""
+    """A formatter of cliff's in which each cell has the form for its format."""
 
     def __init__(self, formatter: Any, format: str, spare: Sequence[str]) -> None:
         self._formatter = formatter
@@ -124,7 +124,7 @@ class _Formatter:
             self._formatter.emit_list(*fitted, stdout, _unfitted(options))
 
     def emit_one(self, names: Sequence[str], data: Sequence[Any], stdout: TextIO, options: argparse.Namespace) -> None:
-        """Show the facts of one thing."""
+        """Show the properties of one object."""
         cells = [self._cell(value) for value in data]
         if self._format == "csv":
             write_csv(names, cells, stdout)
@@ -152,7 +152,7 @@ class _Formatter:
 
 
 def _emit_shell(names: Sequence[str], cells: Sequence[Any], stdout: TextIO, options: argparse.Namespace) -> None:
-    """Write assignments of a shell; cliff's own let a value be a command of it."""
+    """Write assignments for a shell; with cliff's own formatter a value could become a command."""
     for name, cell in zip(names, cells, strict=True):
         variable = name.lower().replace(" ", "_")
         if not options.variables or variable in options.variables:
@@ -170,7 +170,7 @@ def _datum(value: Any, format: str) -> Any:
 
 
 def _width(options: argparse.Namespace) -> int | None:
-    """Return how wide a table may be; None: as wide as it is."""
+    """Return the greatest width of a table; None: no limit."""
     if options.max_width > 0:
         return int(options.max_width)
     if options.fit_width or sys.stdout.isatty():
@@ -179,5 +179,5 @@ def _width(options: argparse.Namespace) -> int | None:
 
 
 def _unfitted(options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options without those by which cliff itself would make columns narrower."""
+    """Return the options without those that make cliff itself narrow columns."""
     return argparse.Namespace(**{**vars(options), "max_width": 1 << 20, "fit_width": False})

@@ -1,7 +1,7 @@
-"""What processes print, on this command's own standard output and error.
+"""Output of processes, shown on this command's own standard output and error.
 
-A thread of its own writes, so that a paused terminal holds the processes back and not the heartbeats. It writes to
-the descriptors themselves: a thread that blocks inside one of Python's buffered files would block Python's end too.
+It is written in a separate thread, so that a paused terminal blocks the processes and not the heartbeats. The thread
+writes to the descriptors themselves: if it blocked inside one of Python's buffered files, Python's exit would block.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rackactor.wire.calls.logs import FEED, Logs
 
 
 class _Log:
-    """One log that is followed."""
+    """A log that is followed."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -40,11 +40,11 @@ class Tap:
     Args:
         kernel: the membership through which they are read.
         on_output: called before the first output is shown.
-        lines: puts lines together where several processes print; None: show everything as it comes.
+        lines: assembles lines where several processes print; None: show everything as it comes.
 
     Attributes:
-        broken: our standard output takes no more.
-        fault: why, unless it is only that nobody reads it.
+        broken: standard output cannot be written to any more.
+        fault: the reason, unless it is only that the reader is gone.
     """
 
     def __init__(self, kernel: Kernel, on_output: Callable[[], None], *, lines: Lines | None) -> None:
@@ -59,14 +59,14 @@ class Tap:
         threading.Thread(target=self._write, name="rack-output", daemon=True).start()
 
     def follow(self, pid: int) -> None:
-        """Show what a process prints (FEED: all of them), from its start."""
+        """Show a process's output (FEED: that of all) from its start."""
         log = _Log(pid)
         self._logs.append(log)
         with self._lock:
             self._ask(log)
 
     def finish(self) -> None:
-        """Stop where the logs stop now: nobody prints any more. `done` tells when that has been shown."""
+        """Stop at the present ends of the logs: there will be no more output. `done` tells when all has been shown."""
         for log in self._logs:
             with self._lock:
                 log.follow = False
@@ -84,17 +84,17 @@ class Tap:
         try:
             self._kernel.begin_call(asked, callback=lambda pending: self._answers.put((log, offset, pending)))
         except RackError:
-            log.done = True  # the group is gone, and its logs with it
+            log.done = True  # the group is gone, and so are its logs
 
     def _write(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread
         while True:
             try:
                 log, asked, pending = self._answers.get(timeout=self._show_due())
             except queue.Empty:
                 continue
             if log.done or asked != log.offset:
-                continue  # `finish` has asked once more for what had just come
+                continue  # `finish` has asked once more, for output that had just come
             over = pending.error is not None
             if not over:
                 for pid, stream, _, data in msgpack.unpackb(pending.blobs[0]):
@@ -102,11 +102,11 @@ class Tap:
                 over = not self._go_on(log, pending.value)
             if over or log.done or self.broken:
                 self._flush(log.pid)
-                log.done |= over  # not before the last line is shown: whoever sees it may go
+                log.done |= over  # not before the last line is shown, since the program may end then
                 self._kernel.wake()
 
     def _go_on(self, log: _Log, fields: dict[str, Any]) -> bool:
-        """Ask for what comes next; False: nothing does."""
+        """Ask for the next output; False: there is none."""
         with self._lock:
             empty = not log.follow and fields["next"] == log.offset
             log.offset = fields["next"]
@@ -124,7 +124,7 @@ class Tap:
         self._put(stream, data)
 
     def _show_due(self) -> float | None:
-        """Show beginnings of lines that have waited long enough; return in how many seconds the next has."""
+        """Show unfinished lines that have waited long enough; return in how many seconds the next one has."""
         if self._whole is None:
             return None
         for _, stream, data in self._whole.due(time.monotonic()):
@@ -132,7 +132,7 @@ class Tap:
         return self._whole.wait(time.monotonic())
 
     def _flush(self, pid: int) -> None:
-        """Show lines that did not end."""
+        """Show unfinished lines."""
         if self._whole is not None:
             for _, stream, data in self._whole.rest(None if pid == FEED else pid):
                 self._put(stream, data)
@@ -149,7 +149,7 @@ class Tap:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write to a descriptor, also one that does not block."""
+    """Write to a descriptor, which may be non-blocking."""
     view = memoryview(data)
     while view:
         try:

@@ -1,6 +1,6 @@
-"""Values of the group as a shell sees them: text as it is, bytes as they are, everything else as JSON.
+"""Values of the group for a shell: strings and bytes unchanged, everything else as JSON.
 
-A pickle is not opened: that would run the code of whoever put it with the rights of whoever looks.
+A pickle is not opened: that would run the code of its author with the rights of the user.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rackactor.wire.codec import PickleRefused
 
 @dataclass(frozen=True)
 class Sealed:
-    """A value that is a pickle, or has one in it, and was not opened.
+    """A value that is a pickle, or contains one, and was not opened.
 
     Attributes:
         size: of the pickle, bytes.
@@ -33,16 +33,16 @@ class Sealed:
 
 
 def add_unpickle(parser: argparse.ArgumentParser) -> None:
-    """Add the option by which pickles are opened."""
+    """Add the option that allows pickles to be opened."""
     parser.add_argument(
         "--unpickle",
         action="store_true",
-        help="open pickles, which runs code of whoever wrote them (default: their sizes are shown)",
+        help="open pickles, which runs code of their authors (default: their sizes are shown)",
     )
 
 
 def opened(read: Callable[[], Any]) -> Any:
-    """Return a value, or what stands for one that is not opened."""
+    """Return a value, or a `Sealed` for one that is not opened."""
     try:
         return read()
     except PickleRefused as refused:
@@ -50,7 +50,7 @@ def opened(read: Callable[[], Any]) -> Any:
 
 
 def to_bytes(value: Any) -> bytes:
-    """Return what is written on standard output: a line, but for bytes, which are written as they are."""
+    """Return a value for standard output: as a line, except bytes, which are written unchanged."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     text = to_text(value)
@@ -58,13 +58,13 @@ def to_bytes(value: Any) -> bytes:
 
 
 def to_output(value: Any) -> bytes:
-    """Return the same for standard output as it is: a terminal gets text that it does not obey."""
+    """Return the same, for a terminal without control sequences."""
     raw = isinstance(value, (bytes, bytearray, memoryview)) or not sys.stdout.isatty()
     return to_bytes(value if raw else block(to_text(value)))
 
 
 def to_text(value: Any) -> str:
-    """Return a value as text: numbers, lists and dicts as JSON, what JSON cannot say as Python does."""
+    """Return a value as text: numbers, lists and dicts as JSON, and what JSON cannot represent as Python's repr."""
     if isinstance(value, str):
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -78,7 +78,7 @@ def to_text(value: Any) -> str:
 
 
 def to_word(value: Any) -> str:
-    """Return a value as text on one line: text and bytes that have more than one, or are none, in quotes."""
+    """Return a value as text on one line: strings and bytes that are not printable on one line are quoted."""
     text = to_text(value)
     if isinstance(value, (str, bytes, bytearray, memoryview)) and (not text.isprintable() or text[:1] == '"'):
         return json.dumps(encode(text).decode("utf-8", "backslashreplace"))
@@ -86,7 +86,7 @@ def to_word(value: Any) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """Return a value that JSON can say."""
+    """Return a value that JSON can represent."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8", "backslashreplace")
     if isinstance(value, Sealed):
@@ -99,10 +99,10 @@ def to_json(value: Any) -> Any:
 
 
 def from_word(word: str, *, as_json: bool) -> Any:
-    """Return the value that a word of the command line stands for.
+    """Return the value of a command-line argument.
 
     Raises:
-        InvalidCall: it is to be JSON, and is not.
+        InvalidCall: it should be JSON, and is not.
     """
     if not as_json:
         return word

@@ -1,4 +1,4 @@
-"""`rack why PID`: everything that is known of a process and its end, told to a person."""
+"""`rack why PID`: everything that is known of a process and its end, for people."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from rackactor.syscalls.group import Group
 from rackactor.wire.calls.processes import Why as AskWhy
 from rackactor.wire.frames import SUPERVISOR
 
-#: Lines of output that are shown.
+#: Lines of output to show.
 LAST_LINES = 10
-#: Lines of a machine's console that are shown.
+#: Lines of a machine's console to show.
 CONSOLE_LINES = 25
 _TAIL = 8 << 10
 _LAST_OUTPUT = "last output:\n"
 
-#: What the causes mean, in a sentence.
+#: The meanings of the causes, in a sentence each.
 _MEANING = {
     Cause.EXITED: "it ended by itself",
     Cause.EXCEPTION: "an exception that nothing caught",
@@ -41,12 +41,12 @@ _MEANING = {
     Cause.PARENT_DIED: "its parent ended, and it was forked to end with it",
     Cause.GROUP_ENDED: "the group ended while it lived",
 }
-#: Whose output goes to the group.
+#: The kinds of processes whose output goes to the group.
 _LOGGED = ("actor", "function", "command")
 
 
 class Why(InGroup):
-    """Tell why a process ended, or how it is: cause, evidence, last output, who sent which signal when."""
+    """Tell why a process ended, or how it is: cause, evidence, last output, and who sent which signal when."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Return the parser."""
@@ -62,7 +62,7 @@ class Why(InGroup):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Tell it."""
+        """Print it."""
         with visit(parsed_args.group) as group:
             fields, _ = group.kernel.call(AskWhy(parsed_args.pid))
             if parsed_args.format == "text":
@@ -73,7 +73,7 @@ class Why(InGroup):
 
 
 def facts(group: Group, pid: int, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what is known of a process as data: times in seconds since the epoch, signals as numbers or texts."""
+    """Return what is known of a process as data: times in seconds since the epoch, signals as numbers or strings."""
     row = fields["process"]
     status = None if row["status"] is None else ExitStatus.from_wire(row["status"])
     known = {name: value for name, value in row.items() if name not in ("status", "capabilities")}
@@ -175,5 +175,5 @@ def _last_output(group: Group, pid: int, status: ExitStatus | None) -> str:
     head, _, kept = ("" if status is None else status.evidence).partition(_LAST_OUTPUT)
     text = tail.decode("utf-8", "replace") or kept
     if text.strip() and text.strip() in head:
-        return ""  # a traceback, which the evidence has shown
+        return ""  # a traceback, which the evidence has shown already
     return "\n".join(text.replace("\r\n", "\n").rstrip("\n").split("\n")[-LAST_LINES:])

@@ -1,1 +1,1 @@
-"""What processes share: pipes, memory, files. Each part takes a kernel; nothing here knows a session."""
+"""What processes share: pipes, memory, files. Each part takes a kernel; nothing here depends on a session."""

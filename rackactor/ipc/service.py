@@ -1,8 +1,8 @@
-"""Speaking with the services of a group: programs of the supervisor's own, such as the one for files.
+"""Calling the services of a group: the supervisor's own programs, such as the file service.
 
-A service is a member like any other: questions travel as asks on the ordinary streams, directly where the network lets
-them. A question or an answer is a msgpack array of two (what, its fields), its length before it (4 bytes), and raw
-bytes behind it.
+A service is a member like any other: requests are sent as asks on the ordinary streams, directly where the network
+allows it. A request or an answer is a msgpack array of two (name, fields), preceded by its length (4 bytes) and
+followed by raw bytes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from rackactor.wire.codec import pack as _pack
 from rackactor.wire.codec import unpack as _unpack
 from rackactor.wire.errors import unpack_error
 
-#: Bound of one question, seconds: behind a service may be a store on the other side of the world.
+#: Time limit of one request, seconds: a service may have its store on the other side of the world.
 TIMEOUT = 300.0
 
 Data = bytes | bytearray | memoryview
 
 
 def pack(what: Any, fields: dict[str, Any], data: Data = b"") -> bytes:
-    """Return the bytes of a question (`what`: its name) or of an answer (`what`: None, or what went wrong)."""
+    """Return the bytes of a request (`what`: its name) or of an answer (`what`: None, or the error)."""
     head = _pack((what, fields))
     return b"".join((len(head).to_bytes(4, "big"), head, data))
 
@@ -34,7 +34,7 @@ def unpack(payload: Data) -> tuple[Any, dict[str, Any], memoryview]:
     """Return what `pack` was given.
 
     Raises:
-        ProtocolError: these are not the bytes of a question or an answer.
+        ProtocolError: these are not the bytes of a request or an answer.
     """
     view = memoryview(payload)
     end = 4 + int.from_bytes(view[:4], "big")
@@ -45,25 +45,25 @@ def unpack(payload: Data) -> tuple[Any, dict[str, Any], memoryview]:
 
 
 class Service:
-    """A service of the group, found when it is first needed, and found anew after its death.
+    """A service of the group, found at its first use, and found again after its death.
 
     Args:
-        kernel: of the process that asks.
-        name: which service.
+        kernel: of the calling process.
+        name: the service's.
     """
 
     def __init__(self, kernel: Kernel, name: str) -> None:
         self.kernel = kernel
         self.name = name
         self._pid = 0
-        self._lock = threading.RLock()  # a signal handler may interrupt its holder
+        self._lock = threading.RLock()  # a signal handler may interrupt the holder
 
     @property
     def pid(self) -> int:
-        """Its pid; the supervisor starts it if it does not run.
+        """Its pid; the supervisor starts the service if it is not running.
 
         Raises:
-            ServiceFailed: it does not come up.
+            ServiceFailed: it does not start.
         """
         pid = self._pid
         if not pid:
@@ -74,26 +74,26 @@ class Service:
     def ask(
         self, op: str, fields: dict[str, Any], data: Data = b"", *, again: bool = False, timeout: float = TIMEOUT
     ) -> tuple[dict[str, Any], memoryview]:
-        """Ask a question and wait for the answer.
+        """Send a request and wait for the answer.
 
         Args:
-            op: what is asked.
+            op: the request's name.
             fields: plain values.
-            data: bytes that go with it.
-            again: ask once more if the service has died: for what may be done twice.
+            data: raw bytes.
+            again: repeat the request once if the service has died; for requests that may be done twice.
             timeout: seconds.
 
         Raises:
             RackTimeout: no answer within the time.
             ServiceFailed: the service has died before it answered.
-            Exception: what went wrong there, by its name.
+            Exception: the error of the request, by its name.
         """
         return self.ask_one(op, fields, data, again=again, timeout=timeout)[1:]
 
     def ask_one(
         self, op: str, fields: dict[str, Any], data: Data = b"", *, again: bool = False, timeout: float = TIMEOUT
     ) -> tuple[int, dict[str, Any], memoryview]:
-        """Ask as `ask` does, and return first the pid of who has answered: what follows may be for that life only."""
+        """Ask as `ask` does, and return the answerer's pid first; a follow-up may be for that life only."""
         known_dead = False
         while True:
             pid = self.pid
@@ -111,7 +111,7 @@ class Service:
             again = False
 
     def begin(self, pid: int, op: str, fields: dict[str, Any], data: Data = b"") -> Pending:
-        """Ask a question of one life of the service without waiting; `answer` takes what is returned."""
+        """Send a request to one life of the service without waiting; `answer` takes the result."""
         try:
             return self.kernel.ask(pid, pack(op, fields, data), _nothing)
         except NoSuchProcess as error:
@@ -119,12 +119,12 @@ class Service:
             raise ServiceFailed(f"the group's service {self.name!r} has ended: {error}") from None
 
     def post_from_finalizer(self, pid: int, op: str, fields: dict[str, Any]) -> None:
-        """Say something that needs no answer; for finalizers: takes no lock, and waits for nothing."""
+        """Send a request without an answer; for finalizers: takes no lock, and does not wait."""
         if not self.kernel.closed and not self.kernel.ended:
             self.kernel.post_from_finalizer(pid, pack(op, fields))
 
     def answer(self, pending: Pending, pid: int, timeout: float = TIMEOUT) -> tuple[dict[str, Any], memoryview]:
-        """Wait for the answer to a question: see `ask`."""
+        """Wait for the answer to a request: see `ask`."""
         kernel = self.kernel
         try:
             done = kernel.wait(lambda: pending.done, timeout)

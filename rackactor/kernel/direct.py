@@ -1,69 +1,63 @@
 """Direct connections between two processes that talk a lot.
 
-The supervisor introduces them: it tells the one to listen for the other, with a ticket, and the other where
-to connect. Until the handshake is done, and whenever the path breaks, messages go through the supervisor;
-streams are numbered, so the application cannot tell.
+Messages go through the supervisor at first. When two processes talk a lot, it introduces them: the one listens, and the
+other connects. Until the handshake is done, and whenever the path breaks, messages go through the supervisor. Streams
+are numbered, so the application cannot tell, and a direct path can be given up without harm at any time.
+
+The steps, by their names on the wire:
+
+1. `introduce`: a process asks the supervisor for an introduction.
+2. `listen`: the other one is told to listen, with a ticket for one use.
+3. `listening`: it says where. `meet`: the first one is told where to connect, with that ticket.
+4. JOIN with the ticket, WELCOME: both take the path.
+5. `part`: one of them has given up. The supervisor tells the other one, in order with all that it relays.
+
+Each introduction has a number, which the supervisor gives. So a late `part` cannot end a newer connection.
+
+States of a connection (`Connection`):
+
+- EXPECTED, then JOINED, where we listen; SPENT if somebody else shows its ticket
+- CONNECTING, then JOINED, where we connect
+- CLOSED
+
+Several connections to one process may be open. Messages take the one that joined last, the *path*; something may still
+arrive on the others. A process that loses its path by a `part` gives up the others too: the other one may still send
+acknowledgements on one of them, and would never find out that it is dark.
+
+The short way: on one host the one that connects also opens a UNIX socket (`seqpacket`), and shows the same ticket
+there. What is small takes it, past ZeroMQ, whose threads would have to wake for each message. It opens after the
+connection has joined. When it breaks, the path goes on without it.
+
+When a path is dark is decided in `path_monitor`, and when a connection is worth it in `peers`.
+
+Known gap: what was given up at the end that listens stays half open until ZeroMQ's own heartbeat closes it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgpack
 import zmq
 
-from rackactor.kernel import interrupts, netaddr, seqpacket
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import interrupts, seqpacket, sockets
+from rackactor.kernel.connections import Connection, Connections, Path, State
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.newcomers import Gate
+from rackactor.kernel.listener import Listener
 from rackactor.kernel.path_monitor import Action, Paths, Step
 from rackactor.kernel.peers import Peers, Sending
 from rackactor.kernel.seqpacket import LocalChannel
+from rackactor.kernel.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
-from rackactor.kernel.zap import Authenticator
 from rackactor.wire.calls.connections import Introduce, Listening, Part
 from rackactor.wire.events import ListenEvent, MeetEvent, PartEvent
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header, parse_map
 from rackactor.wire.schema import Event
 from rackactor.wire.stream import Entry
 
-#: Seconds until callers are looked at again which could not be taken.
-_LATER = 1.0
-#: Seconds between two looks at connections that have not joined.
-_LOOK = 0.1
 _FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
-
-
-class Path(NamedTuple):
-    """How a directly connected peer is reached: a socket, on a listening one its identity there, the short way."""
-
-    socket: zmq.Socket[Any]
-    identity: bytes | None
-    line: LocalChannel | None = None
-    #: Of the introduction that it came from.
-    number: int = 0
-
-
-class Guest(NamedTuple):
-    """Who is expected at the listening socket."""
-
-    pid: int
-    incarnation: int
-
-
-class _Meeting:
-    """An introduction, and what there is of its connection."""
-
-    __slots__ = ("identity", "socket", "ticket")
-
-    def __init__(self, ticket: bytes, socket: zmq.Socket[Any] | None = None) -> None:
-        self.ticket = ticket
-        #: Where we connect; None where we listen.
-        self.socket = socket
-        #: Of the connection at our listening socket.
-        self.identity = b""
 
 
 class Receiver(Protocol):
@@ -86,7 +80,7 @@ class Direct:
     """The direct connections of one agent (used by the leader only).
 
     Args:
-        link: the sockets.
+        sockets: those of this agent.
         identity: who this agent is.
         uplink: to the supervisor, who introduces.
         peers: the streams.
@@ -95,31 +89,19 @@ class Direct:
     """
 
     def __init__(
-        self, link: _link.Link, identity: Identity, uplink: Uplink, peers: Peers, paths: Paths, receiver: Receiver
+        self, sockets: Sockets, identity: Identity, uplink: Uplink, peers: Peers, paths: Paths, receiver: Receiver
     ) -> None:
-        self._link = link
+        self._sockets = sockets
         self._identity = identity
         self._uplink = uplink
         self._peers = peers
         self._monitor = paths
         self._receiver = receiver
-        self._listener: zmq.Socket[Any] | None = None
-        self._endpoint = ""
-        self._gate: Gate | None = None
-        self._looking = False
-        self._zap: Authenticator | None = None
-        self._keys: set[bytes] = set()
-        self._expected: dict[bytes, Guest] = {}
-        self._guests: dict[bytes, Guest] = {}
-        self._hosts: dict[zmq.Socket[Any], Guest] = {}
-        self._paths: dict[int, Path] = {}
-        self._met: dict[zmq.Socket[Any], tuple[str, bytes]] = {}
-        self._door: LocalChannel | None = None
-        self._lines: dict[LocalChannel, Guest | None] = {}  # None: it has not shown its ticket yet
+        self._listener = Listener(sockets, identity, receiver.at_time)
+        self._connections = Connections()
+        self._paths: dict[int, Path] = {}  # what messages take now, by pid
+        self._lines: dict[LocalChannel, Connection | None] = {}  # None: it has not shown its ticket yet
         self._pack = msgpack.packb
-        self._tickets: dict[bytes, Guest] = {}
-        self._meetings: dict[tuple[int, int], _Meeting] = {}  # by pid, and the number of the introduction
-        self._numbers: dict[zmq.Socket[Any] | bytes, int] = {}  # of a socket, or of a ticket
 
     def ask_for(self, pid: int) -> None:
         """Ask the supervisor for an introduction; without one, nothing changes."""
@@ -131,7 +113,7 @@ class Direct:
 
     @property
     def _full(self) -> bool:
-        return len(self._paths) + len(self._expected) + len(self._met) >= _link.max_direct_peers()
+        return len(self._paths) + self._connections.pending >= sockets.max_direct_peers()
 
     def event(self, event: Event) -> None:
         """Do what the supervisor says: listen for a peer, or meet one, or give connections up."""
@@ -148,8 +130,8 @@ class Direct:
         path = self._paths.pop(pid, None)
         if path is not None and path.line is not None:
             self._hang_up(path.line)
-        for number in self._known(pid):
-            self._drop(pid, number, listening=False)  # its last words may still be under way to us
+        for number in self._connections.numbers(pid):
+            self._drop(pid, number, incoming=False)  # its last words may still be under way to us
         self._monitor.forget(pid)
 
     # -- giving up ---------------------------------------------------------------------------------------
@@ -169,7 +151,7 @@ class Direct:
 
     def give_up(self, pid: int) -> None:
         """Have everything to and from a peer go through the supervisor again."""
-        numbers = self._known(pid)
+        numbers = self._connections.numbers(pid)
         self._leave(pid)
         for number in numbers:
             self._drop(pid, number)
@@ -198,24 +180,18 @@ class Direct:
         if numbers:
             self._uplink.request(Part(pid, numbers))
 
-    def _known(self, pid: int) -> list[int]:
-        return [number for other, number in self._meetings if other == pid]
+    def _drop(self, pid: int, number: int, *, incoming: bool = True) -> bool:
+        """Close what there is of a connection; False when there is nothing.
 
-    def _drop(self, pid: int, number: int, *, listening: bool = True) -> bool:
-        """Close what there is of a connection; False when there is nothing."""
-        meeting = self._meetings.get((pid, number))
-        if meeting is None or (meeting.identity and not listening):
+        Of one that came in at our listening socket only the entry goes: ZeroMQ closes what is dark itself, after a
+        while. Without `incoming` not even that.
+        """
+        connection = self._connections.get(pid, number)
+        if connection is None or (connection.is_incoming and not incoming):
             return False
-        del self._meetings[pid, number]
-        self._numbers.pop(meeting.ticket, None)
-        self._expected.pop(meeting.ticket, None)
-        self._tickets.pop(meeting.ticket, None)
-        self._guests.pop(meeting.identity, None)  # ZeroMQ closes what is dark itself, after a while
-        if meeting.socket is not None:
-            self._numbers.pop(meeting.socket, None)
-            self._met.pop(meeting.socket, None)
-            del self._hosts[meeting.socket]
-            self._link.drop(meeting.socket)
+        self._connections.close(connection)
+        if connection.socket is not None:
+            self._sockets.drop(connection.socket)
         return True
 
     def send(self, path: Path, frames: Sequence[Any]) -> bool:
@@ -226,7 +202,7 @@ class Direct:
         except OSError:
             self._hang_up(path.line)  # type: ignore[arg-type]
         try:
-            self._link.send(path.socket, frames if path.identity is None else [path.identity, *frames])
+            self._sockets.send(path.socket, frames if path.identity is None else [path.identity, *frames])
         except zmq.ZMQError:
             return False
         return True
@@ -268,171 +244,99 @@ class Direct:
 
     def close(self) -> None:
         """Close everything."""
-        if self._gate is not None:
-            self._gate.close()
-        for socket in [*self._hosts, *([self._listener] if self._listener else [])]:
+        for socket in self._connections.sockets:
             socket.close(0)
-        for line in [*self._lines, *([self._door] if self._door else [])]:
+        for line in self._lines:
             line.close()
-        if self._zap is not None:
-            self._zap.socket.close(0)
+        self._listener.close()
 
     def read(self, socket: zmq.Socket[Any]) -> None:
         """Take what waits on a direct socket."""
-        if self._gate is not None and socket is self._gate.events:
-            self._gate.read()
-            if not self._looking:
-                self._look()
-            return
-        if self._zap is not None and socket is self._zap.socket:
-            self._zap.answer()
+        listener = self._listener
+        if listener.read(socket):
             return
         for _ in range(256):
             if socket.closed:
                 return
-            listening = socket is self._listener
-            frames = _link.receive(socket, 3 if listening else 2, self._gate if listening else None)
+            listening = socket is listener.socket
+            frames = sockets.receive(socket, 3 if listening else 2, listener.gate if listening else None)
             if frames is None:
                 return
             try:
                 if listening:
-                    self._from_guest(frames[0], parse_header(frames[2]), frames[3:])
+                    self._from_listener(frames[0], parse_header(frames[2]), frames[3:])
                 else:
-                    self._from_host(socket, parse_header(frames[1]), frames[2:])
+                    self._from_connected(socket, parse_header(frames[1]), frames[2:])
             except Exception as error:  # whatever has come
                 if interrupts.comes_from_a_handler(error):
                     raise
                 if listening:
-                    self._refuse(frames[0])
-                guest = self._guests.get(frames[0]) if listening else self._hosts.get(socket)
-                if guest is not None:
-                    self._receiver.malformed(guest.pid, error)
+                    listener.refused(frames[0])
+                connection = self._connections.at(frames[0]) if listening else self._connections.on(socket)
+                if connection is not None:
+                    self._receiver.malformed(connection.pid, error)
 
     def _listen(self, event: ListenEvent) -> None:
-        if self._listener is None:
-            try:
-                self._listener = self._bind(event.bind)
-            except (OSError, zmq.ZMQError):
-                return  # no way leads to the supervisor at this moment: there is nowhere to listen
+        if not self._listener.open(event.bind):
+            return  # no way leads to the supervisor at this moment
         if event.key:
-            self._keys.add(event.key)
+            self._listener.expect(event.key)
         if self._identity.keys is None:  # over a network it may be that only one of the two can reach the other
             self._peers.introduced(event.pid)
-        guest = Guest(event.pid, event.incarnation)
-        self._expected[event.ticket] = guest
-        self._meetings[guest.pid, event.number] = _Meeting(event.ticket)
-        self._numbers[event.ticket] = event.number
-        if self._door is not None:
-            self._tickets[event.ticket] = guest
-        self._uplink.request(Listening(guest.pid, event.number, event.ticket, self._endpoint))
+        expected = Connection(event.pid, event.incarnation, event.number, event.ticket, State.EXPECTED)
+        expected.opens_short_way = self._listener.channel is not None
+        self._connections.add(expected)
+        self._uplink.request(Listening(event.pid, event.number, event.ticket, self._listener.endpoint))
 
-    def _bind(self, bind: str) -> zmq.Socket[Any]:
-        context = self._link.context
-        keys = self._identity.keys
-        if not bind:  # where others reach us is where we come from
-            bind = netaddr.listener(netaddr.toward(self._link.endpoint))
-        if keys is not None and self._zap is None:
-            self._zap = Authenticator(context, lambda key: key in self._keys)
-            self._link.watch(self._zap.socket)
-        listener: zmq.Socket[Any] = context.socket(zmq.ROUTER)
-        _link.tune(listener)
-        listener.setsockopt(zmq.RCVHWM, _link.QUEUE)
-        listener.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        if keys is not None:
-            _link.watch_over(listener)
-            listener.curve_server = True
-            listener.curve_publickey, listener.curve_secretkey = keys.public, keys.secret
-        if netaddr.is_ipv6(bind):
-            listener.setsockopt(zmq.IPV6, 1)
-        gate = None
-        try:
-            if keys is not None:
-                gate = Gate(listener, remote=True)
-                self._link.watch(gate.events)
-            listener.bind(bind)
-        except (OSError, zmq.ZMQError):
-            if gate is not None:
-                self._link.unwatch(gate.events)
-                gate.close()
-            listener.close(0)
-            raise
-        self._gate, self._endpoint = gate, _link.endpoint(listener)
-        self._link.watch(listener)
-        place = seqpacket.place(self._endpoint)
-        if place is not None:
-            self._open_door(place)
-        return listener
+    def _from_listener(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
+        connection = self._connections.at(identity)
+        if connection is not None:
+            if header.kind in _FOR_STREAMS and connection.is_from(header):
+                self._receiver.arrived(header, bodies)
+        elif header.kind is Kind.JOIN:
+            self._welcome(identity, header, parse_map(bodies[0]).get("ticket"))
+        else:
+            self._listener.refused(identity)
 
-    def _open_door(self, place: str) -> None:
-        """Open the short way's door, if that can be: there is the usual way too."""
-        try:
-            door = seqpacket.open_door(place)
-        except OSError:
+    def _welcome(self, identity: bytes, header: Header, ticket: object) -> None:
+        """Let in who shows the ticket of one that is expected, if it is that one; a ticket is good for one try."""
+        connection = self._connections.of_ticket(ticket)
+        if connection is None or connection.state is not State.EXPECTED:
+            self._listener.refused(identity)
             return
-        try:
-            self._link.watch(door)
-        except OSError:
-            door.close()
+        if not connection.is_from(header):
+            self._connections.settle(connection, State.SPENT)
+            self._listener.refused(identity)
             return
-        self._door = door
-
-    def _from_guest(self, identity: bytes, header: Header, bodies: list[Any]) -> None:
-        guest = self._guests.get(identity)
-        if header.kind is Kind.JOIN and guest is None:
-            ticket = parse_map(bodies[0]).get("ticket")
-            guest = self._expected.pop(ticket, None) if type(ticket) is bytes else None
-            if guest is None or (header.pid, header.incarnation) != guest:
-                self._refuse(identity)
-                return
-            self._guests[identity] = guest
-            if self._gate is not None:
-                self._gate.joined(identity)
-            number = self._numbers[ticket]  # type: ignore[index]
-            self._meetings[guest.pid, number].identity = identity
-            path = Path(self._listener, identity, None, number)  # type: ignore[arg-type]
-            if self.send(path, self._frames(guest.pid, Kind.WELCOME)):
-                self._take_path(guest.pid, path)
-        elif guest == (header.pid, header.incarnation) and header.kind in _FOR_STREAMS:
-            self._receiver.arrived(header, bodies)
-        elif guest is None:
-            self._refuse(identity)
-
-    def _refuse(self, identity: bytes) -> None:
-        if self._gate is not None:
-            self._gate.refused(identity)
-            if not self._looking:
-                self._look()
-
-    def _look(self) -> None:
-        """Cut connections that were to join and do not, and look again while there are others."""
-        assert self._gate is not None
-        self._gate.turn(time.monotonic())
-        self._looking = self._gate.is_busy
-        if self._looking:
-            self._receiver.at_time(_LOOK, self._look)
+        self._connections.settle(connection, State.JOINED, identity)
+        self._listener.joined(identity)
+        path = Path(self._listener.socket, identity, None, connection.number)  # type: ignore[arg-type]
+        if self.send(path, self._frames(connection.pid, Kind.WELCOME)):
+            self._take_path(connection.pid, path)
 
     def _meet(self, event: MeetEvent) -> None:
-        if (event.pid, event.number) in self._meetings:
+        pid, number, ticket = event.pid, event.number, event.ticket
+        if self._connections.get(pid, number) is not None:
             return  # nobody is introduced twice
         try:
-            socket = self._link.connect(event.endpoint, event.key)
+            socket = self._sockets.connect(event.endpoint, event.key)
         except (zmq.ZMQError, OSError, ValueError):
             return  # not an endpoint that this host can reach: the supervisor goes on relaying
-        self._hosts[socket] = Guest(event.pid, event.incarnation)
-        self._met[socket] = (event.endpoint, event.ticket)
-        self._meetings[event.pid, event.number] = _Meeting(event.ticket, socket)
-        self._numbers[socket] = event.number
+        met = Connection(pid, event.incarnation, number, ticket, State.CONNECTING, socket, event.endpoint)
+        self._connections.add(met)
         if self._identity.keys is not None:
-            self._monitor.met(event.pid, event.number, time.monotonic())
-        self.send(Path(socket, None), self._frames(event.pid, Kind.JOIN, {"ticket": event.ticket}))
+            self._monitor.met(pid, number, time.monotonic())
+        self.send(Path(socket, None), self._frames(pid, Kind.JOIN, {"ticket": ticket}))
 
-    def _from_host(self, socket: zmq.Socket[Any], header: Header, bodies: list[Any]) -> None:
-        host = self._hosts.get(socket)
-        if host is None or host != (header.pid, header.incarnation):
+    def _from_connected(self, socket: zmq.Socket[Any], header: Header, bodies: list[Any]) -> None:
+        connection = self._connections.on(socket)
+        if connection is None or not connection.is_from(header):
             return
         if header.kind is Kind.WELCOME:
-            self._take_path(host.pid, Path(socket, None, None, self._numbers[socket]))
-            self._dial(host, *self._met.pop(socket, ("", b"")))
+            self._take_path(connection.pid, Path(socket, None, None, connection.number))
+            if connection.state is State.CONNECTING:
+                self._connections.settle(connection, State.JOINED)
+                self._dial(connection)
         elif header.kind in _FOR_STREAMS:
             self._receiver.arrived(header, bodies)
 
@@ -444,75 +348,60 @@ class Direct:
 
     # -- the short way ---------------------------------------------------------------------------------
 
-    def _dial(self, host: Guest, endpoint: str, ticket: bytes) -> None:
-        place = seqpacket.place(endpoint)
+    def _dial(self, connection: Connection) -> None:
+        place = seqpacket.place(connection.endpoint)
         line = seqpacket.dial(place) if place is not None else None
         if line is None:
             return
-        self._lines[line] = host
+        self._lines[line] = connection
         try:
-            self._link.watch(line)
-            seqpacket.send(line, self._frames(host.pid, Kind.JOIN, {"ticket": ticket}))
+            self._sockets.watch(line)
+            seqpacket.send(line, self._frames(connection.pid, Kind.JOIN, {"ticket": connection.ticket}))
         except OSError:
             self._hang_up(line)
 
     def read_line(self, line: LocalChannel) -> None:
         """Take what waits on a short way."""
-        if line is self._door:
-            try:
-                self._take_callers(line)
-            except OSError:  # it would only be told of them again, at once; until later the usual way has to do
-                self._link.unwatch(line)
-                self._receiver.at_time(_LATER, self._watch_door)
+        if line is self._listener.channel:
+            for caller in self._listener.callers():
+                self._lines[caller] = None
         elif line in self._lines and not seqpacket.receive(line, self._from_line, self._spoilt):
             self._hang_up(line)
 
-    def _watch_door(self) -> None:
-        assert self._door is not None
-        try:
-            self._link.watch(self._door)
-        except OSError:
-            self._receiver.at_time(_LATER, self._watch_door)
-
-    def _take_callers(self, door: LocalChannel) -> None:
-        while (caller := seqpacket.accept(door)) is not None:
-            try:
-                self._link.watch(caller)
-            except OSError:
-                caller.close()
-                raise
-            self._lines[caller] = None
-
     def _spoilt(self, line: LocalChannel, error: Exception) -> None:
-        peer = self._lines.get(line)
-        if peer is not None:
-            self._receiver.malformed(peer.pid, error)
+        connection = self._lines.get(line)
+        if connection is not None:
+            self._receiver.malformed(connection.pid, error)
 
     def _from_line(self, line: LocalChannel, fields: list[Any]) -> None:
-        peer = self._lines.get(line)
-        if peer is not None and seqpacket.is_data(fields):
-            self._receiver.took(*peer, *seqpacket.parse_data(fields))
+        connection = self._lines.get(line)
+        if connection is not None and seqpacket.is_data(fields):
+            self._receiver.took(connection.pid, connection.incarnation, *seqpacket.parse_data(fields))
             return
         header, bodies = seqpacket.parse_frames(fields)
-        if peer is None:
+        if connection is None:
             self._admit(line, header, bodies)
-        elif peer != (header.pid, header.incarnation):
+        elif not connection.is_from(header):
             return
         elif header.kind is Kind.WELCOME:
-            self._shorten(peer.pid, line)
+            self._shorten(connection.pid, line)
         elif header.kind in _FOR_STREAMS:
             self._receiver.arrived(header, bodies)
 
     def _admit(self, line: LocalChannel, header: Header, bodies: list[Any]) -> None:
         ticket = parse_map(bodies[0]).get("ticket") if header.kind is Kind.JOIN else None
-        guest = self._tickets.pop(ticket, None) if type(ticket) is bytes else None
-        if guest is None or guest != (header.pid, header.incarnation):
+        connection = self._connections.of_ticket(ticket)
+        if connection is None or not connection.opens_short_way:
             self._hang_up(line)
             return
-        self._lines[line] = guest
+        connection.opens_short_way = False
+        if not connection.is_from(header):
+            self._hang_up(line)
+            return
+        self._lines[line] = connection
         try:
-            if seqpacket.send(line, self._frames(guest.pid, Kind.WELCOME)):
-                self._shorten(guest.pid, line)
+            if seqpacket.send(line, self._frames(connection.pid, Kind.WELCOME)):
+                self._shorten(connection.pid, line)
         except OSError:
             self._hang_up(line)  # it has left already
 
@@ -526,12 +415,12 @@ class Direct:
 
     def _hang_up(self, line: LocalChannel) -> None:
         """Close a short way; what was on it and has not arrived goes the longer one."""
-        peer = self._lines.pop(line, None)
-        self._link.unwatch(line)
+        connection = self._lines.pop(line, None)
+        self._sockets.unwatch(line)
         line.close()
-        path = None if peer is None else self._paths.get(peer.pid)
-        if peer is not None and path is not None and path.line is line:
-            self._take_path(peer.pid, path._replace(line=None), again=True)
+        path = None if connection is None else self._paths.get(connection.pid)
+        if connection is not None and path is not None and path.line is line:
+            self._take_path(connection.pid, path._replace(line=None), again=True)
 
     def _frames(self, pid: int, kind: Kind, body: dict[str, Any] | None = None) -> list[Any]:
         return [pack_route(pid), self._identity.greeting(kind), *([] if body is None else [pack_body(body)])]

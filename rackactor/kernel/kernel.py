@@ -1,44 +1,33 @@
-"""The agent's half of the wire: system calls, streams to other processes, the mailbox, events.
+"""The agent's half of the wire, as application threads see it: system calls, messages, mailboxes, events.
 
-Every process of a group has one `Kernel`, the script that made the group included. Threads of the
-application call it; the leader does the I/O. Application threads never touch a socket or a
-stream: they put what they want into queues, which the leader empties.
+Every process of a group has one `Kernel`, the script that made the group included. Threads of the application call it;
+the leader does the I/O. Application threads never touch a socket or a stream: they put what they want into the outbox
+of the `EventLoop`, which the leader empties.
 """
 
 from __future__ import annotations
 
-import heapq
-import os
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
-
-import zmq
+from typing import Any, NoReturn, TypeVar
 
 from rackactor import units
-from rackactor.errors import (
-    AuthenticationError,
-    GroupEnded,
-    InvalidCall,
-    MailboxFull,
-    NoSuchProcess,
-    ProtocolError,
-    RackTimeout,
-)
-from rackactor.kernel import interrupts
-from rackactor.kernel import sockets as _link
-from rackactor.kernel.event_loop import KEPT_EARLY, EventHandler, EventLoop
+from rackactor.errors import GroupEnded, InvalidCall, MailboxFull, NoSuchProcess, ProtocolError, RackTimeout
+from rackactor.kernel import interrupts, joining
+from rackactor.kernel.event_loop import EventLoop
+from rackactor.kernel.inbox import KEPT_EARLY
 from rackactor.kernel.peers import DIRECT_NEARBY, Delivery
-from rackactor.kernel.pending import Pending
+from rackactor.kernel.pending import Numbers, Pending
+from rackactor.kernel.sockets import Keys, Sockets
 from rackactor.system import fork_generation
 from rackactor.units import CALL_TIMEOUT, DEFAULT_TIMEOUT, Timeout
 from rackactor.wire import frames
 from rackactor.wire.calls.processes import Cancel
 from rackactor.wire.codec import open_from
-from rackactor.wire.errors import unpack_error
-from rackactor.wire.frames import Kind, parse_header, parse_map
+from rackactor.wire.frames import Kind
 from rackactor.wire.schema import Call
 from rackactor.wire.stream import OVERHEAD, WINDOW, Entry, EntryKind
 from rackactor.wire.welcome import Welcome
@@ -49,8 +38,6 @@ E = TypeVar("E")
 JOIN_TIMEOUT = 15.0
 #: How long it may take where the supervisor is known to wait for it, but may be busy, seconds.
 EXPECTED_TIMEOUT = 60.0
-#: How long it may take where the supervisor cuts off some of those who come, for too many do, seconds.
-CROWDED_TIMEOUT = 20.0
 #: What is told within this time of the last turn is collected into one packet, seconds.
 COLLECT = 0.0003
 #: Bytes collected at the most before they are sent.
@@ -63,26 +50,71 @@ FAREWELL = 0.2
 LEFT = "this process has left the group"
 
 
-class Kernel(EventLoop):
+class Kernel:
     """Join a group and speak for one process of it.
 
     Args:
         birth: see `join`; None: make ready all that needs no birth, for a `join` to come.
         timeout: see `join`.
+        sockets: others than those of its own; then nobody runs the loop before a `join` but who waits.
     """
 
-    def __init__(self, birth: dict[str, Any] | None = None, timeout: float | None = None) -> None:
-        super().__init__()
-        if birth is None:
-            self._leader.prepare()
-        else:
+    # Known when the agent has joined.
+    welcome: Welcome
+    gid: str
+    #: Messages may be pickled.
+    allow_pickle: bool
+
+    def __init__(
+        self, birth: dict[str, Any] | None = None, timeout: float | None = None, *, sockets: Sockets | None = None
+    ) -> None:
+        self._generation = fork_generation.generation
+        self._closing = False
+        self._rids = itertools.count(1)
+        self._box_numbers = itertools.count(1)  # an address has 31 bits for one, and calls are many more
+        self._ask_numbers = Numbers()
+        #: Run when this process leaves the group's wire, and nobody runs the loop any more.
+        self.at_close: list[Callable[[], None]] = []
+        #: What the leader does (leader only, but for the outbox).
+        self.loop = loop = EventLoop(Sockets() if sockets is None else sockets)
+        self._leader = loop.leader
+        self._outbox = loop.outbox
+        self._inbox = loop.inbox
+        self._bind(loop)
+        if birth is not None:
             self.join(birth, timeout)
+        elif sockets is None:
+            self._leader.prepare()
+
+    def _bind(self, loop: EventLoop) -> None:
+        """Make what is the loop's part of this kernel's face: bound once, it costs nothing at each use."""
+        self.identity = loop.identity
+        self.mailbox = loop.inbox.mailbox
+        #: Further mailboxes by their number: see `open_box`.
+        self.boxes = loop.inbox.boxes
+        #: Of events: see `on`.
+        self.handlers = loop.inbox.handlers
+        # Leader only:
+        self.sockets = loop.sockets
+        self.peers = loop.peers
+        self.paths = loop.paths
+        self.at_time = loop.at_time
+        self.call_soon = loop.call_soon
+        self.offer = loop.offer
+        self.malformed = loop.malformed
+        #: Make a system call from the loop, without wanting its result.
+        self.request = loop.uplink.request
+        # Any thread, and signal handlers:
+        #: Have whoever waits in the loop look again.
+        self.wake = loop.sockets.wake
+        #: Keep the main thread away from the loop: its signal handlers may make calls, or raise.
+        self.stand_aside = loop.leader.stand_aside
 
     # -- joining -------------------------------------------------------------------------------
 
     def connect(self, endpoint: str) -> None:
         """Connect to the supervisor, without a key, for a `join` there to come."""
-        self._link.dial(endpoint, None, None)
+        self.sockets.dial(endpoint, None, None)
 
     def join(self, birth: dict[str, Any], timeout: float | None = None) -> None:
         """Join the group.
@@ -95,61 +127,85 @@ class Kernel(EventLoop):
             AuthenticationError: key or token are not known, or the supervisor is not the one expected: at once; or it
                 has not answered in time.
         """
-        identity = self.identity
+        identity, uplink = self.identity, self.loop.uplink
         identity.pid, identity.incarnation = birth["pid"], birth["incarnation"]
         server_key = birth.get("server_key")
-        identity.keys = birth.get("keys") or (_link.Keys.make() if server_key else None)
+        identity.keys = birth.get("keys") or (Keys.make() if server_key else None)
         try:
-            if server_key or not self._link.endpoint:  # else it is connected: to the same, wherever that listens by now
-                self._link.dial(birth["endpoint"], server_key, identity.keys)
-            self.welcome = self._join(birth, JOIN_TIMEOUT if timeout is None else timeout)
+            # Else it is connected: to the same supervisor, wherever that listens by now.
+            if server_key or not self.sockets.endpoint:
+                self.sockets.dial(birth["endpoint"], server_key, identity.keys)
+            bound = JOIN_TIMEOUT if timeout is None else timeout
+            welcome = joining.join(self.sockets, uplink, identity, birth["token"], bound)
         except BaseException:
             self._leader.close()
-            self._link.close()
+            self.sockets.close()
             raise
-        self.gid = self.welcome.gid
-        self._beat = self.welcome.heartbeat
-        self._lease = self.welcome.lease
-        self.allow_pickle = self.welcome.pickle
-        if not server_key:
-            self._peers.direct_after = DIRECT_NEARBY
-        now = time.monotonic()
-        self._last_turn = self._last_heard = self._last_tick = self._uplink.last_sent = now
+        self.enter(welcome)
         if server_key:  # on one host a connection ends with one of its ends, and not before
-            self._uplink.begin_to_resume(self._beat)
+            uplink.begin_to_resume(welcome.heartbeat)
+        else:
+            self.peers.direct_after = DIRECT_NEARBY
         interrupts.install()
         self._leader.start()
 
-    def _join(self, birth: dict[str, Any], timeout: float) -> Welcome:
-        body = {"token": birth["token"], "protocol": frames.PROTOCOL, "os_pid": os.getpid()}
-        self._ask_to_join(body)
-        begun = time.monotonic()
-        deadline = begun + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            for socket in self._link.poll(left):
-                parts = _link.receive(socket)
-                if parts is None or len(parts) < 3:
-                    continue
-                header, fields = parse_header(parts[1]), parse_map(parts[2])
-                if header.kind is Kind.REFUSED:
-                    raise unpack_error(fields)
-                if header.kind is Kind.WELCOME:
-                    welcome, identity = Welcome.from_wire(fields, list(parts[3:])), self.identity
-                    identity.epoch, identity.pid, identity.incarnation = header.epoch, welcome.pid, welcome.incarnation
-                    return welcome
-            if self._link.refused:
-                raise AuthenticationError(self._link.refused)
-            if self._link.broken:  # somebody is there who has cut us off: too many have come at once
-                deadline = min(begun + max(timeout, CROWDED_TIMEOUT), time.monotonic() + timeout)
-                self._link.redial()
-                self._ask_to_join(body)
-        raise AuthenticationError("no supervisor that knows this group's key answered: is it still alive?")
+    def enter(self, welcome: Welcome) -> None:
+        """Be the process that a welcome is for."""
+        self.welcome = welcome
+        self.gid = welcome.gid
+        self.allow_pickle = welcome.pickle
+        self.identity.pid, self.identity.incarnation = welcome.pid, welcome.incarnation
+        self.loop.begin(welcome.heartbeat, welcome.lease)
 
-    def _ask_to_join(self, body: dict[str, Any]) -> None:
-        try:
-            self._uplink.send(Kind.JOIN, (), [frames.pack_body(body)])
-        except zmq.Again:
-            pass  # our key was refused before we had said a word; what follows tells it
+    # -- what it is, and how it stands -----------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """Of this process."""
+        return self.identity.pid
+
+    @property
+    def incarnation(self) -> int:
+        """Which life of this process it is."""
+        return self.identity.incarnation
+
+    @property
+    def ended(self) -> str:
+        """Why the group has ended for this process; "" before it has."""
+        return self.loop.ended
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether this kernel can be used no more (closed, or in a child made by os.fork)."""
+        return self._closing or self.inherited
+
+    @property
+    def inherited(self) -> bool:
+        """Tell whether this is a child made by os.fork, which has no membership of its own."""
+        return fork_generation.generation != self._generation
+
+    @property
+    def last_turn(self) -> float:
+        """When somebody ran the loop last (monotonic)."""
+        return self.loop.last_turn
+
+    @property
+    def pipe_table(self) -> Any:
+        """This process's ends of pipes (a `rackactor.ipc.pipes.registry.PipeTable`), or None when there are none."""
+        return self._inbox.pipe_table
+
+    @pipe_table.setter
+    def pipe_table(self, table: Any) -> None:
+        self._inbox.pipe_table = table
+
+    @property
+    def out_of_memory(self) -> Callable[[], NoReturn] | None:
+        """Called when there is no memory left to do what has to be done in the loop; it does not return."""
+        return self.loop.out_of_memory
+
+    @out_of_memory.setter
+    def out_of_memory(self, give_up: Callable[[], NoReturn]) -> None:
+        self.loop.out_of_memory = give_up
 
     # -- what the application calls --------------------------------------------------------------
 
@@ -203,16 +259,16 @@ class Kernel(EventLoop):
         self._check()
         op, bodies = call.op, _bodies(call, blobs)
         rid = next(self._rids)
-        pending = self._calls[rid] = Pending(frames.SUPERVISOR, callback)
-        self._outbox.append(lambda: self._uplink.send(Kind.CALL, (rid, op), bodies))
+        pending = self._inbox.calls[rid] = Pending(frames.SUPERVISOR, callback)
+        self._outbox.append(lambda: self.loop.uplink.send(Kind.CALL, (rid, op), bodies))
         self._leader.turn()
-        self._check_still(self._calls, rid)
+        self._check_still(self._inbox.calls, rid)
         return pending, rid
 
     def cast(self, call: Call, *blobs: Any) -> None:
         """Make a system call whose result nobody wants."""
         op, bodies = call.op, _bodies(call, blobs)
-        self._outbox.append(lambda: self._uplink.send(Kind.CALL, (0, op), bodies))
+        self._outbox.append(lambda: self.loop.uplink.send(Kind.CALL, (0, op), bodies))
         self._leader.turn()
 
     def post(
@@ -237,20 +293,21 @@ class Kernel(EventLoop):
             timeout = units.timeout(timeout)
         self._check()
         check_size(payload)
-        if pid in self._dead:
-            raise NoSuchProcess(f"process {pid} is gone: {self._dead[pid]}")
+        loop = self.loop
+        if pid in loop.dead:
+            raise NoSuchProcess(f"process {pid} is gone: {loop.dead[pid]}")
         if self._crowded(pid):
             seconds = self.bound(timeout)
             if not self._wait(lambda: not self._crowded(pid), seconds):
                 raise MailboxFull(f"process {pid} takes its messages too slowly: no credit within {seconds:g} s")
         entry = Entry(kind, rid, payload)
-        self._outbox_cost += len(payload) + OVERHEAD
-        self._outbox.append(lambda: self._pass_on(pid, entry))
+        loop.outbox_cost += len(payload) + OVERHEAD
+        loop.outbox.append(lambda: loop.pass_on(pid, entry))
         if waits:
             return
         if kind is EntryKind.REPLY and not self.mailbox:
             self._leader.turn()  # somebody waits for it, and nothing that could join it is about to be handled
-        elif self._outbox_cost >= COLLECT_BYTES or time.monotonic() - self._last_turn > COLLECT:
+        elif loop.outbox_cost >= COLLECT_BYTES or time.monotonic() - loop.last_turn > COLLECT:
             self._leader.turn()
         else:
             self._leader.soon(0.001)
@@ -265,34 +322,34 @@ class Kernel(EventLoop):
     ) -> Pending:
         """Send a message whose reply is awaited; `callback` runs when it is there, or the caller waits for it next."""
         rid = self._ask_numbers.take()
-        pending = self._asks[rid] = Pending(pid, callback)
+        pending = self._inbox.asks[rid] = Pending(pid, callback)
         try:
             self.post(pid, kind, payload, rid, waits=callback is None)
-            self._check_still(self._asks, rid)
+            self._check_still(self._inbox.asks, rid)
         except BaseException:
-            self._asks.pop(rid, None)
+            self._inbox.asks.pop(rid, None)
             raise
         return pending
 
     def answer(self, pid: int, rid: int, payload: bytes | memoryview) -> None:
         """Reply to an ask without waiting for credit: for services, whose clients bound what they ask for at once."""
         entry = Entry(EntryKind.REPLY, rid, payload)
-        self._outbox.append(lambda: self._pass_on(pid, entry))
+        self._outbox.append(lambda: self.loop.pass_on(pid, entry))
         self._leader.turn()
 
     def post_from_finalizer(self, pid: int, payload: bytes) -> None:
         """Have a message sent some time: takes no lock and waits for nothing, so that a finalizer may call it."""
-        self._outbox.append(lambda: self._offer(pid, Entry(EntryKind.TELL, 0, payload)))
+        self._outbox.append(lambda: self.offer(pid, Entry(EntryKind.TELL, 0, payload)))
 
     def call_from_finalizer(self, call: Call) -> None:
         """Have a system call made some time whose result nobody wants; a finalizer may call it, as the above."""
-        self._outbox.append(lambda: self._uplink.request(call))
+        self._outbox.append(lambda: self.request(call))
 
     def forget_ask(self, pending: Pending) -> None:
         """Stop waiting for a reply (it timed out)."""
-        for rid, known in list(self._asks.items()):
+        for rid, known in list(self._inbox.asks.items()):
             if known is pending:
-                self._asks.pop(rid, None)
+                self._inbox.asks.pop(rid, None)
 
     def bound(self, timeout: Timeout) -> float | None:
         """Return how long to wait for another process: longer where that may be a machine that still boots.
@@ -310,7 +367,8 @@ class Kernel(EventLoop):
     def take(self, timeout: float | None, box: deque[Any] | None = None) -> Any:
         """Return the next item of a mailbox (a `Delivery`, or what the host has put there), or None."""
         mailbox = self.mailbox if box is None else box
-        if not mailbox and not self._leader.wait(lambda: mailbox or self.ended, timeout):
+        loop = self.loop
+        if not mailbox and not self._leader.wait(lambda: mailbox or loop.ended, timeout):
             return None
         try:
             item = mailbox.popleft()
@@ -318,9 +376,9 @@ class Kernel(EventLoop):
             return None
         if type(item) is Delivery:
             cost = item.cost
-            self._outbox.append(lambda: self._peers.consumed(item.pid, cost))
-            self._outbox_cost += cost // 4
-            if self._outbox_cost >= COLLECT_BYTES * 4:
+            loop.outbox.append(lambda: loop.peers.consumed(item.pid, cost))
+            loop.outbox_cost += cost // 4
+            if loop.outbox_cost >= COLLECT_BYTES * 4:
                 self._leader.turn()
         return item
 
@@ -367,21 +425,14 @@ class Kernel(EventLoop):
         if self._leader.taken:
             self._leader.turn()
 
-    @property
-    def last_turn(self) -> float:
-        """When somebody ran the loop last (monotonic)."""
-        return self._last_turn
-
     def consume(self, pid: int, cost: int) -> None:
         """Give a sender its credit back for what it sent to standard input."""
-        self._outbox.append(lambda: self._peers.consumed(pid, cost))
+        self._outbox.append(lambda: self.peers.consumed(pid, cost))
         self._leader.turn()
 
     def call_later(self, delay: float, action: Callable[[], None]) -> None:
         """Run `action` in `delay` seconds, in the loop; it must be quick."""
-        due = time.monotonic() + delay
-        number = next(self._rids)
-        self._outbox.append(lambda: heapq.heappush(self._timers, (due, number, action)))
+        self._outbox.append(partial(self.loop.at, time.monotonic() + delay, action))
         self._leader.soon(0)
 
     def take_briefly(self, lock: Any, again: Callable[[], None]) -> bool:
@@ -405,15 +456,8 @@ class Kernel(EventLoop):
             self.handlers[kind] = handler
             return
         # In the loop: another thread may be turning it this moment, and what comes now would overtake what came.
-        self._outbox.append(partial(self._take_up, kind, handler))
+        self._outbox.append(partial(self._inbox.take_up, kind, handler))
         self._leader.turn()
-
-    def _take_up(self, kind: type, handler: EventHandler) -> None:
-        self.handlers[kind] = handler
-        early = [each for each in self._early if type(each[0]) is kind]
-        self._early = [each for each in self._early if type(each[0]) is not kind]
-        for event, blobs in early:
-            handler(event, blobs)
 
     def watch_supervisor(self, pidfd: int, verdict: Callable[[], str]) -> None:
         """Have the group end for us when the supervisor, a process of this host, does, and not by its silence only.
@@ -425,79 +469,60 @@ class Kernel(EventLoop):
 
         def died() -> None:
             if not self.ended:
-                self.end(verdict())
+                self.loop.end(verdict())
 
         # What it had said, the group's end in good order perhaps, may still be on its way to us: it counts first.
-        self.call_soon_threadsafe(self._link.watch_life, pidfd, lambda: self.call_later(FAREWELL, died))
-
-    def stand_aside(self) -> None:
-        """Keep the main thread away from the loop: its signal handlers may make calls, or raise."""
-        self._leader.stand_aside()
+        self.call_soon_threadsafe(self.sockets.watch_life, pidfd, lambda: self.call_later(FAREWELL, died))
 
     def put(self, item: Any) -> None:
         """Put an item of the host's own into the mailbox; a signal handler may do so too."""
         self.mailbox.append(item)
-        self._link.wake()
-
-    def wake(self) -> None:
-        """Have whoever waits in the loop look again; a signal handler may call this."""
-        self._link.wake()
+        self.wake()
 
     def drain(self, timeout: float) -> bool:
         """Wait until everything told has left for its receivers, and tell them how far we are.
 
         Returns: whether it has all left within `timeout` seconds.
         """
-        self._outbox.append(self._ask_how_far)
+        self._outbox.append(self.loop.ask_how_far)
         self._leader.turn()  # a turn that waits would sleep after it has sent
-        return self._wait(lambda: not self._outbox and self._peers.drained(), timeout)
+        return self._wait(lambda: not self._outbox and self.peers.drained(), timeout)
 
     def close(self, linger: float = 1.0) -> None:
         """Leave the group's wire; idempotent. What was sent has `linger` seconds to leave."""
         if self._closing or self.inherited:
             return
         self._closing = True
-        self.ended = self.ended or LEFT  # whoever waits in another thread waits no more
+        self.loop.ended = self.loop.ended or LEFT  # whoever waits in another thread waits no more
         self._leader.close()
         while self.at_close:
             self.at_close.pop()()
-        self._fail_all(GroupEnded(self.ended))
-        self._push()  # nobody runs the loop any more: what is left in the outbox leaves here
-        self._run_later()
-        self._direct.close()
-        self._link.close(linger)
+        self.loop.close(linger)
         interrupts.uninstall()
 
-    @property
-    def closed(self) -> bool:
-        """Tell whether this kernel can be used no more (closed, or in a child made by os.fork)."""
-        return self._closing or self.inherited
-
-    @property
-    def inherited(self) -> bool:
-        """Tell whether this is a child made by os.fork, which has no membership of its own."""
-        return fork_generation.generation != self._generation
-
     def _wait(self, done: Callable[[], object], timeout: float | None) -> bool:
-        if self._leader.wait(lambda: done() or self.ended, timeout):
-            if self.ended and not done():  # if it has not, another thread was quicker to take what was awaited
-                raise GroupEnded(self.ended)
+        loop = self.loop
+        if self._leader.wait(lambda: done() or loop.ended, timeout):
+            if loop.ended and not done():  # if it has not, another thread was quicker to take what was awaited
+                raise GroupEnded(loop.ended)
             return True
         return False
 
     def _check(self) -> None:
         if fork_generation.generation != self._generation:
             raise GroupEnded("a child made by os.fork is no process of the group: use rack.fork")
-        if self.ended or self._closing:
-            raise GroupEnded(self.ended or LEFT)
+        ended = self.loop.ended
+        if ended or self._closing:
+            raise GroupEnded(ended or LEFT)
 
     def _check_still(self, table: dict[int, Pending], rid: int) -> None:
         """Raise for what was begun at the very end, too late to be failed with the others."""
-        if self.ended and table.pop(rid, None) is not None:
+        if self.loop.ended and table.pop(rid, None) is not None:
             self._check()
 
     def _crowded(self, pid: int) -> bool:
-        return pid not in self._dead and (self._peers.over_limit(pid) or self._outbox_cost > 4 * WINDOW)
+        loop = self.loop
+        return pid not in loop.dead and (loop.peers.over_limit(pid) or loop.outbox_cost > 4 * WINDOW)
 
 
 def _bodies(call: Call, blobs: Sequence[Any]) -> list[Any]:

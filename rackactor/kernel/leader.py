@@ -1,20 +1,34 @@
-"""Who runs the loop: one thread at a time does the I/O of an agent.
+"""Who runs the event loop: one thread at a time does the I/O of an agent.
 
-An application thread that has to wait (an idle mailbox, an ask, a wait) runs the loop itself: a message
-then reaches it with no hand-over between threads. While the application computes, a background thread looks in
-every few milliseconds, and moves in when the application stays away, so that heartbeats and signals go on
-whatever a handler does. A timer descriptor wakes it, armed when an application thread leaves the loop. One that
-comes back disarms it only where it waited for long the last time: arming and disarming it would cost a busy process
-two system calls for each message, and a look for nothing costs one that rests a thread's wake-up. When looks have
-been in vain again and again they get rarer. An idle process causes no wake-ups.
+Three rules (docs/internals/event-loop.md tells more):
 
-Signal handlers run in the main thread, between any two of its bytecodes, and may make calls of their own, or raise.
-While the main thread waits in the loop they may; in the middle of a turn a call that waits is refused, and what a
-handler raises there tears what is half done. So as soon as a program is found to have handlers of its own, its main
-thread stands *aside*: the background thread runs the loop for it, and no handler ever interrupts a turn. That costs
-such programs a hand-over between threads for each message.
+1. One thread at a time runs the loop: the leader. The lead is a lock that is only ever tried, never waited for, since
+   a signal handler may come at any moment, wait itself, and raise.
+2. An application thread that has to wait (an idle mailbox, an ask, a wait) runs the loop itself. A message then reaches
+   the thread that waits for it with no hand-over between threads.
+3. While the application computes, a background thread looks in, and moves in if the application stays away. So
+   heartbeats and signals go on whatever a handler does.
 
-(The alternative, a background thread that always owns the sockets, costs a queue and two wake-ups each way.)
+States of the lead:
+
+- nobody has it; a timer descriptor is armed, and will wake the background thread
+- an application thread has it
+- the background thread has it
+- the main thread stands aside: it never runs the loop again, and the background thread runs it for good
+- closed
+
+The timer. A thread that leaves the loop arms it, and the background thread looks in after `TAKEOVER_DELAY`. A thread
+that comes back leaves it armed: to disarm it would be two system calls for each message, and it fires for nothing
+instead. When that happens again and again, looks get rarer (`RARELY`). Only where a process waited for long the last
+time is it disarmed, or each message to a process that rests would wake a second thread. An idle process wakes nobody.
+
+Signal handlers run in the main thread, between any two of its bytecodes. In a turn's poll, and in what runs at its end,
+they may make calls or raise (`unprotect`). Anywhere else in a turn a call that waits is refused, and what they raise
+would leave things half done (`protect`). So as soon as a program is seen to have handlers of its own, its main thread
+stands aside, and no handler interrupts a turn any more. The price is a hand-over between threads for each message.
+
+What was tried and does not work: a background thread that always owns the sockets. It costs a queue and two wake-ups
+each way.
 """
 
 from __future__ import annotations

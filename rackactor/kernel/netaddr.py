@@ -24,7 +24,7 @@ def check(address: object) -> str:
     import ipaddress  # most groups have no use for it
 
     if not isinstance(address, str):
-        raise InvalidCall(f"address is a text such as '10.0.0.1' or 'fd00::1', not {address!r}")
+        raise InvalidCall(f"address is a string such as '10.0.0.1' or 'fd00::1', not {address!r}")
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

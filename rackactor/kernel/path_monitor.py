@@ -1,12 +1,24 @@
-"""When to give a direct connection up, and when to try another: decisions without a socket or a clock.
+"""When to give a direct connection up, and when to ask for another: decisions without a socket or a clock.
 
-A network that is cut tells nobody: what is sent vanishes, and TCP waits for a quarter of an hour. So whoever has sent
-something on a direct path and hears nothing of it for a while asks once how far the other is; if still nothing comes,
-the path is *dark*. It is given up then, and everything goes through the supervisor, which also tells the other one:
-acknowledgements on a dark path are lost as well, and whoever only receives would never find out.
+A network that is cut tells nobody. What is sent vanishes, and TCP waits for a quarter of an hour. So over tcp each
+process watches its direct paths. A path is in one of these states:
 
-A path can be given up without harm at any time, since streams are numbered. A process that keeps Python's
-lock for long looks like a cut network, and loses no more than the short way for a while.
+- quiet: nothing is unacknowledged, and we do not wait for credit; it is not looked at
+- watched (`since`): something is under way; looked at every `LOOK` seconds, and any news begins the wait anew
+- asked (`asked`): no news for `ASK_AFTER`; the other one has been asked how far it is, by a BEAT on the path
+- dark: no news since, for `DARK_AFTER` and as long as the `SLOWEST` network needs for what is under way; given up
+
+News is that more was acknowledged. Where everything is acknowledged and only credit is awaited, it is any word.
+
+After that, messages go through the supervisor (`retry`): another introduction may be asked for after `FIRST_RETRY`
+seconds, doubled each time up to `LAST_RETRY`. A path that held for `STABLE` seconds begins anew.
+
+A connection that does not come up within `MEET_WITHIN` is dropped (`Step.DROP`); what uses another path is not touched.
+
+Both ends decide for themselves, but acknowledgements on a dark path are lost as well: a process that only receives
+would never find out. So who gives up says so through the supervisor.
+
+A process that holds Python's lock for long looks like a cut network. It loses no more than its direct path for a while.
 """
 
 from __future__ import annotations

@@ -45,17 +45,17 @@ def place(endpoint: str) -> str | None:
     return endpoint[len("ipc://") :] + ".s" if endpoint.startswith("ipc://") else None
 
 
-def open_door(path: str) -> LocalChannel:
+def listen(path: str) -> LocalChannel:
     """Listen for connections."""
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
-        door.bind(path)
+        channel.bind(path)
         os.chmod(path, 0o600)
-        door.listen(_STRANGERS)
+        channel.listen(_STRANGERS)
     except OSError:
-        door.close()
+        channel.close()
         raise
-    return door
+    return channel
 
 
 def dial(path: str) -> LocalChannel | None:
@@ -72,14 +72,14 @@ def dial(path: str) -> LocalChannel | None:
     return line
 
 
-def accept(door: LocalChannel) -> LocalChannel | None:
+def accept(channel: LocalChannel) -> LocalChannel | None:
     """Take one connection, or None when nobody waits.
 
     Raises:
         OSError: it cannot be taken now: no descriptor is left, or no memory.
     """
     try:
-        line, _ = door.accept()
+        line, _ = channel.accept()
     except (BlockingIOError, ConnectionError):
         return None
     line.setblocking(False)

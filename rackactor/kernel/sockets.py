@@ -1,7 +1,7 @@
 """The sockets of one agent: the connection to its supervisor, and those to peers it talks to a lot.
 
-A `Link` belongs to one thread at a time (see `rackactor.kernel.leader`); it knows frames, not their meaning. The silent
-traps of ZeroMQ are closed here on purpose: no message is dropped at a high-water mark (credit bounds what
+`Sockets` belong to one thread at a time (see `rackactor.kernel.leader`); they know frames, not their meaning. The
+silent traps of ZeroMQ are closed here on purpose: no message is dropped at a high-water mark (credit bounds what
 is under way instead), no close waits for ever, an oversized frame cuts its sender off, and a failed
 handshake is an event that becomes an `AuthenticationError`, not a silence.
 """
@@ -146,7 +146,7 @@ def send(socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
 
     A signal handler may raise between two frames. What has left by then is ended with a mark that has it thrown
     away, here or, should another one raise meanwhile, before whatever is sent next; and the message goes once more,
-    whole. A double is known by its number.
+    whole. A duplicate is known by its number.
 
     Raises:
         zmq.ZMQError: EHOSTUNREACH when a router does not know the receiver (any more).
@@ -199,7 +199,7 @@ def max_direct_peers() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft // (2 * _OF_A_PEER)
 
 
-class Link:
+class Sockets:
     """The sockets of an agent, and the poll over them.
 
     Made without a peer, but with its threads running, since that is most of the work; `dial` connects it.
@@ -304,7 +304,7 @@ class Link:
             self._poll.unregister(number)
 
     def send(self, socket: zmq.Socket[Any], frames: Sequence[Any]) -> None:
-        """Send one message on a socket of this link: see `send`."""
+        """Send one message on one of these sockets: see `send`."""
         self._recheck.add(socket)
         try:
             send(socket, frames)
@@ -312,6 +312,9 @@ class Link:
             if socket.closed:  # that of a peer which has just gone: nobody may ask it for its state
                 self._recheck.discard(socket)
             raise
+
+    #: Return the frames of one message that has come: see `receive`. (Bound like this it costs no call of its own.)
+    receive = staticmethod(receive)
 
     def drop(self, socket: zmq.Socket[Any]) -> None:
         """Close a socket at once."""
@@ -374,13 +377,13 @@ class Link:
             ready.append(socket)
 
     def wake(self) -> None:
-        """End a poll that runs in another thread; once the link is closed, there is none."""
+        """End a poll that runs in another thread; once these are closed, there is none."""
         waker = self._waker
         if waker is not None:
             waker.wake()
 
     def watch_life(self, pidfd: int, bereaved: Callable[[], None]) -> None:
-        """Have a process's end noticed by a poll; the descriptor is this link's from now on."""
+        """Have a process's end noticed by a poll; the descriptor is closed with these sockets."""
         self._life, self._bereaved = pidfd, bereaved
         self._poll.register(pidfd, select.EPOLLIN)
 

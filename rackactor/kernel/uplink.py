@@ -17,7 +17,7 @@ from typing import Any
 import zmq
 
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.sockets import Link
+from rackactor.kernel.sockets import Sockets
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route
 from rackactor.wire.resend import ResendBuffer
 from rackactor.wire.schema import Call
@@ -35,13 +35,13 @@ class Uplink:
     """See the module (used by the leader only).
 
     Args:
-        link: the sockets.
+        sockets: those of this agent.
         identity: who speaks.
         end: called with the reason when the group has ended for this agent.
     """
 
-    def __init__(self, link: Link, identity: Identity, end: Callable[[str], None]) -> None:
-        self._link = link
+    def __init__(self, sockets: Sockets, identity: Identity, end: Callable[[str], None]) -> None:
+        self._sockets = sockets
         self._identity = identity
         self._end = end
         self._beat = 0.0
@@ -82,7 +82,7 @@ class Uplink:
 
     def _say(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any] = (), pid: int = SUPERVISOR) -> None:
         """Send on the connection there is."""
-        self._link.send(self._link.supervisor, [pack_route(pid), self._identity.header(kind, extra), *bodies])
+        self._sockets.send(self._sockets.supervisor, [pack_route(pid), self._identity.header(kind, extra), *bodies])
         self.last_sent = time.monotonic()
 
     def took(self, header: Header, frames: Sequence[Any]) -> bool:
@@ -109,10 +109,10 @@ class Uplink:
             heard: when the supervisor was last heard.
         """
         assert self._kept is not None
-        link = self._link
-        if link.revoked:
+        sockets = self._sockets
+        if sockets.revoked:
             self._end("the supervisor does not know this process any more")
-        elif link.broken or now - heard >= SILENT_BEATS * self._beat:
+        elif sockets.broken or now - heard >= SILENT_BEATS * self._beat:
             if now >= self._attempt_ends:
                 self._attempt_ends = now + max(2 * self._beat, ATTEMPT)
                 self._redial(self._kept)
@@ -121,7 +121,7 @@ class Uplink:
 
     def _redial(self, kept: ResendBuffer) -> None:
         try:
-            self._link.redial()
+            self._sockets.redial()
         except (zmq.ZMQError, OSError):
             return  # too many open files: there will be another attempt
         self.resuming = True

@@ -8,7 +8,7 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import sockets
 
 _ENDPOINT = "inproc://zeromq.zap.01"
 
@@ -30,7 +30,7 @@ class Authenticator:
 
     def answer(self) -> None:
         """Answer every request that waits; the client's key becomes its messages' `User-Id`."""
-        while (request := _link.receive(self.socket, 9)) is not None:
+        while (request := sockets.receive(self.socket, 9)) is not None:
             if len(request) < 8:
                 continue
             back, version, number, mechanism = request[:2], request[2], request[3], request[7]
@@ -42,6 +42,6 @@ class Authenticator:
             else:
                 verdict = [b"400", b"unknown key", b"", b""]
             try:
-                _link.send(self.socket, [*back, version, number, *verdict])
+                sockets.send(self.socket, [*back, version, number, *verdict])
             except zmq.ZMQError:
                 pass  # who asked is gone

@@ -1,1 +1,1 @@
-"""How a supervisor is started, found and lost, on this host."""
+"""How a supervisor on this host is started and found, and how its end is noticed."""

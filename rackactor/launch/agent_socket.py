@@ -1,4 +1,4 @@
-"""Coming to the group from inside a process that cannot reach the group's directory: its agent lets the command in."""
+"""Join the group from inside a process that cannot reach the group's directory: its agent lets the command in."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from rackactor.errors import NoGroup
 from rackactor.wire.errors import unpack_error
 
-#: Seconds that the agent may take to answer.
+#: Seconds within which the agent must answer.
 PATIENCE = 10.0
-#: The most that it may say, bytes.
+#: The longest answer, bytes.
 _LONGEST = 64 << 10
 _CREDENTIALS = struct.Struct("3i")
 
 
 def card(wanted: str | None) -> dict[str, Any] | None:
-    """Return how to join the group that this command runs in, for this once; None if it has no such agent.
+    """Return a single-use card of the group that this command runs in; None if it has no such agent.
 
     Args:
         wanted: a name, a gid or the beginning of one; None: the group that the command runs in.
@@ -32,7 +32,7 @@ def card(wanted: str | None) -> dict[str, Any] | None:
     if not address:
         return None
     if wanted is not None and not os.environ.get("RACK_GID", "").startswith(wanted):
-        found = _ask(address)  # a name, perhaps; a token that nobody comes with expires
+        found = _ask(address)  # this may be a name; a token that is not used expires
         return found if found["name"] == wanted else None
     return _ask(address)
 

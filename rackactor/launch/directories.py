@@ -1,4 +1,4 @@
-"""Where the groups of this host live: one directory each, for nobody but their owner."""
+"""Where the groups of this host live: one directory each, which only their owner may enter."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from typing import Any
 from rackactor.errors import StartError
 from rackactor.system import procfs
 
-#: What a group's directory holds: how to reach it (`group.json`), sockets, output, the supervisor's log.
+#: What a group's directory holds: how to reach the group (`group.json`), sockets, output, the supervisor's log.
 CARD = "group.json"
 #: Says from which session the group was made.
 SESSION = "session"
 #: Longest path of a UNIX socket, bytes (sun_path, less the final NUL).
 MAX_SOCKET_PATH = 107
-#: Where a group's directory has its shared memory, or a link to it.
+#: The name, in a group's directory, of its shared memory or of a link to it.
 MEMORY = "memory"
 _MAIN_MEMORY = "/dev/shm"
-#: In a group's directory: a link to where its own files lie, which is on a larger disk. And in there: the way back.
+#: In a group's directory: a link to its own files, which lie on a larger disk. And in those: the link back.
 FILES, GROUP = "files", "group"
-#: How the names of directories begin in which processes elsewhere have their program's code.
+#: Prefix of the directories that hold a program's code for processes elsewhere.
 _CODE = "rackactor-code-"
-#: Seconds after which a directory in which no group has begun is nobody's: several times what a start may take.
+#: Seconds after which a directory without a group may be removed: several times what a start takes.
 CARDLESS = 120.0
-#: Seconds that the removal of a group's files may meet somebody who still writes there.
+#: Seconds for which the removal of a group's files is retried while a process still writes there.
 _PATIENCE = 5.0
 
 
@@ -68,7 +68,7 @@ def bases() -> list[Path]:
         try:
             found.append(_private(path))
         except (OSError, StartError):
-            continue  # there is none, or it is nobody's to trust
+            continue  # there is none, or it cannot be trusted
     return found
 
 
@@ -89,7 +89,7 @@ def files_base() -> Path:
 
 
 def make_files_dir(directory: str) -> str:
-    """Make the directory of a group's own files; the group's directory then leads there, and is removed with it.
+    """Make the directory of a group's own files, linked from the group's directory, so that both are removed together.
 
     Args:
         directory: the group's.
@@ -99,7 +99,7 @@ def make_files_dir(directory: str) -> str:
         path = os.readlink(link)
     except FileNotFoundError:
         path = str(files_base() / os.path.basename(directory))
-        os.symlink(path, link)  # first: what is not made yet is not forgotten
+        os.symlink(path, link)  # the link comes first: so a crash between the two leaves nothing unknown
     os.makedirs(path, mode=0o700, exist_ok=True)
     if not os.path.lexists(os.path.join(path, GROUP)):
         os.symlink(directory, os.path.join(path, GROUP))
@@ -107,12 +107,12 @@ def make_files_dir(directory: str) -> str:
 
 
 def files_dir(directory: str | Path) -> str:
-    """Return where a group's own files lie, or "" when nobody has used them yet."""
+    """Return where a group's own files lie, or "" before their first use."""
     return _target(os.path.join(directory, FILES))
 
 
 def remove(directory: str | Path) -> None:
-    """Remove the directory of a group that has ended, the files that were its own, and its shared memory."""
+    """Remove the directory of an ended group, its own files and its shared memory."""
     memory = _target(os.path.join(directory, MEMORY))
     if memory.startswith(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-"):
         shutil.rmtree(memory, ignore_errors=True)
@@ -121,7 +121,7 @@ def remove(directory: str | Path) -> None:
         until = time.monotonic() + _PATIENCE
         shutil.rmtree(files, ignore_errors=True)
         while os.path.lexists(files) and time.monotonic() < until:
-            time.sleep(0.02)  # its service is just ending
+            time.sleep(0.02)  # the file service is still ending
             shutil.rmtree(files, ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -134,13 +134,13 @@ def _target(link: str) -> str:
 
 
 def sweep() -> None:
-    """Remove what supervisors and all who watch them have left when they were killed at once."""
+    """Remove what is left of groups whose supervisors and all their watchers were killed at once."""
     base()
     for path in (path for each in bases() for path in each.iterdir()):
         try:
             stale = not alive(json.loads((path / CARD).read_text()))
         except FileNotFoundError:
-            stale = _age(path) > CARDLESS  # its supervisor was killed before it could write one
+            stale = _age(path) > CARDLESS  # the supervisor was killed before it could write a card
         except (OSError, ValueError, KeyError):
             continue
         if stale:
@@ -148,7 +148,7 @@ def sweep() -> None:
     try:
         kept = list(files_base().iterdir())
     except (OSError, StartError):
-        kept = []  # whoever wants files hears of it
+        kept = []  # the next process that wants files reports the error
     for path in kept:
         if _age(path) > CARDLESS and not _claimed(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -156,18 +156,18 @@ def sweep() -> None:
 
 
 def _claimed(files: Path) -> bool:
-    """Tell whether a group, or at least its file service, lives whose files these are."""
+    """Tell whether the group that owns these files lives, or at least its file service."""
     try:
         card = json.loads((files / GROUP / CARD).read_text())
         if alive(card):
             return True
     except (OSError, ValueError, KeyError):
-        pass  # the group's directory is gone, with the last boot perhaps
+        pass  # the group's directory is gone, perhaps since the last boot
     return _locked(files)
 
 
 def _locked(directory: Path) -> bool:
-    """Tell whether somebody holds a directory's lock, which goes with the process that took it; or may."""
+    """Tell whether a directory's lock is (or may be) held; the lock ends with the process that took it."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -185,11 +185,11 @@ def _locked(directory: Path) -> bool:
 
 
 def make_code_directory() -> tuple[str, int]:
-    """Make a directory for a program's code, of this process's own.
+    """Make a directory for a program's code, for this process only.
 
-    What others have left there, who were killed, is removed first.
+    Directories that killed processes have left are removed first.
 
-    Returns: its path, and a descriptor that is to be kept while it is used.
+    Returns: its path, and a descriptor to keep open while the directory is used.
     """
     _sweep_code()
     parents = [parent for parent in _code_parents() if os.access(parent, os.W_OK | os.X_OK)]
@@ -200,7 +200,7 @@ def make_code_directory() -> tuple[str, int]:
 
 
 def _code_parents() -> list[str]:
-    """Return where such directories may be; `TMPDIR` may name one that is on the supervisor's host only."""
+    """Return where such directories may be; `TMPDIR` may name a directory that exists on the supervisor's host only."""
     places = dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp", _MAIN_MEMORY))
     return [place for place in places if os.path.isdir(place)]
 
@@ -224,29 +224,29 @@ def _age(path: Path) -> float:
 
 
 def _make(path: Path) -> bool:
-    """Make a directory unless there is something of that name; tell whether there is."""
+    """Make a directory unless the name exists; tell whether it exists now."""
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
         pass
     except OSError:
-        return False  # it says that it can be written to, and cannot: /proc, a full or read-only file system
+        return False  # it is marked writable, but is not: /proc, a full or read-only file system
     return True
 
 
 def group_dir(gid: str) -> Path:
-    """Return the directory of a group: where it is, or where it would be made."""
+    """Return a group's directory: where it is, or where it would be made."""
     found = (path / gid[:12] for path in bases())
     return next((path for path in found if path.is_dir()), None) or base() / gid[:12]
 
 
 def move_in(directory: Path, files: str, memory: str) -> None:
-    """Make a group's directory anew, somebody having removed it, with the links to what it has elsewhere.
+    """Make a group's directory again after it was removed, with the links to the group's other directories.
 
     Args:
         directory: where it is to be.
-        files: the directory of its own files, which is made when there is a use for it.
-        memory: that of its shared memory; "": it has none yet.
+        files: the directory of its own files, which is made at its first use.
+        memory: the directory of its shared memory; "": none yet.
 
     Raises:
         OSError: it cannot be made.
@@ -267,14 +267,14 @@ def move_in(directory: Path, files: str, memory: str) -> None:
 def memory_dir(directory: Path, size: int) -> Path:
     """Make the directory of a group's shared memory, and return it.
 
-    It lies in main memory when there is room for all of it (`/dev/shm`), and a link in the group's directory leads
-    there, made first, so that whoever removes the one finds the other. On a disk, the system would hold its writer
-    up whenever it has to write much.
+    It lies in main memory (`/dev/shm`) when all of it fits there. A link in the group's directory leads to it, and is
+    made first, so that the removal of the group's directory finds the memory. On a disk, the kernel would block the
+    writer whenever much has to be written back.
     """
     path = directory / MEMORY
     if path.exists():
         return path.resolve()
-    path.unlink(missing_ok=True)  # a link that leads nowhere: what it led to has been removed
+    path.unlink(missing_ok=True)  # a dangling link: its target has been removed
     if room_in_memory(size):
         link = Path(f"{_MAIN_MEMORY}/rackactor-{os.getuid()}-{directory.name}")
         path.symlink_to(link)
@@ -289,7 +289,7 @@ def memory_dir(directory: Path, size: int) -> Path:
 
 
 def room_in_memory(size: int) -> str | None:
-    """Return a directory in main memory if there is room for so many bytes, or None."""
+    """Return a directory in main memory that has room for so many bytes, or None."""
     try:
         found = os.statvfs(_MAIN_MEMORY)
     except OSError:
@@ -299,7 +299,7 @@ def room_in_memory(size: int) -> str | None:
 
 
 def write_card(path: Path, card: dict[str, Any]) -> None:
-    """Write how to reach a group, all at once."""
+    """Write a group's card (how to reach it), atomically."""
     draft = path / (CARD + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -309,7 +309,7 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
 
 
 def has_card(gid: str, endpoint: str) -> bool:
-    """Tell whether a group's card can be read from here, and leads to where this endpoint does."""
+    """Tell whether a group's card can be read from here and names this endpoint."""
     for path in bases():
         try:
             return bool(json.loads((path / gid[:12] / CARD).read_text())["endpoint"] == endpoint)
@@ -319,36 +319,36 @@ def has_card(gid: str, endpoint: str) -> bool:
 
 
 def cards() -> Iterator[dict[str, Any]]:
-    """Yield how to reach each group of this host whose supervisor lives, oldest first."""
+    """Yield the card of each group of this host whose supervisor lives, oldest first."""
     found = []
     for path in (path for each in bases() for path in each.glob(f"*/{CARD}")):
         try:
             found.append((path.stat().st_mtime, json.loads(path.read_text())))
         except (OSError, ValueError):
-            continue  # it is ending this very moment
+            continue  # it is just ending
     for _, card in sorted(found, key=lambda pair: pair[0]):
         if alive(card):
             yield card
 
 
 def named(name: str) -> list[str]:
-    """Return the gids of the groups of this host that have a name, in the order in which they could be found by it."""
+    """Return the gids of this host's groups with a name, in the order of a search by that name."""
     found = []
     for card in cards():
         if card["name"] == name:
             try:
                 found.append(((group_dir(card["gid"]) / CARD).stat().st_ctime_ns, card["gid"]))
             except OSError:
-                continue  # it is ending this very moment
+                continue  # it is just ending
     return [gid for _, gid in sorted(found)]
 
 
 def claim(gid: str) -> None:
-    """Note that a group was made from this session (as setsid has it: a terminal's shell and all it started)."""
+    """Note that a group was made from this session (a setsid session: a terminal's shell and all that it started)."""
     try:
         (group_dir(gid) / SESSION).write_text(_session())
     except OSError:
-        pass  # it has just ended; or the disk is full, and command lines must name the group
+        pass  # the group has just ended; or the disk is full, and then command lines must name the group
 
 
 def is_own(card: dict[str, Any]) -> bool:
@@ -361,11 +361,11 @@ def is_own(card: dict[str, Any]) -> bool:
 
 def _session() -> str:
     leader = os.getsid(0)
-    return f"{leader} {start_time(leader)}"  # a number may have been another session's
+    return f"{leader} {start_time(leader)}"  # the number alone may have been another session's
 
 
 def alive(card: dict[str, Any]) -> bool:
-    """Tell whether the supervisor of a card still runs (its pid, and the time it was started)."""
+    """Tell whether the supervisor of a card still runs (by its pid and start time)."""
     return bool(start_time(card["os_pid"]) == card["os_started"])
 
 

@@ -1,7 +1,7 @@
-"""The death of a supervisor on this host: heard at once, by a descriptor, and told with its last words.
+"""The death of a supervisor on this host: noticed at once, by a descriptor, and reported with its last output.
 
-What a supervisor says for people (its standard error) it writes into a file in memory that has no name, which lives as
-long as somebody has it open: neither a full disk nor the removal of the group's directory takes it away.
+A supervisor writes its standard error into a nameless file in memory, which lives as long as somebody has it open. So
+neither a full disk nor the removal of the group's directory loses it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 from rackactor.launch import directories
 from rackactor.system import procfs
 
-#: Lines, and characters, of what a supervisor said last that are told.
+#: How much of a supervisor's last output is reported: lines, and characters.
 _LINES, _CHARACTERS = 20, 4000
-#: Bytes of it that are read.
+#: Bytes that are read of it.
 _READ = 64 << 10
 
 
@@ -34,7 +34,7 @@ def is_log(descriptor: int) -> bool:
 
 
 def last_words(descriptor: int, lines: int = 0) -> str:
-    """Return what was said last, as text (0 lines: as many as there are)."""
+    """Return the last output as text (0 lines: all of it)."""
     if descriptor < 0:
         return ""
     size = os.fstat(descriptor).st_size
@@ -44,7 +44,7 @@ def last_words(descriptor: int, lines: int = 0) -> str:
 
 
 def bound_log(descriptor: int, most: int, kept: int) -> None:
-    """Keep only the last of a log that has become long (called by whoever writes it)."""
+    """Cut a log that has become long to its last part (called by the process that writes it)."""
     if os.fstat(descriptor).st_size <= most or not is_log(descriptor):
         return
     tail = os.pread(descriptor, kept, os.fstat(descriptor).st_size - kept)
@@ -54,10 +54,10 @@ def bound_log(descriptor: int, most: int, kept: int) -> None:
 
 
 class Life:
-    """A supervisor's life, as somebody sees it who did not start it.
+    """The life of a supervisor that another process started.
 
     Attributes:
-        pidfd: becomes readable when it ends; whoever watches it closes it.
+        pidfd: becomes readable when the supervisor ends; its user closes it.
     """
 
     def __init__(self, os_pid: int, pidfd: int) -> None:
@@ -69,24 +69,24 @@ class Life:
 
     @classmethod
     def of(cls, card: dict[str, Any]) -> Life | None:
-        """Return that of a group by its card; None when it cannot be seen from here, or has ended."""
+        """Return the life of a group's supervisor, by its card; None if it cannot be seen from here, or has ended."""
         if not card.get("here"):
             return None
         try:
             pidfd = os.pidfd_open(card["os_pid"])
         except OSError:
             return None
-        if not directories.alive(card):  # the number is somebody else's by now
+        if not directories.alive(card):  # the pid has been reused
             os.close(pidfd)
             return None
         return cls(card["os_pid"], pidfd)
 
     def verdict(self) -> str:
-        """Return how it ended, as far as a stranger can know."""
+        """Return how it ended, as far as a process that is not its parent can know."""
         return describe(self.os_pid, None, self._log)
 
     def close(self) -> None:
-        """Forget it."""
+        """Close the descriptor."""
         log, self._log = self._log, -1
         if log >= 0:
             os.close(log)
@@ -97,8 +97,8 @@ def describe(os_pid: int, code: int | None, log: int) -> str:
 
     Args:
         os_pid: its pid.
-        code: as `subprocess` has it; None: not known.
-        log: what it has said, see `open_log`; -1: not known.
+        code: its return code, as in `subprocess`; None: not known.
+        log: its output, see `open_log`; -1: not known.
     """
     if code is None:
         how = "has died"

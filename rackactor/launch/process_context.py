@@ -1,11 +1,10 @@
 """What a process has from its parent, as by fork: environment, working directory, umask, limits, and Python's flags.
 
-On one host the processes of a group are forks of its fork server, which has all that from the program that made the
-group, as it was then. At each fork goes along what is different in the forking process now: mostly its working
-directory, and nothing else. Elsewhere (a machine, a network namespace) a process has what it finds there.
-
-The flags that an interpreter is started with (`-O`, `-X dev`, `-E`, ...) the supervisor is started with, too. What is
-said of warnings is not for the supervisor, and goes along at a fork.
+On one host the processes of a group are forks of its fork server. The fork server inherits all of this from the program
+that made the group, as it was at that time. Each fork call carries only what differs in the forking process now: mostly
+its working directory. Elsewhere (a machine, a network namespace) a process uses what it finds there.
+The supervisor's interpreter is started with the flags of the program's (`-O`, `-X dev`, `-E`, ...). The options for
+warnings do not concern the supervisor, so they are passed on at a fork.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from typing import Any
 from rackactor.strings import as_utf8, to_bytes
 from rackactor.system import procfs
 
-#: Variables that each process has of its own.
+#: Variables that each process sets for itself.
 _OWN = frozenset({b"RACK_GID", b"RACK_PID", b"RACK_PPID", b"RACK_SOCKET"})
-#: Where a file without a name can be made, which has the umask; the other way to learn that is ten times slower.
+#: A file without a name, made here, shows the umask; the other way to read the umask is ten times slower.
 _SCRATCH = "/dev/shm"
-#: All but that on memory: `memory=` is the word for it, and is said of one process.
+#: All limits but those on memory: `memory=` sets that, for one process.
 _LIMITS = sorted(
     {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")} - {resource.RLIMIT_DATA}
 )
@@ -36,7 +35,7 @@ _LIMITS = sorted(
 
 @dataclass
 class Base:
-    """What a process's children have if nothing is said."""
+    """What a process's children have by default."""
 
     env: dict[bytes, bytes]
     umask: int
@@ -48,25 +47,25 @@ class Base:
 
 
 def note() -> Base:
-    """Return what this process has now."""
+    """Return this process's current context."""
     env = {name: value for name, value in os.environb.copy().items() if name not in _OWN}
     limits = {number: resource.getrlimit(number) for number in _LIMITS}
     return Base(env, umask(), limits, list(sys.warnoptions), faulthandler.is_enabled(), is_unbuffered())
 
 
-#: That of the children of a process of a group: noted in the fork server, for all of them; None: nobody has.
+#: The context of the children of a group's process, noted in the fork server; None: not known.
 base: Base | None = None
-#: The filters of warnings that this interpreter was started with; None: those that it has.
+#: The filters of warnings that this interpreter was started with; None: its current ones.
 filters: list[Any] | None = None
-#: Limits that the program of this process is to have.
+#: The limits to set for this process's program.
 limits: dict[int, tuple[int, int]] = {}
 
 
 def note_base(descriptors: int) -> None:
-    """Note, in a fork server, what its children have.
+    """Note, in a fork server, the context that its children have.
 
     Args:
-        descriptors: their soft limit on open files, which is not the fork server's.
+        descriptors: the children's soft limit on open files, which differs from the fork server's.
     """
     global base
     if filters is not None:
@@ -81,12 +80,12 @@ def note_base(descriptors: int) -> None:
 
 
 def differences(base: Base | None) -> dict[str, Any]:
-    """Return what is to go along with a fork, plain values.
+    """Return what a fork call must carry, as plain values.
 
     Args:
-        base: what the child has by itself; None: nobody knows.
+        base: what the child has by default; None: not known.
 
-    Returns: `env` (a value of None: not there), `cwd`, and under `inherited` all else.
+    Returns: `env` (a value of None: not set), `cwd`, and everything else under `inherited`.
     """
     env, before = _environment(), {} if base is None else base.env
     changed = [(name, value) for name, value in env.items() if before.get(name) != value and name not in _OWN]
@@ -96,7 +95,7 @@ def differences(base: Base | None) -> dict[str, Any]:
 
 
 def _environment() -> Mapping[bytes, bytes]:
-    """Return the environment, of which nothing is kept: as it lies below `os.environb`, which is six times slower."""
+    """Return the environment without a copy: the mapping below `os.environb`, which is read six times faster."""
     found: Mapping[bytes, bytes] = getattr(os.environ, "_data", os.environb)
     return found
 
@@ -126,11 +125,11 @@ def _directory() -> str:
     try:
         return as_utf8(os.getcwdb())
     except FileNotFoundError:
-        return f"/proc/{procfs.number(os.getpid())}/cwd"  # it was removed; this leads there all the same
+        return f"/proc/{procfs.number(os.getpid())}/cwd"  # the directory was removed, but this path still leads to it
 
 
 def umask() -> int:
-    """Return the umask without changing it: other threads make files meanwhile."""
+    """Return the umask without changing it, since other threads may be making files."""
     try:
         made = os.open(_SCRATCH, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o777)
     except OSError:
@@ -148,12 +147,12 @@ def _read_umask() -> int:
 
 
 def is_unbuffered() -> bool:
-    """Tell whether this program writes its output through at once (`python -u`)."""
+    """Tell whether this program writes its output without a buffer (`python -u`)."""
     return bool(getattr(sys.__stdout__, "write_through", False))
 
 
 def flags() -> list[str]:
-    """Return the flags of this interpreter, for another one that is to be like it."""
+    """Return the flags of this interpreter, to start another one like it."""
     given: Callable[[], list[str]] = getattr(subprocess, "_args_from_interpreter_flags")  # noqa: B009 - multiprocessing's
     return [flag for flag in given() if not flag.startswith("-W")]
 
@@ -162,7 +161,7 @@ def flags() -> list[str]:
 
 
 def assume(env: dict[str, str | None], inherited: dict[str, Any]) -> None:
-    """Have what the parent has.
+    """Apply the parent's context to this process.
 
     Args:
         env: variables; those that are None are removed.
@@ -188,12 +187,12 @@ def assume(env: dict[str, str | None], inherited: dict[str, Any]) -> None:
         _unbuffer()
 
 
-#: Streams that others stand in for: closing one would close its file.
+#: Streams that have been replaced: closing one would close its file.
 _replaced: list[Any] = []
 
 
 def _unbuffer() -> None:
-    """Write standard output and error through at once, as `python -u` does: with no buffer at all."""
+    """Write standard output and error without a buffer, as `python -u` does."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         old = getattr(sys, name)
         _replaced.append(old)
@@ -210,10 +209,10 @@ def _warn(options: list[str]) -> None:
 
 
 def enter_limits() -> None:
-    """Have the parent's limits: last of all, for the agent itself may need more than its program may have."""
+    """Set the parent's limits. This comes last, since the agent may need more than its program is allowed."""
     for number, (soft, hard) in limits.items():
         most = resource.getrlimit(number)[1]
-        if most != resource.RLIM_INFINITY:  # nobody raises that again
+        if most != resource.RLIM_INFINITY:  # a lowered hard limit cannot be raised again
             soft, hard = (most if each == resource.RLIM_INFINITY or each > most else each for each in (soft, hard))
         try:
             resource.setrlimit(number, (soft, hard))

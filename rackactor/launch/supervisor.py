@@ -1,9 +1,9 @@
-"""Starting a group's supervisor, and seeing it go.
+"""Starting a group's supervisor, and waiting for its end.
 
-On this host the program that is started *is* the supervisor. Where processes are machines elsewhere it is a *launcher*:
-it makes what the group needs there, the supervisor's machine last, and says on its way what it is doing, a line of
-JSON each. Then it stays as the group's *keeper*, which ends with the group when nothing of it is left out there. So a
-launcher is never simply killed: it is told, and what it has made it removes.
+On this host the started program *is* the supervisor. Where processes are machines elsewhere, it is a *launcher*: it
+makes what the group needs there, the supervisor's machine last, and reports its progress as lines of JSON. Then it
+stays as the group's *keeper*, which ends after the group, when nothing of the group is left there. So a launcher is
+never simply killed: it is asked to end, and removes what it has made.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from rackactor.system import executable
 from rackactor.system.readiness import readable
 from rackactor.wire.errors import unpack_error
 
-#: Seconds that a supervisor on this host may take to start, and to go when its group has ended.
+#: Seconds within which a supervisor on this host must start, and end after its group.
 START_TIMEOUT, SETTLE_TIMEOUT = 20.0, 10.0
-#: The same of a group on a cloud: networks and machines are made and removed.
+#: The same for a group on a cloud, where networks and machines are made and removed.
 LAUNCH_TIMEOUT, KEEPER_TIMEOUT = 600.0, 300.0
-#: Seconds that a launcher whose start was given up has to remove what it has made; then it goes on alone.
+#: Seconds that a launcher whose start was given up has to remove what it made; after that it goes on alone.
 ABORT_TIMEOUT = 60.0
-#: Seconds that the exit status of a process may take which is known to have ended.
+#: Seconds to wait for the exit status of a process that is known to have ended.
 _REAPING = 1.0
 
 _log = logging.getLogger("rackactor")
 
-#: Takes what is going on, for people.
+#: Called with progress messages for people.
 Progress = Callable[[str], None]
 
 
 def program() -> list[str]:
-    """Return the words that start it.
+    """Return the command that starts it.
 
     Raises:
         StartError: this interpreter cannot start another.
@@ -52,15 +52,15 @@ class Supervisor:
     """The program behind a group: its supervisor, or the keeper of one that runs elsewhere.
 
     Args:
-        order: what it is told, plain values.
-        progress: takes what a launcher says of its way.
+        order: the order to send to it, plain values.
+        progress: called with a launcher's progress messages.
 
     Attributes:
-        birth: how this program may join the group.
-        far: it is a launcher, and then a keeper.
+        birth: how this program can join the group.
+        far: the program is a launcher, and later a keeper.
 
-    Raises:
-        StartError: it did not start, or one of its own errors by name; nothing of it is left.
+        Raises:
+            StartError: it did not start, or it refused with one of its own errors; nothing of it is left.
     """
 
     def __init__(self, order: dict[str, Any], progress: Progress | None = None) -> None:
@@ -68,7 +68,7 @@ class Supervisor:
         self._name = order.get("name") or "the group"
         self._progress = progress or _nobody
         self._refused = False
-        self._said = last_words.open_log()  # unlike a pipe it needs no reader, now or later
+        self._said = last_words.open_log()  # unlike a pipe, this needs no reader, now or later
         try:
             self._process = self._start(order)
             try:
@@ -85,13 +85,13 @@ class Supervisor:
         self._name = self.birth.get("name") or self._name
 
     def watch(self, kernel: Kernel) -> None:
-        """Have the group end for this program when its supervisor dies; a keeper's death is not the group's."""
+        """End the group for this program when its supervisor dies; a keeper's death does not end the group."""
         if not self.birth.get("here"):
             return
         try:
             pidfd = os.pidfd_open(self._process.pid)
         except OSError:
-            return  # no descriptor is left: its silence tells, later
+            return  # no descriptor is free: the supervisor's silence will tell, later
         kernel.watch_supervisor(pidfd, self._obituary)
 
     def _obituary(self) -> str:
@@ -116,7 +116,7 @@ class Supervisor:
             process.stdin.write(json.dumps(order).encode() + b"\n")
             process.stdin.close()
         except BrokenPipeError:
-            pass  # it is gone already; what it said on its way is looked at below
+            pass  # it is gone already; its output is read below
         return process
 
     def _answer(self) -> dict[str, Any]:
@@ -139,9 +139,9 @@ class Supervisor:
             self._progress(str(told))
         else:
             if not lines.ended:
-                raise StartError(f"the supervisor did not start: no word within {lines.until - lines.began:g} s")
+                raise StartError(f"the supervisor did not start: no answer within {lines.until - lines.began:g} s")
             self._wait(SETTLE_TIMEOUT)
-            raise StartError(f"the supervisor did not start: {self._words() or 'it ended without a word'}")
+            raise StartError(f"the supervisor did not start: {self._words() or 'it ended without a message'}")
         if "error" in fields:
             self._refused = True
             raise unpack_error(fields["error"], StartError)
@@ -155,11 +155,11 @@ class Supervisor:
     # -- its end -----------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Wait until it is gone, the group having ended; say so if something of the group is not."""
+        """Wait until it is gone after the group's end; warn if something of the group is left."""
         if not self.far:
             try:
                 if not self._wait(SETTLE_TIMEOUT):
-                    self._process.kill()  # its keeper sees that, and ends what is left
+                    self._process.kill()  # its keeper notices that, and ends what is left
                     self._process.wait()
             finally:
                 self._forget()
@@ -187,7 +187,7 @@ class Supervisor:
             self._forget()
 
     def call_off(self) -> None:
-        """Give a start up. A launcher is told, and removes what it has made; others are killed."""
+        """Give a start up: a launcher is told, and removes what it has made; other programs are killed."""
         if self._process.poll() is None and not self._refused:
             if self.far:
                 self._process.terminate()
@@ -200,7 +200,7 @@ class Supervisor:
             self._forget()
 
     def _end_of_failed(self) -> None:
-        """Wait for the end of one that did not start a group: it removes what it has made."""
+        """Wait for the end of a program that did not start a group; it removes what it has made."""
         try:
             if self._wait(ABORT_TIMEOUT if self.far else SETTLE_TIMEOUT):
                 if self.far and self._process.returncode not in (0, 1) and not self._refused:
@@ -216,11 +216,11 @@ class Supervisor:
                 self._process.kill()
                 self._process.wait()
         except KeyboardInterrupt:
-            self._reap_later()  # somebody is in a hurry
+            self._reap_later()  # the caller is in a hurry
             raise
 
     def release(self) -> None:
-        """Let it live on: nobody ends it here any more, but if it ends before us it must not stay a zombie."""
+        """Let the program run on without this one; it is reaped if it ends first, so that it does not stay a zombie."""
         self._reap_later()
         self._forget()
 
@@ -239,7 +239,7 @@ class Supervisor:
         return self._words() or (f"its keeper was ended by signal {-code}" if code < 0 else f"its keeper exited {code}")
 
     def _refusal(self) -> str:
-        """Return what a launcher that has ended had still to say instead of an answer."""
+        """Return the refusal that an ended launcher printed instead of an answer."""
         assert self._process.stdout is not None
         lines = [] if self._process.stdout.closed else self._process.stdout.read().splitlines()
         try:
@@ -248,7 +248,7 @@ class Supervisor:
             return ""
 
     def _words(self) -> str:
-        """Return what it said on standard error."""
+        """Return its standard error."""
         return last_words.last_words(self._said)
 
     def _forget(self) -> None:
@@ -258,14 +258,14 @@ class Supervisor:
 
 
 class _Lines:
-    """Lines from a descriptor, with a bound on the time that all of them take."""
+    """Lines from a descriptor, all within one time limit."""
 
     def __init__(self, descriptor: int, seconds: float) -> None:
         self._descriptor = descriptor
         self._buffer = b""
         self.began = time.monotonic()
         self.until = self.began + seconds
-        #: Nobody will say any more.
+        #: End of file: no line will follow.
         self.ended = False
 
     def next(self) -> bytes | None:

@@ -1,1 +1,1 @@
-"""The program that a user wrote: its options, and its files on their way to other machines."""
+"""The program that a user wrote: its options, and how its files get to other machines."""

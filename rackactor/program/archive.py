@@ -1,9 +1,9 @@
-"""Which of a program's files go with it to machines that do not have them, packed into archives.
+"""Which of a program's files are sent to machines that do not have them, packed into archives.
 
-What is installed (the standard library, site-packages) is the image's to have; what is local travels: the directory
-of the script, and the modules and packages that were imported from elsewhere. An archive of the same files is the same
-bytes, so that it has a name: its hash. What is left out, and the bounds, are there because nobody means to send a home
-directory to each machine, nor the credentials that lie in it.
+Installed code (the standard library, site-packages) must be in the image. Local code is sent: the directory of the
+script, and the modules and packages that were imported from elsewhere. The same files always give the same bytes, so an
+archive's hash serves as its name. The exclusions and limits are there so that nobody sends a home directory, or the
+credentials in it, to each machine by mistake.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from types import ModuleType
 
 from rackactor.errors import InvalidCall
 
-#: The most that one archive may hold: bytes before it is packed, and files.
+#: The most that one archive may hold: bytes before compression, and files.
 MAX_BYTES, MAX_FILES = 32 << 20, 5000
-#: Names that a search may come across in one directory tree before it is given up.
+#: Names that a search may visit in one directory tree before it is given up.
 MAX_LOOKED_AT = 50_000
-#: Files other than Python's that go along, if they are no longer than this.
+#: Files other than Python's are sent too if they are no longer than this.
 MAX_DATA = 1 << 20
-#: Made for the machine that they are on, or made anew from what is sent.
+#: Built for the machine that they are on, or rebuilt from what is sent.
 _COMPILED = (".so", ".pyd", ".pyc", ".pyo", ".dll", ".dylib", ".o", ".a")
-#: What often lies beside a script, and is nobody else's business.
+#: Often lie beside a script, and must stay private.
 _SECRETS = ("clouds*.y*ml", "secure.y*ml", "*openrc*", "*.pem", "*.key", "*.p12", "id_rsa*", "id_ed25519*", "*secret*")
 _LEFT_OUT = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
-#: The image has these, of the version that it was made with.
+#: The image has its own versions of these.
 _OURS = frozenset({"rackactor", "rackactor_runtime", "__main__", "__mp_main__"})
-#: Zip's beginning of time: when a file was changed is no part of what it is.
+#: The earliest date in zip: modification times must not change the hash.
 _ALWAYS = (1980, 1, 1, 0, 0, 0)
 
 
@@ -44,21 +44,21 @@ class Tree:
     """Files below one directory."""
 
     root: str
-    #: Top-level modules and packages; None: the directory of a script, all that it may import.
+    #: Top-level modules and packages; None: the directory of a script, with everything that it may import.
     names: tuple[str, ...] | None = None
-    #: Files by their relative paths, instead of the above.
+    #: Files by their relative paths; replaces the above.
     files: tuple[str, ...] | None = None
 
 
 def script_tree(path: str) -> Tree | None:
-    """Return what belongs to a script; None if it lies where commands are installed."""
+    """Return the files that belong to a script; None if it lies where commands are installed."""
     root = os.path.dirname(os.path.realpath(path))
     commands = {os.path.realpath(place) for place in (sysconfig.get_path("scripts"), *os.get_exec_path())}
     return None if root in commands or _installed(root) else Tree(root)
 
 
 def main_script() -> str | None:
-    """Return the script that this program runs, if it is one (and not `python -m`, or an interactive Python)."""
+    """Return the script that this program runs; None for `python -m` or an interactive Python."""
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
     if path is None or getattr(main, "__spec__", None) is not None or not os.path.isfile(path):
@@ -67,7 +67,7 @@ def main_script() -> str | None:
 
 
 def module_trees() -> list[Tree]:
-    """Return the local modules and packages that this program has imported, by the directories they lie in."""
+    """Return the local modules and packages that this program has imported, grouped by directory."""
     found: dict[str, set[str]] = {}
     for name, module in list(sys.modules.items()):
         if "." in name or name in _OURS or name in sys.stdlib_module_names or not isinstance(module, ModuleType):
@@ -89,7 +89,7 @@ def pack(tree: Tree) -> bytes:
     """Return an archive of a tree: the same bytes for the same files.
 
     Raises:
-        InvalidCall: it holds more than should be sent; the text names the directory, and says what to do.
+        InvalidCall: it holds more than may be sent; the message names the directory and a remedy.
     """
     archive, size = io.BytesIO(), 0
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -98,7 +98,7 @@ def pack(tree: Tree) -> bytes:
                 with open(path, "rb") as file:
                     mode, data = os.fstat(file.fileno()).st_mode, file.read(MAX_BYTES + 1)
             except OSError:
-                continue  # gone meanwhile, or not ours to read: whoever imports it there hears of it
+                continue  # removed meanwhile, or not readable: its import fails on the other side
             size += len(data)
             if size > MAX_BYTES or count > MAX_FILES:
                 raise _too_much(tree)
@@ -144,16 +144,16 @@ def _listed(tree: Tree) -> Iterator[tuple[str, str]]:
 
 
 class _Walk:
-    """Find what may be sent below a directory."""
+    """Finds the files to send below a directory."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._left = MAX_LOOKED_AT
 
     def directory(self, below: str, *, data: bool) -> Iterator[tuple[str, str]]:
-        """Yield what a directory holds; `data`: not only modules.
+        """Yield the files of a directory; `data`: not only modules.
 
-        Data goes along from packages, and from beside the script; not from whatever else lies below it.
+        Data files are sent from packages and from the script's own directory; not from other directories below it.
         """
         try:
             entries = sorted(os.scandir(os.path.join(self._tree.root, below)), key=lambda entry: entry.name)

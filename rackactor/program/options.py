@@ -1,7 +1,7 @@
 """A function's annotated parameters as the options of a command line.
 
-`rack run script.py --workers 8` calls `main(workers=8)`: the signature says what there is, the types say how to read
-it, the docstring explains it.
+`rack run script.py --workers 8` calls `main(workers=8)`. The signature defines the options, the types say how to read
+them, the docstring describes them.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _LISTS = (list, tuple, set, frozenset)
 
 
 def read(main: Callable[..., Any], prog: str, words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Read the words of a command line as the arguments of a function.
+    """Parse a command line as the arguments of a function.
 
     Args:
-        main: int, float, str, bool, list, Literal and other parameters that are made of one text; `*args` takes the
-            words that are no options.
+        main: its parameters are int, float, str, bool, list, Literal and other types that are made of one string;
+            `*args` takes the arguments that are not options.
         prog: what the usage line calls the program.
         words: the command line without the program's name.
 
     Returns: positional arguments, keyword arguments.
 
     Raises:
-        InvalidCall: a parameter that cannot be an option.
+        InvalidCall: a parameter cannot be an option.
         SystemExit: after --help, or with 2 and a line on standard error, as argparse does.
     """
     known = vars(_parser(main, prog).parse_args(words))
@@ -68,7 +68,7 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: An
 
 
 def _reading(name: str, hint: Any) -> dict[str, Any]:
-    """Return how argparse reads a value of a type."""
+    """Return how argparse reads a value of this type."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         rest = [each for each in inside if each is not type(None)]
@@ -84,11 +84,11 @@ def _reading(name: str, hint: Any) -> dict[str, Any]:
         return {"type": str}
     elif isinstance(hint, type):
         return {"type": hint}
-    raise InvalidCall(f"the parameter {name!r} of main() cannot be an option: nothing makes a {hint} of a text")
+    raise InvalidCall(f"the parameter {name!r} of main() cannot be an option: nothing makes a {hint} of a string")
 
 
 def _explain(doc: str) -> tuple[str, dict[str, str]]:
-    """Return the first paragraph of a docstring, and what its `Args:` say of each parameter."""
+    """Return the first paragraph of a docstring, and what its `Args:` section says of each parameter."""
     summary = " ".join(doc.partition("\n\n")[0].split())
     helps: dict[str, str] = {}
     found = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", doc, re.MULTILINE)

@@ -1,8 +1,8 @@
-"""Running a script as a process: what `rack run script.py` has its process do.
+"""Running a script as a process: what the process of `rack run script.py` does.
 
-The script travels as text: it need not be a file where it runs. It runs as `__main__`, so that its classes and
-functions reach the processes that it forks by value. A `main` with annotated parameters, which the script does not
-call itself, is called with the options of the command line.
+The script is sent as text: it need not exist as a file where it runs. It runs as `__main__`, so its classes and
+functions are sent by value to the processes that it forks. A `main` with annotated parameters that the script does not
+call itself is called with the options of the command line.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from rackactor.kernel import coroutines
 from rackactor.program import options
 from rackactor.wire import main_module, unpacked
 
-#: Where a script lies that came on standard input.
+#: The path of a script that came on standard input.
 STDIN = "<stdin>"
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script on its way to its process."""
+    """A script, as it is sent to its process."""
 
-    #: Where its author has it; an absolute path. On another machine it lies where its directory was unpacked.
+    #: Its absolute path on the author's disk. On another machine it lies where its directory was unpacked.
     path: str
     #: Its text, in the encoding that it declares.
     source: bytes
-    #: Its name as it was given, which is `sys.argv[0]`.
+    #: Its name as given on the command line: `sys.argv[0]`.
     name: str
-    #: The directory or the zip archive that was given, of which it is the `__main__.py`.
+    #: The directory or zip archive that was given; the script is its `__main__.py`.
     whole: str | None = None
 
 
 def run_script(script: Script, words: Sequence[str], launcher: str | None = None) -> None:
-    """Run a script to its end, as `python script words...` does.
+    """Run a script to its end, as `python script ARGS...` does.
 
     Args:
-        script: what is to run.
-        words: its command line.
-        launcher: the entry of `sys.path` that belongs to the command which sent it here, and not to the script.
+        script: what to run.
+        words: its command-line arguments.
+        launcher: the entry of `sys.path` that belongs to the command which sent the script, and not to the script.
 
     Raises:
-        InvalidCall: it lies in an archive, which is not here.
+        InvalidCall: the script lies in an archive that does not exist here.
     """
     path, name, source = script.path, script.name, script.source
     if path != STDIN:
@@ -75,7 +75,7 @@ def _place(script: Script, path: str) -> str:
     if path == STDIN:
         return ""
     if script.whole is None:
-        return os.path.dirname(os.path.realpath(path))  # a link's target has its modules beside it
+        return os.path.dirname(os.path.realpath(path))  # modules lie beside a link's target
     whole = os.path.dirname(path)
     if not os.path.exists(whole):
         raise InvalidCall(f"the archive {whole} is not on this machine: unpack it, and run the directory")
@@ -98,13 +98,13 @@ def _make_main(script: Script, path: str) -> types.ModuleType:
 
 
 def call(main: Callable[..., Any]) -> None:
-    """Call a function with what the command line says, its parameters being the options.
+    """Call a function with the options of the command line, which its parameters define.
 
-    For a script that is to work by itself too: `if __name__ == "__main__": call(main)`. An integer that it returns is
-    the exit code.
+    For a script that also works without `rack run`: `if __name__ == "__main__": call(main)`. If the function returns an
+    integer, that is the exit code.
 
     Raises:
-        InvalidCall: a parameter that cannot be an option.
+        InvalidCall: a parameter cannot be an option.
     """
     args, kwargs = options.read(main, os.path.basename(sys.argv[0]), sys.argv[1:])
     status = main(*args, **kwargs)
@@ -115,9 +115,9 @@ def call(main: Callable[..., Any]) -> None:
 
 
 def wants_options(text: str) -> bool:
-    """Tell whether a script leaves it to us to call its `main`.
+    """Tell whether a script expects `rack run` to call its `main`.
 
-    It does if it defines one whose parameters are all annotated, does not call it at its top level, and has no
+    It does if it defines a `main` whose parameters are all annotated, does not call it at its top level, and has no
     `if __name__ == "__main__"`.
     """
     tree = ast.parse(text)
@@ -133,7 +133,7 @@ def _annotated(args: ast.arguments) -> bool:
 
 
 def _top_level(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what runs when the script does, not the insides of its functions and classes."""
+    """Yield the nodes that run with the script itself: not the bodies of its functions and classes."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
             yield child

@@ -1,9 +1,9 @@
 """A program's own code on its way to processes that run elsewhere.
 
-Where processes share the program's disk nothing of this happens. Elsewhere (a machine, a network namespace) the first
-fork packs what is local (`rackactor.program.archive`) into archives, and puts each into the group's files under its
-hash: once for the group, whoever does it first. The processes fetch them before their target is unpickled, and hand the
-same hashes on to their own children.
+Where processes share the program's disk, this does nothing. Elsewhere (a machine, a network namespace) the first fork
+packs local code (`rackactor.program.archive`) into archives, and stores each in the group's files under its hash: once
+per group. The processes fetch the archives before they unpickle their target, and pass the same hashes on to their own
+children.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from rackactor.kernel.kernel import Kernel
 if TYPE_CHECKING:
     from rackactor.program.archive import Tree
 
-#: Where the archives lie: in a part of the group's files that no listing of "/" shows, and no program can change.
+#: Where the archives lie: a part of the group's files that no listing of "/" shows and no program can change.
 PLACE = "/.rack/code"
-#: What a pickle holds when the code of a function is in it, and not just its name.
+#: What a pickle contains when it holds a function's code and not just its name.
 _BY_VALUE = b"make_code"
 
 
 def path_of(name: str) -> str:
-    """Return where the archive of a hash lies in the group's files."""
+    """Return the path of an archive in the group's files, by its hash."""
     return f"{PLACE}/{name}.zip"
 
 
 class Shipping:
-    """Put into a group's files what its processes need of this program.
+    """Store in a group's files the code of this program that its processes need.
 
     Args:
         kernel: this program's half of the wire.
@@ -48,34 +48,34 @@ class Shipping:
 
     @property
     def needed(self) -> bool:
-        """Tell whether the group's processes run where this program's disk is not."""
+        """Tell whether the group's processes run where this program's disk cannot be seen."""
         return self._kernel.welcome.remote
 
     def add_script(self, path: str) -> None:
-        """Have a script's directory go along; it is run by a process of the group, not by this one."""
+        """Ship a script's directory too; a process of the group will run the script."""
         self._scripts.append(path)
 
     def for_fork(self, kind: str, words: Sequence[str] | None, blobs: Sequence[Any], *, placed: bool) -> list[str]:
-        """Return the hashes that go with a fork; what the group does not have yet is put there.
+        """Return the hashes that a fork call carries; what the group does not have yet is stored first.
 
         Args:
             kind: of the target.
-            words: of a command.
+            words: the command.
             blobs: the target and its arguments, pickled.
-            placed: whether the caller has said what the working directory is.
+            placed: whether the caller has given a working directory.
 
         Raises:
-            InvalidCall: there is too much of it, or it is for another Python.
+            InvalidCall: the code is too large, or is for another Python.
         """
-        from rackactor.program import archive  # with zipfile and others, which programs on one host do without
+        from rackactor.program import archive  # this imports zipfile and others, which programs on one host do without
 
         if kind == "command":
             tree = None if placed else archive.named_files(_words_of(words or ()))
-            # What a command reads may change from one to the next; what is imported here already may not.
+            # Files that a command reads may change between forks. What is imported here is taken to be unchanged.
             return [] if tree is None else [self._put(tree)]
         welcome = self._kernel.welcome
         check_python(welcome.python, blobs)
-        if welcome.kind:  # a process of the group itself has from its parent all that there is
+        if welcome.kind:  # a process of the group has all of the program's code from its parent
             return list(welcome.code)
         return self._ship(self._trees())
 
@@ -112,7 +112,7 @@ class Shipping:
 
 
 def _words_of(words: Sequence[str]) -> Sequence[str]:
-    """Return the words of a command; of a text for the shell, those in it."""
+    """Return the arguments of a command; of `sh -c STRING`, the words in the string."""
     if len(words) != 3 or os.path.basename(words[0]) not in ("sh", "bash", "dash") or words[1] != "-c":
         return words
     import shlex
@@ -126,7 +126,7 @@ def _words_of(words: Sequence[str]) -> Sequence[str]:
 
 
 def check_python(there: Any, blobs: Sequence[Any]) -> None:
-    """Refuse to send bytecode to another Python: it would crash there, or worse.
+    """Refuse to send bytecode to another Python version: it would crash there, or give wrong results.
 
     Args:
         there: its version, [3, 11]; None: not known.

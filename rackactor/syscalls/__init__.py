@@ -1,1 +1,1 @@
-"""What a program calls: fork, wait, kill, pipe, and the handles that they return."""
+"""The system calls of a program: fork, wait, kill, pipe, and the handles that they return."""

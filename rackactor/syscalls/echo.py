@@ -1,4 +1,4 @@
-"""What a group's processes print, on this program's own standard output and error."""
+"""The output of a group's processes, shown on this program's own standard output and error."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 
 
 class Echo:
-    """Write what processes print to `sys.stdout` and `sys.stderr`, whatever the program has put there.
+    """Writes output of processes to `sys.stdout` and `sys.stderr`, whatever the program has put there.
 
-    The program's own file, as Python has made it, gets the bytes as they are. Anything else in its place takes text:
-    rich's and tqdm's redirections, notebooks, `contextlib.redirect_stdout`, pytest's `capsys`. To write to the file
-    below it would go past it.
+    The original file objects of Python get the bytes unchanged. A replacement gets text: a redirection of rich or tqdm,
+    a notebook, `contextlib.redirect_stdout`, pytest's `capsys`. Bytes written to the file below would bypass it.
     """
 
     def __init__(self) -> None:
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
 
     def show(self, pid: int, stream: int, data: bytes) -> None:
-        """Show what a process has printed; characters may be cut in two between two pieces of it."""
+        """Show output of a process; a character may be split between two pieces of output."""
         file, own = (sys.stdout, sys.__stdout__) if stream == 1 else (sys.stderr, sys.__stderr__)
         try:
             file.flush()
@@ -30,10 +29,10 @@ class Echo:
                 buffer.write(data)
             file.flush()
         except Exception:
-            pass  # nobody looks any more, or the program's own file fails; the log still has it
+            pass  # the reader is gone, or the program's own file fails; the log still has the output
 
     def finish(self) -> None:
-        """Show the beginnings of characters that have not come to their end; nobody prints any more."""
+        """Show the incomplete characters that are left, since there will be no more output."""
         for pid, stream in list(self._decoders):
             self.show(pid, stream, b"")
 
@@ -48,7 +47,7 @@ class Echo:
 
 
 def _writable(text: str, file: Any) -> str:
-    """Return a text as a file can take it: its encoding may have no word for some characters."""
+    """Return a string as a file can take it: characters that the file's encoding lacks are escaped."""
     encoding = getattr(file, "encoding", None)
     if not isinstance(encoding, str) or getattr(file, "errors", "strict") != "strict":
         return text

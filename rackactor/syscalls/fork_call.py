@@ -1,4 +1,4 @@
-"""The types of `fork`: what comes back depends on the target, and on how many are asked for."""
+"""The types of `fork`: the result depends on the target, and on how many processes are asked for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Forked(list[Process[T]]):
 
 
 class Fork(Protocol):
-    """`fork` for those who call it: an actor (a class) and a command have no result, a function has what it returns."""
+    """The type of `fork`: an actor (a class) and a command have no result, a function has its return type."""
 
     @overload
     def __call__(
@@ -94,5 +94,5 @@ class Fork(Protocol):
 
 
 def typed(fork: Callable[..., Any]) -> Fork:
-    """Give an implementation of `fork` its types."""
+    """Cast an implementation of `fork` to its type."""
     return cast(Fork, fork)

@@ -1,4 +1,4 @@
-"""What callers hand in, checked before anything is spent."""
+"""Checks of the arguments of `fork`, made before anything is started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rackactor.strings import os_text, show, to_bytes
 from rackactor.wire.calls.fork import PLACEMENT
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-#: The longest argument that is shown, characters.
+#: The longest argument that an error shows, characters.
 MAX_SHOWN = 255
 OnOrphan = Literal["kill", "adopt", "detach"]
 
@@ -40,7 +40,7 @@ class ForkOptions(TypedDict, total=False):
 
 
 def targets(pid: int | Sequence[int]) -> list[int]:
-    """Return whose end is to be awaited; none: any child's."""
+    """Return the pids whose end is to be awaited; an empty list: any child's."""
     if pid == -1:
         return []
     try:
@@ -69,12 +69,12 @@ def kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
 
 def text(value: str | None, name: str) -> str | None:
     if value is not None and (not isinstance(value, str) or "\0" in value):
-        raise InvalidCall(f"{name} is a text without NUL characters, not {show(value)}")
+        raise InvalidCall(f"{name} is a string without NUL characters, not {show(value)}")
     return value
 
 
 def placement(security_groups: str | Sequence[str] | None = None, **given: str | None) -> dict[str, Any]:
-    """Return what is said of the machine that a process is to be."""
+    """Return the options for the machine that a process is to run on."""
     said: dict[str, Any] = {name: value for name, value in given.items() if _label(value, name)}
     if security_groups is not None:
         said["security_groups"] = _names(security_groups, "security_groups")
@@ -82,14 +82,14 @@ def placement(security_groups: str | Sequence[str] | None = None, **given: str |
 
 
 def _label(value: str | None, name: str) -> str | None:
-    """Check what a cloud is to know something by: it takes no surrogates."""
+    """Check a name for a cloud's object: no surrogates."""
     if text(value, name) is not None and str(value).encode("utf-8", "replace") != to_bytes(str(value)):
-        raise InvalidCall(f"{name} is a text that UTF-8 can carry, not {show(value)}")
+        raise InvalidCall(f"{name} is a string that UTF-8 can encode, not {show(value)}")
     return value
 
 
 def _names(value: str | Sequence[str], name: str) -> list[str]:
-    """Return names, which may be given as one text with commas."""
+    """Return names, which may be given as one string, separated by commas."""
     found = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
     if not isinstance(found, (list, tuple)) or not all(isinstance(each, str) and each for each in found):
         raise InvalidCall(f"{name} is a name, or a list of names, not {value!r}")
@@ -97,14 +97,14 @@ def _names(value: str | Sequence[str], name: str) -> list[str]:
 
 
 def wanted_placement(requirements: Any) -> dict[str, Any]:
-    """Return what Thespian's `targetActorRequirements` say of the machine that the actor is to be."""
+    """Return the machine options in Thespian's `targetActorRequirements`."""
     if not isinstance(requirements, Mapping):
         return {}
     return placement(**{name: requirements.get(name) for name in PLACEMENT})
 
 
 def other_requirements(requirements: Any) -> Any:
-    """Return what `targetActorRequirements` say beside that: what the group's capabilities are held against."""
+    """Return the rest of `targetActorRequirements`, which is compared with the group's capabilities."""
     if not isinstance(requirements, Mapping):
         return requirements or {}
     return {name: value for name, value in requirements.items() if name not in PLACEMENT}
@@ -115,7 +115,7 @@ def path(cwd: Path | None) -> str | None:
 
 
 def shown(kwargs: dict[str, Any]) -> dict[str, str]:
-    """Return the texts among keyword arguments that go along for people to see, in a cloud's list of machines."""
+    """Return the keyword arguments that are strings; a cloud's list of machines shows them."""
     return {name: value for name, value in kwargs.items() if isinstance(value, str) and len(value) <= MAX_SHOWN}
 
 
@@ -135,11 +135,11 @@ def count(n: int | None, items: list[Any] | None) -> int:
 
 def env(env: Mapping[Any, Any] | None) -> dict[str, str]:
     if env is not None and not isinstance(env, Mapping):
-        raise InvalidCall(f"env is a dict of texts, not {show(env)}")
+        raise InvalidCall(f"env is a dict of strings, not {show(env)}")
     found: dict[str, str] = {}
     for key, value in (env or {}).items():
         name = os_text(key, "the name of an environment variable")
         if not name or "=" in name:
-            raise InvalidCall(f"the name of an environment variable is a text without =, not {show(name)}")
+            raise InvalidCall(f"the name of an environment variable is a string without =, not {show(name)}")
         found[name] = os_text(value, f"the environment variable {show(name)}")
     return found

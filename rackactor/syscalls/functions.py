@@ -1,6 +1,6 @@
 """The system calls as module functions, for the group this program is in.
 
-Each is the method of the same name of a group (`rackactor.syscalls.session.Session`), and says what that says.
+Each is the method of the same name of a group (`rackactor.syscalls.session.Session`), and has its docstring.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ current.join = _join
 
 
 def _says(method: Callable[..., Any], more: str = "") -> Callable[[_F], _F]:
-    """Give a function the description and the signature of a method."""
+    """Decorate a function with the docstring and the signature of a method."""
 
     def describe(function: _F) -> _F:
         text = inspect.getdoc(method) or ""

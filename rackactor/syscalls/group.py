@@ -31,20 +31,20 @@ from rackactor.wire.calls.group import DetachGroup, EndGroup
 from rackactor.wire.calls.logs import FEED, Logs
 from rackactor.wire.calls.processes import Bye
 
-#: Seconds the end of a group may take beyond its grace.
+#: Seconds that the end of a group may take beyond its grace period.
 END_TIMEOUT = 30.0
-#: Where processes come from when a cloud is named.
+#: The provider when a cloud is named.
 CLOUD_PROVIDER = "nova"
-#: In the queue of a feed: ask for what there is.
+#: In the queue of a feed: ask for what is there.
 _ASK = object()
 
 
 class Group(Session):
-    """A group that this program has made, or has come to from outside.
+    """A group that this program has made, or has joined from outside.
 
     Attributes:
         gid: its UUID.
-        name: what people call it.
+        name: for people.
     """
 
     def __init__(self, kernel: Kernel, name: str, supervisor: Supervisor | None) -> None:
@@ -65,16 +65,16 @@ class Group(Session):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._feed is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._feed.patience = 1.0  # a paused terminal must not make it a second Ctrl-C
+            self._feed.patience = 1.0  # a paused terminal must not require a second Ctrl-C
         self.end()
 
     def echo(self) -> None:
-        """Show what actors and functions print on this program's own standard output and error."""
+        """Show the output of actors and functions on this program's own standard output and error."""
         if self._feed is None:
             self._feed = _Feed(self.kernel)
 
     def detach(self) -> None:
-        """Let the group outlive this program; it ends at its deadline, or when its last process has ended."""
+        """Let the group live on after this program; it ends at its deadline, or with its last process."""
         self._close_pipes()
         self.kernel.call(DetachGroup())
         supervisor, self._supervisor = self._supervisor, None
@@ -83,7 +83,7 @@ class Group(Session):
             supervisor.release()
 
     def leave(self) -> None:
-        """Part from a group that one has come to from outside; the group goes on."""
+        """Leave a group that was joined from outside; the group goes on."""
         if not self.kernel.closed:
             self._close_pipes()
         self._part()
@@ -93,15 +93,15 @@ class Group(Session):
             logging.getLogger("rackactor").warning("%s", lost)
 
     def end(self, reason: str = "") -> None:
-        """End every process (TERM, a short grace, KILL), then the supervisor. Idempotent.
+        """End every process (TERM, a short grace period, KILL), then the supervisor. Idempotent.
 
-        How each process ended can be asked of its handle afterwards.
+        The handles still tell afterwards how each process ended.
         """
         if self.kernel.closed:
             current.leave(self)
             return
         try:
-            # Held until all that was printed has been shown: a pager may take its time.
+            # Held until all output has been shown: a pager may take its time.
             call = EndGroup(reason or "its block ended", hold=self._feed is not None)
             far = self._supervisor is not None and self._supervisor.far
             fields, _ = self.kernel.call(call, timeout=KEEPER_TIMEOUT if far else END_TIMEOUT)
@@ -110,7 +110,7 @@ class Group(Session):
             if self._feed is not None:
                 self._feed.finish()
         except GroupEnded:
-            pass  # it is gone already, which is what was asked for
+            pass  # it is gone already, as intended
         finally:
             self.kernel.cast(EndGroup(reason))
             self._part()
@@ -131,9 +131,9 @@ G = TypeVar("G", bound=Group)
 
 
 class _Feed:
-    """Copy what the group's processes print to this program's own output, in the order it came.
+    """Copies the output of the group's processes to this program's own output, in the order of arrival.
 
-    A thread of its own writes: a paused terminal holds the printing processes back, never the heartbeats.
+    It writes in its own thread: a paused terminal blocks the printing processes, but never the heartbeats.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -145,22 +145,22 @@ class _Feed:
         self._follow = True
         self._eof = threading.Event()
         self._stopped = False
-        #: Seconds that showing the last of it may take; None: as long as whoever reads it takes.
+        #: Seconds that showing the last output may take; None: as long as the reader takes.
         self.patience: float | None = None
         self._ask()
         self._thread = threading.Thread(target=self._write, name="rackactor-output", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
-        """Wait until everything that was printed has been shown; nobody prints any more."""
+        """Wait until all output has been shown; there will be no more."""
         self._follow = False
         self._kernel.cast(Logs(FEED, 0, leave=True))
-        # The feed's own thread asks, without a lock: a signal handler may come here in the midst of this, and wait.
+        # The feed's own thread asks, without a lock: a signal handler may call this during such a call, and wait.
         self._queue.put(_ASK)
         try:
             self._kernel.wait(self._eof.is_set, self.patience)
         except GroupEnded:
-            self._eof.wait(self.patience)  # what has come is still to be shown
+            self._eof.wait(self.patience)  # what has come must still be shown
 
     def stop(self) -> None:
         """Stop showing."""
@@ -187,7 +187,7 @@ class _Feed:
                 continue
             asked, pending = item
             if asked != self._offset:
-                continue  # `finish` has asked once more for what had just come
+                continue  # `finish` has asked once more, for output that had just come
             if pending.error is not None:
                 break
             for pid, stream, _, data in msgpack.unpackb(pending.blobs[0]):
@@ -198,7 +198,7 @@ class _Feed:
         self._end()
 
     def _next(self) -> Any:
-        """Return what comes next; a line that has begun does not wait for its end for long."""
+        """Return the next output; an unfinished line does not wait long for its end."""
         while True:
             for pid, stream, data in self._lines.due(time.monotonic()):
                 self._echo.show(pid, stream, data)
@@ -238,30 +238,30 @@ def group(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Group:
-    """Make a group: start its supervisor (pid 1); this program becomes a process of it too.
+    """Make a group: start its supervisor (pid 1); this program becomes a process of the group too.
 
-    Use it as `with rack.group("etl", deadline="1h") as g:`; everything ends with the block, however it ends, and
+    Use it as `with rack.group("etl", deadline="1h") as g:`; everything ends with the block, however the block ends, and
     also when this program is killed.
 
     Args:
         name: for people; `group-<gid>` by default.
-        provider: where processes come from: "local" (OS processes of this host), "nova" (machines of an OpenStack), or
-            "module:Class", to try one's own.
-        cloud: which one, by its name in `clouds.yaml`; makes the provider "nova". The supervisor is a machine there,
-            too, and nothing of the group is left there when the block has ended.
-        transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE); machines
-            are always reached by tcp.
+        provider: where processes come from: "local" (OS processes of this host), "nova" (machines of an OpenStack
+            cloud), or "module:Class" for a provider of your own.
+        cloud: a cloud's name in `clouds.yaml`; makes the provider "nova". The supervisor is a machine there, too, and
+            nothing of the group is left there when the block has ended.
+        transport: "ipc" (sockets in a private directory), or "tcp" (encrypted and authenticated by CURVE); machines are
+            always reached by tcp.
         address: with tcp, the address of this host at which the processes reach their supervisor; loopback by default.
-        deadline: seconds, or text ("1h"), after which the group ends whatever runs in it.
-        echo: show what actors and functions print on this program's output.
-        provider_settings: what the provider may be told (local: `preload`, modules imported once for all; `warm`,
-            how many processes it keeps ready; `namespaces`, network namespaces that they are put into in turns; nova:
+        deadline: seconds, or a string ("1h"), after which the group ends whatever runs in it.
+        echo: show the output of actors and functions on this program's output.
+        provider_settings: settings of the provider (local: `preload`, modules imported once for all processes; `warm`,
+            how many processes it keeps ready; `namespaces`, network namespaces for the processes, used in turns; nova:
             `image`, `flavor`, `network`, `external_network` and others, see docs/reference).
-        progress: takes, as texts for people, what is being done on a cloud: it takes minutes rather than milliseconds.
+        progress: called with a string for people that says what is being done on a cloud, where a start takes minutes.
         settings: see docs/reference: grace, heartbeat, lost_after, max_spawns, spawn_period, ...
 
     Raises:
-        InvalidCall: a setting that does not exist or cannot be.
+        InvalidCall: a setting does not exist, or its value is invalid.
         StartError: the supervisor did not start; nothing of it is left.
     """
     real_threads.check()
@@ -277,8 +277,8 @@ def group(
         "owner": os.getpid(),
     }
     if ":" in provider:
-        order["import_path"] = sys.path  # one's own: it is found as this program finds its modules
-    base = process_context.note()  # the supervisor has all that from this process, and its processes have it from there
+        order["import_path"] = sys.path  # a provider of the user's: it is found as this program finds its modules
+    base = process_context.note()  # the supervisor inherits this, and its processes from the supervisor
     base.warnoptions, base.faulthandler, base.unbuffered = [], False, False
     supervisor = Supervisor(order, progress)
     try:
@@ -297,7 +297,7 @@ def group(
 
 
 def attach(card: dict[str, Any]) -> Group:
-    """Come to a group of this host from outside, as its command line does.
+    """Join a group of this host from outside, as the command line does.
 
     Args:
         card: how to reach it, from `rackactor.launch.directories.cards`.
@@ -306,7 +306,7 @@ def attach(card: dict[str, Any]) -> Group:
 
 
 def attach_as(kind: type[G], card: dict[str, Any]) -> G:
-    """Come to a group as a member of some kind: see `attach`."""
+    """Join a group as a given kind of member: see `attach`."""
     keys = card.get("keys")
     birth = {**card, "pid": 0, "incarnation": 1, "keys": keys and Keys(keys[0].encode(), keys[1].encode())}
     kernel = Kernel(_decode_birth(birth))
@@ -314,7 +314,7 @@ def attach_as(kind: type[G], card: dict[str, Any]) -> G:
         kernel.at_close.append(life.close)
         kernel.watch_supervisor(life.pidfd, life.verdict)
     group = kind(kernel, card["name"], None)
-    group.base = None  # it was made by another program
+    group.base = None  # the group was made by another program
     return group
 
 
@@ -324,18 +324,18 @@ def groups() -> list[dict[str, Any]]:
 
 
 def current_or_ephemeral() -> Session:
-    """Return the group this program is in; make one that ends with the program if there is none.
+    """Return the group this program is in; without one, make a group that ends with the program.
 
     Raises:
-        NoGroup: there is one, by RACK_GID, that this program cannot join; or it is a child by os.fork.
+        NoGroup: RACK_GID names a group that this program cannot join; or the program is a child by os.fork.
     """
     try:
         return cast(Session, current.current())
     except NoGroup:
         if current.inherited() or current.started_inside():
-            raise  # a child by os.fork that knows nothing of groups would make one unawares
+            raise  # a child by os.fork that knows nothing of groups would make one by accident
     with current.entering():
-        session = current.find()  # another thread may have been quicker
+        session = current.find()  # another thread may have been faster
         if session is None:
             session = group()
             current.enter(session)
@@ -345,7 +345,7 @@ def current_or_ephemeral() -> Session:
 def _place(
     provider: str | None, cloud: str | None, transport: str | None, settings: dict[str, Any] | None
 ) -> tuple[str, str, Any]:
-    """Return provider, transport and the provider's settings as they follow from each other."""
+    """Return provider, transport and the provider's settings; their defaults depend on each other."""
     name = provider or ("local" if cloud is None else CLOUD_PROVIDER)
     default = "tcp" if name == CLOUD_PROVIDER else "ipc"
     if transport not in ("ipc", "tcp", None):
@@ -365,12 +365,12 @@ def _place(
 
 def _name(name: str | None) -> str | None:
     if name is not None and (not isinstance(name, str) or not name or not name.isprintable()):
-        raise InvalidCall(f"the name of a group is a text of printable characters, not {name!r}")
+        raise InvalidCall(f"the name of a group is a string of printable characters, not {name!r}")
     return name
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Check that a setting can be written down for the supervisor."""
+    """Check that a setting can be serialized for the supervisor."""
     try:
         json.dumps(value)
     except (TypeError, ValueError):

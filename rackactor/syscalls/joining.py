@@ -1,8 +1,8 @@
-"""Joining the group that a program was started in: one that is a command of it, or that a process of it has started.
+"""Joining the group that a program was started in: the program is a command of it, or a process of it started it.
 
-Such a program finds RACK_GID and RACK_PID in its environment. It joins that group when it first makes a call, by the
-group's card or by the agent of its process, as the command line does, and with the same rights. It never gets a group
-of its own in silence: what it shares would be seen by nobody.
+Such a program finds RACK_GID and RACK_PID in its environment. At its first call it joins that group, by the group's
+card or by the agent of its process, as the command line does, and with the same rights. It never gets a group of its
+own silently: what it shared there, nobody would see.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from rackactor.launch import agent_socket, directories
 from rackactor.signals import parse_signal
 from rackactor.syscalls.group import Group, attach_as
 
-#: Where the environment names the group, and the process.
+#: Environment variables that name the group, and the process.
 GROUP, PROCESS = current.GROUP, "RACK_PID"
 
 
 class Inside(Group):
-    """The membership of a program inside of a process.
+    """The membership of a program that runs inside a process.
 
-    Its own mailbox and its children are its own; its pid is that of the process.
+    It has its own mailbox and its own children; its pid is that of the process.
     """
 
     _place = 0
@@ -34,17 +34,17 @@ class Inside(Group):
         return self._place
 
     def signal(self, sig: int | str, handler: Any) -> Any:
-        """Set what happens when this process gets a POSIX signal, or when a child of this program ends.
+        """Set the handler of a POSIX signal, or of the end of a child of this program.
 
         Raises:
-            InvalidCall: a free string, which no program of the operating system can get.
+            InvalidCall: a free string, which a program of the operating system cannot receive.
         """
         if isinstance(parse_signal(sig), str):
             raise InvalidCall(f"{sig!r} is no POSIX signal, and a program that a process has started gets no others")
         return super().signal(sig, handler)
 
     def finish(self) -> None:
-        """Run the exit hooks, and leave; in a child by os.fork, whose membership this is not, do nothing."""
+        """Run the exit hooks, and leave. Do nothing in a child by os.fork, which is not the member."""
         if not self.kernel.inherited:
             self.run_exit_hooks()
             self.leave()
@@ -54,12 +54,12 @@ def join() -> Inside:
     """Join the group that RACK_GID names, and make it the current one.
 
     Raises:
-        NoGroup: it cannot be reached from here; RACK_GID is named.
+        NoGroup: it cannot be reached from here; the error names RACK_GID.
     """
     with current.entering():
         session = current.find()
         if isinstance(session, Inside):
-            return session  # another thread was quicker
+            return session  # another thread was faster
         gid = os.environ[GROUP]
         try:
             place = int(os.environ.get(PROCESS, ""))

@@ -1,9 +1,9 @@
 """Whole lines of several processes on one output.
 
-What a process prints comes in pieces that may end anywhere. Shown as they come, the lines of several would mix. So
-the beginning of a line waits for its end, but not for long: a prompt must be seen, and so must the dots and bars by
-which programs show that they get on. A carriage return ends a piece as a line feed does; one that is the last byte
-so far may be the first half of a line's end, and waits like a beginning.
+The output of a process comes in pieces that may end anywhere. Shown at once, the lines of several processes would mix.
+So an unfinished line waits for its end, but not for long: a prompt must be seen, and so must the dots and bars of
+progress displays. A carriage return ends a piece as a line feed does. As the last byte so far it may be the first half
+of a line's end, so it waits as an unfinished line does.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-#: How long the beginning of a line may wait for its end, seconds.
+#: How long an unfinished line may wait for its end, seconds.
 PATIENCE = 0.2
-#: The same where copies of one command print: the writes of one line may be far apart on a busy machine.
+#: The same for copies of one command: the writes of one line may be far apart on a busy machine.
 PATIENCE_WITH_COPIES = 1.0
-#: A line that does not end is shown in pieces of this size, bytes.
+#: A line without an end is shown in pieces of this size, bytes.
 LONGEST = 64 << 10
 
 
 class _Begun(NamedTuple):
-    """The beginning of a line."""
+    """An unfinished line."""
 
     data: bytes
     #: When its first byte came.
@@ -28,10 +28,10 @@ class _Begun(NamedTuple):
 
 
 class Lines:
-    """Hold back the beginnings of lines. Times are an argument, in seconds of any one clock.
+    """Holds back unfinished lines. Times are arguments, in seconds of any one clock.
 
     Args:
-        patience: seconds that a beginning may wait, counted from its first byte.
+        patience: seconds that an unfinished line may wait, counted from its first byte.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
@@ -45,7 +45,7 @@ class Lines:
         return max(0.0, min(begun.since for begun in self._begun.values()) + self._patience - now)
 
     def take(self, pid: int, stream: int, data: bytes, now: float) -> bytes:
-        """Take what a process has printed; return what may be shown of it now."""
+        """Take output of a process; return what may be shown of it now."""
         begun = self._begun.pop((pid, stream), None)
         if begun is not None:
             data = begun.data + data

@@ -1,4 +1,4 @@
-"""Messages from address to address, and what becomes of those that nobody can receive."""
+"""Messages between addresses, and dead letters: messages that cannot be received."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def send(kernel: Kernel, address: ActorAddress, message: Any, box: int = 0) -> None:
-    """Send a message to an address of this group; to one that came with an ask, the reply to it.
+    """Send a message to an address of this group; if the address came with an ask, the message is the reply.
 
     Args:
         kernel: this process's half of the wire.
         address: where to.
-        message: any value that can be carried.
+        message: any value that can be sent.
         box: the mailbox of this process that is the sender.
 
     Raises:
-        InvalidActorAddress: it names nobody of this group.
-        InvalidCall: the message cannot be carried.
+        InvalidActorAddress: it is no address of this group.
+        InvalidCall: the message cannot be sent.
         MailboxFull: the receiver takes its messages too slowly.
     """
     if not isinstance(address, RackAddress) or address.gid != kernel.gid:
@@ -42,18 +42,18 @@ def send(kernel: Kernel, address: ActorAddress, message: Any, box: int = 0) -> N
 
 
 def post(kernel: Kernel, pid: int, kind: EntryKind, message: Any, rid: int, box: int = 0) -> None:
-    """Send a message or a reply; a dead letter if it is known that its receiver is gone.
+    """Send a message or a reply; if the receiver is known to be gone, it becomes a dead letter.
 
     Args:
         kernel: this process's half of the wire.
         pid: the receiver.
         kind: TELL or REPLY.
-        message: any value that can be carried.
+        message: any value that can be sent.
         rid: of a reply, the number of the ask; of a message, its mailboxes (`pack_boxes`).
         box: the receiver's mailbox.
 
     Raises:
-        InvalidCall: the message cannot be carried.
+        InvalidCall: the message cannot be sent.
         MailboxFull: the receiver takes its messages too slowly.
     """
     payload = encode(message, allow_pickle=kernel.allow_pickle)
@@ -72,12 +72,12 @@ def sender_of(kernel: Kernel, item: Delivery) -> RackAddress:
 
 
 def dead_letter(kernel: Kernel, pid: int, payload: Any, box: int = 0) -> None:
-    """Have what nobody can receive given to the group's handler of dead letters, if it has one."""
+    """Pass an undeliverable message to the group's handler of dead letters, if there is one."""
     kernel.cast(DeadLetter(pid, box), payload)
 
 
 def return_letters(kernel: Kernel) -> None:
-    """Treat what lies in this process's mailbox, and will not be handled any more, as dead letters."""
+    """Treat the messages left in this process's mailbox, which nobody will handle, as dead letters."""
     while kernel.mailbox:
         item = kernel.take(0)
         if type(item) is Delivery and item.entry.kind is EntryKind.TELL:
@@ -85,7 +85,7 @@ def return_letters(kernel: Kernel) -> None:
 
 
 def collect_dead_letters(kernel: Kernel) -> None:
-    """Have messages of this process that find nobody handled as dead letters from now on."""
+    """From now on, treat this process's messages without a receiver as dead letters."""
 
     def undelivered(message: Undelivered, blobs: Sequence[Any]) -> None:
         dead_letter(kernel, message.pid, blobs[0], message.box)

@@ -1,8 +1,8 @@
-"""Names of the program's `__main__` that have not come with anything yet: they are asked for.
+"""Names of the program's `__main__` that have not been sent yet: a process asks its parent for them.
 
-What travels by value brings what it uses. What is looked up by its name only may be missing: a class in a file that
-pickle has written, `from __main__ import name`. The script does not run again for it. A process asks its
-parent, which has the name or asks its own, up to the program. It gets the value that the name has there at that moment.
+What is sent by value brings what it uses. What is only looked up by name may be missing: a class in a file that pickle
+has written, `from __main__ import name`. The script does not run again for it. A process asks its parent, which has the
+name or asks its own parent, up to the program. The answer is the value that the name has there at that moment.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from rackactor.kernel.peers import Delivery
 from rackactor.wire import codec, frames, main_module, pickling
 from rackactor.wire.stream import EntryKind
 
-#: Seconds that the answer may take.
+#: Seconds within which the answer must come.
 PATIENCE = 20.0
-#: Questions answered at a time.
+#: How many questions are answered at a time.
 THREADS = 4
 
 
 def serve(kernel: Kernel) -> None:
-    """Answer what this process's children ask for."""
+    """Answer the questions of this process's children."""
     desk = _Desk(kernel)
     kernel.on(NameAsked, lambda asked, _: desk.take(asked.delivery))
 
 
 class _Desk:
-    """Answers questions in threads of its own, some at a time.
+    """Answers questions in its own threads, some at a time.
 
-    Pickling takes time, may run the program's own code, and may have to ask in turn: nothing to do in the loop.
+    Pickling takes time, may run the program's own code, and may itself have to ask: that must not happen in the loop.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -46,7 +46,7 @@ class _Desk:
         self._threads = 0
 
     def take(self, delivery: Delivery) -> None:
-        """Have a question answered; in the loop. Those who ask have credit for so many."""
+        """Have a question answered; called in the loop. The credit of the askers bounds the number of questions."""
         with self._lock:
             self._waiting.append(delivery)
             if self._threads == THREADS:
@@ -74,7 +74,7 @@ class _Desk:
             self._kernel.consume(delivery.pid, delivery.cost)
             self._kernel.answer(delivery.pid, delivery.entry.rid, answer)
         except RackError:
-            pass  # nobody is left to hear it
+            pass  # the asker is gone
 
 
 def _find(number: str, name: str) -> bytes:
@@ -84,10 +84,10 @@ def _find(number: str, name: str) -> bytes:
 
 
 def look_up(kernel: Kernel, name: str) -> Any:
-    """Ask the parent for what a name means in its `__main__`.
+    """Ask the parent for the value of a name in its `__main__`.
 
     Raises:
-        AttributeError: it has no such name, cannot send it, or does not answer.
+        AttributeError: the parent has no such name, cannot send the value, or does not answer.
     """
     if name in _asked():
         raise AttributeError(
@@ -120,6 +120,6 @@ _local = threading.local()
 
 
 def _asked() -> set[str]:
-    """Return the names whose answers this thread is opening."""
+    """Return the names whose answers this thread is unpickling now."""
     names: set[str] = _local.__dict__.setdefault("names", set())
     return names

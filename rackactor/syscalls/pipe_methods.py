@@ -1,4 +1,4 @@
-"""The calls of a session that are about pipes; what does the work is imported when it is needed."""
+"""The calls of a session that are about pipes; the implementation is imported at its first use."""
 
 from __future__ import annotations
 
@@ -77,16 +77,16 @@ class PipeMethods:
         """Open a pipe.
 
         Args:
-            name: of a FIFO, which any process of the group may open by it, in any order; None: a pipe of its own, whose
-                ends are given to children as arguments of `fork`, or sent in messages.
-            mode: "r" or "w": open that end of the FIFO now; None: the one that is used first, at its first use.
+            name: of a FIFO, which any process of the group can open by this name, in any order; None: an anonymous
+                pipe, whose ends are given to children as arguments of `fork`, or sent in messages.
+            mode: "r" or "w": open that end of the FIFO now; None: the end that is used first, at its first use.
             text: `write` takes and `read` gives text; iteration is by lines.
             binary: iteration is by lines of bytes.
             encoding: of the text.
-            timeout: seconds that `recv`, `send`, ... wait if they are not told; None: no bound. 60 s by default, and no
-                bound for iteration.
+            timeout: seconds that `recv`, `send`, ... wait if the call gives no timeout; None: no bound. 60 s by
+                default, and no bound for iteration.
 
-        Returns: without a name, (reader, writer); else the end that was asked for, or a FIFO.
+        Returns: without a name, (reader, writer); otherwise the end that was asked for, or a FIFO.
 
         Source: POSIX pipe, mkfifo; RACK's pipes.
         """
@@ -105,9 +105,9 @@ class PipeMethods:
         """Describe a command, or a pipeline of them with `|`; nothing runs before it is started.
 
         Args:
-            target: a command, as a list of words or a text that is split as a shell would (no shell is run); or a
+            target: a command: a list of strings, or one string, which is split as a shell would (no shell is run); or a
                 function, whose standard files are connected.
-            args: what a function is called with; more words of a command.
+            args: what a function is called with; further arguments of a command.
             n: how many processes share the stage's input, line by line.
             options: further options of `fork`: name, env, cwd, deadline, memory, stderr, ...
         """

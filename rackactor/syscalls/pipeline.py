@@ -1,8 +1,8 @@
-"""Pipelines: commands, each a process or several, whose outputs are the next one's inputs.
+"""Pipelines: commands, each run by one or several processes, whose outputs are the next one's inputs.
 
     files = g.run("cat big.txt") | g.run("tr a-z A-Z", n=4) | g.run("sort")
 
-Nothing runs before it is started: by `start`, `wait`, iteration, or a look at its output.
+Nothing runs before the pipeline is started: by `start`, `wait`, iteration, or access to its output.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Stage:
 
 
 def stage(target: Any, args: Sequence[Any], n: int, options: dict[str, Any]) -> Stage:
-    """Check a command: a text is split as a shell would, without running one."""
+    """Check a command: a string is split as a shell would, without running a shell."""
     if isinstance(target, str):
         target = shlex.split(target)
         if not target:
-            raise InvalidCall("a command is at least one word")
+            raise InvalidCall("a command has at least one word")
     if isinstance(target, (list, tuple)) and target and "name" not in options:
-        options = {**options, "name": os.path.basename(os_text(target[0], "a word of a command"))}
+        options = {**options, "name": os.path.basename(os_text(target[0], "an argument of a command"))}
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise InvalidCall(f"n is how many processes run a stage, at least 1, not {n!r}")
     for name in ("stdin", "stdout"):
@@ -53,7 +53,7 @@ def stage(target: Any, args: Sequence[Any], n: int, options: dict[str, Any]) -> 
 
 
 class Starts(Protocol):
-    """What a pipeline asks of the one it belongs to."""
+    """What a pipeline needs of its group."""
 
     def fork(self, target: Any, *args: Any, n: int, **options: Any) -> Sequence[Process[Any]]:
         """Start processes."""
@@ -66,10 +66,10 @@ class Pipeline:
     """Commands connected by pipes of the group.
 
     Lines stay whole: a stage of several processes shares its input by lines, and its outputs come line by line. The
-    order between the processes of one stage is nobody's.
+    order between the processes of one stage is undefined.
 
     Attributes:
-        processes: of each stage, once it is started.
+        processes: those of each stage, once it is started.
     """
 
     def __init__(self, owner: Starts, stages: Sequence[Stage]) -> None:
@@ -91,14 +91,14 @@ class Pipeline:
         return Pipeline(self._owner, [*self._stages, *other._stages])
 
     def start(self) -> Pipeline:
-        """Start its processes; idempotent. Without `stdout` having been looked at, the last one prints to its log."""
+        """Start its processes; idempotent. If `stdout` was not accessed before, the last stage prints to its log."""
         if not self.processes:
             self._start(capture=False)
         return self
 
     @property
     def stdin(self) -> Any:
-        """The input of its first stage, a binary file; starts it. Without it, that input is empty."""
+        """The input of its first stage, a binary file; access starts the pipeline. Otherwise the input is empty."""
         if self._stdin is None:
             if self.processes:
                 raise InvalidCall("the pipeline was started without an input: look at `stdin` first")
@@ -108,7 +108,7 @@ class Pipeline:
 
     @property
     def stdout(self) -> Any:
-        """The output of its last stage, a binary file; starts it. It is to be read: the stage waits for its reader."""
+        """The output of its last stage, a binary file; access starts the pipeline. The stage waits for its reader."""
         if self._stdout is None:
             if self.processes:
                 raise InvalidCall("the pipeline was started without a reader: look at `stdout` first")
@@ -122,10 +122,10 @@ class Pipeline:
     def result(self, timeout: float | None = None) -> bytes:
         """Wait for its end and return its output.
 
-        A stage that SIGPIPE ended, because a later one had read enough, is no failure here.
+        A stage that was ended by SIGPIPE, because a later one had read enough, is no failure.
 
         Raises:
-            ProcessDied: a stage failed; its `status` tells how.
+            ProcessDied: a stage failed; `status` says how.
             RackTimeout: it has not ended within `timeout` seconds (None: no bound).
         """
         timeout = units.timeout(timeout)
@@ -134,7 +134,7 @@ class Pipeline:
         try:
             output = self.stdout.read()
         except PipeBroken as error:
-            broken = error  # the statuses say more
+            broken = error  # the exit statuses say more
         self.wait(None if timeout is None else max(0.0, timeout - (time.monotonic() - begun)))
         for processes in self.processes:
             for process in processes:
@@ -149,7 +149,7 @@ class Pipeline:
     def wait(self, timeout: float | None = None) -> list[ExitStatus]:
         """Wait for the end of all its processes.
 
-        Returns: how each stage ended; of several processes, the first by pid that failed counts.
+        Returns: how each stage ended; of several processes, the first failed one by pid counts.
 
         Raises:
             RackTimeout: some still run after `timeout` seconds.
@@ -167,7 +167,7 @@ class Pipeline:
     def status(self) -> int:
         """Its exit code as bash's `pipefail` has it: that of the last stage that did not end with 0, else 0.
 
-        A stage ended by SIGPIPE counts with 141, as there. Waits for the end.
+        A stage ended by SIGPIPE counts as 141, as in bash. Waits for the end.
         """
         return next((status.code for status in reversed(self.wait()) if status.code), 0)
 

@@ -1,4 +1,4 @@
-"""A process of the group, seen from another one."""
+"""Handles of processes: a process of the group, seen from another one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _STDIN_CHUNK = 64 << 10
 
 
 class Reply(Future[Any]):
-    """The reply to one message: a `concurrent.futures.Future` whose waiting does the process's I/O."""
+    """The reply to one message: a `concurrent.futures.Future` whose waiting also does the process's I/O."""
 
     def __init__(self, kernel: Kernel, pid: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Reply(Future[Any]):
         """Return the reply.
 
         Raises:
-            RackTimeout: none within `timeout` seconds; ask again, it may still come.
+            RackTimeout: no reply within `timeout` seconds; it may still come, so ask again.
             NoSuchProcess: the process is gone, or ended before it replied.
             HandlerFailed: its handler raised on this message, or it has none for it.
             CannotOpen: the reply cannot be opened here.
@@ -67,7 +67,7 @@ class Reply(Future[Any]):
         return self._opened["value"]
 
     def exception(self, timeout: Timeout = DEFAULT_TIMEOUT) -> BaseException | None:
-        """Return the error instead of a reply, or None; see `result`.
+        """Return the error that came instead of a reply, or None; see `result`.
 
         Raises:
             RackTimeout: no reply within `timeout` seconds.
@@ -80,7 +80,7 @@ class Reply(Future[Any]):
         return super().exception() or self._open()
 
     def _open(self) -> BaseException | None:
-        """Unpickle what has come, once: by whoever asks, and not by the thread that has received it."""
+        """Unpickle the reply, once: in the thread that asks for it, not in the one that received it."""
         if not self._opened:
             try:
                 value = self._kernel.open(super().result(), REPLY, self._pid)
@@ -91,7 +91,7 @@ class Reply(Future[Any]):
         return self._opened.get("error")
 
     def settle(self, pending: Pending) -> None:
-        """Take the answer."""
+        """Store the reply."""
         if pending.error is not None:
             self.set_exception(pending.error)
         else:
@@ -106,8 +106,8 @@ class Process(Generic[T]):
     """A process by its pid.
 
     Attributes:
-        pid: its number in the group, never given twice.
-        name: what it was named at its fork.
+        pid: its number in the group, which is never used again.
+        name: the name it was given at its fork.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Process(Generic[T]):
 
     @property
     def ppid(self) -> int:
-        """The pid of its parent (asked anew if it was not forked here: it may have been adopted)."""
+        """The pid of its parent. If it was not forked here, the supervisor is asked: it may have been adopted."""
         return self._ppid or int(self.info()["ppid"])
 
     @property
@@ -160,10 +160,10 @@ class Process(Generic[T]):
         return RackAddress(self._kernel.gid, self.pid)
 
     def info(self) -> dict[str, Any]:
-        """Return what the process table says of it: state, instance, times, ...
+        """Return its row of the process table: state, instance, times, ...
 
         Raises:
-            NoSuchProcess: this group never had it, or has forgotten it.
+            NoSuchProcess: the group never had it, or has forgotten it.
         """
         fields, _ = self._kernel.call(Why(self.pid))
         row: dict[str, Any] = fields["process"]
@@ -176,13 +176,13 @@ class Process(Generic[T]):
 
         Raises:
             NoSuchProcess: the process is known to be gone.
-            MailboxFull: it takes its messages so slowly that its credit did not come back within `timeout` seconds.
+            MailboxFull: it takes its messages too slowly: there was no credit within `timeout` seconds.
         """
         kernel = self._kernel
         kernel.post(self.pid, EntryKind.TELL, encode(message, allow_pickle=kernel.allow_pickle), timeout=timeout)
 
     def ask(self, message: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
-        """Send a message and wait for the reply to this very message.
+        """Send a message and wait for the reply to this message.
 
         Raises:
             RackTimeout: no reply within `timeout` seconds.
@@ -209,7 +209,7 @@ class Process(Generic[T]):
         return reply
 
     def kill(self, sig: int | str = "TERM") -> None:
-        """Send it a signal: SIGTERM by default, as `kill` does.
+        """Send it a signal; SIGTERM by default, as with `kill`.
 
         Raises:
             NoSuchProcess: it has ended.
@@ -225,7 +225,7 @@ class Process(Generic[T]):
             timeout: seconds; None: as long as it lives (its death, or the supervisor's, is always noticed).
 
         Raises:
-            RackTimeout: it still lives.
+            RackTimeout: it is still alive.
         """
         return self._reaping.wait_for(self._fate, timeout)
 
@@ -234,7 +234,7 @@ class Process(Generic[T]):
         return self._reaping.poll(self._fate)
 
     def is_alive(self) -> bool:
-        """Tell whether it lives (booting counts)."""
+        """Tell whether it is alive (a booting process is)."""
         try:
             return self.poll() is None
         except (NoChild, NoSuchProcess):
@@ -243,15 +243,15 @@ class Process(Generic[T]):
     def result(self, timeout: float | None = None) -> T:
         """Wait for the end of a function and return what it returned.
 
-        The handle keeps a result of up to 1 MiB for whoever asks again. A larger one is handed out once, so that a
-        program which holds on to its handles does not hold on to all results.
+        The handle keeps a result of up to 1 MiB for further calls. A larger one is returned only once, so that a
+        program that keeps its handles does not keep all results.
 
         Raises:
-            InvalidCall: the result is larger than that, and has been handed out.
+            InvalidCall: the result is larger than that, and was returned before.
             RackTimeout: it still runs.
-            ProcessDied: it ended without a result, or with one that cannot be opened here; its `status` tells how.
-            Exception: what the function raised, with the remote traceback as its cause. One that cannot be rebuilt from
-                its own pickle is a `ProcessDied` and an instance of its class.
+            ProcessDied: it ended without a result, or with one that cannot be opened here; `status` says how it ended.
+            Exception: what the function raised, with the remote traceback as its cause. If it cannot be rebuilt from
+                its own pickle, it is an instance of both `ProcessDied` and its class.
         """
         status = self.wait(timeout)
         frames = self._fate.take()
@@ -272,7 +272,7 @@ class Process(Generic[T]):
 
     @property
     def stdin(self) -> io.BufferedWriter:
-        """Its standard input, a binary file; closing it is the end of file."""
+        """Its standard input, a binary file; close it for an end of file."""
         if 0 not in self._files:
             self._files[0] = io.BufferedWriter(_Stdin(self._kernel, self.pid))
         file: io.BufferedWriter = self._files[0]
@@ -296,10 +296,10 @@ class Process(Generic[T]):
 
 
 class Output(io.RawIOBase):
-    """What a process prints, as a file. From its opening on it holds the writer back, as a pipe does.
+    """The output of a process, as a file. Once it is open, it holds the writer back, as a pipe does.
 
-    What the process had printed by then, beyond the group's `log_limit`, is gone: the first read says so by an
-    `OutputLost`, and the next one goes on with what there is.
+    Earlier output beyond the group's `log_limit` is lost: the first read raises `OutputLost`, and the next one goes on
+    with what is left.
     """
 
     def __init__(self, kernel: Kernel, pid: int, stream: int) -> None:
@@ -345,7 +345,7 @@ class Output(io.RawIOBase):
         self._kernel.wait(lambda: self._next.done, None)
         fields = self._next.get()
         self._offset, self._eof = fields["next"], fields["eof"]
-        if fields["skipped"]:  # of both streams together; what was dropped of this one:
+        if fields["skipped"]:  # the count is for both streams together; the bytes dropped of this one are:
             self._lost = max(0, fields["dropped"][self._stream - 1] - self._received)
             self._received += self._lost
         for _, stream, _, data in msgpack.unpackb(self._next.blobs[0]):
@@ -356,7 +356,7 @@ class Output(io.RawIOBase):
             self._ask()
 
     def close(self) -> None:
-        """Stop reading; the writer is not held back any more."""
+        """Stop reading; the writer is no longer held back."""
         if not self.closed and not self._kernel.closed and not self._kernel.ended:
             self._kernel.cast(Logs(self._pid, 0, reader=self._stream, leave=True))
         super().close()
@@ -396,7 +396,7 @@ class _Stdin(io.RawIOBase):
             try:
                 self._kernel.post(self._pid, EntryKind.STDIN, b"", timeout=None)
             except (RackError, NoSuchProcess):
-                pass  # it is gone, and its input with it
+                pass  # the process is gone, and so is its input
 
 
 def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process[Any]:

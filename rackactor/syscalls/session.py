@@ -12,7 +12,7 @@ from rackactor import units
 from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
 from rackactor.ipc.pipes.inheriting import collected, streams
 from rackactor.kernel import coroutines
-from rackactor.kernel.event_loop import EventHandler
+from rackactor.kernel.inbox import EventHandler
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.peers import Delivery
 from rackactor.launch import process_context
@@ -57,7 +57,7 @@ class Message:
     def reply(self, value: Any) -> None:
         """Answer the sender: the reply to its ask, or a message of its own if it did not ask.
 
-        A sender that has ended meanwhile waits for nothing: what is said to it is a dead letter.
+        If the sender has ended meanwhile, the reply is a dead letter.
         """
         self._session.reply(self.sender, self._rid, value)
 
@@ -66,7 +66,7 @@ class Session(PipeMethods, Handlers):
     """The calls of one process of a group. Thread-safe."""
 
     def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
-        """Begin; `on_signal` takes the signals in the place of this very process."""
+        """Initialize; `on_signal` handles signals instead of this process."""
         super().__init__(kernel, on_signal)
         self.gid = kernel.gid
         self.reaping = Reaping(kernel)
@@ -75,7 +75,7 @@ class Session(PipeMethods, Handlers):
         self._shm: Memory | None = None
         self.shipping = Shipping(kernel, self.open)
         main_names.serve(kernel)
-        #: What the processes that it forks have by themselves; None: nobody knows.
+        #: The context that forked processes have by default; None: not known.
         self.base = process_context.base
 
     # -- who am I ----------------------------------------------------------------------------------------
@@ -133,30 +133,30 @@ class Session(PipeMethods, Handlers):
     ) -> Any:
         """Start processes as children of this one.
 
-        Returns as soon as the supervisor holds the intents: pids are known, and what is told to a child
-        before it is up reaches it when it is.
+        Returns as soon as the supervisor has recorded the fork: the pids are known then. Messages to a child that is
+        not up yet are delivered when it is.
 
         Args:
-            target: an Actor class; a function (importable, or by value: a lambda works); a list of words (a command).
-            args: what the target is called with; more words of a command.
+            target: an Actor class; a function (importable, or by value: a lambda works); a list of strings (a command).
+            args: what the target is called with; further arguments of a command.
             n: how many; the result is a list then.
             each: one child for each item, which comes before `args`; the result is a list.
             kwargs: keyword arguments of the target.
             name: their name in the process table.
-            env: environment variables on top of this process's (elsewhere than on this host: of what is there).
-            cwd: working directory, where the process runs; this process's by default (likewise).
-            deadline: seconds, or text ("90s", "1h"), after which the process is ended.
+            env: environment variables on top of this process's (on another host: on top of those there).
+            cwd: working directory where the process runs; by default this process's (on another host: the one there).
+            deadline: seconds, or a string ("90s", "1h"), after which the process is ended.
             on_orphan: what happens when this process dies: "kill" (the default, RACK's rule), "adopt" (the supervisor
                 becomes its parent) or "detach" (the same; needs a deadline).
-            memory: its limit in bytes, or text ("256M").
-            image, flavor, availability_zone, keypair: of the machine that it is, by name or id; by default its
-                parent's. Without effect where processes are no machines (`local`).
-            security_groups: the same; in place of its parent's, beside the group's own and those of its settings.
+            memory: its limit in bytes, or a string ("256M").
+            image, flavor, availability_zone, keypair: of its machine, by name or id; by default its parent's. Without
+                effect where processes are no machines (`local`).
+            security_groups: the same; they replace its parent's, and add to the group's own and those of its settings.
             stdin: True: give it a standard input to write to (`Process.stdin`), as commands have by default; or the
                 reading end of a pipe, which becomes its standard input.
-            stdout, stderr: writing ends of pipes that become its standard output and error; whole lines go to one
-                reader.
-            min_ok: wait until that many run, end the rest, and say in `outcomes` what became of each.
+            stdout, stderr: writing ends of pipes that become its standard output and error; each line goes as a whole
+                to one reader.
+            min_ok: wait until that many run, end the rest, and record the outcome of each in `outcomes`.
             timeout: seconds to wait for `min_ok`; the group's boot timeout bounds it otherwise.
 
         Raises:
@@ -222,7 +222,7 @@ class Session(PipeMethods, Handlers):
         return forked
 
     def _inherited(self, env: dict[str, str], cwd: str | None) -> dict[str, Any]:
-        """Return what a child has from this process, where both are on one host: what is given comes first."""
+        """Return the context that a child on this host inherits from this process; arguments take precedence."""
         if self.kernel.welcome.remote:
             return {"env": env, "cwd": cwd}
         found = process_context.differences(self.base)
@@ -232,10 +232,10 @@ class Session(PipeMethods, Handlers):
     def fork_actor(self, packed: Target, creation: Creation) -> tuple[int, bool]:
         """Start an actor as Thespian's createActor does.
 
-        Returns: its pid, and whether it is an actor that had the global name already.
+        Returns: its pid, and whether the global name belonged to an existing actor.
         """
         name = creation.global_name
-        # A global name is the whole group's: such an actor does not end with the one that happened to make it.
+        # A global name belongs to the whole group: its actor does not end with the process that happened to make it.
         options: dict[str, Any] = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
         options["placement"] = fork_options.wanted_placement(creation.requirements)
         options |= self._inherited({}, None)
@@ -273,7 +273,7 @@ class Session(PipeMethods, Handlers):
     # -- wait --------------------------------------------------------------------------------------------
 
     def wait(self, pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
-        """Wait for the end of a process; a child that has been waited for is gone for good.
+        """Wait for the end of a process. A child can be waited for only once.
 
         Args:
             pid: a pid; -1: any child; a list: the first of these to end.
@@ -282,8 +282,8 @@ class Session(PipeMethods, Handlers):
         Returns: its pid and how it ended.
 
         Raises:
-            NoChild: there is nothing to wait for (it has been waited for already).
-            RackTimeout: it still lives.
+            NoChild: there is nothing to wait for (or it has been waited for already).
+            RackTimeout: it is still alive.
 
         Source: POSIX waitpid.
         """
@@ -296,10 +296,10 @@ class Session(PipeMethods, Handlers):
 
         Args:
             pid: a pid; 0: every process of the group; -pgid: a process group; a list of pids (multicast).
-            sig: a POSIX number or name, or a free string; 0 only tests for life.
+            sig: a POSIX number or name, or a free string; 0 only tests for existence.
 
         Raises:
-            NoSuchProcess: a target does not live; the others have the signal.
+            NoSuchProcess: a target is not alive; the others got the signal.
             InvalidCall: no such signal.
 
         Source: POSIX kill; RACK's free strings.
@@ -314,8 +314,8 @@ class Session(PipeMethods, Handlers):
 
         Raises:
             RackTimeout: none within `timeout` seconds.
-            GroupEnded: nor will there be any.
-            CannotOpen: the next one cannot be opened here; it has been taken.
+            GroupEnded: the group has ended, so no message will come.
+            CannotOpen: the next message cannot be opened here; it has been removed from the mailbox.
         """
         seconds = self.kernel.bound(timeout)
         until = None if seconds is None else time.monotonic() + seconds
@@ -330,7 +330,7 @@ class Session(PipeMethods, Handlers):
         raise RackTimeout(f"no message within {seconds:g} s" if seconds is not None else None)
 
     def reply(self, pid: int, rid: int, value: Any) -> None:
-        """Send a reply to an ask (`rid`), or a message; a dead letter where its receiver is gone."""
+        """Send a reply to an ask (`rid`), or a message; if the receiver is gone, it becomes a dead letter."""
         mail.post(self.kernel, pid, EntryKind.REPLY if rid else EntryKind.TELL, value, rid)
 
     # -- shared memory ---------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ class Session(PipeMethods, Handlers):
 
     @property
     def files(self) -> Files:
-        """The group's files, as the modules of `rackactor.files` speak of them."""
+        """The client of the group's file service, which `fs` and `open` use."""
         if self._files is None:
             from rackactor.ipc.files.client import Files
 
@@ -378,9 +378,9 @@ class Session(PipeMethods, Handlers):
         """Open a file of the group, as `builtins.open` opens one of the disk.
 
         Args:
-            path: in the group's namespace, where "/" is where relative paths begin, too.
-            mode: r, w, x or a; and b or t. Written files take their place when they are closed, all at once; left by an
-                exception, or not closed at all, nothing of them stays. Directories that are missing are made.
+            path: in the group's namespace; relative paths begin at "/", too.
+            mode: r, w, x or a; and b or t. A written file appears when it is closed, all at once. After an exception,
+                or if it is never closed, nothing of it stays. Missing directories are made.
             buffering: bytes; 0: none (binary files), 1: lines (text files).
             encoding: see `builtins.open`; likewise `errors` and `newline`.
 
@@ -403,7 +403,7 @@ class Session(PipeMethods, Handlers):
         self._exit_hooks.append(hook)
 
     def run_exit_hooks(self) -> None:
-        """Run what `on_exit` has registered; one that fails is shown, and changes nothing else."""
+        """Run the hooks of `on_exit`; a failing one is shown, and the others still run."""
         while self._exit_hooks:
             try:
                 coroutines.finish(self._exit_hooks.pop()())

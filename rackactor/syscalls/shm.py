@@ -1,4 +1,4 @@
-"""`rack.shm` itself: whatever group the program is in when it is used."""
+"""`rack.shm`: the shared memory of the group that the program is in at each use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Current:
-    """The shared memory of the group that the program is in; without one it makes one, as `rack.fork` does."""
+    """The shared memory of the current group; without a group, one is made, as by `rack.fork`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(memory(), name)

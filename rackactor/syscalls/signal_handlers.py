@@ -1,4 +1,4 @@
-"""What happens when a process gets a signal, or a child of it ends."""
+"""Handlers of signals, and of the ends of children."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from rackactor.kernel import coroutines
-from rackactor.kernel.event_loop import EventHandler
+from rackactor.kernel.inbox import EventHandler
 from rackactor.kernel.kernel import Kernel
 from rackactor.signals import parse_signal
 from rackactor.status import Signal
@@ -26,9 +26,9 @@ class Handlers:
     def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
         self.kernel = kernel
         self._handlers: dict[Signal, RackHandler | None] = {}
-        #: Where free strings without a handler go (an actor's `receiveSignal`); None: nowhere.
+        #: Handles free strings that have no handler of their own (an actor's `receiveSignal`); None: nothing does.
         self._on_free_signal: Callable[[str, int], None] | None = None
-        #: Free strings that came before anybody cared, the last thousand of them.
+        #: Free strings that came before the first handler, the last thousand of them.
         self._unclaimed: deque[tuple[Signal, int]] = deque(maxlen=1000)
         self._arrived: deque[tuple[str, int]] = deque()
         self._lock = threading.RLock()
@@ -37,7 +37,7 @@ class Handlers:
         kernel.on(ChildEvent, self._on_child)
 
     def signal(self, sig: int | str, handler: Any) -> Any:
-        """Set what happens when this process gets a signal.
+        """Set the handler of a signal for this process.
 
         Args:
             sig: a POSIX signal: `signal.signal(sig, handler)`, a real one; SIGCHLD and free strings:
@@ -45,17 +45,17 @@ class Handlers:
             handler: a function, or None for the default. It may be `async def`: it runs at once, or as a task of the
                 event loop that runs in the main thread.
 
-        A free string that came before its first handler has waited for it, so that a parent may send one to a
-        child that boots. Without a handler, or after None, it does nothing.
+        A free string that comes before its first handler waits for it, so a parent can send one to a booting child.
+        Without a handler, or after None, it has no effect.
 
-        Returns: the handler so far.
+        Returns: the previous handler.
         """
         number = parse_signal(sig)
         if isinstance(number, int) and number != _signal.SIGCHLD:
             given = coroutines.plain(handler) if iscoroutinefunction(handler) else handler
             return _signal.signal(number, _signal.SIG_DFL if given is None else given)
         self.kernel.stand_aside()  # whatever the handler does
-        # Python runs handlers of real signals in the main thread, and this one has no other use.
+        # Python runs handlers of real signals in the main thread; SIGURG has no other use.
         _signal.signal(_signal.SIGURG, lambda *_: self._run_free())
         with self._lock:
             before = self._handlers.get(number)
@@ -69,13 +69,13 @@ class Handlers:
         return before
 
     def drop_handlers(self) -> None:
-        """Forget all handlers: the program that they belong to has ended."""
+        """Remove all handlers, since the program that they belong to has ended."""
         with self._lock:
             self._handlers.clear()
             self._free.clear()
 
     def take_free_signals(self, handler: Callable[[str, int], None]) -> None:
-        """Have free strings that have no handler of their own go to this one, what came so far first."""
+        """Use this handler for free strings without one of their own, beginning with those that have come already."""
         with self._lock:
             for sig, sender in self._unclaimed:
                 handler(str(sig), sender)
@@ -91,7 +91,7 @@ class Handlers:
         self._give_out()
 
     def _give_out(self) -> None:
-        """Give free strings that have arrived to whoever takes them, in order; in the loop."""
+        """Pass free strings that have arrived to their handlers, in order; called in the loop."""
         if not self.kernel.take_briefly(self._lock, self._give_out):
             return
         try:
@@ -109,7 +109,7 @@ class Handlers:
         elif sig not in self._handlers:
             self._unclaimed.append((sig, sender))
 
-    #: Who else hears of a child's end (an actor's mailbox).
+    #: Called at a child's end, too (an actor's mailbox).
     on_child: Callable[[int], None] | None = None
 
     def _on_child(self, event: ChildEvent, _: Sequence[Any]) -> None:
@@ -128,7 +128,7 @@ class Handlers:
 
 
 def raise_signal(sig: int) -> None:
-    """Raise a real signal in the main thread, so that it interrupts what that thread waits for."""
+    """Raise a real signal in the main thread, so that it interrupts a blocking call there."""
     ident = threading.main_thread().ident
     assert ident is not None
     _signal.pthread_kill(ident, sig)

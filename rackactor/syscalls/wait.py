@@ -1,8 +1,8 @@
-"""How processes ended, as this one is told: a child is reaped once, and what was told of it must not get lost.
+"""What this process has been told of the ends of others: a child is reaped once, and the answer must not get lost.
 
-An interrupt may come between the telling and the return; several threads may ask for the same process, and only one
-of them is told. What was told is kept by the handles of the process (`Process`), which share one `Fate`, and goes with
-the last of them: a program that starts a million processes one after the other does not remember a million ends.
+An interrupt may come between the answer and the return of `wait`. Several threads may ask for the same process, and
+only one of them gets the answer. So the handles of a process (`Process`) keep the answer in a shared `Fate`. It goes
+with the last handle: a program that starts a million processes in a row does not remember a million ends.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from rackactor.units import CALL_TIMEOUT
 from rackactor.wire.calls.processes import Wait
 from rackactor.wire.calls.results import ResultDrop, ResultNext
 
-#: Bytes of a result that a handle keeps after it has been asked for: small ones, for whoever asks again.
+#: The largest result that a handle keeps after it was returned, bytes.
 RESULT_KEPT = 1 << 20
 
 
 class Fate:
-    """What this process knows of the end of another one.
+    """What this process knows of the end of another process.
 
     Attributes:
-        status: how it ended; None: nobody has been told yet.
-        result: the frames of what it returned or raised (see `rackactor.wire.outcomes`); None: nothing, or it has been
-            given away.
-        given: that its result was too large to be kept for whoever asks again.
+        status: how it ended; None: not known yet.
+        result: the frames of what it returned or raised (see `rackactor.wire.outcomes`); None: there are none, or they
+            have been returned.
+        given: whether its result was returned and was too large to be kept.
     """
 
     __slots__ = ("__weakref__", "given", "pid", "result", "status")
@@ -46,7 +46,7 @@ class Fate:
         self.given = False
 
     def take(self) -> Any:
-        """Return the frames of the result, or None; keep it only if it is small."""
+        """Return the frames of the result, or None; keep them only if they are small."""
         result = self.result
         if type(result) is Shelved:
             self.result, self.given = None, True
@@ -57,7 +57,7 @@ class Fate:
 
 
 class Shelved:
-    """A large result that the supervisor keeps for us: fetched in parts when somebody asks for it."""
+    """A large result that the supervisor keeps: fetched in parts when it is asked for."""
 
     def __init__(self, kernel: Kernel, pid: int, head: Any, parts: int) -> None:
         self._kernel = kernel
@@ -80,7 +80,7 @@ class Shelved:
 
 
 class _End(NamedTuple):
-    """An end that was told, and that nobody was given."""
+    """An end that was told, but not returned to any caller."""
 
     pid: int
     status: ExitStatus
@@ -93,12 +93,12 @@ class Reaping:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._fates: WeakValueDictionary[int, Fate] = WeakValueDictionary()
-        self._lock = threading.RLock()  # a signal handler may interrupt its holder, and make a handle
-        self._late: list[_End] = []  # those that nobody was given: whoever had asked did not stay for the answer
-        self._open: list[Pending] = []  # questions that are under way, in whichever threads
+        self._lock = threading.RLock()  # a signal handler may interrupt the holder, and make a handle
+        self._late: list[_End] = []  # ends not returned: the caller had left before the answer came
+        self._open: list[Pending] = []  # requests under way, in any thread
 
     def fate(self, pid: int) -> Fate:
-        """Return what is known of a process's end, and will be: as long as somebody holds it."""
+        """Return what is or will be known of a process's end; it is kept as long as anybody holds it."""
         with self._lock:
             fate = self._fates.get(pid)
             if fate is None:
@@ -114,7 +114,7 @@ class Reaping:
         with self._asking(Wait(pids)) as (pending, rid):
             if not self._kernel.wait(lambda: pending.done or self._is_late(pids), timeout):
                 raise RackTimeout(f"no end of {pid if pids else 'a child'} within {timeout:g} s")
-            # What an earlier wait that had been given up was told may come first, and be why this one is refused.
+            # The answer to an earlier, abandoned wait may come first, and be the reason why this one is refused.
             if (not pending.done or pending.error is not None) and (known := self._take_late(pids)) is not None:
                 self._kernel.withdraw(pending, rid, self._keep)
                 return known
@@ -122,7 +122,7 @@ class Reaping:
             return self._note(pending)[:2]
 
     def wait_for(self, fate: Fate, timeout: float | None) -> ExitStatus:
-        """Wait for one process; asked again, answer the same."""
+        """Wait for one process; further calls give the same answer."""
         timeout = units.timeout(timeout)
         try:
             if fate.status is None:
@@ -149,13 +149,13 @@ class Reaping:
         return None if fate.status is None else self._settled(fate)
 
     def learn(self, pid: int, status: ExitStatus) -> None:
-        """Take note of how a process ended that nobody has waited for: of all that are left when the group ends."""
+        """Record how a process ended that nobody has waited for: the processes that are left when the group ends."""
         fate = self._fates.get(pid)
         if fate is not None and fate.status is None:
             fate.status = status
 
     def _settled(self, fate: Fate) -> ExitStatus:
-        """Return how a process ended; whoever asks for any child is not told of it any more."""
+        """Return how a process ended; a wait for any child does not return it any more."""
         assert fate.status is not None
         if self._late:
             self._take_late([fate.pid])
@@ -178,12 +178,12 @@ class Reaping:
         end = _End(answer.value["pid"], status, self._result_of(answer))
         fate = self._fates.get(end.pid)
         if fate is not None and fate.status is None:
-            # Another thread must not find the status without the result.
+            # Another thread must not see the status without the result.
             fate.result, fate.status = end.result, end.status
         return end
 
     def _result_of(self, answer: Pending) -> Any:
-        """Return what an answer holds of a result: the same object whoever looks, for it ends what it stands for."""
+        """Return the result in an answer: always the same object, since it frees what it stands for when it goes."""
         parts = answer.value.get("parts", 0)
         if not parts:
             return answer.blobs or None
@@ -193,12 +193,12 @@ class Reaping:
             return answer.blobs[0]
 
     def _keep(self, answer: Pending) -> None:
-        """Keep an end that was told when its wait had been given up."""
+        """Keep an end that was told after its wait had been abandoned."""
         if answer.error is None and answer.value["pid"]:
             self._late.append(self._note(answer))
 
     def _catch_up(self) -> None:
-        """Take note of what other threads have been told, and may not have looked at yet."""
+        """Record what other threads have been told, and may not have looked at yet."""
         for answer in list(self._open):
             if answer.done and answer.error is None and answer.value["pid"]:
                 self._note(answer)
@@ -211,7 +211,7 @@ class Reaping:
             try:
                 self._late.remove(end)
             except ValueError:
-                continue  # another thread was quicker
+                continue  # another thread was faster
             fate = self._fates.get(end.pid)
             if fate is not None and fate.status is None:
                 fate.result, fate.status = end.result, end.status

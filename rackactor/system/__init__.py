@@ -1,1 +1,1 @@
-"""What the operating system tells and lends: no process of a group, no wire."""
+"""The operating system's facilities: this package knows nothing of groups or of the wire."""

@@ -1,10 +1,10 @@
-"""Which executable starts the programs behind a group: this Python, or what stands in for it.
+"""Which executable starts the programs behind a group: this Python, or a replacement for it.
 
 A supervisor is started as `python -m rackactor_runtime.supervisor`. In a frozen program (PyInstaller, Nuitka,
-cx_Freeze) or an embedded interpreter (uWSGI, Blender) `sys.executable` is the application: started with those words, it
-would run the application again, which would start another. So what is no Python is refused before it is started, and
-there are two ways that work: `freeze_support`, as multiprocessing has it, and `set_executable`. And whatever is
-started is told in its environment what it should become: an application that comes up instead starts nothing more.
+cx_Freeze) or an embedded interpreter (uWSGI, Blender), `sys.executable` is the application. Started with these
+arguments, the application would run again, and start another one. So an executable that is no Python is refused before
+it is started. Two ways work: `freeze_support`, as in multiprocessing, and `set_executable`. Besides, the environment of
+a started program says what it must become: an application that runs again instead starts nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import NoReturn
 
 from rackactor.errors import InvalidCall, StartError
 
-#: The first argument of an application that is to be one of our programs; the second is which one.
+#: The first argument that makes an application run as one of our programs; the second argument says which one.
 MARK = "--rackactor-program"
-#: In the environment of what is started to be one of our programs, until it is.
+#: Environment variable of a program that is started as one of ours; removed once it runs as that.
 VARIABLE = "RACKACTOR_STARTING"
-#: Our programs, and where the function `main` of each is.
+#: Our programs: where the `main` function of each is.
 _PROGRAMS = {
     "rackactor_runtime.supervisor": "rackactor_runtime.supervisor.program",
     "rackactor_runtime.services": "rackactor_runtime.services.runner",
@@ -36,11 +36,11 @@ _supported = False
 def set_executable(path: str | os.PathLike[str] | None) -> None:
     """Choose the Python that starts supervisors and services, instead of `sys.executable`.
 
-    For embedded interpreters. RackActor must be installed for that Python, in this version. What is defined in the
-    program's main file travels as bytecode, so it must be the same Python, too (3.x).
+    For embedded interpreters. RackActor must be installed for that Python, in the same version. The program's main
+    file is sent as bytecode, so the Python version (3.x) must be the same, too.
 
     Args:
-        path: of a Python; None: `sys.executable` again.
+        path: of a Python; None: back to `sys.executable`.
 
     Raises:
         InvalidCall: there is no such program.
@@ -56,10 +56,10 @@ def set_executable(path: str | os.PathLike[str] | None) -> None:
 
 
 def freeze_support() -> None:
-    """Be a supervisor or service, if a frozen program was started to be one; otherwise do nothing.
+    """Run as a supervisor or service if a frozen program was started as one; otherwise do nothing.
 
-    The first thing that the main module of a frozen program does, before it reads its arguments. Does not return in
-    such a process. Bundle all of `rackactor_runtime` (PyInstaller: `--collect-all rackactor_runtime`).
+    Call it first in the main module of a frozen program, before the program reads its arguments. In a supervisor or
+    service it does not return. Bundle all of `rackactor_runtime` (PyInstaller: `--collect-all rackactor_runtime`).
 
     Source: multiprocessing.freeze_support.
     """
@@ -72,17 +72,17 @@ def freeze_support() -> None:
 def _become(name: str, words: list[str]) -> NoReturn:
     os.environ.pop(VARIABLE, None)
     sys.argv[1:] = words
-    # By its name: this package knows the wire, and not what runs behind it.
+    # Imported by name: this package must not depend on the runtime.
     sys.exit(importlib.import_module(_PROGRAMS[name]).main(*words))
 
 
 def started() -> None:
-    """Take note that this process has become what it was started to be."""
+    """Note that this process now runs as the program that it was started as."""
     os.environ.pop(VARIABLE, None)
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of what is started."""
+    """Return the environment for a program to start."""
     return {**os.environ, VARIABLE: str(os.getpid())}
 
 
@@ -95,7 +95,7 @@ def words(name: str, *arguments: str, options: tuple[str, ...] = ()) -> list[str
         options: of the interpreter.
 
     Raises:
-        StartError: it would start something else.
+        StartError: the executable would start something else.
     """
     if VARIABLE in os.environ:
         raise StartError(

@@ -1,7 +1,7 @@
-"""How many times the program has been copied by os.fork on its way here.
+"""How many times os.fork has copied the program on the way to this process.
 
-Whoever keeps something that a copy must not use compares `generation` with what it was: os.getpid is a system call,
-and the check is made for each message.
+Code that holds something which a copy must not use compares `generation` with an earlier value. The check is made for
+each message, and os.getpid would be a system call.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Where RackActor runs: on Linux. Said at the import, and not by the first call that is missing."""
+"""Check for Linux, at the import of the package and not at the first missing system call."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-#: What only Linux has, and everything here builds on; from Linux 5.3 and Python's own build.
+#: Functions that only Linux has and that everything here needs; from Linux 5.3 and Python's own build.
 _NEEDED = ("memfd_create", "pidfd_open")
 
 

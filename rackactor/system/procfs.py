@@ -1,7 +1,7 @@
-"""The numbers of processes in /proc, where they may be those of another pid namespace.
+"""The numbers of processes in /proc, which may be those of another pid namespace.
 
-A container, or `unshare --pid`, may have pids of its own and still see its host's /proc. There `/proc/PID` is somebody
-else's, or nobody's, and what /proc says of parents and children is in the host's numbers.
+A container, or `unshare --pid`, may have pids of its own and still see its host's /proc. There `/proc/PID` is another
+process or none, and /proc gives parents and children in the host's numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def is_foreign() -> bool:
         try:
             _foreign = os.readlink("/proc/self") != str(os.getpid())
         except OSError:
-            _foreign = False  # there is none, or this process is not to be seen in it
+            _foreign = False  # there is no /proc, or this process is not visible in it
     return _foreign
 
 
@@ -37,19 +37,19 @@ def number(os_pid: int) -> int:
 
 
 def pid_of(entry: int) -> int:
-    """Return the pid here of a process that has a number in /proc; 0: it has none here."""
+    """Return the pid, in this namespace, of a process that has a number in /proc; 0: it has none here."""
     pid = _here(entry, b"NSpid:")
-    # Another namespace beside this one numbers its processes at the same depth.
+    # A sibling namespace numbers its processes at the same depth.
     return pid if pid and number(pid) == entry else 0
 
 
 def session_of(entry: int) -> int:
-    """Return the session of such a process, as `os.getsid` gives it here; 0: it is none of this namespace."""
+    """Return the session of such a process, as `os.getsid` gives it here; 0: it is not of this namespace."""
     return _here(entry, b"NSsid:") if pid_of(entry) else 0
 
 
 def _here(entry: int, field: bytes) -> int:
-    """Return the number of this namespace among those that something has, from /proc's own inwards."""
+    """Return this namespace's number from the list in a field, which goes from /proc's own namespace inwards."""
     depth = len(_numbers("/proc/self/status", b"NSpid:")) - 1
     numbers = _numbers(f"/proc/{entry}/status", field)
     return numbers[depth] if len(numbers) > depth else 0

@@ -1,4 +1,4 @@
-"""Wait until descriptors can be read or written, whatever their numbers: select(2) takes none from 1024 on."""
+"""Wait until descriptors can be read or written, whatever their numbers: select(2) takes none above 1023."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import select
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
-#: The most that poll(2) counts, milliseconds.
+#: The longest timeout of poll(2), milliseconds.
 _MOST = (1 << 31) - 1
 
 
 class HasFileno(Protocol):
-    """What has a descriptor."""
+    """An object that has a descriptor."""
 
     def fileno(self) -> int:
         """Return the descriptor."""

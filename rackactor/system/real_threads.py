@@ -1,7 +1,7 @@
-"""Threads must be real ones: libraries that put green ones in their place (gevent, eventlet) take epoll away, too.
+"""Check that threads are real ones: libraries that replace them by green ones (gevent, eventlet) remove epoll, too.
 
-A process of a group has a thread that does its I/O while the program computes or blocks. As a greenlet it would stop
-with the program, and the program with it.
+A thread of each process of a group does its I/O while the program computes or blocks. As a greenlet that thread would
+stop whenever the program does, and both would hang.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import BuiltinFunctionType
 
 from rackactor.errors import InvalidCall
 
-#: How to patch all but that, by the module that patches.
+#: How to patch everything but threads, for each library that patches.
 _MENDS = {
     "gevent.monkey": "gevent: call gevent.monkey.patch_all(thread=False, select=False, queue=False)",
     "eventlet.patcher": "eventlet: call eventlet.monkey_patch(thread=False, select=False)",
@@ -24,10 +24,10 @@ _MENDS = {
 
 
 def check() -> None:
-    """Raise if this program has had its threads replaced. (Debuggers replace what starts them: that does no harm.)
+    """Raise if this program's threads have been replaced. (Debuggers only replace the function that starts threads.)
 
     Raises:
-        InvalidCall: says by whom, and what to do.
+        InvalidCall: it names the library, and a remedy.
     """
     real = all(isinstance(each, BuiltinFunctionType) for each in (_thread.allocate_lock, threading.get_ident))
     if real and hasattr(select, "epoll") and queue.SimpleQueue is _queue.SimpleQueue:

@@ -1,1 +1,1 @@
-"""What travels, and how it is written: frames, streams, values. No sockets, no clock, no threads."""
+"""What is sent, and how it is encoded: frames, streams, values. No sockets, no clock, no threads."""

@@ -2,7 +2,7 @@
 
 msgpack carries what it can carry *unchanged* (a tuple, a bytearray or a subclass would come out as
 something else, so they do not count); everything else is pickled by value, so that classes and
-functions of `__main__` travel too. Only a process that a message is addressed to opens it: the
+functions of `__main__` can be sent too. Only the process that a message is addressed to opens it: the
 supervisor and the command line never do (`rack` refuses pickles, and shows how large they are).
 """
 
@@ -19,21 +19,21 @@ from rackactor.wire import pickling
 from rackactor.wire.plain_values import is_plain
 
 _MSGPACK, _PICKLE, _BYTES = b"m", b"p", b"b"
-#: How strings with lone surrogates travel: see `pack`.
+#: How strings with lone surrogates are sent: see `pack`.
 _SURROGATES = "surrogatepass"
-#: What errors call what a process sends: see `open_from`.
+#: How errors name a value that a process sent: see `open_from`.
 MESSAGE, REPLY = "the message from process", "the reply of process"
 
 
 class PickleRefused(ProtocolError):
-    """A value is pickled, and whoever reads it opens no pickles.
+    """A value is pickled, and its reader refuses pickles.
 
     Attributes:
         size: of the pickle, bytes.
     """
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"a pickle of {size} bytes, and whoever reads it refuses pickle")
+        super().__init__(f"a pickle of {size} bytes, and its reader refuses pickles")
         self.size = size
 
 
@@ -41,11 +41,11 @@ def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
     """Turn a value into bytes.
 
     Args:
-        value: any value that msgpack or pickle can carry.
-        allow_pickle: False refuses values that msgpack cannot carry unchanged.
+        value: any value that msgpack or pickle can encode.
+        allow_pickle: False refuses values that msgpack cannot encode unchanged.
 
     Raises:
-        InvalidCall: the value cannot be carried, with the reason.
+        InvalidCall: the value cannot be encoded, with the reason.
     """
     kind = type(value)
     if kind is bytes:
@@ -54,7 +54,7 @@ def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
         try:
             return _MSGPACK + pack(value)
         except (OverflowError, ValueError):
-            pass  # an int past 64 bits: pickle can carry it
+            pass  # an int of more than 64 bits: pickle can encode it
     if not allow_pickle:
         raise InvalidCall(f"this group refuses pickle, and msgpack cannot carry a {kind.__name__} unchanged")
     try:
@@ -68,8 +68,8 @@ def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
     """Turn bytes from `encode` back into the value.
 
     Raises:
-        ProtocolError: the bytes are not of this codec, or pickled where that is refused.
-        Exception: whatever unpickling raises (a module that this process does not have, ...).
+        ProtocolError: the bytes are not of this codec, or pickled where pickles are refused.
+        Exception: whatever unpickling raises (a module that this process lacks, ...).
     """
     if type(data) is bytes and data[:1] == _BYTES:
         return data[1:]
@@ -87,11 +87,11 @@ def decode(data: bytes | memoryview, *, allow_pickle: bool = True) -> Any:
 
 
 def pack(value: Any) -> bytes:
-    """Pack plain values: every string passes, also one that UTF-8 cannot carry.
+    """Pack plain values, including strings that UTF-8 cannot encode.
 
-    What the operating system calls a file need not be UTF-8. Python holds the bytes that are not as lone surrogates
-    (PEP 383), and so may any name, word or error text. Each surrogate travels as the three bytes that UTF-8 would have
-    for it; `unpack` gives the very same string back.
+    A file's name need not be UTF-8. Python represents the other bytes as lone surrogates (PEP 383), and they may occur
+    in any name, argument or error message. Each surrogate is sent as the three bytes that UTF-8 would have for it;
+    `unpack` gives the same string back.
     """
     try:
         packed: bytes = msgpack.packb(value)
@@ -101,17 +101,17 @@ def pack(value: Any) -> bytes:
 
 
 def open_from(data: bytes | memoryview, what: str, whom: Any = "", *, allow_pickle: bool = True) -> Any:
-    """Turn bytes from `encode` back into the value; what goes wrong names them.
+    """Turn bytes from `encode` back into the value; an error says which value it is about.
 
     Args:
         data: the bytes.
-        what: what they are, for the error: "the reply of process".
-        whom: of which.
+        what: what the value is, for the error: "the reply of process".
+        whom: of which process, or the like.
         allow_pickle: see `decode`.
 
     Raises:
         CannotOpen: unpickling has failed.
-        RackError: what the value itself refuses, as the handle of a process of another group does.
+        RackError: raised by the value itself, as by the handle of a process of another group.
     """
     try:
         return decode(data, allow_pickle=allow_pickle)
@@ -122,7 +122,7 @@ def open_from(data: bytes | memoryview, what: str, whom: Any = "", *, allow_pick
 
 
 def cannot_open(what: str, whom: Any, error: Exception) -> CannotOpen:
-    """Return the error for what cannot be opened: see `open_from`."""
+    """Return the error for a value that cannot be opened: see `open_from`."""
     thing = f"{what} {whom}" if whom != "" else what
     return CannotOpen(f"{thing} cannot be opened here: {type(error).__name__}: {words_of(error)}")
 
@@ -135,5 +135,5 @@ def unpack(data: bytes | memoryview) -> Any:
     """
     try:
         return msgpack.unpackb(data, strict_map_key=False, use_list=True, unicode_errors=_SURROGATES)
-    except Exception as error:  # msgpack raises a handful of unrelated classes, all meaning the same
+    except Exception as error:  # msgpack raises several unrelated classes, all meaning the same
         raise ProtocolError(f"not a msgpack value: {type(error).__name__}: {error}") from None

@@ -1,4 +1,4 @@
-"""Errors on the wire: how each is told, by its name, and made again."""
+"""Errors on the wire: each is sent by its name, and rebuilt from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pack_error(error: BaseException, words: str | None = None) -> dict[str, Any]
 
     Args:
         error: any.
-        words: what it says instead of its own words.
+        words: a message instead of the error's own.
     """
     fields: dict[str, Any] = {"type": type(error).__name__, "message": words_of(error) if words is None else words}
     if isinstance(error, OSError) and not isinstance(error, RackError) and error.errno is not None:
@@ -25,7 +25,7 @@ def pack_error(error: BaseException, words: str | None = None) -> dict[str, Any]
 
 
 def unpack_error(fields: Mapping[str, Any], otherwise: type[RackError] = RackError) -> Exception:
-    """Return the error that was told: one of this package's, or of Python's own, by its name; else another."""
+    """Rebuild an error by its name: one of this package's, or of Python's own; otherwise another one."""
     name, message = str(fields.get("type")), str(fields.get("message", ""))
     if fields.get("errno") is not None:
         known = [] if fields.get("filename") is None else [fields["filename"]]

@@ -5,7 +5,7 @@ receiver's pid and incarnation (0: whichever lives). A header is a msgpack array
 
     [kind, epoch, pid, incarnation, seq, *extra]
 
-who sends it (pid, incarnation), under which life of the supervisor (epoch), and a number that grows
+that is: its sender (pid, incarnation), the life of the supervisor that it belongs to (epoch), and a number that grows
 with each message of that sender on that connection. `extra` depends on the kind:
 
     JOIN                       body: {"token", "protocol", ...}
@@ -34,13 +34,13 @@ import msgpack
 from rackactor.errors import ProtocolError
 from rackactor.wire.codec import pack, unpack
 
-#: Grows when frames change their meaning; a JOIN with another number is refused.
+#: Changes with the meaning of frames; a JOIN with another number is refused.
 PROTOCOL = 3
-#: Bound of one frame, bytes; a peer that announces more is cut off by ZeroMQ itself.
+#: Limit of one frame, bytes; ZeroMQ itself disconnects a peer that announces more.
 MAX_FRAME = 1 << 30
-#: Bound of what one message of an application may carry, bytes: a frame less what goes with it.
+#: Limit of one message of an application, bytes: a frame less what is sent with it.
 MAX_MESSAGE = MAX_FRAME - (64 << 10)
-#: Bound of a header, bytes.
+#: Limit of a header, bytes.
 MAX_HEADER = 4096
 #: The supervisor's own pid, as init's.
 SUPERVISOR = 1
@@ -123,7 +123,7 @@ def parse_header(frame: bytes) -> Header:
     """Return the header of its frame, every field checked.
 
     Raises:
-        ProtocolError: anything that no sender of this wire writes.
+        ProtocolError: it is not what a sender of this protocol writes.
     """
     if len(frame) > MAX_HEADER:
         raise ProtocolError(f"a header of {len(frame)} bytes (at most {MAX_HEADER})")
@@ -142,10 +142,10 @@ def parse_header(frame: bytes) -> Header:
 
 
 def parse_numbers(fields: list[Any]) -> list[int]:
-    """Return the numbers (first, count, ack, limit) that lead messages of a stream which have no header.
+    """Return the numbers (first, count, ack, limit) at the head of stream messages without a header.
 
     Raises:
-        ProtocolError: anything that no sender of this wire writes.
+        ProtocolError: they are not what a sender of this protocol writes.
     """
     if [*map(type, fields)] != _DATA_NUMBERS:
         raise ProtocolError("messages of a stream are led by four integers")
@@ -153,7 +153,7 @@ def parse_numbers(fields: list[Any]) -> list[int]:
 
 
 def within(first: int, count: int, ack: int, limit: int) -> tuple[int, int, int, int]:
-    """Return the numbers of a stream.
+    """Check the numbers of a stream, and return them.
 
     Raises:
         ProtocolError: one is out of range.

@@ -1,18 +1,18 @@
 """The program's `__main__`, in each of its processes.
 
-What a program defines in its main file travels by value, since no other process could import it. Where it arrives it
-belongs into a module `__main__` all the same: pickle looks its classes up there, type hints are resolved there, a
-function's globals are there. So the `__main__` of a process is made to look like its program's (`__file__`, `__spec__`,
-...) and is filled by what comes. The script itself does not run again.
+The definitions of a program's main file are sent by value, since no other process can import them. Where they arrive
+they still belong into a module `__main__`: pickle looks up classes there, type hints are resolved there, a function's
+globals are there. So the `__main__` of a process is made to look like its program's (`__file__`, `__spec__`, ...), and
+what arrives is put into it. The script itself does not run again.
 
-- Each program is a *home*: its main namespace, known by the hash of its source, or by a number drawn where there is no
-  file. What comes from another program's `__main__` gets a namespace of its own, and never mixes.
+- Each program is a *home*: its main namespace, known by the hash of its source, or by a random number where there is no
+  file. What comes from another program's `__main__` gets its own namespace, and never mixes.
 - Each class, named function and cache has a *key* in its home: its qualified name and a version. The program counts
-  versions, as a notebook defines its functions anew. What is known under a key is not made twice: a class that is sent
-  twice, or comes back, is the same class, and keeps the attributes that it has got here.
-- A process's globals are its own. What arrives is put where there is nothing yet. A newer version of a function or
-  class replaces the older, and a constant that the program has changed replaces one which this process has not; the
-  rest stays. In the program itself nothing is replaced, ever.
+  versions, since a notebook may define a function again. Nothing is made twice under one key: a class that is sent
+  twice, or comes back, is the same class, and keeps the attributes that it was given here.
+- A process's globals are its own. What arrives fills names that are not set yet. A newer version of a function or class
+  replaces the older one. A constant that the program has changed replaces one that this process has not changed. The
+  rest stays. In the program itself nothing is ever replaced.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
-#: The names that a main module goes by; multiprocessing's spawn gives it the second.
+#: The names of a main module; multiprocessing's spawn uses the second.
 NAMES = ("__main__", "__mp_main__")
 _MISSING = object()
-#: Values that do not change, and can be told apart by comparing them.
+#: Immutable types whose values can be compared.
 _CONSTANTS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 class Key(NamedTuple):
-    """What a definition is known by everywhere."""
+    """The identity of a definition, the same in each process."""
 
     home: str
     name: str
-    #: An integer: the program's count; a text: drawn by the process that has made it.
+    #: An integer: the program's count; a string: drawn at random by the process that made it.
     version: int | str
 
 
-#: What a definition is, by its key; and its key.
+#: Definitions by their keys, and keys by their definitions.
 _things: weakref.WeakValueDictionary[Key, Any] = weakref.WeakValueDictionary()
 _keys: weakref.WeakKeyDictionary[Any, Key] = weakref.WeakKeyDictionary()
 
@@ -51,9 +51,9 @@ class Home:
     """The main namespace of a program, in the program or elsewhere.
 
     Args:
-        number: what it is known by.
+        number: its identity.
         namespace: its names here.
-        origin: this process has run the script itself.
+        origin: whether this process has run the script itself.
     """
 
     def __init__(self, number: str, namespace: dict[str, Any], *, origin: bool) -> None:
@@ -61,11 +61,11 @@ class Home:
         self.namespace = namespace
         self.origin = origin
         self._versions: dict[str, int] = {}
-        #: Constants as they were sent or have arrived last, with their version.
+        #: Constants as they were last sent or received, with their versions.
         self._constants: dict[str, tuple[Any, int]] = {}
 
     def find(self, name: str) -> Any:
-        """Return what a qualified name means here, or None."""
+        """Return the value of a qualified name here, or None."""
         first, *rest = name.split(".")
         thing = self.namespace.get(first)
         for part in rest:
@@ -73,7 +73,7 @@ class Home:
         return thing
 
     def key_of(self, thing: Any, name: str) -> Key | None:
-        """Return the key of something that this home defines; None: it has no name here, and cannot be told again."""
+        """Return the key of a thing that this home defines; None: it has no name here by which to recognize it."""
         key = key_of(thing)
         if key is None and self.find(name) is thing:
             key = self._name(thing, name)
@@ -87,10 +87,10 @@ class Home:
         return register(Key(self.number, name, version), thing)
 
     def known(self, key: Key) -> Any:
-        """Return what this home knows under a key, or None."""
+        """Return the definition with this key here, or None."""
         thing = _things.get(key)
         if thing is None and self.origin and key.version == 0 and not self._versions.get(key.name):
-            # Another process of the same script has sent its own first; ours is the same.
+            # Another process of the same script has sent its definition first; this one is the same.
             thing = self.find(key.name)
             if thing is not None and key_of(thing) is None:
                 self._name(thing, key.name)
@@ -99,7 +99,7 @@ class Home:
     # -- globals -------------------------------------------------------------------------------------------------
 
     def versions_of(self, values: dict[str, Any]) -> dict[str, int]:
-        """Return the versions of the constants among globals that are to be sent, of those that have changed."""
+        """Return the versions of those constants, among globals to be sent, that have changed."""
         changed = {}
         for name, value in values.items():
             if not is_constant(value):
@@ -109,14 +109,14 @@ class Home:
                 known = self._constants[name] = (value, 0)
             elif not _same(known[0], value):
                 if not self.origin:
-                    continue  # it is this process's own now
+                    continue  # this process has set it itself
                 known = self._constants[name] = (value, known[1] + 1)
             if known[1]:
                 changed[name] = known[1]
         return changed
 
     def adopt(self, values: dict[str, Any], versions: dict[str, int]) -> None:
-        """Take globals that have come with a function."""
+        """Set globals that have come with a function."""
         for name, value in values.items():
             mine = self.namespace.get(name, _MISSING)
             version = versions.get(name, 0)
@@ -137,7 +137,7 @@ class Home:
         return version > known and _same(value, mine)
 
     def bind(self, key: Key, thing: Any) -> None:
-        """Give a definition that has arrived its name."""
+        """Bind a definition that has arrived to its name."""
         if self.origin or "." in key.name:
             return
         mine = self.namespace.get(key.name, _MISSING)
@@ -146,7 +146,7 @@ class Home:
 
 
 def is_constant(value: Any) -> bool:
-    """Tell whether a value is a constant: a number, a text, or a tuple of such."""
+    """Tell whether a value is a constant: a number, a string, or a tuple of such."""
     kind = type(value)
     return kind in _CONSTANTS or (kind is tuple and all(type(item) in _CONSTANTS for item in value))
 
@@ -158,7 +158,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _is_newer(theirs: Any, mine: Any) -> bool:
-    """Tell whether one definition is a later version of another."""
+    """Tell whether the first definition is a later version of the second."""
     new, old = key_of(theirs), key_of(mine)
     if new is None or old is None or new[:2] != old[:2]:
         return False
@@ -166,20 +166,20 @@ def _is_newer(theirs: Any, mine: Any) -> bool:
 
 
 def key_of(thing: Any) -> Key | None:
-    """Return the key that something has, if any."""
+    """Return the key of a thing, or None."""
     try:
         return _keys.get(thing)
-    except TypeError:  # it cannot be hashed or referred to weakly
+    except TypeError:  # it is not hashable, or has no weak references
         return None
 
 
 def thing_of(key: Key) -> Any:
-    """Return what is known under a key here, or None."""
+    """Return the definition with this key here, or None."""
     return _things.get(key)
 
 
 def register(key: Key, thing: Any) -> Key:
-    """Know something by a key from now on; returns the one that it has, if another thread was quicker."""
+    """Register a thing under a key; returns its present key if another thread was faster."""
     try:
         key = _keys.setdefault(thing, key)
         _things[key] = thing
@@ -191,12 +191,12 @@ def register(key: Key, thing: Any) -> Key:
 # -- homes -------------------------------------------------------------------------------------------------------
 
 _homes: dict[str, Home] = {}
-#: The homes of main namespaces, by the identity of the namespace, which each keeps alive.
+#: The homes of main namespaces, by the identity of the namespace; the home keeps its namespace alive.
 _by_namespace: dict[int, Home] = {}
 
 
 def home_of(namespace: dict[str, Any]) -> Home | None:
-    """Return the home of a function's globals; None: they are no main module's."""
+    """Return the home of a function's globals; None: these are no main module's."""
     home = _by_namespace.get(id(namespace))
     if home is None and namespace.get("__name__") in NAMES:
         home = _found(namespace)
@@ -204,14 +204,14 @@ def home_of(namespace: dict[str, Any]) -> Home | None:
 
 
 def home() -> Home:
-    """Return the home whose `__main__` this process has."""
+    """Return the home of this process's `__main__`."""
     namespace = main_module().__dict__
     return _by_namespace.get(id(namespace)) or _found(namespace)
 
 
 def home_by_number(number: str) -> Home:
-    """Return a home that something has arrived from."""
-    if number not in _homes and home().number != number:  # the program's own may not have been asked for yet
+    """Return the home with this number, where something has arrived from it."""
+    if number not in _homes and home().number != number:  # this program's own home may not have been asked for yet
         _add(Home(number, {"__name__": "__main__", "__builtins__": __builtins__}, origin=False))
     return _homes[number]
 
@@ -225,7 +225,7 @@ def main_module() -> ModuleType:
 
 
 def _found(namespace: dict[str, Any]) -> Home:
-    """Return the home of a main namespace that this process has made itself."""
+    """Return the home of a main namespace that was made in this process."""
     number = _number(namespace)
     known = _homes.get(number)
     if known is None or (known.namespace is not namespace and namespace is main_module().__dict__):
@@ -235,7 +235,7 @@ def _found(namespace: dict[str, Any]) -> Home:
     return known
 
 
-#: Namespaces that share another's home: their identity must not be used again.
+#: Namespaces that share another's home: kept alive, so that their identity is not used again.
 _kept: list[dict[str, Any]] = []
 
 
@@ -258,7 +258,7 @@ def _number(namespace: dict[str, Any]) -> str:
 
 
 def describe() -> dict[str, Any]:
-    """Return what a process needs to know to make a `__main__` like this one, plain values."""
+    """Return what a process needs to make a `__main__` like this one, as plain values."""
     module = main_module()
     spec = getattr(module, "__spec__", None)
     return {
@@ -271,26 +271,26 @@ def describe() -> dict[str, Any]:
 
 
 class _Arrived(ModuleType):
-    """A `__main__` that holds what has come by value, and has what has not looked up when somebody wants it."""
+    """A `__main__` that holds what has come by value, and looks up other names when they are used."""
 
     def __getattr__(self, name: str) -> Any:
-        """Look up a name that has not come."""
+        """Look up a name that has not been sent."""
         if look_up is None or name.startswith("__"):
             raise AttributeError(f"module '__main__' has no attribute {name!r}")
         value = look_up(name)
         return self.__dict__.setdefault(name, value)
 
 
-#: Finds names that have not come, where that can be done.
+#: Looks up names that have not been sent, where that is possible.
 look_up: Callable[[str], Any] | None = None
 
 
 def enter(about: dict[str, Any], place: Callable[[str], str] | None = None) -> None:
-    """Make this process's `__main__` look like the one that was described; it is empty but for that.
+    """Make this process's `__main__` look like the described one; otherwise it is empty.
 
     Args:
         about: see `describe`.
-        place: where a file of the program lies on this machine; None: where it lies there.
+        place: returns where a file of the program lies on this machine; None: at the same path.
     """
     module = _Arrived("__main__")
     path, spec = about["file"], about["spec"]
@@ -315,13 +315,13 @@ def enter(about: dict[str, Any], place: Callable[[str], str] | None = None) -> N
 
 
 def replace(module: ModuleType) -> None:
-    """Have a new `__main__`, whose script this process runs itself."""
+    """Install a new `__main__` whose script this process runs itself."""
     sys.modules["__main__"] = module
     sys.modules.pop("__mp_main__", None)
 
 
 def forget(module: ModuleType) -> None:
-    """Go back to a `__main__` from before `enter`."""
+    """Restore the `__main__` from before `enter`."""
     for namespace in [home.namespace for home in _homes.values()]:
         _by_namespace.pop(id(namespace), None)
     _homes.clear()
@@ -329,7 +329,7 @@ def forget(module: ModuleType) -> None:
 
 
 def let_go() -> list[dict[str, Any]]:
-    """Hold no main namespace any more, for the program has ended; return those that there were."""
+    """Release all main namespaces, since the program has ended; return them."""
     namespaces = [home.namespace for home in _homes.values()] + _kept
     _homes.clear()
     _by_namespace.clear()

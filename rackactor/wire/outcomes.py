@@ -1,10 +1,10 @@
-"""What a function returned or raised, on its way to whoever asks for its result.
+"""What a function returned or raised, encoded for the process that asks for its result.
 
-It travels as frames: a head of plain values, then its pickle in parts, since one frame carries no more than 1 GiB. What
-cannot be rebuilt from its own pickle is noticed where it was made: a value is refused there, with the reason. Of an
-exception a *description* goes along: its class and those that the class is made of, its arguments and attributes, each
-pickled by itself. Whoever asks gets a `ProcessDied` then that is also an instance of the first of these classes that is
-known there, so that `except` clauses find it.
+It is sent as frames: a head of plain values, then its pickle in parts, since one frame holds no more than 1 GiB. A
+value that cannot be rebuilt from its own pickle is detected where it was made: a returned value is refused there, with
+the reason. An exception is sent with a *description*: its class and its base classes, its arguments and attributes,
+each pickled by itself. If the exception cannot be rebuilt, the asker gets a `ProcessDied` that is also an instance of
+the first of these classes that it knows, so that `except` clauses find it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from rackactor.wire.plain_values import is_plain
 
 Frames = Sequence[bytes | memoryview]
 
-#: Bytes of a part.
+#: Size of a part, bytes.
 PART = 16 << 20
-#: Bytes that go at once, with the end of the process; more goes in parts, which leave room for heartbeats.
+#: Bytes that are sent at once, with the end of the process; more is sent in parts, which leave room for heartbeats.
 AT_ONCE = 32 << 20
-#: Pickles up to this size are tried where they are made, bytes: a larger one would cost as much once more.
+#: Pickles up to this size are tried where they are made, bytes: for a larger one that would double the cost.
 TRIED = 64 << 20
 #: The longest message of an exception in its description, characters.
 _LONGEST = 1 << 20
 #: How deeply exceptions within exceptions are described.
 _DEPTH = 8
-#: Classes that every exception is made of.
+#: Base classes of every exception.
 _COMMON = (object, BaseException, Exception)
 
 
@@ -41,7 +41,7 @@ def pack_returned(value: Any) -> Frames:
     """Return the frames of what a function returned.
 
     Raises:
-        InvalidCall: it cannot be sent, or not be rebuilt; with the reason.
+        InvalidCall: it cannot be sent, or cannot be rebuilt; with the reason.
         MemoryError: there is no room for its pickle.
     """
     kind = type(value).__name__
@@ -64,7 +64,7 @@ def pack_returned(value: Any) -> Frames:
 
 
 def pack_raised(error: BaseException, text: str) -> Frames:
-    """Return the frames of an exception; there are always some.
+    """Return the frames of an exception; this always succeeds.
 
     Args:
         error: the exception.
@@ -77,14 +77,14 @@ def pack_raised(error: BaseException, text: str) -> Frames:
         if isinstance(pickle.loads(pickled), type(error)):
             data = pickled
     except Exception:
-        pass  # the description stands for it
+        pass  # the description replaces it
     about = describe(error)
     head = {"returned": False, "what": _name(type(error)), "text": text, "about": about if len(about) <= PART else b""}
     return [pack(head), *_parts(data)]
 
 
 def pack_lost(text: str) -> Frames:
-    """Return the frames of a value that could not be sent, and why."""
+    """Return the frames that say why a value could not be sent."""
     return [pack({"returned": False, "what": "", "text": text, "about": b""})]
 
 
@@ -92,7 +92,7 @@ def take(frames: Frames, pid: int, status: ExitStatus | None) -> Any:
     """Return what a function returned, or raise what it raised, with the remote traceback as its cause.
 
     Raises:
-        ProcessDied: it cannot be opened here; an exception may be one of its own classes too.
+        ProcessDied: the result cannot be opened here; for an exception, the error may be an instance of its class, too.
     """
     head = unpack(frames[0])
     if not head["returned"]:
@@ -117,7 +117,7 @@ def raised(frames: Frames, pid: int, status: ExitStatus | None) -> BaseException
     try:
         error = pickle.loads(_joined(frames[1:])) if len(frames) > 1 else None
     except Exception:
-        pass  # a module that is not here, say: the description may do
+        pass  # a module is missing here, for example: the description may do
     if not isinstance(error, BaseException):
         error = described(head["about"], pid, status)
     if error is None:
@@ -152,10 +152,10 @@ def _name(cls: type) -> str:
 
 
 def describe(error: BaseException, depth: int = _DEPTH) -> bytes:
-    """Return what can be said of an exception without its own pickle; b"" if not even that."""
+    """Return a description of an exception that does without its own pickle; b"" if even that fails."""
     try:
         classes = [cls for cls in type(error).__mro__ if issubclass(cls, BaseException) and cls not in _COMMON]
-        # The arguments that OSError knows itself, the names of files included, are not all in `args`.
+        # Not all arguments that OSError itself takes are in `args`: file names are not.
         given = OSError.__reduce__(error)[1] if isinstance(error, OSError) else error.args
         args = tuple(_portable(value, depth) for value in given)
         state = {str(name): _pickled(value) for name, value in _attributes(error).items()}
@@ -183,7 +183,7 @@ def _attributes(error: BaseException) -> dict[str, Any]:
 
 
 def _portable(value: Any, depth: int) -> Any:
-    """Return what stands for a value where it arrives: itself, if its pickle is good."""
+    """Return a replacement for a value that can be sent: the value itself if its pickle is good."""
     if _pickled(value) is not None:
         return value
     if isinstance(value, BaseException) and depth > 0:
@@ -195,7 +195,7 @@ def _portable(value: Any, depth: int) -> Any:
 
 
 class _Stand:
-    """Stands for an exception within another one, and is rebuilt as its description says."""
+    """Replaces an exception within another one, and is rebuilt from its description."""
 
     def __init__(self, about: bytes) -> None:
         self._about = about
@@ -205,7 +205,7 @@ class _Stand:
 
 
 def _pickled(value: Any) -> bytes | None:
-    """Return a pickle that gives the value back, as far as can be told; None: there is none."""
+    """Return a pickle that gives the value back, as far as can be told; None: it cannot be pickled."""
     try:
         data = pickling.dumps(value)
         again = pickle.loads(data)
@@ -215,7 +215,7 @@ def _pickled(value: Any) -> bytes | None:
 
 
 def described(about: bytes, pid: int, status: ExitStatus | None) -> ProcessDied | None:
-    """Return the exception of a description: a `ProcessDied` that is also of its own class; None: nothing is known."""
+    """Rebuild a described exception: a `ProcessDied` and an instance of its class; None: no class is known."""
     if not about:
         return None
     fields = unpack(about)
@@ -225,19 +225,19 @@ def described(about: bytes, pid: int, status: ExitStatus | None) -> ProcessDied 
         try:
             error = _made(cls, args, fields["count"])
         except Exception:
-            continue  # a class that cannot be mixed, or that is not here: the next one is more general
+            continue  # this class cannot be mixed in, or is missing here: the next one is more general
         vars(error).update(_also=(about, pid, status))
         for name, value in fields["state"].items():
             _set(error, name, _loaded(value))
         for name, own in (("pid", pid), ("status", status)):
-            if not hasattr(cls, name) and name not in fields["state"]:  # what its own class says of them goes first
+            if not hasattr(cls, name) and name not in fields["state"]:  # those of its own class take precedence
                 vars(error)[name] = own
         return error
     return None
 
 
 def _made(cls: Any, args: tuple[Any, ...], count: int) -> ProcessDied:
-    """Make an instance without the constructor of its class, which wants other arguments."""
+    """Make an instance without the constructor of its class, which takes other arguments."""
     also = _also(cls)
     builtin: Any = next(base for base in cls.__mro__ if base.__module__ == "builtins")
     error: ProcessDied = builtin.__new__(also, *args)
@@ -252,7 +252,7 @@ def _made(cls: Any, args: tuple[Any, ...], count: int) -> ProcessDied:
 
 @functools.lru_cache(maxsize=256)
 def _also(cls: Any) -> Any:
-    """Return a class that is both a `ProcessDied` and the other one."""
+    """Return a class that is both a `ProcessDied` and this class."""
     if issubclass(cls, ProcessDied):
         return cls
     members = {

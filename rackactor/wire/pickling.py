@@ -1,8 +1,8 @@
-"""Pickling by value: what a program defines in its main file travels with what uses it.
+"""Pickling by value: definitions of a program's main file are sent along with what uses them.
 
-cloudpickle does the work. On top of it definitions find their place in the `__main__` of the process where they arrive
-(see `rackactor.wire.main_module`), code keeps the name of its file, and what the standard library wraps around
-functions (`lru_cache`, `cached_property`, `singledispatch`) travels too.
+cloudpickle does the work. This module adds three things: definitions find their place in the `__main__` of the
+process where they arrive (see `rackactor.wire.main_module`), code keeps the name of its file, and the standard
+library's wrappers of functions (`lru_cache`, `cached_property`, `singledispatch`) can be sent, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rackactor.wire.main_module import Home, Key
 
 _Cache = type(functools.lru_cache(lambda: None))
 _BufferCallback = Callable[[pickle.PickleBuffer], Any]
-#: Made anew where it arrives with a function or class, for each process has its own: what it is called in threading.
+#: Made anew in each process, where a function or class that uses them arrives; by their names in threading.
 _OWN = {
     ("_thread", "lock"): "Lock",
     ("_thread", "RLock"): "RLock",
@@ -40,7 +40,7 @@ _OWN = {
     ("threading", "Condition"): "Condition",
     ("threading", "Event"): "Event",
 }
-#: Whose functions need no look: they are found by their names.
+#: Modules whose functions are pickled by name, without a closer look.
 _MAKERS = frozenset({__name__, cloudpickle.cloudpickle.__name__})
 #: What a type hint may name.
 _HINTS = (type, types.ModuleType, types.GenericAlias, types.UnionType, typing.TypeVar)
@@ -49,10 +49,10 @@ _EMPTY: dict[str, Any] = {}
 
 
 def dumps(value: Any, *, buffer_callback: _BufferCallback | None = None) -> bytes:
-    """Pickle a value, with what it needs of this program's `__main__`.
+    """Pickle a value, with the definitions of this program's `__main__` that it needs.
 
     Args:
-        value: anything that pickle or cloudpickle can carry.
+        value: anything that pickle or cloudpickle can pickle.
         buffer_callback: takes buffers out of band, as pickle's does.
 
     Raises:
@@ -64,7 +64,7 @@ def dumps(value: Any, *, buffer_callback: _BufferCallback | None = None) -> byte
 
 
 def dumps_itself(value: Any) -> bytes:
-    """Pickle a value that may have itself pickled by its name only, as `typing.NewType` and many singletons do.
+    """Pickle a value by its contents, also if it would be pickled by its name only, as a `typing.NewType` is.
 
     Raises:
         Exception: whatever pickling raises.
@@ -75,7 +75,7 @@ def dumps_itself(value: Any) -> bytes:
 
 
 class _Itself:
-    """Stands for an object, by what Python would make of it."""
+    """Stands for an object, with the parts from which Python would make it."""
 
     def __init__(self, *parts: Any) -> None:
         self._parts = parts
@@ -85,7 +85,7 @@ class _Itself:
 
 
 def make_itself(cls: Any, args: Any, state: Any) -> Any:
-    """Return an object that is made as Python makes those which do not say how."""
+    """Make an object in Python's default way, for classes that do not define their own."""
     thing = cls.__new__(cls, *args)
     for part in state if isinstance(state, tuple) else (state,):
         for name, value in (part or {}).items():
@@ -94,7 +94,7 @@ def make_itself(cls: Any, args: Any, state: Any) -> Any:
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's, with definitions that know where they belong."""
+    """cloudpickle's pickler, with definitions that know their homes."""
 
     def __init__(self, file: Any, protocol: int = 5, buffer_callback: _BufferCallback | None = None) -> None:
         super().__init__(file, protocol=protocol, buffer_callback=buffer_callback)
@@ -102,7 +102,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             _travel_by_value(sys.modules["__mp_main__"])
 
     def reducer_override(self, obj: Any) -> Any:
-        """Return how an object is made anew; NotImplemented: as pickle does it."""
+        """Return how an object is to be rebuilt; NotImplemented: in pickle's own way."""
         kind = type(obj)
         if kind is types.FunctionType:
             if obj.__module__ in _MAKERS:
@@ -112,7 +112,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if issubclass(kind, type):
             reduced = super().reducer_override(obj)
             return reduced if reduced is NotImplemented or len(reduced) != 6 else _reduce_class(obj, reduced)
-        return _reduce_cache(obj) if kind is _Cache else NotImplemented  # of other objects cloudpickle keeps a table
+        return _reduce_cache(obj) if kind is _Cache else NotImplemented  # for other objects cloudpickle has a table
 
 
 def _travel_by_value(module: types.ModuleType) -> None:
@@ -130,11 +130,11 @@ def _reduce_function(function: Any, reduced: Any) -> Any:
         return reduced
     _, (code, _, *_, closure), (state, slots), _, _, fill = reduced
     name = function.__qualname__
-    key = None if "." in name else home.key_of(function, name)  # methods are found by their classes
+    key = None if "." in name else home.key_of(function, name)  # methods are found through their classes
     names = _hinted(home, function.__annotations__)
     if types.CodeType in map(type, code.co_consts):
         names.update(_loaded(code))
-    if "globals" in code.co_names:  # it may look for any name
+    if "globals" in code.co_names:  # it may look up any name
         names.update(_defined(home))
     values = _values(home, names, key)
     values.update((name, _own(value)) for name, value in slots.pop("__globals__").items())
@@ -143,7 +143,7 @@ def _reduce_function(function: Any, reduced: Any) -> Any:
 
 
 def make_function(number: str, key: Any, code: types.CodeType, closure: Any) -> Any:
-    """Return a function that is known here, or one that is still to be filled."""
+    """Return the known function of this key, or a new one that is still to be filled."""
     home = main_module.home_by_number(number)
     known = key and home.known(Key(*key))
     if known is not None:
@@ -156,7 +156,7 @@ def make_function(number: str, key: Any, code: types.CodeType, closure: Any) -> 
 
 
 def fill_function(function: Any, more: Any) -> None:
-    """Give a new function all that it has beside its code, and its name in `__main__`."""
+    """Fill a new function with everything but its code, and bind its name in `__main__`."""
     fill, state, slots, values, versions = more
     home = main_module.home_of(function.__globals__)
     new = function in _unfilled
@@ -171,7 +171,7 @@ def fill_function(function: Any, more: Any) -> None:
     _finish(function)
 
 
-#: Definitions of which all that is known is that they are to come. (Two threads may be filling one at a time.)
+#: Definitions that are made but not filled yet. (Two threads may be filling one at the same time.)
 _unfilled: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -197,14 +197,14 @@ def _reduce_class(cls: Any, reduced: Any) -> Any:
         values = _values(home, _hinted(home, inspect.get_annotations(cls)), key)
     members, slots = state
     members = {name: _own(value) for name, value in members.items()}
-    # Where a class has its keywords; slots are made with it. Named tuples make their own.
+    # These keywords of a class are needed when it is made, as its slots are. Named tuples are made in their own way.
     if "__slots__" in members and type(args[3]) is dict and not hasattr(cls, "_fields"):
         args = (*args[:3], {**args[3], "__slots__": members.pop("__slots__")}, *args[4:])
     return make_class, (tuple(key), make, args), (fill, members, slots, values), None, None, fill_class
 
 
 def make_class(key: Any, make: Any, args: Any) -> Any:
-    """Return a class that is known here, or one that is still to be filled."""
+    """Return the known class of this key, or a new one that is still to be filled."""
     key = Key(*key)
     known = main_module.home_by_number(key.home).known(key) if key.home else main_module.thing_of(key)
     if known is not None:
@@ -217,7 +217,7 @@ def make_class(key: Any, make: Any, args: Any) -> Any:
 
 
 def fill_class(cls: Any, more: Any) -> None:
-    """Give a new class its attributes, and its name in `__main__`."""
+    """Fill a new class with its attributes, and bind its name in `__main__`."""
     fill, members, slots, values = more
     if cls not in _unfilled:
         return
@@ -247,7 +247,7 @@ def _reduce_cache(cache: Any) -> Any:
 
 
 def make_cache(key: Any, parameters: Any, function: Any) -> Any:
-    """Return a cached function that is known here, or one with an empty cache."""
+    """Return the known cached function of this key, or one with an empty cache."""
     key = Key(*key)
     known = main_module.home_by_number(key.home).known(key) if key.home else main_module.thing_of(key)
     if known is not None:
@@ -259,7 +259,7 @@ def make_cache(key: Any, parameters: Any, function: Any) -> Any:
 
 
 def fill_cache(cache: Any, state: Any) -> None:
-    """Give a new cached function the attributes that it has, and its name in `__main__`."""
+    """Set the attributes of a new cached function, and bind its name in `__main__`."""
     if cache in _unfilled:
         vars(cache).update(state)
         _finish(cache)
@@ -290,7 +290,7 @@ def _reduce_code(code: types.CodeType) -> Any:
 
 
 def make_code(make: Any, args: Any, filename: str, source: str | None) -> Any:
-    """Return code that knows the file it was written in, whose lines tracebacks can show."""
+    """Return code that names the file it was written in, so that tracebacks can show its lines."""
     if source is not None:
         _remember(filename, source)
     elif unpacked.directories:
@@ -300,7 +300,7 @@ def make_code(make: Any, args: Any, filename: str, source: str | None) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _source(filename: str) -> str | None:
-    """Return the text of what was typed in (a notebook's cell, ...): there is no file of it anywhere."""
+    """Return the source of what was typed in (a notebook's cell, ...), since it is in no file."""
     if os.path.isfile(filename):
         return None
     lines = linecache.getlines(filename, main_module.main_module().__dict__)
@@ -309,7 +309,7 @@ def _source(filename: str) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def _look_here(filename: str) -> None:
-    """Find a file of the program among what came with it to this machine."""
+    """Find a file of the program among the files that came with it to this machine."""
     if not os.path.isfile(filename):
         place = unpacked.place_of(filename)
         if place != filename:
@@ -326,7 +326,7 @@ def _remember(filename: str, source: str) -> None:
 
 
 def _values(home: Home, names: set[str], key: Key | None) -> dict[str, Any]:
-    """Return what names mean at home; with the class that a nested definition is found in."""
+    """Return the values of names at home, including the class that encloses a nested definition."""
     if key is not None and key.home and "." in key.name:
         names = {*names, key.name.partition(".")[0]}
     return {name: _own(home.namespace[name]) for name in sorted(names) if name in home.namespace} if names else {}
@@ -341,7 +341,7 @@ def _own(value: Any) -> Any:
 
 
 class _Anew:
-    """Stands for what each process makes for itself."""
+    """Stands for an object that each process makes for itself."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -351,12 +351,12 @@ class _Anew:
 
 
 def make_anew(name: str) -> Any:
-    """Return a lock or the like, in its first state."""
+    """Return a lock or the like, in its initial state."""
     return getattr(importlib.import_module("threading"), name)()
 
 
 def _hinted(home: Home, annotations: Any) -> set[str]:
-    """Return the names of classes and the like in type hints that are texts."""
+    """Return the names of classes and the like in type hints that are strings."""
     found: set[str] = set()
     for hint in list(annotations.values()) if annotations else ():
         if type(hint) is str:
@@ -372,12 +372,12 @@ _travels: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
 def _can_travel(value: Any) -> bool:
-    """Tell whether something can be pickled: a hint is not worth a failure."""
+    """Tell whether a value can be pickled: a mere hint must not cause a failure."""
     if getattr(value, "__module__", None) not in main_module.NAMES:
         return True
     try:
         if value not in _travels:
-            _travels[value] = True  # while it is tried: it may name itself
+            _travels[value] = True  # assumed while it is tried: the value may refer to itself
             dumps(value)
     except Exception:
         _travels[value] = False
@@ -385,7 +385,7 @@ def _can_travel(value: Any) -> bool:
 
 
 def _defined(home: Home) -> set[str]:
-    """Return the names of the classes and functions that the main file defines, of those that can be pickled."""
+    """Return the names of the classes and functions that the main file defines and that can be pickled."""
     kinds = (type, types.FunctionType, _Cache)
     return {name for name, value in list(home.namespace.items()) if isinstance(value, kinds) and _can_travel(value)}
 
@@ -395,7 +395,7 @@ _LOADS = frozenset({"LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
 @functools.lru_cache(maxsize=1024)
 def _loaded(code: types.CodeType) -> frozenset[str]:
-    """Return the globals that the bodies of classes in a function use; cloudpickle knows those of functions."""
+    """Return the globals that class bodies in a function use; cloudpickle handles those of functions."""
     return frozenset(_class_names(code, inside=False))
 
 

@@ -1,4 +1,4 @@
-"""Which values msgpack carries unchanged: the supervisor asks too, so nothing here can open a pickle."""
+"""Which values msgpack encodes unchanged. The supervisor uses this too, so nothing here may open a pickle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_DEPTH = 16
 
 
 def is_plain(value: Any) -> bool:
-    """Tell whether msgpack carries a value unchanged."""
+    """Tell whether msgpack encodes a value unchanged."""
     return type(value) in _SCALARS or _is_plain(value, _MAX_DEPTH)
 
 

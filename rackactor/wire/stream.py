@@ -1,11 +1,34 @@
 """A reliable, ordered stream of messages from one process to another, with credit in bytes.
 
-The path below may change (relayed by the supervisor, or direct) or break; a stream hides it. The
-sender keeps what the receiver has not acknowledged and can send it again on another path; the receiver
-puts arrivals in order, drops doubles, and hands out credit as its application takes messages. A slow
-receiver so slows its senders, and what may lie between the two is bounded by the window.
+A stream hides the path below. That may change (relayed by the supervisor, or direct), lose what is on it, or overtake
+another one. Each message has a number, from 1 on. The sender keeps what the receiver has not acknowledged.
 
-No sockets, no clock, no threads: the owner calls in, and does what comes back.
+The sender (`Outgoing`) has a message in one of three states:
+
+- waiting: offered, and not sent on the present path
+- unacknowledged: sent; kept
+- acknowledged: forgotten
+
+When a path breaks, `rewind` makes all that is unacknowledged wait again. It goes out once more on the new path, with
+the same numbers.
+
+The receiver (`Incoming`) takes messages in order. What comes ahead of a gap is kept until the gap is filled, and
+duplicates are dropped.
+
+Credit bounds what is between the two. A receiver gives each sender a `WINDOW`, and more as its application takes
+messages, so a slow receiver slows its senders. Credit is a total that only grows: a lost or repeated acknowledgement
+does no harm. One message beyond the credit is always let through, so that a message of any size passes. Who sends more
+than that is garbage (`ProtocolError`).
+
+Acknowledgement and credit travel together, on what goes the other way if anything does. `credit_due` says when the
+sender should hear at once, `ack_due` when it may wait.
+
+ZeroMQ's high-water marks are no replacement for credit: they count messages and not bytes, and a ROUTER drops what is
+beyond its mark. They are off.
+
+`pass_on` and `follows` are short cuts for one message that is the next one, as nearly always. They change nothing else.
+
+No sockets, no clock, no threads: the owner calls in, and sends what the calls return.
 """
 
 from __future__ import annotations
@@ -20,7 +43,7 @@ import msgpack
 from rackactor.errors import ProtocolError
 from rackactor.wire.codec import unpack
 
-#: Credit a receiver gives each sender, bytes. One message beyond it is always let through, so that a
+#: Credit that a receiver gives each sender, bytes. One message beyond it is always let through, so that a
 #: message of any size passes.
 WINDOW = 1 << 20
 #: What each message costs beside its payload, bytes: empty messages are not free.
@@ -40,13 +63,13 @@ class EntryKind(IntEnum):
     ASK = 1
     #: The reply to an ask.
     REPLY = 2
-    #: The reply to an ask whose handler raised: text of the traceback.
+    #: The reply to an ask whose handler raised: the text of the traceback.
     FAILED = 3
     #: Bytes for standard input; empty: end of file.
     STDIN = 4
-    #: Messages of a pipe, for the reader at this seat (see rackactor.pipes).
+    #: Messages of a pipe, for the reader with this id (see rackactor.ipc.pipes).
     PIPE = 5
-    #: What a reader of a pipe tells the writer at this seat.
+    #: What a reader of a pipe tells the writer with this id.
     CREDIT = 6
     #: Asks for a name of the receiver's `__main__` (see rackactor.syscalls.main_names).
     NAME = 7
@@ -58,7 +81,7 @@ class Entry(NamedTuple):
     kind: EntryKind
     rid: int
     payload: bytes | memoryview
-    #: Further frames, of a message that brings its own.
+    #: Further frames, if the message has its own.
     more: Sequence[bytes | memoryview] = ()
 
     @property
@@ -69,12 +92,12 @@ class Entry(NamedTuple):
 
     @property
     def alone(self) -> bool:
-        """Tell whether it travels in frames of its own."""
+        """Tell whether it is sent in frames of its own."""
         return bool(self.more) or len(self.payload) > SHARED
 
 
 class Packet(NamedTuple):
-    """Consecutive messages that travel together; `first` is the number of the first one."""
+    """Consecutive messages that are sent together; `first` is the number of the first one."""
 
     first: int
     entries: Sequence[Entry]
@@ -112,12 +135,12 @@ _KINDS = {int(kind): kind for kind in EntryKind}
 
 
 def flatten(entries: Sequence[Entry]) -> list[Any]:
-    """Return the fields of messages one after the other, for a packet that has them all in one array."""
+    """Return the fields of messages one after the other, for a packet with all of them in one array."""
     return [field for entry in entries for field in entry[:3]]
 
 
 def message(kind: int, rid: int, payload: bytes) -> Entry:
-    """Return a message of fields whose types have been looked at.
+    """Return a message of fields whose types have been checked.
 
     Raises:
         KeyError: there is no such kind.
@@ -129,7 +152,7 @@ def unflatten(fields: Sequence[Any]) -> list[Entry]:
     """Return the messages of `flatten`.
 
     Raises:
-        ProtocolError: these are no fields of messages.
+        ProtocolError: these are not the fields of messages.
     """
     try:
         return [_entry(*message) for message in zip(*[iter(fields)] * 3, strict=True)]
@@ -150,15 +173,15 @@ def _rid(value: object) -> int:
 
 
 class Standing(NamedTuple):
-    """How far a stream to a peer is."""
+    """The progress of a stream to a peer."""
 
     #: Bytes sent and not acknowledged.
     unacknowledged: int
     #: Number of the first message that is not acknowledged.
     first: int
-    #: Everything that the receiver has room for has been sent: only it can say more.
+    #: All that the receiver has room for has been sent: only the receiver can change that.
     blocked: bool
-    #: How often it has said how far it is.
+    #: How often the receiver has reported its progress.
     told: int
 
 
@@ -172,12 +195,12 @@ class Outgoing:
         self._sent_cost = 0  # of everything sent so far
         self._waiting_cost = 0
         self._limit = window  # total cost the receiver lets us send
-        self._told = 0  # how often it has said how far it is
-        #: Cost of what the receiver has not acknowledged, and of what waits here, bytes.
+        self._told = 0  # how often the receiver has reported
+        #: Cost of what is not acknowledged, and of what waits here, bytes.
         self.pending = 0
 
     def offer(self, entry: Entry) -> int:
-        """Take a message to be sent; always succeeds (ask `over_limit` first). Returns its cost."""
+        """Queue a message to be sent; always succeeds (check `over_limit` first). Returns its cost."""
         self._waiting.append(entry)
         cost = entry.cost
         self._waiting_cost += cost
@@ -185,7 +208,7 @@ class Outgoing:
         return cost
 
     def pass_on(self, entry: Entry) -> int:
-        """Take a message that is sent at once, and return its number; 0: others wait before it, or for credit."""
+        """Number a message that is sent at once; 0: it cannot be, since others wait before it or credit is missing."""
         if self._waiting or self._sent_cost >= self._limit:
             return 0
         cost = entry.cost
@@ -196,12 +219,12 @@ class Outgoing:
 
     @property
     def over_limit(self) -> bool:
-        """Tell whether the sender should wait: the receiver's credit is used up."""
+        """Tell whether the sender should wait, because the receiver's credit is used up."""
         return self._sent_cost + self._waiting_cost >= self._limit
 
     @property
     def sendable(self) -> bool:
-        """Tell whether `packets` would give something."""
+        """Tell whether `packets` would yield anything."""
         return bool(self._waiting) and self._sent_cost < self._limit
 
     @property
@@ -210,7 +233,7 @@ class Outgoing:
         return self._waiting_cost
 
     def packets(self) -> Iterator[Packet]:
-        """Yield what may be sent now, in order; counts as sent."""
+        """Yield what may be sent now, in order; it counts as sent."""
         while (packet := self.packet()) is not None:
             yield packet
 
@@ -223,7 +246,7 @@ class Outgoing:
         if len(waiting) > 1:
             return Packet(first, self._take())
         entry = waiting.popleft()
-        self._sent_cost += self._waiting_cost  # it is all that waits, as nearly always where somebody waits for it
+        self._sent_cost += self._waiting_cost  # this is all that waits, as nearly always
         self._waiting_cost = 0
         self._unacked.append(entry)
         return Packet(first, [entry])
@@ -247,7 +270,7 @@ class Outgoing:
         return taken
 
     def acknowledge(self, ack: int, limit: int) -> None:
-        """Learn that everything up to number `ack` has arrived, and the new credit limit."""
+        """Process an acknowledgement of everything up to number `ack`, and the new credit limit."""
         self._told += 1
         unacked = self._unacked
         while self._first_unacked <= ack and unacked:
@@ -258,12 +281,12 @@ class Outgoing:
 
     @property
     def standing(self) -> Standing:
-        """Tell how far the receiver is."""
+        """Return the receiver's progress."""
         under_way = self.pending - self._waiting_cost
         return Standing(under_way, self._first_unacked, self._sent_cost >= self._limit, self._told)
 
     def rewind(self) -> None:
-        """Offer again whatever is not acknowledged: the path has changed or broken."""
+        """Queue again whatever is not acknowledged, since the path has changed or broken."""
         while self._unacked:
             entry = self._unacked.pop()
             self._sent_cost -= entry.cost
@@ -271,7 +294,7 @@ class Outgoing:
             self._waiting.appendleft(entry)
 
     def undelivered(self) -> list[Entry]:
-        """Return every message that the receiver has not acknowledged, in order: it is gone."""
+        """Return every message that the receiver has not acknowledged, in order; the receiver is gone."""
         left = [*self._unacked, *self._waiting]
         self._unacked.clear()
         self._waiting.clear()
@@ -294,7 +317,7 @@ class Incoming:
         self._told_ack = 0
 
     def follows(self, number: int, cost: int) -> bool:
-        """Take one message if it is the next, as nearly always; else nothing has happened: see `accept` and `charge`.
+        """Take one message if it is the next one, the usual case; otherwise change nothing: see `accept` and `charge`.
 
         Raises:
             ProtocolError: the sender had no credit for it.
@@ -309,7 +332,7 @@ class Incoming:
         return True
 
     def accept(self, packet: Packet) -> Sequence[Entry]:
-        """Take a packet; return the messages that are now in order. Doubles are dropped."""
+        """Take a packet; return the messages that are now in order. Duplicates are dropped."""
         first, entries = packet
         if first == self._expected and not self._early:
             self._expected += len(entries)
@@ -343,12 +366,12 @@ class Incoming:
         self._check(self._arrived + self._early_cost - self._last_early[1])
 
     def _check(self, before: int) -> None:
-        """See that a sender keeps to its credit, by what was sent before its last message: that may go beyond."""
+        """Check that a sender keeps to its credit, by what came before its last message: that one may exceed it."""
         if before >= self._consumed + self._window:
             raise ProtocolError(_NO_CREDIT)
 
     def charge(self, cost: int, last: int) -> None:
-        """Take note of what messages that arrived in order cost, and the last of them: it may go beyond the credit.
+        """Add the cost of messages that arrived in order, and of the last of them, which may exceed the credit.
 
         Raises:
             ProtocolError: the sender had no credit for them.
@@ -358,7 +381,7 @@ class Incoming:
         self._check(before)
 
     def consume(self, cost: int) -> None:
-        """Learn that the application has taken a message of this cost."""
+        """Count a message of this cost as taken by the application."""
         self._consumed += cost
 
     @property
@@ -372,20 +395,20 @@ class Incoming:
         return self._consumed + self._window
 
     def state(self) -> tuple[int, int]:
-        """Return (ack, limit) to tell the sender; counts as told."""
+        """Return (ack, limit) for the sender; it counts as told."""
         told = self._told_ack, self._told_limit = self._expected - 1, self._consumed + self._window
         return told
 
     def forget_told(self) -> None:
-        """Take note that what was told last may never have arrived."""
+        """Note that what was told last may never have arrived."""
         self._told_ack = self._told_limit = 0
 
     @property
     def credit_due(self) -> bool:
-        """Tell whether the sender should hear at once: a quarter of its window has been freed."""
+        """Tell whether the sender should be told at once: a quarter of its window has been freed."""
         return self._consumed + self._window - self._told_limit >= self._window // 4
 
     @property
     def ack_due(self) -> bool:
-        """Tell whether the sender does not know yet how far we are (no hurry)."""
+        """Tell whether the sender does not know the latest state yet (no hurry)."""
         return self._told_ack != self.ack or self._told_limit != self.limit

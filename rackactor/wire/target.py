@@ -1,4 +1,4 @@
-"""What a process runs, made ready to travel: an Actor class, a function, or a list of words (a command)."""
+"""What a process runs, made ready to send: an Actor class, a function, or a list of strings (a command)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rackactor.wire import main_module, pickling, unpacked
 
 @dataclass(frozen=True)
 class Target:
-    """A target on its way."""
+    """A target, encoded."""
 
     #: "actor", "function" or "command".
     kind: str
     #: What it is, for people.
     what: str
-    #: Two pickles: what its home is like, and the class or function; empty for a command.
+    #: Two pickles: a description of its home, and the class or function; empty for a command.
     blob: bytes
-    #: The words of a command.
+    #: A command's arguments.
     words: list[str] | None = None
 
 
 @dataclass(frozen=True)
 class Creation:
-    """What Thespian's createActor was told, for the process that makes the actor."""
+    """The arguments of Thespian's createActor, for the process that makes the actor."""
 
     requirements: Any = None
     global_name: str | None = None
@@ -40,10 +40,10 @@ class Creation:
 
 
 def pack_target(target: Any) -> Target:
-    """Make a target ready to travel.
+    """Encode a target.
 
     Raises:
-        InvalidCall: it is nothing that a process can run, or cannot be pickled.
+        InvalidCall: it is not something that a process can run, or cannot be pickled.
     """
     if isinstance(target, type) and issubclass(target, Actor):
         return Target("actor", target.__qualname__, _dump(target))
@@ -53,40 +53,40 @@ def pack_target(target: Any) -> Target:
     if callable(target):
         return Target("function", getattr(target, "__qualname__", repr(target)), _dump(target))
     if isinstance(target, str):
-        raise InvalidCall(f"a command is a list of words: {target.split()!r}, not the text {target!r}")
+        raise InvalidCall(f"a command is a list of strings: {target.split()!r}, not the string {target!r}")
     if isinstance(target, Coroutine):
         name = getattr(target, "__name__", "function")
         raise InvalidCall(
             f"a process runs an `async def` function, not a coroutine: fork({name}, ...), not fork({name}(...))"
         )
-    raise InvalidCall(f"a process runs an Actor class, a function or a list of words, not a {type(target).__name__}")
+    raise InvalidCall(f"a process runs an Actor class, a function or a list of strings, not a {type(target).__name__}")
 
 
 def command_words(words: Sequence[Any]) -> list[str]:
-    """Return the words of a command as texts.
+    """Return the arguments of a command as strings.
 
     Raises:
-        InvalidCall: there is none, or one is no str, bytes or path.
+        InvalidCall: the list is empty, or an item is no str, bytes or path.
     """
     if not words:
-        raise InvalidCall("a command is a list of at least one word")
+        raise InvalidCall("a command is a list of at least one string")
     return more_words(words)
 
 
 def more_words(words: Sequence[Any]) -> list[str]:
-    """Return what `fork` adds to the words of a command."""
-    return [os_text(word, "a word of a command") for word in words]
+    """Return what `fork` adds to the arguments of a command."""
+    return [os_text(word, "an argument of a command") for word in words]
 
 
 def actor_target(actor: Any) -> Target:
-    """Make an actor class, or its dotted name (as Thespian's createActor allows), ready to travel.
+    """Encode an actor class, or its dotted name (as Thespian's createActor allows).
 
     Raises:
         InvalidCall: it is neither, or cannot be pickled.
     """
     if isinstance(actor, str):
         module, _, name = actor.partition(".")
-        # What is in a main file nobody else can import. Thespian's troupes name their members so.
+        # A main file cannot be imported elsewhere, but Thespian's troupes name their members by its name.
         found = main_module.home().find(name) if module in main_module.NAMES and name else None
         return Target("actor", actor, _dump(actor if found is None else found))
     if not (isinstance(actor, type) and issubclass(actor, Actor)):
@@ -108,9 +108,9 @@ def unpack_target(blob: bytes | memoryview, *, at_home: bool = True) -> Any:
 
     Args:
         blob: see `Target.blob`.
-        at_home: this process sees the disk of the target's home: its import path becomes that of its home.
+        at_home: this process sees the disk of the target's home, so its import path becomes that of the home.
 
-    `__main__` and `sys.argv` become like those of its home.
+    `__main__` and `sys.argv` are set to those of the home.
 
     Raises:
         Exception: whatever importing or unpickling raises.
@@ -118,13 +118,13 @@ def unpack_target(blob: bytes | memoryview, *, at_home: bool = True) -> Any:
     file = io.BytesIO(blob)
     path, main = pickle.load(file)
     if at_home:
-        sys.path[:] = path  # before the target is looked at: it is found by that path
+        sys.path[:] = path  # before the target is unpickled, since it is found by that path
     main_module.enter(main, None if at_home else unpacked.place_of)
     return pickle.load(file)
 
 
 def _dump(target: Any) -> bytes:
-    # The path is where the importing program found its modules; entries that do not exist elsewhere do no harm.
+    # The path is that of the importing program; entries that do not exist here do no harm.
     return _pickle((sys.path, main_module.describe()), "the import path") + _pickle(target, repr(target))
 
 

@@ -1,8 +1,8 @@
-"""Descriptors in reserve: when a process has used all that it may have, what it needs itself can still be opened.
+"""A reserve of descriptors: a process that has used up its limit can still open what it needs itself.
 
-ZeroMQ takes descriptors in threads of its own, one for each connection that somebody makes. So the soft limit of a
-process that must go on is kept a little below the hard one, and is raised for a single call that has failed. What that
-opens has a number above the limit, so that nobody else gets it when it is closed.
+ZeroMQ opens a descriptor for each connection, in its own threads. So in a process that must go on, the soft limit is
+kept a little below the hard one, and is raised for a single call that has failed. The descriptor opened then has a
+number above the limit, so that nobody else gets that number when it is closed.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Descriptors kept in reserve.
+#: Descriptors in the reserve.
 RESERVE = 64
 _lock = threading.Lock()
 
 
 def keep_reserve() -> None:
-    """Raise the soft limit on open files of this process to the hard one, but for the reserve."""
+    """Raise this process's soft limit on open files to the hard one, less the reserve."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard // 2, hard - RESERVE), hard))
 
 
 def spared(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Make a call that opens something; should no descriptor be left for it, take it from the reserve.
+    """Make a call that opens something; if no descriptor is left for it, use the reserve.
 
     Raises:
-        OSError: what the call raises; EMFILE when the reserve is used up too.
+        OSError: raised by the call; EMFILE if the reserve is used up, too.
     """
     try:
         return call(*args, **kwargs)
@@ -45,7 +45,7 @@ def spared(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             for limit in range(
                 soft + 1, min(hard, soft + RESERVE) + 1
-            ):  # step by step: a thread of ZeroMQ's may be quicker
+            ):  # step by step: a thread of ZeroMQ may be faster
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
                 try:
                     return call(*args, **kwargs)
@@ -58,5 +58,5 @@ def spared(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 def _none_left(error: Exception) -> bool:
-    """Tell whether this is EMFILE: ZeroMQ says so as an OSError does, LMDB in words."""
+    """Tell whether this is EMFILE, which ZeroMQ reports as an OSError does, and LMDB in its message."""
     return getattr(error, "errno", None) == errno.EMFILE or os.strerror(errno.EMFILE) in str(error)

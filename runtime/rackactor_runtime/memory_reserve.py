@@ -1,7 +1,7 @@
-"""Memory in reserve: a process that has used up its limit can still say so.
+"""A reserve of memory: a process that has used up its limit can still report that.
 
-A limit is set a little below what the kernel would allow (the soft one below the hard one), and is raised when the
-target has ended, or while a failure is told. What does that allocates nothing: there may be nothing left.
+The soft limit is set a little below the hard one, and is raised when the target has ended, or while a failure is
+reported. The code that raises it allocates nothing, since there may be no memory left.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import NoReturn
 
 #: Bytes: enough for a traceback, its pickle, and a message.
 RESERVE = 16 << 20
-#: The exit code of an agent that could not even report its end for want of memory.
+#: The exit code of an agent that could not report its end for lack of memory.
 NO_MEMORY = 71
 
 _WORDS = b"MemoryError: no memory was left, not even to tell what happened\n"
-#: The limits of this process, with and without its reserve; None: it has none.
+#: The limits of this process, with and without its reserve; None: there is none.
 _whole: tuple[int, int] | None = None
 _usual: tuple[int, int] | None = None
 
 
 def limit(memory: int) -> None:
-    """Limit this process's memory, bytes; where it may, it has the reserve on top."""
+    """Limit this process's memory, bytes; if possible, with the reserve on top."""
     global _whole, _usual
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = memory + RESERVE if hard == resource.RLIM_INFINITY else min(memory + RESERVE, hard)
@@ -33,14 +33,14 @@ def limit(memory: int) -> None:
 
 
 def release() -> None:
-    """Have the reserve used, for good."""
+    """Use the reserve, for good."""
     if _whole is not None:
         resource.setrlimit(resource.RLIMIT_DATA, _whole)
 
 
 @contextmanager
 def lent() -> Iterator[None]:
-    """Have the reserve used by what is done meanwhile."""
+    """Use the reserve within the block."""
     release()
     try:
         yield
@@ -50,7 +50,7 @@ def lent() -> Iterator[None]:
 
 
 def give_up() -> NoReturn:
-    """End this process: it has no memory to go on with."""
+    """End this process, which has no memory to go on."""
     try:
         os.write(2, _WORDS)
     finally:

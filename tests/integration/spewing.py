@@ -163,7 +163,9 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
         rid = chance.choice([0, 1, 2, 3, -1, 1 << 31, 1 << 32, (1 << 62) + 1, -(1 << 63)])
         kernel.offer(target, Entry(letter, rid, chance.choice([b"", b"m", b"p", b"b"]) + packed(chance)))
     elif layer == "packets":
-        kernel.say(Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target)
+        kernel.loop.uplink.send(
+            Kind.DATA, tuple(numbers), [packed(chance) for _ in range(chance.randrange(1, 4))], target
+        )
     elif layer == "supervisor":
         frames = [pack_route(1), packed(chance), packed(chance)]
         if chance.random() < 0.5:
@@ -172,9 +174,9 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
             frames[1] = Header(
                 kind, kernel.identity.epoch, kernel.pid, kernel.incarnation, chance.randrange(1 << 50), extra
             ).pack()
-        kernel.link.send(kernel.link.supervisor, frames[: chance.randint(2, 3)])
+        kernel.sockets.send(kernel.sockets.supervisor, frames[: chance.randint(2, 3)])
     elif layer == "direct":
-        path = kernel._direct._paths.get(target)
+        path = kernel.loop.direct._paths.get(target)
         if path is None:
             return
         prefix = [] if path.identity is None else [path.identity]
@@ -182,7 +184,7 @@ def send(kernel: Any, layer: str, chance: random.Random, target: int, seat: int)
             path.line.send(packed(chance) or b"\xc1")
         else:
             head = Header(Kind.DATA, kernel.identity.epoch, kernel.pid, kernel.incarnation, 0, tuple(numbers)).pack()
-            kernel.link.send(path.socket, [*prefix, pack_route(target), head, packed(chance)])
+            kernel.sockets.send(path.socket, [*prefix, pack_route(target), head, packed(chance)])
 
 
 def overdraw(what: str, target: int, pipe: Any) -> None:
@@ -191,7 +193,7 @@ def overdraw(what: str, target: int, pipe: Any) -> None:
     other = rack.process(target)
     if what == "messages":
         other.tell(b"")
-        kernel.call_soon_threadsafe(lambda: kernel.peers.get(target).outgoing.acknowledge(0, 1 << 50))
+        kernel.call_soon_threadsafe(lambda: kernel.loop.peers.get(target).outgoing.acknowledge(0, 1 << 50))
         for _ in range(2_000):
             other.tell(bytes(10_000))
         settle()

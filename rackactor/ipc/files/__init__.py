@@ -1,1 +1,1 @@
-"""Files that every process of the group sees."""
+"""Files that every process of the group can see."""

@@ -1,4 +1,4 @@
-"""What a process may ask of the group's file service, and open files behind it."""
+"""The calls of a process to the group's file service, and the files that are open behind it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rackactor.ipc.service import Data, Service
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 
-#: Seconds that fetching a descriptor may take: the service only has to hand it out.
+#: Seconds for fetching a descriptor: the service only has to hand it over.
 _DOOR = 10.0
 
 
@@ -19,8 +19,8 @@ class Opened:
 
     Attributes:
         path: in the group's namespace.
-        size: of what is read; of what is appended to.
-        first: how it begins, if its bytes travel; if that is all of it, it is closed again.
+        size: of a file that is read, or appended to.
+        first: its beginning, if it is read remotely; if this is the whole file, it is closed again.
     """
 
     def __init__(self, files: Files, path: str, pid: int, told: dict[str, Any], first: memoryview) -> None:
@@ -33,7 +33,7 @@ class Opened:
         self._over = self._handle == 0
 
     def begin(self, op: str, fields: dict[str, Any], data: Data = b"") -> Pending:
-        """Ask without waiting."""
+        """Send a request without waiting."""
         return self._files.service.begin(self._pid, op, {**fields, "handle": self._handle}, data)
 
     def answer(self, pending: Pending) -> memoryview:
@@ -41,13 +41,13 @@ class Opened:
         return self._files.service.answer(pending, self._pid)[1]
 
     def close(self, *, commit: bool) -> None:
-        """Close it; `commit`: what was written takes its place. Idempotent."""
+        """Close it; `commit`: the written file appears. Idempotent."""
         if not self._over:
             self._over = True
             self.answer(self.begin("close", {"commit": commit, "path": self.path}))
 
     def abandon(self) -> None:
-        """Let go of it some time, without waiting: for finalizers."""
+        """Release it without waiting: for finalizers."""
         if not self._over:
             self._over = True
             self._files.service.post_from_finalizer(self._pid, "close", {"handle": self._handle})
@@ -64,11 +64,11 @@ class Files:
         self.service = Service(kernel, "files")
 
     def look(self, op: str, path: Any, **fields: Any) -> tuple[dict[str, Any], memoryview]:
-        """Ask what changes nothing."""
+        """Send a request that changes nothing."""
         return self.service.ask(op, {"path": normalize(path), **fields}, again=True)
 
     def change(self, op: str, path: Any, data: Data = b"", **fields: Any) -> None:
-        """Ask for a change."""
+        """Send a request that changes something."""
         self.service.ask(op, {"path": normalize(path), **fields}, data)
 
     def listdir(self, path: Any = "/") -> list[str]:
@@ -82,9 +82,9 @@ class Files:
         Args:
             path: where.
             what: "r", "w", "x" or "a".
-            parents: whether directories that are missing are made.
+            parents: whether missing directories are made.
 
-        Returns: the file; and a descriptor of it, if it may be read or written here.
+        Returns: the file, and a descriptor of it if this process may read or write it itself.
         """
         path = normalize(path)
         fields = {"path": path, "what": what, "parents": parents, "here": self.service.kernel.identity.keys is None}
@@ -94,7 +94,7 @@ class Files:
 
 
 def _fetch(door: str, ticket: bytes) -> int | None:
-    """Return the descriptor of a file, or None if it cannot be had: then its bytes travel."""
+    """Return the descriptor of a file; None: there is none, and the file must be used remotely."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
             caller.settimeout(_DOOR)

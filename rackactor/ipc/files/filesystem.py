@@ -1,4 +1,4 @@
-"""The files of a group as an fsspec file system: `rack.fs`, and `rack://` for whatever knows fsspec."""
+"""The files of a group as an fsspec file system: `rack.fs`, and `rack://` for libraries that use fsspec."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rackactor.ipc.files.client import Files
 from rackactor.ipc.files.opening import Packer, open_binary, wrap
 from rackactor.ipc.files.paths import PROTOCOL, normalize, parent, parse_mode
 
-#: Files up to this size travel in one question or one answer, bytes.
+#: Files up to this size are sent in one request or one answer, bytes.
 SMALL = 1 << 20
 _BLOCK = 4 << 20
 
@@ -24,12 +24,12 @@ _BLOCK = 4 << 20
 class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """The files of the group that this program is in.
 
-    A file system object belongs to no group by itself, and so can travel to other processes; `Group.fs` is the one that
-    does. Nothing is cached: what is listed is there.
+    A file system object belongs to no group by itself, so it can be sent to other processes; `Group.fs` belongs to its
+    group. Nothing is cached: listings are always current.
 
     Args:
-        auto_mkdir: whether opening a file for writing makes the directories that are missing, as on object stores
-            (the default: a program then runs on each backend), or is a FileNotFoundError.
+        auto_mkdir: True: opening a file for writing makes missing directories, as on object stores (the default, so
+            that a program runs on each backend). False: a missing directory is a FileNotFoundError.
     """
 
     protocol = PROTOCOL
@@ -43,7 +43,7 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     @classmethod
     def of(cls, files: Files) -> RackFileSystem:
-        """Return the file system of one group, whichever the program is in."""
+        """Return the file system of this group, whichever group the program is in."""
         made = cls()
         made._bound = files
         return made
@@ -54,7 +54,7 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     @property
     def fsid(self) -> str:
-        """Which group's files these are."""
+        """The group that these files belong to."""
         return f"{PROTOCOL}:{self._files.service.kernel.gid}"
 
     @property
@@ -78,17 +78,17 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
     # -- looking -------------------------------------------------------------------------------------------
 
     def info(self, path: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return what is known of a file or directory: name, size, type, mtime, created, ..."""
+        """Return the properties of a file or directory: name, size, type, mtime, created, ..."""
         found: dict[str, Any] = self._files.look("info", path)[0]["info"]
         return found
 
     def ls(self, path: Any, detail: bool = True, **kwargs: Any) -> list[Any]:
-        """List a directory; of a file, itself."""
+        """List a directory; a file's list is the file itself."""
         infos = self._files.look("ls", path)[0]["infos"]
         return infos if detail else [info["name"] for info in infos]
 
     def exists(self, path: Any, **kwargs: Any) -> bool:
-        """Tell whether there is something of that name."""
+        """Tell whether a file or directory of that name exists."""
         return self._type(path) is not None
 
     def isdir(self, path: Any) -> bool:
@@ -106,11 +106,11 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return None
 
     def created(self, path: Any) -> datetime | None:
-        """Return when it was made, as far as its backend knows."""
+        """Return when it was made, if its backend knows."""
         return _time(self.info(path)["created"])
 
     def modified(self, path: Any) -> datetime | None:
-        """Return when it was last written, as far as its backend knows."""
+        """Return when it was last written, if its backend knows."""
         return _time(self.info(path)["mtime"])
 
     # -- names ---------------------------------------------------------------------------------------------
@@ -119,8 +119,8 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
         """Make a directory.
 
         Raises:
-            FileExistsError: there is something of that name.
-            FileNotFoundError: its parent is missing, and not to be made.
+            FileExistsError: the name exists.
+            FileNotFoundError: its parent is missing, and is not to be made.
         """
         self._files.change("mkdir", path, parents=create_parents)
 
@@ -139,7 +139,7 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
     _rm = rm_file
 
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
-        """Remove files; with `recursive` directories with all that is in them, too."""
+        """Remove files; with `recursive` also directories with their contents."""
         if maxdepth is not None:
             super().rm(path, recursive=recursive, maxdepth=maxdepth)
             return
@@ -152,7 +152,7 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
                 self._files.change("rm", match, recursive=recursive)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
-        """Give a file or a directory another name, as `mv` does: into `path2`, if that is a directory."""
+        """Rename a file or a directory, as `mv` does: into `path2`, if that is a directory."""
         if isinstance(path1, list) or fsspec.core.has_magic(str(stringify_path(path1))) or maxdepth is not None:
             super().mv(path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
             return
@@ -162,11 +162,11 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._change("mv", source, target=target)
 
     def cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
-        """Copy a file; of a directory, make one."""
+        """Copy a file; for a directory, make one."""
         self._change("cp", path1, target=self._strip_protocol(path2))
 
     def touch(self, path: Any, truncate: bool = True, **kwargs: Any) -> None:
-        """Make an empty file; one that is there is emptied (`truncate`), or gets the present time."""
+        """Make an empty file; an existing one is emptied (`truncate`), or gets the present time."""
         self._change("touch", path, truncate=truncate)
 
     # -- contents ------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
         compression: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Open a file; see `rack.open` for what its modes mean."""
+        """Open a file; see `rack.open` for the meaning of its modes."""
         if "b" in mode:
             if compression is None or not parse_mode(mode).writes:
                 return super().open(path, mode, block_size, cache_options, compression, **kwargs)
@@ -216,7 +216,7 @@ class RackFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return whole
 
     def pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Write a file; with `mode="create"` one that must not be there yet."""
+        """Write a file; with `mode="create"` the file must not exist yet."""
         what = "x" if mode == "create" else "w"
         if memoryview(value).nbytes <= SMALL and not self._intrans:
             self._change("pipe", path, value, what=what)

@@ -1,4 +1,4 @@
-"""`rack.open`: files of the group as `builtins.open` gives those of the disk."""
+"""`rack.open`: opens files of the group as `builtins.open` opens local ones."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from rackactor.ipc.files.client import Files
 from rackactor.ipc.files.paths import parse_mode
 from rackactor.ipc.files.raw import CHUNK, FarReader, FarWriter, HereReader, HereWriter, Leaving, Unfinished
 
-#: Bytes of the buffer of a file that is read or written here.
+#: Buffer size of a file that is read or written here, bytes.
 BUFFER = 128 << 10
 
 
 class Reader(io.BufferedReader):
-    """A binary file that is read: the version that was there when it was opened."""
+    """A binary file for reading: it shows the version that existed when it was opened."""
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """Its size in bytes."""
         return int(self.raw.size)  # type: ignore[attr-defined]
 
 
 class Writer(Leaving, io.BufferedWriter):
-    """A binary file that is written: it takes its place, all at once, when it is closed."""
+    """A binary file for writing: it appears when it is closed, all at once."""
 
     def _end(self) -> Unfinished:
         return self.raw.end  # type: ignore[attr-defined, no-any-return]
@@ -34,7 +34,7 @@ class Writer(Leaving, io.BufferedWriter):
         self.close()
 
     def commit(self) -> None:
-        """Put it into its place, if it was opened with `autocommit=False` and has been closed."""
+        """Make it appear, if it was opened with `autocommit=False` and has been closed."""
         self._end().commit()
 
 
@@ -42,8 +42,8 @@ class Packer(Leaving, io.BufferedIOBase):
     """A binary file that is compressed while it is written.
 
     Args:
-        packing: compresses, and writes to `file`; it does not close that.
-        file: takes its place when all has been closed.
+        packing: compresses, and writes to `file`, which it does not close.
+        file: appears when everything has been closed.
     """
 
     def __init__(self, packing: Any, file: Writer) -> None:
@@ -60,16 +60,16 @@ class Packer(Leaving, io.BufferedIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        """Compress some."""
+        """Compress bytes."""
         return int(self._packing.write(data))
 
     def flush(self) -> None:
-        """Let go of what has been compressed."""
+        """Pass on what has been compressed."""
         if not getattr(self._packing, "closed", False):
             self._packing.flush()
 
     def close(self) -> None:
-        """Write what is left, and have the file take its place."""
+        """Write the rest, and make the file appear."""
         if self.closed:
             return
         try:
@@ -87,18 +87,18 @@ class Packer(Leaving, io.BufferedIOBase):
         self.close()
 
     def commit(self) -> None:
-        """Put it into its place, if it was opened with `autocommit=False` and has been closed."""
+        """Make it appear, if it was opened with `autocommit=False` and has been closed."""
         self._end().commit()
 
 
 class Text(io.TextIOWrapper):
-    """A text file that is read."""
+    """A text file for reading."""
 
     mode: str = "r"
 
 
 class TextWriter(Leaving, io.TextIOWrapper):
-    """A text file that is written: it takes its place, all at once, when it is closed."""
+    """A text file for writing: it appears when it is closed, all at once."""
 
     mode: str = "w"
 

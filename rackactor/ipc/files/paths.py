@@ -1,4 +1,4 @@
-"""Paths and modes, as everybody who has to do with a group's files understands them. Pure."""
+"""Paths and modes of a group's files, with one meaning for every part of the project. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from rackactor.strings import as_utf8, to_bytes
 
-#: Beginning of the names under which unfinished files lie on a backend: none of the group's.
+#: Prefix of the names of unfinished files on a backend; no file of the group may have such a name.
 HIDDEN = ".~rack-"
 PROTOCOL = "rack"
-#: Where the group keeps what is its own (the program's code): in no listing of "/", and not for programs to change.
+#: Where the group keeps its own files (the program's code): not listed in "/", and not for programs to change.
 KEPT = "/.rack"
 
 
@@ -30,14 +30,14 @@ class Mode(NamedTuple):
 
 
 def parse_mode(mode: Any) -> Mode:
-    """Return what a mode means.
+    """Parse a mode.
 
     Raises:
         ValueError: `builtins.open` would refuse it, too.
-        io.UnsupportedOperation: it wants to read and write at once.
+        io.UnsupportedOperation: it asks for reading and writing at once.
     """
     if not isinstance(mode, str):
-        raise TypeError(f"a mode is a text such as 'r' or 'wb', not {mode!r}")
+        raise TypeError(f"a mode is a string such as 'r' or 'wb', not {mode!r}")
     letters = set(mode)
     if len(letters) != len(mode) or not letters <= set("rwxabt+"):
         raise ValueError(f"invalid mode: {mode!r}")
@@ -56,7 +56,7 @@ def normalize(path: Any) -> str:
 
     Raises:
         TypeError: it is no path.
-        ValueError: it holds a NUL, or (UnicodeEncodeError) what is in no name of a file.
+        ValueError: it contains a NUL, or (UnicodeEncodeError) characters that no file name can have.
     """
     text = as_utf8(os.fspath(path))
     if "\0" in text:
@@ -68,12 +68,12 @@ def normalize(path: Any) -> str:
 
 
 def is_hidden(path: str) -> bool:
-    """Tell whether a part of a path is a name that unfinished files have."""
+    """Tell whether a part of a path is the name of an unfinished file."""
     return HIDDEN in path and any(part.startswith(HIDDEN) for part in path.split("/"))
 
 
 def is_kept(path: str) -> bool:
-    """Tell whether a normalized path leads to what the group keeps for itself."""
+    """Tell whether a normalized path leads to the group's own files."""
     return path == KEPT or path.startswith(KEPT + "/")
 
 

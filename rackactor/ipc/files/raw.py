@@ -1,6 +1,6 @@
-"""Open files of a group, unbuffered: read and written here by their descriptor, or in chunks that travel.
+"""Open files of a group, unbuffered: read and written here through a descriptor, or remotely in chunks.
 
-A file that is written takes its place when it is closed, and only if nothing went wrong; `discard` leaves nothing.
+A written file appears when it is closed, and only if there was no error; `discard` leaves nothing of it.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any
 from rackactor.ipc.files.client import Opened
 from rackactor.kernel.pending import Pending
 
-#: Bytes of one chunk that travels.
+#: Size of a chunk, bytes.
 CHUNK = 512 << 10
-#: Chunks under way at once.
+#: Chunks that are under way at the same time.
 AHEAD = 6
 
 
 class Unfinished:
-    """The end of a file that is being written."""
+    """The completion of a file that is being written."""
 
     def __init__(self, opened: Opened, commits: bool) -> None:
         self.opened = opened
-        #: Whether closing it puts it into its place.
+        #: Whether closing it makes the file appear.
         self.commits = commits
         self.failed = False
         self.sealed = False
 
     def seal(self) -> None:
-        """Let the file that has been closed take its place, or leave nothing of it."""
+        """Make the closed file appear, or leave nothing of it."""
         if self.failed:
             self.opened.close(commit=False)
         elif self.commits:
@@ -41,27 +41,27 @@ class Unfinished:
         self.sealed = True
 
     def commit(self) -> None:
-        """Put a file that was opened with `autocommit=False` into its place."""
+        """Make a file appear that was opened with `autocommit=False`."""
         self.opened.close(commit=not self.failed)
 
     def discard(self) -> None:
-        """Leave nothing of it."""
+        """Leave nothing of the file."""
         self.failed = True
         if self.sealed:
             self.opened.close(commit=False)
 
     def drop(self) -> None:
-        """Leave nothing of it, some time: its last reference has gone."""
+        """Leave nothing of the file, without waiting: its last reference has gone."""
         self.failed = True
         self.opened.abandon()
 
 
 class Leaving(ABC):
-    """How a file that is written is left: after an exception, or the loss of its last reference, nothing stays."""
+    """How a written file is left: after an exception, or without any reference to it, nothing of it stays."""
 
     @abstractmethod
     def _end(self) -> Unfinished:
-        """Return what decides over the file, wherever the class that this is mixed into has it."""
+        """Return the file's completion, wherever the class that uses this mixin has it."""
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None:
@@ -86,7 +86,7 @@ class Leaving(ABC):
 
 
 class HereReader(io.FileIO):
-    """A file that this process reads by itself."""
+    """A file that this process reads itself."""
 
     def __init__(self, opened: Opened, descriptor: int) -> None:
         super().__init__(descriptor, "rb")
@@ -95,7 +95,7 @@ class HereReader(io.FileIO):
 
 
 class HereWriter(Leaving, io.FileIO):
-    """A file that this process writes by itself; the service puts it into its place."""
+    """A file that this process writes itself; the service makes it appear."""
 
     def __init__(self, opened: Opened, descriptor: int, end: Unfinished, *, appends: bool) -> None:
         super().__init__(descriptor, "wb")
@@ -103,10 +103,10 @@ class HereWriter(Leaving, io.FileIO):
         self.end = end
         self._appends = appends
         self._start = opened.size if appends else 0
-        self._elsewhere: int | None = None  # where `seek` has gone; no place to append
+        self._elsewhere: int | None = None  # where `seek` has gone; does not affect appending
 
     def write(self, data: Any) -> int:
-        """Write some."""
+        """Write bytes."""
         if self.end.failed:
             return memoryview(data).nbytes
         self._elsewhere = None
@@ -118,7 +118,7 @@ class HereWriter(Leaving, io.FileIO):
         return written
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go somewhere; what is appended goes to the end all the same."""
+        """Move the position; appended data still goes to the end."""
         if not self._appends:
             return super().seek(offset, whence)
         end = self._start + super().tell()
@@ -126,11 +126,11 @@ class HereWriter(Leaving, io.FileIO):
         return self._elsewhere
 
     def tell(self) -> int:
-        """Return where it is."""
+        """Return the position."""
         return self._start + super().tell() if self._elsewhere is None else self._elsewhere
 
     def close(self) -> None:
-        """Close it, and have it take its place."""
+        """Close the file, and make it appear."""
         if not self.closed:
             try:
                 super().close()
@@ -142,7 +142,7 @@ class HereWriter(Leaving, io.FileIO):
 
 
 class FarReader(io.RawIOBase):
-    """A file whose bytes travel: who reads on has the next chunks under way already."""
+    """A file that is read remotely: a sequential reader has the next chunks under way already."""
 
     def __init__(self, opened: Opened) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class FarReader(io.RawIOBase):
         self._current = opened.first
         self._from = 0  # where that begins
         self._chunks: deque[Pending] = deque()  # under way, in order
-        self._next = len(opened.first)  # where the one begins that is not asked for yet
+        self._next = len(opened.first)  # where the next chunk to ask for begins
         self._ahead = 0
 
     def readable(self) -> bool:
@@ -162,22 +162,22 @@ class FarReader(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Tell that it can be read anywhere."""
+        """Tell that the position can be moved."""
         return True
 
     def tell(self) -> int:
-        """Return where it is."""
+        """Return the position."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go somewhere."""
+        """Move the position."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         self._at = _place(offset, whence, self._at, self.size)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Read some."""
+        """Read some bytes."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         view = memoryview(buffer).cast("B")
@@ -198,7 +198,7 @@ class FarReader(io.RawIOBase):
         return bytes(view[:at])
 
     def _part(self) -> memoryview:
-        """Return bytes from where it is on; at least one."""
+        """Return bytes from the position on; at least one."""
         offset = self._at - self._from
         if 0 <= offset < len(self._current):
             return self._current[offset:]
@@ -206,9 +206,9 @@ class FarReader(io.RawIOBase):
             self._from = self._at
             self._ahead = min(AHEAD, self._ahead + 2)
         else:
-            self._chunks.clear()  # their answers come, and nobody wants them
+            self._chunks.clear()  # their answers will still come, and are dropped
             self._from = self._next = self._at
-            self._ahead = 0  # who jumps about does not read on
+            self._ahead = 0  # a reader that seeks gets nothing ahead
         self._ask(max(1, self._ahead))
         self._current = self._opened.answer(self._chunks.popleft())
         self._ask(self._ahead)
@@ -230,7 +230,7 @@ class FarReader(io.RawIOBase):
 
 
 class FarWriter(Leaving, io.RawIOBase):
-    """A file whose bytes travel, several chunks at a time."""
+    """A file that is written remotely, several chunks at a time."""
 
     def __init__(self, opened: Opened, end: Unfinished, *, appends: bool) -> None:
         super().__init__()
@@ -248,20 +248,20 @@ class FarWriter(Leaving, io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Tell that it has places to go to."""
+        """Tell that the position can be moved."""
         return True
 
     def tell(self) -> int:
-        """Return where it is."""
+        """Return the position."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go somewhere; what is appended goes to the end all the same."""
+        """Move the position; appended data still goes to the end."""
         self._at = _place(offset, whence, self._at, self._size)
         return self._at
 
     def write(self, data: Any) -> int:
-        """Write some; what goes wrong is told by a later call, at the latest by `close`."""
+        """Write bytes; an error is raised by a later call, at the latest by `close`."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         view = memoryview(data).cast("B")[:CHUNK]
@@ -279,7 +279,7 @@ class FarWriter(Leaving, io.RawIOBase):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """Cut it."""
+        """Truncate the file."""
         size = self._at if size is None else size
         self.sync()
         self._opened.answer(self._opened.begin("truncate", {"size": size}))
@@ -303,7 +303,7 @@ class FarWriter(Leaving, io.RawIOBase):
             self._opened.answer(self._chunks.popleft())
 
     def close(self) -> None:
-        """Close it, and have it take its place."""
+        """Close the file, and make it appear."""
         if not self.closed:
             try:
                 if not self.end.failed:
@@ -317,7 +317,7 @@ class FarWriter(Leaving, io.RawIOBase):
 
 
 def _place(offset: int, whence: int, at: int, end: int) -> int:
-    """Return where `seek` leads."""
+    """Return the position that `seek` leads to."""
     base = {os.SEEK_SET: 0, os.SEEK_CUR: at, os.SEEK_END: end}.get(whence)
     if base is None:
         raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")

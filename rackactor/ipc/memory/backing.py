@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Reader
     from rackactor.ipc.memory.replica import Replica
 
-#: Bytes of changes after which a replica says that it has got them.
+#: Bytes of changes after which a replica acknowledges them.
 ACKNOWLEDGE = 4 << 20
-#: Seconds between two looks of an idle replica whether something is missing.
+#: Seconds between two checks of an idle replica for missing changes.
 LOOK = 1.0
-#: Bytes of changes kept while a snapshot comes; beyond that it is begun anew.
+#: Bytes of changes kept while a snapshot is coming; with more, a new snapshot is begun.
 HELD = 256 << 20
-#: Credit for the parts of a snapshot beyond a stream's own, bytes.
+#: Credit for the parts of a snapshot, beyond a stream's own, bytes.
 CREDIT = 8 << 20
-#: Seconds without a part of a snapshot after which it is given up.
+#: Seconds without a part of a snapshot after which the snapshot is given up.
 SILENCE = 60.0
 
 
 class Lag(NamedTuple):
-    """How far behind the group's memory a process reads."""
+    """How far this process's reads are behind the group's memory."""
 
     #: Changes that it knows of and does not have yet.
     revisions: int
-    #: Seconds since it last knew that it had them all; 0 where it reads the memory itself.
+    #: Seconds since it last had all changes; 0 where it reads the memory itself.
     seconds: float
 
 
 class Backing:
-    """Open shared memory at first use, and hear of its changes.
+    """Open shared memory at its first use, and follow its changes.
 
     Attributes:
         heard: the newest revision that this process has been told of.
@@ -69,7 +69,7 @@ class Backing:
 
     @property
     def reader(self) -> Reader:
-        """What reads the memory as this process has it.
+        """The reader of the memory that this process has.
 
         Raises:
             GroupEnded: the group has ended, or this process has left it.
@@ -83,7 +83,7 @@ class Backing:
 
     @property
     def is_replica(self) -> bool:
-        """Tell whether this process has a replica of its own."""
+        """Tell whether this process has its own replica."""
         return self.reader is not self._reader
 
     # -- opening ---------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Backing:
             self._held_size += len(body)
             if self._held_size > HELD:
                 self._held.clear()
-                self._held_size = 0  # what comes next leaves a gap: one more snapshot
+                self._held_size = 0  # the next change leaves a gap, which causes one more snapshot
         elif self._replica is not None and self._replica.reader is not None:
             self._apply(body)
         if self._got - self._told >= ACKNOWLEDGE:
@@ -151,7 +151,7 @@ class Backing:
             self.renew()
 
     def _compare(self, at: int) -> None:
-        """See whether something has been lost: everything up to `at` has been sent before we hear of it."""
+        """Check for missing changes: everything up to `at` was sent before this message."""
         if self._replica is None or self._loading:
             return
         if self._replica.revision < at:
@@ -172,7 +172,7 @@ class Backing:
     # -- snapshots -----------------------------------------------------------------------------------------
 
     def renew(self) -> None:
-        """Begin anew from a snapshot, in a thread of its own; the old state is read meanwhile."""
+        """Start again from a snapshot, in a separate thread; the old state is read meanwhile."""
         if self._replica is None or self._loading or self._kernel.closed:
             return
         self._loading = True
@@ -182,7 +182,7 @@ class Backing:
     def _reload(self) -> None:
         import signal
 
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread
         while not self._kernel.closed and not self._kernel.ended:
             try:
                 self._load()
@@ -190,17 +190,17 @@ class Backing:
             except GroupEnded:
                 return
             except (RackError, OSError):
-                time.sleep(0.2)  # whoever sent it may have gone; the next one comes from the next one
+                time.sleep(0.2)  # the sender may be gone; another one sends the next snapshot
 
     def _load(self) -> None:
-        """Subscribe, then get a snapshot, then apply what has come meanwhile."""
+        """Subscribe, then get a snapshot, then apply the changes that have come meanwhile."""
         assert self._replica is not None
         kernel = self._kernel
         self._held.clear()
         self._held_size = 0
         self._loading = True
         try:
-            # The changes after this come by themselves, and wait in `_held`; the snapshot is of this revision or later.
+            # Changes after this are sent unasked, and wait in `_held`; the snapshot is of this revision or a later one.
             kernel.call(ShmReplica())
             self._got = self._told = 0
             self._replica.load(self._snapshot())
@@ -216,7 +216,7 @@ class Backing:
         kernel.wait(done.is_set, CALL_TIMEOUT)
 
     def _catch_up(self, done: threading.Event) -> None:
-        """Apply what has come while the snapshot was on its way (in the loop)."""
+        """Apply what has come while the snapshot was being sent (in the loop)."""
         done.set()
         held, self._held = self._held, []
         self._loading = False
@@ -230,7 +230,7 @@ class Backing:
             listener()
 
     def _snapshot(self) -> Iterator[bytes | memoryview]:
-        """Have a snapshot sent by the process that makes them; yield its parts."""
+        """Ask the process that makes snapshots for one; yield its parts."""
         kernel, service = self._kernel, self._service
         pid, number = service.pid, kernel.open_box()
         box = kernel.boxes[number]
@@ -239,14 +239,14 @@ class Backing:
             if pid not in self._credited:
                 self._credited.add(pid)
                 kernel.consume(pid, CREDIT)  # in advance
-                kernel.cast(Introduce(pid))  # what comes is worth a connection of its own
+                kernel.cast(Introduce(pid))  # a snapshot is worth a direct connection
             while kernel.wait(lambda: box or pending.done, SILENCE):
                 if not box:
                     service.answer(pending, pid)
                     service.begin(pid, "done", {"box": pack_boxes(number, 0)})
                     return
                 part = kernel.take(0, box)
-                if part.pid == pid:  # anybody could write to this mailbox
+                if part.pid == pid:  # anybody could send to this mailbox
                     yield part.entry.payload
             raise RackTimeout(f"no part of the snapshot came within {SILENCE:g} s")
         finally:
@@ -255,10 +255,10 @@ class Backing:
     # -- how far ------------------------------------------------------------------------------------------
 
     def reached(self, revision: int, timeout: float | None = CALL_TIMEOUT) -> None:
-        """Wait until this process reads at least a revision: at once, unless a snapshot is on its way.
+        """Wait until this process reads at least this revision: at once, unless a snapshot is being sent.
 
         Raises:
-            RackTimeout: it did not come within the time.
+            RackTimeout: the revision did not come within the time.
         """
         replica = self._replica
         if replica is None or (replica.revision >= revision and not self._loading):
@@ -269,7 +269,7 @@ class Backing:
             raise RackTimeout(f"this process's replica did not come to revision {revision} within {timeout:g} s")
 
     def lag(self) -> Lag:
-        """Return how far behind this process reads, as far as it knows."""
+        """Return how far this process's reads are behind, as far as it knows."""
         reader = self.reader
         if self._replica is None or reader is self._reader:
             return Lag(0, 0.0)
@@ -278,7 +278,7 @@ class Backing:
         return Lag(behind, age if behind or self._loading or age > 3 * LOOK else 0.0)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close everything."""
         if self._replica is not None:
             self._replica.close()
         if self._reader is not None:
@@ -287,10 +287,10 @@ class Backing:
 
 
 def _open_here(fields: dict[str, Any], allow_pickle: bool) -> Reader | None:
-    """Open the supervisor's database; None when it is not on this host, or another one is at that path.
+    """Open the supervisor's database; None if it is not on this host, or if another one is at that path.
 
     Raises:
-        MemoryFull: this process may not map it: a replica, which is as large, would be of no use.
+        MemoryFull: this process may not map it. A replica, being as large, would not help.
     """
     if not os.path.exists(os.path.join(fields["path"], "lock.mdb")):
         return None

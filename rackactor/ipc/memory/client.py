@@ -1,4 +1,4 @@
-"""One process's share in the memory, as what offers it to programs asks for it: reads, calls, word of changes."""
+"""Shared memory for one process, below the API for programs: reads, calls, news of changes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rackactor.wire.calls.memory import Shm, ShmWatch
 if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Entry, Reader, Reading
 
-#: Seconds after which a value that was used beyond its block is looked at, and between looks at the most.
+#: Seconds after which a value that is used beyond its block is checked, and the longest time between checks.
 SWEEP, LONGEST_SWEEP = 0.5, 30.0
 
 
 class Client:
-    """A group's shared memory, as one of its processes reads it and asks for changes. Thread-safe."""
+    """A group's shared memory, as one of its processes reads and changes it. Thread-safe."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -40,7 +40,7 @@ class Client:
             return reading.entry(key)
 
     def _sweep_later(self, reader: Reader, delay: float) -> None:
-        """See to it that values which are used beyond their block do not hold old revisions longer than they are."""
+        """Schedule a sweep, so that values used beyond their block do not hold old revisions longer than necessary."""
         if not self.kernel.closed and not self.kernel.ended:
             self.kernel.call_later(delay, partial(self._sweep, reader, delay))
 
@@ -49,15 +49,15 @@ class Client:
             self._sweep_later(reader, min(2 * delay, LONGEST_SWEEP))
 
     def batch(self) -> Batch:
-        """Begin the operations of one call."""
+        """Begin a batch of operations for one call."""
         return Batch(pid=self.kernel.pid, allow_pickle=self.kernel.allow_pickle)
 
     def decode(self, data: bytes, key: str) -> Any:
-        """Return the value of its bytes."""
+        """Decode the bytes of a value."""
         return values.decode(data, key, allow_pickle=self.kernel.allow_pickle)
 
     def perform(self, ops: list[Any], blobs: list[bytes], timeout: float | None) -> dict[str, Any]:
-        """Have operations done; raise what the first of them was refused with, if it was."""
+        """Perform operations; if any was refused, raise the first refusal."""
         fields, _ = self.kernel.call(Shm(ops), *blobs, timeout=timeout)
         error = fault(fields["results"][0])
         self.backing.reached(fields["revision"], timeout)
@@ -73,18 +73,18 @@ class Client:
         return fields
 
     def begin_watch(self, prefix: bytes) -> int:
-        """Have the supervisor tell of changes; return the revision after which it does."""
+        """Subscribe to changes at the supervisor; return the revision after which they are reported."""
         if self.backing.is_replica:
-            return self.backing.reader.revision()  # it is told of everything anyway
+            return self.backing.reader.revision()  # a replica is told of every change anyway
         fields, _ = self.kernel.call(ShmWatch(prefix))
         return int(fields["revision"])
 
     def end_watch(self, prefix: bytes) -> None:
-        """Have it tell no more."""
+        """Unsubscribe from changes."""
         if not self.kernel.closed and not self.kernel.ended and not self.backing.is_replica:
             self.kernel.cast(ShmWatch(prefix, on=False))
 
     def wake(self) -> None:
-        """Let go of threads that wait."""
+        """Wake threads that wait."""
         if not self.kernel.closed:
             self.kernel.wake()

@@ -1,8 +1,8 @@
-"""An environment's file as it is at one revision, read in place while its writer goes on.
+"""A database file as it is at one revision, read in place while its writer goes on.
 
-LMDB never overwrites a page that an open read transaction may still see. So with such a transaction, the file's own
-pages together with the meta page of that transaction are a consistent copy, and no byte of it needs to be moved (what
-`mdb_env_copy` does into a pipe, and out of it, took as long as the encryption of the wire).
+LMDB never overwrites a page that an open read transaction may still see. So, while such a transaction is open, the
+file's own pages and that transaction's meta page are a consistent copy. No byte of it needs to be copied
+(`mdb_env_copy`, into a pipe and out of it, took as long as the encryption of the wire).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 from rackactor.errors import RackError
 from rackactor.ipc.memory.allocation import has_hole
 
-# lmdb.h does not publish it, but the format of data.mdb is that of LMDB 0.9 since 2011 (MDB_DATA_VERSION 1): a page
-# begins with its number, a meta page goes on at byte 16 with magic, version, ..., last page, transaction.
+# lmdb.h does not publish it, but the format of data.mdb has been that of LMDB 0.9 since 2011 (MDB_DATA_VERSION 1): a
+# page begins with its number, a meta page continues at byte 16 with magic, version, ..., last page, transaction.
 _MAGIC = struct.Struct("<II")
 _NUMBER = struct.Struct("<Q")
 _LAST = struct.Struct("<QQ")  # last page, transaction
 _META, _LAST_AT = 16, 16 + 120
 _EXPECTED = (0xBEEFC0DE, 1)
-#: Times that a meta page is read anew, because the writer was just about to write over it.
+#: How many times a meta page is read again because the writer was just overwriting it.
 _TRIES = 1000
 
 
 class Frozen:
-    """A copy in place; `close` it when nobody uses its parts any more."""
+    """A copy in place; `close` it when its parts are no longer used."""
 
     def __init__(self, env: Any) -> None:
         path = os.path.join(env.path(), "data.mdb")
@@ -47,7 +47,7 @@ class Frozen:
         self._metas = self._both(meta, last, number)
 
     def _begin(self, env: Any, fd: int) -> tuple[Any, bytearray]:
-        """Begin a transaction, and read its meta page: while it is the newest one, nobody writes to it."""
+        """Begin a transaction, and read its meta page: as the newest one, it is not being written to."""
         for _ in range(_TRIES):
             txn = env.begin()
             number = txn.id()
@@ -67,7 +67,7 @@ class Frozen:
         return int(_LAST.unpack_from(meta, _LAST_AT)[1])
 
     def _both(self, meta: bytearray, last: int, number: int) -> bytes:
-        """Return both meta pages: the other one is the same, and counts as older."""
+        """Return both meta pages: the other one is the same, but counts as older."""
         pages = [bytearray(meta), bytearray(meta)]
         for index, page in enumerate(pages):
             _NUMBER.pack_into(page, 0, index)
@@ -81,16 +81,16 @@ class Frozen:
         whole = memoryview(self._map)
         for begin in range(len(self._metas), self.size, size):
             end = min(begin + size, self.size)
-            # A page that was never written is a hole: read in the map, it would take room on a disk that may be full.
+            # A page that was never written is a hole: reading it through the map may allocate it, on a full disk.
             yield self._read(begin, end) if has_hole(self._file.fileno(), begin, end) else whole[begin:end]
 
     def _read(self, begin: int, end: int) -> memoryview:
-        """Return what is there with zeros for what is not."""
+        """Return the bytes of a range, with zeros for holes."""
         data = os.pread(self._file.fileno(), end - begin, begin)
         return memoryview(data + bytes(end - begin - len(data)))
 
     def close(self) -> None:
-        """Let the writer have its pages back; idempotent."""
+        """Release the pages for the writer; idempotent."""
         self._txn.abort()
         self._file.close()
-        # The map goes with its last part.
+        # The map is freed with its last part.

@@ -1,9 +1,9 @@
-"""How shared memory lies in LMDB, and what a change of it is: shared by the store, its readers and its replicas.
+"""The format of shared memory in LMDB, and of its changes: shared by the store, its readers and its replicas.
 
 Four databases:
 
-    entries    key -> header, value. A list's value is where its elements are.
-    items      list, index -> element, so that the ends of a list cost the same whatever its length
+    entries    key -> header, value. The value of a list says where its elements are.
+    items      list, index -> element, so that access to the ends of a list costs the same at any length
     log        revision -> when, and which changes: enough to apply them blindly, and to tell a watcher of them
     meta       revision, bounds of the log, who made it
 
@@ -20,15 +20,15 @@ import msgpack
 
 from rackactor.errors import InvalidCall
 
-#: Grows when what lies in the databases changes its meaning.
+#: Grows when the format of the databases changes.
 FORMAT = 1
-#: Bytes of a key at the most: what LMDB takes, less some room.
+#: The longest key, bytes: LMDB's limit, less some room.
 MAX_KEY = 500
-#: Bytes of a value at the most: it travels in one frame with what belongs to it.
+#: The longest value, bytes: it must fit into one frame with its header.
 MAX_VALUE = (1 << 30) - (1 << 20)
-#: Values up to this size are in the log too, bytes; of a larger one, the log says only that it came.
+#: Values up to this size are in the log too, bytes; of larger ones, the log only says that they were put.
 LOGGED = 256 << 10
-#: Room for deletions in a full map, bytes, beyond what was promised.
+#: Room for deletions in a full map, bytes, beyond the promised size.
 RESERVE = 8 << 20
 #: Processes of one host that can read at the same time.
 READERS = 8192
@@ -39,8 +39,8 @@ DATABASES = (b"entries", b"items", b"log", b"meta")
 VALUE, LIST = 0, 1
 _HEADER = struct.Struct("<BxxxIQ")  # kind, owner of its lease, revision
 HEADER = _HEADER.size
-#: Where LMDB puts the data of a large value in its page: 16 bytes after the beginning. A value that is to lie at a
-#: multiple of 64 bytes in memory comes this far before one.
+#: Where LMDB puts the data of a large value in its page: 16 bytes after the beginning. So a value whose data must lie
+#: at a multiple of 64 bytes is shifted by this much.
 LEAD = 16 + HEADER
 _LIST = struct.Struct("<QQQQ")  # number of the list, first index, index after the last, elements (there may be holes)
 _ITEM = struct.Struct(">QQ")
@@ -60,10 +60,10 @@ Change = tuple[Any, ...]
 
 
 class Head(NamedTuple):
-    """What stands before a value."""
+    """The header of a value."""
 
     kind: int
-    #: Pid of the process with which the entry goes; 0: nobody's.
+    #: Pid of the process whose end deletes the entry; 0: none.
     lease: int
     #: When it was put.
     revision: int
@@ -82,14 +82,14 @@ def pack_key(key: object) -> bytes:
     """Return a key's bytes.
 
     Raises:
-        InvalidCall: not a text that can be a key.
+        InvalidCall: not a string that can be a key.
     """
     if type(key) is not str:
         raise InvalidCall(f"a key of shared memory is a str, not {key!r}")
     try:
         packed = key.encode()
     except UnicodeEncodeError:
-        raise InvalidCall(f"a key of shared memory is a text that UTF-8 can carry, not {key!r}") from None
+        raise InvalidCall(f"a key of shared memory is a string that UTF-8 can encode, not {key!r}") from None
     if not 0 < len(packed) <= MAX_KEY:
         raise InvalidCall(f"a key of shared memory has 1 to {MAX_KEY} bytes in UTF-8, not {len(packed)}")
     return packed
@@ -101,7 +101,7 @@ def pack_entry(kind: int, lease: int, revision: int, value: Blob) -> bytes:
 
 
 def head(entry: Blob) -> Head:
-    """Return what stands before an entry's value."""
+    """Return the header of an entry."""
     return Head._make(_HEADER.unpack_from(entry))
 
 
@@ -127,7 +127,7 @@ def item_index(key: Blob) -> tuple[int, int]:
 
 
 def pack_revision(revision: int) -> bytes:
-    """Return a revision's bytes, which sort as it does."""
+    """Return a revision's bytes, which sort in the order of revisions."""
     return _REVISION.pack(revision)
 
 
@@ -137,7 +137,7 @@ def parse_revision(data: Blob) -> int:
     return revision
 
 
-#: One packer for all, as `msgpack.packb` makes one each time: it is used by one thread of a process only.
+#: One packer for all, since `msgpack.packb` makes one each time. Only one thread of a process uses it.
 _pack = msgpack.Packer(autoreset=True).pack
 
 
@@ -151,13 +151,13 @@ def pack_record(when: float, changes: Sequence[Change]) -> bytes:
 
 
 def parse_record(record: Blob) -> tuple[float, list[list[Any]]]:
-    """Return when a revision came, and its changes."""
+    """Return when a revision was made, and its changes."""
     when, changes = msgpack.unpackb(record, strict_map_key=False)
     return when, changes
 
 
 def for_log(when: float, changes: Sequence[Sequence[Any]], record: bytes, logged: int) -> bytes:
-    """Return what of a record goes into the log; `logged`: bytes of a value that do."""
+    """Return the part of a record that goes into the log; `logged`: the longest value there, bytes."""
     if len(record) <= logged:
         return record
     return pack_record(when, [_shortened(change, logged) for change in changes])
@@ -173,7 +173,7 @@ def _shortened(change: Sequence[Any], logged: int) -> Change:
 
 
 class Databases(NamedTuple):
-    """LMDB's handles of the four."""
+    """The handles of the four databases."""
 
     entries: Any
     items: Any
@@ -182,7 +182,7 @@ class Databases(NamedTuple):
 
 
 class Transaction(Protocol):
-    """What is needed of an LMDB transaction that writes."""
+    """The part of an LMDB write transaction that is used here."""
 
     def put(self, key: bytes, value: Blob, *, db: Any = ..., append: bool = ...) -> Any: ...
 
@@ -192,7 +192,7 @@ class Transaction(Protocol):
 
 
 def apply(txn: Transaction, dbs: Databases, changes: Iterable[Sequence[Any]]) -> None:
-    """Make changes, whoever has decided on them."""
+    """Apply changes that have been decided on."""
     for change in changes:
         code = change[0]
         if code == PUT:
@@ -212,30 +212,30 @@ def apply(txn: Transaction, dbs: Databases, changes: Iterable[Sequence[Any]]) ->
 def _drop(txn: Transaction, dbs: Databases, number: int) -> None:
     with txn.cursor(dbs.items) as cursor:
         cursor.set_range(item_key(number, 0))
-        while (key := cursor.key()) and item_index(key)[0] == number:  # no key: it has come to the end
+        while (key := cursor.key()) and item_index(key)[0] == number:  # no key: the end
             cursor.delete()
 
 
 class LogBounds:
-    """Write the log of a database, and keep it within its bound: the oldest goes first."""
+    """Writes the log of a database, and keeps it within its bound: the oldest records go first."""
 
     def __init__(self, limit: int, first: int, size: int) -> None:
         self.limit = limit
-        #: Bytes of a value that are in the log too.
+        #: The longest value in the log, bytes.
         self.logged = min(LOGGED, limit // 8)
-        #: The oldest revision in the log (one more than the newest when it is empty).
+        #: The oldest revision in the log (one more than the newest if it is empty).
         self.first = first
         self.size = size
 
     @classmethod
     def read(cls, txn: Any, dbs: Databases, limit: int) -> LogBounds:
-        """Return the bounds as they are in a database."""
+        """Read the bounds from a database."""
         known = txn.get(b"log", db=dbs.meta)
         first, size = msgpack.unpackb(known) if known is not None else (1, 0)
         return cls(limit, first, size)
 
     def copy(self) -> LogBounds:
-        """Return the same bounds, to go back to."""
+        """Return a copy of the bounds, to restore them."""
         return LogBounds(self.limit, self.first, self.size)
 
     def write(
@@ -247,13 +247,13 @@ class LogBounds:
         changes: Sequence[Sequence[Any]],
         full: bytes,
     ) -> None:
-        """Append what of a full record belongs into the log."""
+        """Append to the log the part of a full record that belongs there."""
         record = for_log(when, changes, full, self.logged)
         txn.put(pack_revision(revision), record, db=dbs.log, append=True)
         self.size += len(record)
 
     def seal(self, txn: Transaction, dbs: Databases, revision: int) -> None:
-        """Drop what is too much, and note down how far it goes: the last thing before a commit."""
+        """Drop what exceeds the bound, and store the bounds: the last step before a commit."""
         if self.size > self.limit:
             with txn.cursor(dbs.log) as cursor:
                 cursor.first()

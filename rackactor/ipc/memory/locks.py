@@ -1,4 +1,4 @@
-"""Locks of the group: one holder at a time, first come, first served, and a token that tells old from new."""
+"""Locks of the group: one holder at a time, first come, first served, with fencing tokens."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ MAX_NAME = 4096
 class Lock:
     """A lock by its name. Not re-entrant; released when its process ends, however it ends.
 
-    A holder that is only slow may be taken for dead. So give what the lock protects the token too, and have it refuse
-    a smaller one than it has seen: tokens of a group grow with each grant.
+    A slow holder may be taken for dead. So pass the token to what the lock protects, too, and let that refuse a token
+    smaller than one it has seen: the tokens of a group grow with each grant.
 
     Attributes:
         name: the same name is the same lock, in the whole group.
-        token: of this process's grant; 0: it does not hold it.
+        token: the token of this process's grant; 0: it does not hold the lock.
     """
 
     def __init__(self, kernel: Kernel, held: dict[str, int], name: str, timeout: Timeout) -> None:
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-            raise InvalidCall(f"the name of a lock is a text of 1 to {MAX_NAME} characters, not {show(name)}")
+            raise InvalidCall(f"the name of a lock is a string of 1 to {MAX_NAME} characters, not {show(name)}")
         self._kernel = kernel
         self._held = held  # by this process: name -> thread
         self._timeout = units.timeout(timeout)
@@ -54,13 +54,13 @@ class Lock:
                 raise
 
     def acquire(self, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
-        """Wait until it is this process's; return the fencing token.
+        """Wait until this process holds the lock; return the fencing token.
 
         Args:
-            timeout: seconds; None: no bound; 0: do not wait; -1, as by default: as the lock was made.
+            timeout: seconds; None: no bound; 0: do not wait; -1, the default: the timeout that the lock was made with.
 
         Raises:
-            RackTimeout: others had it all the time.
+            RackTimeout: others held it all the time.
             LockError: this thread holds it already.
         """
         own = timeout is DEFAULT_TIMEOUT or timeout == -1
@@ -82,7 +82,7 @@ class Lock:
         return self.token
 
     def release(self) -> None:
-        """Give it back.
+        """Release the lock.
 
         Raises:
             LockError: this process does not hold it.
@@ -94,11 +94,11 @@ class Lock:
         self._kernel.call(ShmUnlock(self.name, token))
 
     def holder(self) -> int | None:
-        """Return the pid of who holds it now, or None."""
+        """Return the pid of the present holder, or None."""
         fields, _ = self._kernel.call(ShmHolder(self.name))
         return fields["pid"] or None
 
     def _give_back(self, pending: Pending) -> None:
-        """Release a grant that has crossed with the call's withdrawal."""
+        """Release a lock that was granted while the call was being withdrawn."""
         if pending.error is None and pending.value["token"]:
             self._kernel.cast(ShmUnlock(self.name, pending.value["token"]))

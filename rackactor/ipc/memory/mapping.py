@@ -27,20 +27,20 @@ from rackactor.wire.calls.memory import ShmRestore, ShmSync
 if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Entry, Reading
 
-#: Times that `update` tries at the most.
+#: How many times `update` tries.
 ATTEMPTS = 200
-#: Bytes of a snapshot that travel in one call.
+#: Bytes of a snapshot that are sent in one call.
 PART = 1 << 20
 
 
 class Memory:
     """A group's shared memory, as one of its processes sees it. Thread-safe.
 
-    Keys are texts, values anything that can be sent to another process. Reads are local and see one revision each;
-    changes go to the supervisor, one revision per change, and are visible here when the call returns.
+    Keys are strings, values anything that can be sent to another process. Reads are local, each at one revision.
+    Changes go to the supervisor, one revision per change, and are visible here when the call returns.
     """
 
-    #: Stands for no value, where None may be one: see `cas`.
+    #: Stands for "no value", since None may be a value: see `cas`.
     ABSENT: Absent = ABSENT
 
     def __init__(self, kernel: Kernel) -> None:
@@ -54,7 +54,7 @@ class Memory:
     # -- reading ---------------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a copy of a value (a list that `append` made: of its elements), or the default."""
+        """Return a copy of a value (of a list made by `append`: its elements), or the default."""
         data = self.client.backing.reader.get(pack_key(key))
         if data is None:
             return default
@@ -89,7 +89,7 @@ class Memory:
             return list(reading.keys(prefix))
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """Yield keys that begin with a prefix, and copies of their values, in order, as they are at one revision."""
+        """Yield keys that begin with a prefix, and copies of their values, in order, all at one revision."""
         with self.reading() as reading:
             yield from reading.items(prefix)
 
@@ -114,22 +114,22 @@ class Memory:
     def reading(self) -> Reading:
         """Begin several reads at one revision: `with rack.shm.reading() as r: r["a"], r["b"]`.
 
-        Keep the block short: what it could still see cannot be freed meanwhile.
+        Keep the block short: revisions that it may still read cannot be freed meanwhile.
         """
         return self.client.reading()
 
     @contextmanager
     def view(self, key: str) -> Iterator[Any]:
-        """Read a large value in place, without a copy: valid within the block, and read-only.
+        """Read a large value in place, without a copy; it is valid within the block, and read-only.
 
-        `with rack.shm.view("k") as array:` gives bytes as a memoryview, and what has buffers (a NumPy array, or
-        something with arrays in it) as it is, its data in the memory itself.
+        `with rack.shm.view("k") as array:` gives bytes as a memoryview. A value with buffers (a NumPy array, or
+        something with arrays in it) has its usual type, with its data in the memory itself.
 
         Raises:
             KeyError: there is no such key.
             TypeError: a value of this type has nothing that could be read in place.
-            BufferError: at the block's end, when more of the value is used than the variable of the block, which may
-                stay bound: copy what is to be kept.
+            BufferError: at the end of the block, if more of the value is still in use than the block's variable (which
+                may stay bound): copy what you want to keep.
         """
         reading = self.reading()
         try:
@@ -145,7 +145,7 @@ class Memory:
         return self.client.backing.reader.revision()
 
     def sync(self, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
-        """See everything that was committed before this call, wherever this process is; return the revision.
+        """Wait until this process sees everything that was committed before this call; return the revision.
 
         Raises:
             RackTimeout: it did not come within the time.
@@ -157,7 +157,7 @@ class Memory:
         return int(fields["revision"])
 
     def lag(self) -> Lag:
-        """Return how far behind this process sees the memory, as far as it knows: (revisions, seconds)."""
+        """Return how far this process's view is behind, as far as it knows: (revisions, seconds)."""
         return self.client.backing.lag()
 
     # -- changing --------------------------------------------------------------------------------------
@@ -168,11 +168,11 @@ class Memory:
         Args:
             key: 1 to 500 bytes in UTF-8.
             value: anything that can be sent to another process.
-            lease: True: the key is deleted when this process ends; a pid: when that one does.
+            lease: True: the key is deleted when this process ends; a pid: when that process ends.
 
         Raises:
             MemoryFull: there is no room; nothing has changed.
-            NoSuchProcess: the process of the lease does not live.
+            NoSuchProcess: the process of the lease is not alive.
         """
         batch = self.client.batch()
         batch.put(key, value, lease)
@@ -182,12 +182,12 @@ class Memory:
         self.put(key, value)
 
     def update(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
-        """Put what a function makes of the value (or of the default), and nothing else having come between.
+        """Put what a function returns for the value (or for the default); no other change comes between.
 
         The function may be called several times. Returns: the new value.
 
         Raises:
-            ConflictError: others were quicker each time.
+            ConflictError: other processes were faster each time.
         """
         for attempt in range(ATTEMPTS):
             entry = self.entry(key)
@@ -228,20 +228,20 @@ class Memory:
         """Put a value if the present one is the expected one (compare and set).
 
         Args:
-            key: of which.
-            expected: the value, compared as it is kept, byte by byte (1 is not 1.0); `ABSENT`: if there is none.
-            new: what to put.
-            revision: compare the revision at which it was put instead (see `entry`; 0: if there is none).
-            lease: as for `put`; None: as it is.
+            key: the key.
+            expected: the value, compared by its encoded bytes (1 is not 1.0); `ABSENT`: there must be none.
+            new: the value to put.
+            revision: compare the revision at which the value was put instead (see `entry`; 0: there must be none).
+            lease: as for `put`; None: unchanged.
 
-        Returns: the new revision, or 0 when it was another value.
+        Returns: the new revision, or 0 if the value was another one.
         """
         batch = self.client.batch()
         batch.cas(key, expected, new, lease, revision)
         return int(self._one(batch))
 
     def incr(self, key: str, by: int = 1, initial: int = 0) -> int:
-        """Add to an integer (of 64 bits), and return the sum; a key that is not there has the value `initial`.
+        """Add to an integer (of 64 bits), and return the sum; a missing key counts as `initial`.
 
         Raises:
             InvalidCall: the value is no integer, or the sum too large.
@@ -251,10 +251,10 @@ class Memory:
         return int(self._one(batch))
 
     def append(self, key: str, value: Any) -> int:
-        """Append an element to a list, which begins with its first element; return its length. RACK's list_write.
+        """Append an element to a list, which the first append makes; return its length. RACK's list_write.
 
         Raises:
-            InvalidCall: the value was put as a whole: only what append began is such a list.
+            InvalidCall: the value was put as a whole: only `append` makes such lists.
         """
         return self.extend(key, [value])
 
@@ -268,7 +268,7 @@ class Memory:
         """Take the last element of a list (index 0: the first one).
 
         Raises:
-            IndexError: there is none, and no default.
+            IndexError: the list has none, and there is no default.
         """
         batch = self.client.batch()
         batch.pop(key, index)
@@ -290,7 +290,7 @@ class Memory:
         return Transaction(self.client, timeout)
 
     def pipeline(self, *, timeout: Timeout = DEFAULT_TIMEOUT) -> Pipeline:
-        """Have many independent operations done in few calls: `with rack.shm.pipeline() as p: p["a"] = 1; ...`."""
+        """Perform many independent operations in few calls: `with rack.shm.pipeline() as p: p["a"] = 1; ...`."""
         return Pipeline(self.client, timeout)
 
     def load(self, mapping: Mapping[str, Any]) -> None:
@@ -309,16 +309,16 @@ class Memory:
         timeout: float | None = None,
         to: int | RackAddress | None = None,
     ) -> Any:
-        """Hear of every change of keys with a prefix, in order and without gaps.
+        """Watch every change of keys with a prefix, in order and without gaps.
 
         Args:
-            prefix: "": of all keys.
-            from_revision: the first one to hear of; None: what comes after this call.
+            prefix: "": all keys.
+            from_revision: the first revision to report; None: the first one after this call.
             timeout: seconds without a change after which the iteration ends; None: it goes on.
-            to: the pid or the address of a process (an actor: `self.myAddress`) whose mailbox gets each one as a
+            to: the pid or the address of a process (an actor: `self.myAddress`). Its mailbox gets each change as a
                 `rack.Changed` message, instead of an iterator. A `RevisionGone` message says that some are missing.
 
-        Returns: an iterator of `rack.Changed` with `next(timeout)` and `close()`; with `to`, something to `close()`.
+        Returns: an iterator of `rack.Changed` with `next(timeout)` and `close()`; with `to`, an object with `close()`.
 
         Raises:
             RevisionGone: from the iterator, when the log does not reach back that far (`shm_log`).
@@ -339,18 +339,18 @@ class Memory:
     # -- the whole ---------------------------------------------------------------------------------------
 
     def snapshot(self, file: str | os.PathLike[str]) -> None:
-        """Write everything, as it is at one revision, to a file, which appears when it is whole.
+        """Write everything, as it is at one revision, to a file, which appears when it is complete.
 
-        Nobody is held up by it; locks are not in it.
+        Nobody is blocked by it; locks are not included.
         """
         from rackactor.ipc.memory.snapshots import write_snapshot
 
         write_snapshot(self.client.backing.reader.env, file)
 
     def restore(self, file: str | os.PathLike[str]) -> int:
-        """Replace everything by what a snapshot holds, at one revision, which is returned.
+        """Replace everything by the contents of a snapshot, at one revision, which is returned.
 
-        Keys that go with processes that are no more are left out. Watches begin anew after it (`RevisionGone`).
+        Keys leased to processes that have ended are left out. Watches start again after it (`RevisionGone`).
 
         Raises:
             InvalidCall: the file is no snapshot, or damaged; nothing has changed.
@@ -374,7 +374,7 @@ class Memory:
 
 
 class _Handover:
-    """Gives a value away without a reference of its own: the block's variable is the only one."""
+    """Gives a value away without keeping a reference: the block's variable is the only one."""
 
     def __init__(self, reading: Reading, key: str) -> None:
         self._reading = reading

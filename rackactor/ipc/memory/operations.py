@@ -1,4 +1,4 @@
-"""The operations on shared memory, as they travel to the supervisor."""
+"""The operations on shared memory, as they are sent to the supervisor."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rackactor.ipc.memory import values
 from rackactor.ipc.memory.layout import pack_key
 from rackactor.wire.errors import unpack_error
 
-#: Values from this size on travel in a frame of their own, bytes.
+#: Values from this size on are sent in a frame of their own, bytes.
 APART = 16 << 10
-#: The lease of a cas that leaves it as it is.
+#: The lease of a cas that leaves the lease unchanged.
 KEEP = -1
 
 
 class Absent:
-    """Says that a key is to have no value: see `Memory.cas`."""
+    """Says that a key must have no value: see `Memory.cas`."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -27,7 +27,7 @@ ABSENT = Absent()
 
 
 class Batch:
-    """The operations of one call, as they travel."""
+    """The operations of one call, as they are sent."""
 
     def __init__(self, *, pid: int, allow_pickle: bool) -> None:
         self._pid = pid
@@ -41,7 +41,7 @@ class Batch:
         return values.encode(value, allow_pickle=self._allow_pickle)
 
     def place(self, data: bytes) -> Any:
-        """Return what stands for a value's bytes in an operation."""
+        """Return the representation of a value's bytes in an operation."""
         self.size += len(data)
         if len(data) < APART:
             return data
@@ -62,17 +62,17 @@ class Batch:
         self.add("delete", pack_key(key))
 
     def incr(self, key: str, by: int = 1, initial: int = 0) -> None:
-        """Add an addition."""
+        """Add an increment."""
         if type(by) is not int or type(initial) is not int:
             raise InvalidCall("incr adds an integer to an integer")
         self.add("incr", pack_key(key), by, initial)
 
     def append(self, key: str, items: Iterable[Any], left: bool = False) -> None:
-        """Add an appending of elements."""
+        """Add an append."""
         self.add("append", pack_key(key), [self.place(self.encode(item)) for item in items], left)
 
     def pop(self, key: str, index: int = -1) -> None:
-        """Add a taking of an element."""
+        """Add a pop."""
         if index not in (0, -1):
             raise InvalidCall("pop takes the first element (0) or the last one (-1) of a list")
         self.add("pop", pack_key(key), index == -1)
@@ -95,7 +95,7 @@ class Batch:
         )
 
     def lease(self, lease: bool | int) -> int:
-        """Return the pid of a lease: True: this process."""
+        """Return the pid of a lease; True: this process."""
         if lease is True:
             return self._pid
         if type(lease) in (int, bool) and lease >= 0:
@@ -104,7 +104,7 @@ class Batch:
 
 
 def fault(result: Any) -> Exception | None:
-    """Return the error that an operation's result stands for, or None."""
+    """Return the error that an operation's result represents, or None."""
     if type(result) is not dict:
         return None
     return unpack_error(result)

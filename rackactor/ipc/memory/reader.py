@@ -1,8 +1,8 @@
 """Reading shared memory where it lies: an LMDB environment that this host has.
 
-A transaction costs less than a microsecond, and sees one revision whatever is written meanwhile. What is read in
-place stays valid as long as its transaction; the transaction outlives its block if the application keeps such a
-value, so that the mistake is an error and not a wrong answer.
+A transaction costs less than a microsecond, and sees one revision whatever is written meanwhile. Values read in place
+are valid as long as their transaction. If the application keeps such a value, the transaction outlives its block, so
+that the mistake is an error and not a wrong answer.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rackactor.errors import GroupEnded
 from rackactor.ipc.memory import layout, values
 from rackactor.ipc.memory.layout import HEADER, LIST, Databases
 
-#: Keys, or records of the log, that are read in one transaction.
+#: Keys, or records of the log, read in one transaction.
 BATCH = 512
 
-#: References of an object that is known by one name, and looked at by another one.
+#: Reference count of an object that has one name, as seen through another name.
 _NAMED = 3
 _open: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
@@ -36,16 +36,16 @@ class Entry(NamedTuple):
     value: Any
     #: When it was put.
     revision: int
-    #: Pid of the process with which it goes; 0: nobody's.
+    #: Pid of the process whose end deletes the key; 0: none.
     lease: int
 
 
 class Facts(NamedTuple):
     """What is known of a key without opening its value."""
 
-    #: "list" (made by `append`), "bytes", "pickle", or "value": a text, a number, a list or dict of such.
+    #: "list" (made by `append`), "bytes", "pickle", or "value": a string, a number, a list or dict of such.
     kind: str
-    #: Of the value, bytes; of a list its elements.
+    #: Size of the value, bytes; of a list, the number of its elements.
     size: int
     revision: int
     lease: int
@@ -58,14 +58,14 @@ class Logged(NamedTuple):
     when: float
     code: int
     key: str
-    #: The value's bytes; None for a deletion, and for what is too large for the log.
+    #: The value's bytes; None for a deletion, and if it is too large for the log.
     data: bytes | None
 
 
 def open_environment(path: str, size: int) -> Any:
-    """Open an environment to read it; one that this process has already is shared. It closes with its last user.
+    """Open an environment for reading. It is shared within the process, and closed by its last user.
 
-    LMDB must not open a file twice in one process: closing one would take the locks of the other.
+    LMDB must not open a file twice in one process: closing one of them would release the locks of the other.
     """
     with _opening:
         found = os.stat(os.path.join(path, "data.mdb"))
@@ -97,9 +97,9 @@ def databases(env: Any, *, create: bool = False) -> Databases:
 
 
 class _Root:
-    """A value that was given away in place: whether something of it is still used.
+    """A value that was given away in place: it tells whether any part of it is still used.
 
-    Each slice of a memoryview, and whatever was made of one, keeps the same object of Python's behind them all alive.
+    Each slice of a memoryview, and whatever was made of it, keeps the same Python object behind them all alive.
     """
 
     def __init__(self, data: memoryview, body: memoryview) -> None:
@@ -108,33 +108,33 @@ class _Root:
         self._uses = self._whole = 0
 
     def begin(self) -> None:
-        """Count from now on: everything so far is our own."""
+        """Begin to count: all references so far are our own."""
         self._uses = self._whole = sys.getrefcount(self._buffer)
 
     def complete(self) -> None:
-        """Take note that everything since is what the value is made of."""
+        """Note that all references since belong to the value itself."""
         self._whole = sys.getrefcount(self._buffer)
 
     def allow(self) -> None:
-        """Take note that one more is known, and can do no harm."""
+        """Note one more reference, which is known and harmless."""
         self._uses += 1
 
     @property
     def used(self) -> bool:
-        """Tell whether somebody else uses it."""
+        """Tell whether anybody else uses it."""
         return sys.getrefcount(self._buffer) > self._uses
 
     @property
     def shared(self) -> bool:
-        """Tell whether somebody uses more of it than the value is made of."""
+        """Tell whether anybody uses more of it than the value itself."""
         return sys.getrefcount(self._buffer) > self._whole
 
 
 class Reading:
-    """Several reads at one revision: a context, whose values read in place end with it.
+    """Several reads at one revision: a context; values that were read in place in it end with it.
 
-    The name that a value was given in the block is still bound behind it. That alone is no error: the transaction goes
-    on until the name goes. More than that, such as a part of the value that is kept, is an error.
+    The name of a value in the block stays bound after the block. That alone is no error: the transaction goes on until
+    the name goes. Anything more, such as a part of the value that is kept, is an error.
     """
 
     def __init__(self, reader: Reader, txn: Any) -> None:
@@ -143,7 +143,7 @@ class Reading:
         self._dbs = reader.dbs
         self._roots: list[_Root] = []
         self._views: list[tuple[_Root, memoryview]] = []
-        self._given: list[tuple[_Root, Any]] = []  # other values than views, while the block lasts
+        self._given: list[tuple[_Root, Any]] = []  # values other than views, during the block
         self._ended = False
 
     def __enter__(self) -> Reading:
@@ -158,7 +158,7 @@ class Reading:
             )
 
     def end(self) -> int:
-        """End the reads; returns of how many values more is still used than the name that they were given."""
+        """End the reads; returns how many values are still used beyond the name that they were given."""
         if self._ended:
             return 0
         self._ended = True
@@ -167,7 +167,7 @@ class Reading:
             try:
                 view.release()
             except BufferError:
-                continue  # something was made of it, and is counted below
+                continue  # a part of it is still used, and is counted below
             root.allow()
         used = [root for root in self._roots if root.used]
         if used:
@@ -177,7 +177,7 @@ class Reading:
         return sum(root not in named or root.shared for root in used)
 
     def _let_go(self) -> list[_Root]:
-        """Give up the values; return the roots of those that one name keeps alive."""
+        """Release the values; return the roots of those that only one name keeps alive."""
         named = []
         while self._given:
             root, value = self._given.pop()
@@ -187,7 +187,7 @@ class Reading:
         return named
 
     def try_close(self) -> bool:
-        """Close if nothing read in place is used any more; returns whether it is closed."""
+        """Close if no value read in place is used any more; returns whether it is closed."""
         if any(root.used for root in self._roots):
             return False
         self.close()
@@ -230,7 +230,7 @@ class Reading:
         return None if data is None else self._entry(data, key)
 
     def facts(self, key: str) -> Facts | None:
-        """Return what is known of a key without opening its value, or None."""
+        """Return what is known of a key without its value, or None."""
         data = self._txn.get(layout.pack_key(key), db=self._dbs.entries)
         if data is None:
             return None
@@ -269,11 +269,11 @@ class Reading:
         return self._range(layout.list_state(data), key, start, stop)
 
     def view(self, key: str) -> Any:
-        """Return a value read in place: valid until the reads end. Plain bytes as a memoryview, the rest as it is.
+        """Return a value read in place, valid until the reads end. Plain bytes become a memoryview.
 
         Raises:
             KeyError: there is no such key.
-            TypeError: a value of this type has no bytes of its own that could be read in place.
+            TypeError: a value of this type has no bytes that could be read in place.
         """
         data = self._txn.get(layout.pack_key(key), db=self._dbs.entries)
         if data is None:
@@ -331,7 +331,7 @@ class Reading:
 class Reader:
     """Read an environment, from any thread.
 
-    It is closed with the last who reads in it, and not before: another thread may be in the midst of that.
+    It is closed by the last read in it, and not before: another thread may be reading.
     """
 
     def __init__(self, env: Any, *, allow_pickle: bool = True) -> None:
@@ -342,7 +342,7 @@ class Reader:
         self._entries = self.dbs.entries
         self._kept: list[Reading] = []
         self._sweeping = threading.Lock()
-        #: Called when a transaction is kept beyond its block: somebody should `sweep` later.
+        #: Called when a transaction is kept beyond its block, so that `sweep` is called later.
         self.on_keep: Callable[[], None] | None = None
 
     def get(self, key: bytes) -> bytes | None:
@@ -364,7 +364,7 @@ class Reader:
             self.on_keep()
 
     def sweep(self) -> bool:
-        """End the transactions whose values nobody uses any more; returns whether some are left. Waits for nothing."""
+        """End the transactions whose values are no longer used; returns whether some are left. Does not wait."""
         if self._kept and self._sweeping.acquire(blocking=False):
             try:
                 for kept in list(self._kept):
@@ -386,15 +386,15 @@ class Reader:
             return 0 if known is None else layout.parse_revision(known)
 
     def when(self, revision: int) -> float | None:
-        """Return when a revision came, if the log knows."""
+        """Return when a revision was made, if the log knows."""
         with self._begin() as txn:
             record = txn.get(layout.pack_revision(revision), db=self.dbs.log)
             return None if record is None else layout.parse_record(record)[0]
 
     def log(self, after: int, prefix: bytes) -> tuple[list[Logged], int, int]:
-        """Return (changes of keys with a prefix, the revision up to which they reach, the oldest in the log).
+        """Return (changes of keys with a prefix, the last revision read, the oldest revision in the log).
 
-        At most some hundred revisions at a time. When the oldest one is not at most `after` + 1, some are missing.
+        Reads some hundred revisions at most. If the oldest one is greater than `after` + 1, changes are missing.
         """
         found: list[Logged] = []
         reached = after
@@ -412,13 +412,13 @@ class Reader:
         return found, reached, bounds.first
 
     def close(self) -> None:
-        """Give the environment back; idempotent. What the application still reads in place keeps it open."""
+        """Release the environment; idempotent. Values that the application still reads in place keep it open."""
         self.env, self._begin, self.on_keep = None, _refuse, None
         _stranded.extend(kept for kept in self._kept if not kept.try_close())
         self._kept = []
 
 
-#: What the application still reads in: unmapping it would turn a mistake into a crash.
+#: What the application still reads: unmapping it would turn a mistake into a crash.
 _stranded: list[Reading] = []
 
 

@@ -1,6 +1,6 @@
-"""A copy of the memory in this process, where the supervisor's own cannot be opened: a snapshot, and the log after it.
+"""A copy of the memory in this process, where the supervisor's cannot be opened: a snapshot, and the log after it.
 
-Its files have no names: whatever ends the process, nothing is left of them.
+Its files have no names, so nothing is left of them however the process ends.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rackactor.ipc.memory.layout import LogBounds
 from rackactor.ipc.memory.reader import Reader, databases
 from rackactor.launch import directories
 
-#: A replica's map is larger than what it copies: its free pages lie elsewhere.
+#: A replica's map is larger than the original: its free pages are elsewhere.
 ROOM = 2
-#: Transactions that this process may read in at the same time.
+#: How many read transactions this process may have at the same time.
 READERS = 1024
 
 
@@ -33,15 +33,15 @@ class Gap(Exception):
 
 
 class Replica:
-    """Apply what the supervisor has committed.
+    """Applies what the supervisor has committed.
 
     Args:
         size: bytes of the supervisor's map.
         log: bytes of changes kept for watchers.
 
     Attributes:
-        reader: reads what there is; None before the first snapshot.
-        revision: how far it is.
+        reader: reads the present state; None before the first snapshot.
+        revision: the last one applied.
     """
 
     def __init__(self, size: int, log: int, *, allow_pickle: bool = True) -> None:
@@ -54,8 +54,8 @@ class Replica:
         self.revision = -1
 
     def load(self, chunks: Iterable[bytes | memoryview]) -> None:
-        """Begin anew from the bytes of an environment; who reads meanwhile reads the old one."""
-        # In main memory if there is room: what writes to a disk is held up when the system writes it out.
+        """Start again from the bytes of an environment; present reads go on in the old one."""
+        # In main memory if there is room: a writer to a disk is blocked while the kernel writes back.
         base = directories.room_in_memory(self._size) or tempfile.gettempdir()
         with _nameless(base) as fd:
             for chunk in chunks:
@@ -69,15 +69,15 @@ class Replica:
             self.revision = 0 if known is None else layout.parse_revision(known)
             self._log = LogBounds.read(txn, dbs, self._limit)
         self._env = env
-        # The old environment is closed with the last one who reads in it.
+        # The old environment is closed by its last reader.
         self.reader = Reader(env, allow_pickle=self._allow_pickle)
 
     def _open(self, base: str, fd: int) -> Any:
-        """Open an environment, whose files have names only for this moment."""
+        """Open an environment whose files have names only during the opening."""
         directory = tempfile.mkdtemp(prefix="rack-replica-", dir=base)
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            # With a descriptor of a directory Python calls linkat, which follows the link to the file.
+            # With a directory descriptor, Python calls linkat, which follows the link to the file.
             path = os.path.join(directory, "data.mdb")
             os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=folder, follow_symlinks=True)
             lock_file(directory, READERS)
@@ -97,10 +97,10 @@ class Replica:
             shutil.rmtree(directory, ignore_errors=True)
 
     def apply(self, records: Sequence[tuple[int, bytes]]) -> None:
-        """Apply records; those that are known already are passed over.
+        """Apply records; those that have been applied already are skipped.
 
         Raises:
-            Gap: one is missing before them; nothing was applied.
+            Gap: a record is missing before them; nothing was applied.
         """
         fresh = [record for record in records if record[0] > self.revision]
         if not fresh:
@@ -120,7 +120,7 @@ class Replica:
         self.revision, self._log = revision, log
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close everything."""
         if self.reader is not None:
             self.reader.close()
             self.reader = self._env = None
@@ -134,7 +134,7 @@ def parse(body: bytes | memoryview) -> list[tuple[int, bytes]]:
 
 @contextmanager
 def _nameless(base: str) -> Iterator[int]:
-    """Give a file without a name, of which nothing is left when it is closed."""
+    """Yield a file without a name, which vanishes when it is closed."""
     try:
         fd = os.open(base, os.O_TMPFILE | os.O_RDWR, 0o600)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""A memory as a file: written without anybody's help, checked before it is believed.
+"""Snapshots of the memory as files: written without help of the supervisor, and checked before they are used.
 
-The file is an LMDB environment, and behind it how long it is and its digest: a file that was cut off, or is something
-else, is refused before LMDB looks at it (which would not survive that).
+The file is an LMDB environment, followed by its length and its digest. So a file that was cut off, or is something
+else, is refused before LMDB opens it (which would crash).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rackactor.ipc.memory.reader import databases
 _MAGIC = b"RACKSHM1"
 _TRAILER = struct.Struct("<8sQ32s")  # magic, bytes before this, digest of them
 TRAILER = _TRAILER.size
-#: Bytes copied at once.
+#: Bytes copied at a time.
 CHUNK = 1 << 20
 
 
 def digest() -> Any:
-    """Return what a file's digest is made with."""
+    """Return the hash object for a file's digest."""
     return hashlib.blake2b(digest_size=32)
 
 
@@ -71,7 +71,7 @@ def _fill(pipe: Any, size: int) -> bytearray:
 
 
 def write_snapshot(env: Any, path: str | os.PathLike[str]) -> None:
-    """Write an environment to a file, which appears when it is whole."""
+    """Write an environment to a file, which appears when it is complete."""
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}")
     try:
@@ -90,7 +90,7 @@ def write_snapshot(env: Any, path: str | os.PathLike[str]) -> None:
 
 
 def check_snapshot(file: BinaryIO, name: str) -> int:
-    """Check that a file is a whole snapshot; return the bytes of its environment.
+    """Check that a file is a complete snapshot; return the size of its environment.
 
     Raises:
         InvalidCall: it is something else, or damaged.
@@ -125,10 +125,10 @@ def checking(file: BinaryIO, name: str) -> Generator[None, None, int]:
 
 
 class Contents(NamedTuple):
-    """What a snapshot holds."""
+    """The contents of a snapshot."""
 
     revision: int
-    #: Of the memory that it was made of.
+    #: Identifies the memory that it was made of.
     token: bytes
     entries: Iterator[tuple[Any, Any]]
     #: Elements of lists.
@@ -140,7 +140,7 @@ def contents(path: str) -> Iterator[Contents]:
     """Open a snapshot that has been checked.
 
     Raises:
-        InvalidCall: it is of another version.
+        InvalidCall: it has another version.
     """
     env = lmdb.open(
         path,

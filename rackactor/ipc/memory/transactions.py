@@ -1,4 +1,4 @@
-"""Changes of shared memory that go together: many in few calls, or several all or nothing."""
+"""Combined changes of shared memory: many in few calls, or several all or nothing."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from rackactor.wire.calls.memory import Shm
 if TYPE_CHECKING:
     from rackactor.ipc.memory.reader import Reading
 
-#: Operations, and bytes, of one call of a pipeline; and how many calls are on their way at once.
+#: Operations, and bytes, of one call of a pipeline; and how many calls are under way at the same time.
 CALL_OPS, CALL_BYTES, CALLS = 500, 256 << 10, 6
 
 
 class Pipeline:
     """Many independent operations in few calls: a context, or `execute`.
 
-    Each method notes an operation down; `execute` has them all done, in this order, each with a revision of its own.
-    Leaving the block executes what is left, and raises the first error there was.
+    Each method queues an operation. `execute` performs them in this order, each with its own revision. At the end of
+    the block the rest is executed, and the first error is raised.
 
     Attributes:
-        results: what each operation gave, in order; an exception where one was refused.
+        results: the result of each operation, in order; an exception where one was refused.
     """
 
     def __init__(self, client: Client, timeout: Timeout) -> None:
@@ -103,10 +103,10 @@ class Pipeline:
         return self._batches[-1]
 
     def execute(self) -> list[Any]:
-        """Have what was noted down done; return the results, which `results` has too.
+        """Perform the queued operations; return the results, which are in `results`, too.
 
         Raises:
-            RackTimeout: no answer within the time; some may have been done.
+            RackTimeout: no answer within the time; some of them may have been done.
         """
         kernel, client = self._client.kernel, self._client
         under_way: deque[tuple[Batch, Pending, int]] = deque()
@@ -141,8 +141,8 @@ class Pipeline:
 class Transaction:
     """Several changes at one revision, all or nothing: a context.
 
-    What is read in it (`t[key]`, `t.get(key)`, `key in t`) is read at one revision, and must not have been changed by
-    anybody else when the block ends: `ConflictError` then, and nothing is done. What it has put itself it reads back.
+    Reads in the block (`t[key]`, `t.get(key)`, `key in t`) are at one revision. If anybody else has changed what was
+    read, the block ends with a `ConflictError`, and nothing is done. The block reads its own changes.
     """
 
     def __init__(self, client: Client, timeout: Timeout) -> None:
@@ -152,9 +152,9 @@ class Transaction:
         self._checks: dict[bytes, int] = {}
         self._written: dict[str, Any] = {}
         self._reading: Reading | None = None
-        #: The revision of its changes, when the block has ended.
+        #: The revision of its changes, once the block has ended.
         self.revision = 0
-        #: What each change gave.
+        #: The result of each change.
         self.results: list[Any] = []
 
     def __enter__(self) -> Transaction:
@@ -177,7 +177,7 @@ class Transaction:
         return self.get(key, ABSENT) is not ABSENT
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a value; it must be the same when the block ends."""
+        """Return a value; it must be unchanged at the end of the block."""
         if key in self._written:
             value = self._written[key]
             return default if value is ABSENT else value
@@ -188,7 +188,7 @@ class Transaction:
         return default if entry is None else entry.value
 
     def check(self, key: str, revision: int) -> None:
-        """Require that a key has still been put at this revision (0: that there is none)."""
+        """Require that a key's value is still the one put at this revision (0: that there is none)."""
         self._checks[pack_key(key)] = revision
 
     def put(self, key: str, value: Any, *, lease: bool | int = False) -> None:
@@ -199,7 +199,7 @@ class Transaction:
     __setitem__ = put
 
     def delete(self, key: str) -> None:
-        """Delete a key, if there is one."""
+        """Delete a key, if it exists."""
         self._batch.delete(key)
         self._written[key] = ABSENT
 

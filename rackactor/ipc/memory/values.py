@@ -1,7 +1,7 @@
-"""Values of shared memory to bytes and back.
+"""Values of shared memory, encoded as bytes and decoded.
 
-What the wire's codec does, and one thing more: the buffers of a value that is pickled (the data of a NumPy array)
-lie behind the pickle as they are, at multiples of 64 bytes, so that they can be read in place.
+In addition to the wire's codec, the buffers of a pickled value (the data of a NumPy array) lie unchanged behind the
+pickle, at multiples of 64 bytes, so that they can be read in place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BUFFERS = b"o"
 BYTES, _MSGPACK = b"bm"
 _HEAD = struct.Struct("<1sxxxIQ")  # kind, number of buffers, bytes of the pickle
 _BUFFER = struct.Struct("<QQ")  # where it begins, its bytes
-#: Buffers below this size are copied into the pickle: to look them up costs more, bytes.
+#: Buffers below this size are copied into the pickle, bytes: looking them up would cost more.
 _SMALL = 1024
 _ALIGN = 64
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict})
@@ -30,7 +30,7 @@ def encode(value: Any, *, allow_pickle: bool = True) -> bytes:
     """Turn a value into bytes.
 
     Raises:
-        InvalidCall: the value cannot be carried, with the reason.
+        InvalidCall: the value cannot be encoded, with the reason.
     """
     data = _plain(value, allow_pickle) if type(value) in _PLAIN or not allow_pickle else None
     if data is None:
@@ -80,10 +80,10 @@ def _pickle(value: Any) -> bytes:
 
 
 def decode(data: bytes | memoryview, key: Any = "", *, allow_pickle: bool = True) -> Any:
-    """Turn bytes from `encode` back into a value that is the caller's own.
+    """Decode a value from `encode`'s bytes; it belongs to the caller.
 
     Raises:
-        CannotOpen: unpickling has failed; the text names the key.
+        CannotOpen: unpickling has failed; the message names the key.
     """
     if data[0] == _MSGPACK:
         return codec.unpack(memoryview(data)[1:])
@@ -108,7 +108,7 @@ def in_place(data: memoryview) -> bool:
 
 
 def decode_in_place(data: memoryview, key: str = "", *, allow_pickle: bool = True) -> Any:
-    """Return a value that lies where its bytes are; plain bytes as a memoryview."""
+    """Decode a value whose data stays where it is; plain bytes become a memoryview."""
     if data[0] == BYTES:
         return data[1:]
     try:
@@ -116,7 +116,7 @@ def decode_in_place(data: memoryview, key: str = "", *, allow_pickle: bool = Tru
     except RackError:
         raise
     except Exception as error:
-        raise cannot_open(key, error) from None  # its traceback would hold on to what lies there
+        raise cannot_open(key, error) from None  # its traceback would hold on to the data
 
 
 def unpickle(data: memoryview, *, allow_pickle: bool) -> Any:
@@ -137,7 +137,7 @@ def pickled(data: bytes | memoryview) -> bool:
 
 
 def integer(data: bytes | memoryview) -> int | None:
-    """Return the integer that these bytes stand for, or None: what `incr` can add to."""
+    """Return the integer that these bytes encode, or None; `incr` can only add to an integer."""
     if not 0 < len(data) <= 10 or data[0] != _MSGPACK:
         return None
     value = codec.unpack(data[1:])

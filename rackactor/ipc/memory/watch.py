@@ -1,4 +1,4 @@
-"""Hearing of changes without gaps: the supervisor says that there is something new, the log says what."""
+"""Watches: changes without gaps. The supervisor reports that something has changed, the log says what."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rackactor.wire.stream import Entry, EntryKind
 if TYPE_CHECKING:
     from rackactor.ipc.memory.client import Client
 
-#: Changes for an actor that may lie in its mailbox: it gets more when it has taken some.
+#: The most changes in an actor's mailbox: it gets more when it has taken some.
 IN_MAILBOX = 1000
-#: Seconds after which it is seen whether it has.
+#: Seconds between checks whether it has.
 AGAIN = 0.01
 
 
@@ -27,7 +27,7 @@ class Changed:
 
     Attributes:
         revision: its number; several keys may have the same one (a transaction).
-        key: of what.
+        key: the key that has changed.
         kind: "put", "delete", "append", "pop" or "remove".
         when: seconds since the epoch, by the supervisor's clock.
     """
@@ -46,10 +46,10 @@ class Changed:
 
     @property
     def value(self) -> Any:
-        """What was put, appended, or taken away; None for a deletion.
+        """The value that was put, appended, or taken away; None for a deletion.
 
         Raises:
-            RevisionGone: a value too large for the log, which has been overwritten meanwhile.
+            RevisionGone: the value was too large for the log, and has been overwritten meanwhile.
         """
         if self._data is not None:
             from rackactor.ipc.memory import values
@@ -82,10 +82,10 @@ class Changed:
 
 
 class Watch:
-    """The changes of keys with a prefix, in order and without gaps: an iterator, and a context that ends it.
+    """The changes of keys with a prefix, in order and without gaps: an iterator, and a context that closes it.
 
     Attributes:
-        revision: up to which it has looked.
+        revision: the last one that it has read.
     """
 
     def __init__(self, client: Client, prefix: str, from_revision: int | None, timeout: float | None) -> None:
@@ -108,7 +108,7 @@ class Watch:
         return self
 
     def __next__(self) -> Changed:
-        """Return the next change; the iteration ends when none came for the watch's own timeout."""
+        """Return the next change; the iteration ends when the watch's own timeout is over."""
         try:
             return self.next(self._timeout)
         except RackTimeout:
@@ -119,7 +119,7 @@ class Watch:
 
         Raises:
             RackTimeout: none came within `timeout` seconds.
-            RevisionGone: some are missing: the log does not reach back that far any more.
+            RevisionGone: changes are missing, because the log does not reach back that far any more.
             StopIteration: the watch has been closed.
         """
         seconds = units.timeout(timeout)
@@ -133,8 +133,8 @@ class Watch:
         return self._ready.popleft()
 
     def look(self) -> bool:
-        """Read on in the log; returns whether something was read."""
-        from rackactor.ipc.memory import layout  # `Changed` is part of what every program imports, and needs none of it
+        """Read more of the log; returns whether there was anything."""
+        from rackactor.ipc.memory import layout  # every program imports `Changed`, which does not need it
 
         found, reached, first = self._client.backing.reader.log(self.revision, self._prefix)
         if first > self.revision + 1:
@@ -152,7 +152,7 @@ class Watch:
         return True
 
     def take(self, limit: int) -> list[Changed]:
-        """Return changes that are there already."""
+        """Return changes that have been read already."""
         while len(self._ready) < limit and self.look():
             pass
         return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
@@ -161,7 +161,7 @@ class Watch:
         return self._client.backing.heard > self.revision
 
     def close(self) -> None:
-        """End the watch; idempotent. A thread that waits in it is let go."""
+        """End the watch; idempotent. A waiting thread is woken."""
         self._closed = True
         if self._on:
             self._on = False
@@ -185,14 +185,14 @@ class Delivered:
         client.kernel.call_soon_threadsafe(self._wake)
 
     def close(self) -> None:
-        """End it; idempotent."""
+        """End the watch; idempotent."""
         if not self._closed:
             self._closed = True
             self._client.backing.listeners.remove(self._wake)
             self._watch.close()
 
     def _wake(self) -> None:
-        """See to it that changes are passed on, at the end of this turn (in the loop)."""
+        """Schedule that changes are passed on at the end of this turn (in the loop)."""
         if not self._pumping and not self._closed:
             self._pumping = True
             self._kernel.call_soon(self._pump)
@@ -221,7 +221,7 @@ class Delivered:
                 self._kernel.call_later(AGAIN, self._wake)
 
     def _lost(self, error: RackError) -> None:
-        """Say in the place of what is missing that it is."""
+        """Send an error message in the place of missing changes."""
         payload = encode(error, allow_pickle=True)
         entry = Entry(EntryKind.TELL, 0, payload)
         if self._pid == self._kernel.pid:

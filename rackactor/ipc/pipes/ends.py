@@ -1,4 +1,4 @@
-"""The ends of a pipe that programs hold: a reader and a writer."""
+"""The ends of a pipe that programs use: a reader and a writer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rackactor.ipc.pipes.registry import table_of
 from rackactor.kernel.kernel import Kernel
 from rackactor.units import DEFAULT_TIMEOUT, Timeout
 
-#: Bytes written in one message at the most; more is cut.
+#: The most bytes written in one message; more is split.
 CHUNK = 1 << 20
 
 
@@ -32,7 +32,7 @@ class _End:
         self._options = options
         self._text: bool = options["text"]
         self._encoding: str = options["encoding"]
-        #: The name of the pipe, None if it has none.
+        #: The name of the pipe, or None.
         self.name = name
 
     def __repr__(self) -> str:
@@ -51,7 +51,7 @@ class _End:
         try:
             self.close()
         except Exception:
-            pass  # the program ends, or was never whole
+            pass  # the program is ending, or the object was never complete
 
     def __reduce__(self) -> Any:
         if self._shut:
@@ -60,11 +60,11 @@ class _End:
         return _open_here, (self._kernel.gid, self._end.pipe, self._mode, self.name, self._options)
 
     def note(self) -> None:
-        """Take note that this end goes to another process: to a child, if a fork packs its arguments now."""
+        """Note that this end is sent to another process; during a fork that packs its arguments: to a child."""
         note(self._end.pipe, self._mode)
 
     def standard_file(self, mode: str) -> dict[str, Any]:
-        """Return what an agent must know to make this end a standard file of its process (for `fork`)."""
+        """Return what an agent needs to make this end a standard file of its process (for `fork`)."""
         self._ready()
         if mode != self._mode:
             raise InvalidCall(f"standard input reads, output and error write: {self!r} does the other")
@@ -100,7 +100,7 @@ class _End:
 
 
 class PipeReader(_End):
-    """The end of a pipe that messages, or bytes, are taken from."""
+    """The end of a pipe from which messages, or bytes, are read."""
 
     _mode = "r"
     _end: ReadEnd
@@ -119,7 +119,7 @@ class PipeReader(_End):
 
         Raises:
             PipeEnded: (an EOFError) the last writer has closed its end, and everything was taken.
-            PipeBroken: a writer died before it had closed its end, and what arrived was taken.
+            PipeBroken: a writer died before it had closed its end, and all that arrived was taken.
             RackTimeout: no message within `timeout` seconds.
         """
         if self._rest:
@@ -140,11 +140,11 @@ class PipeReader(_End):
     # -- bytes ------------------------------------------------------------------------------------------
 
     def read(self, size: int | None = -1, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
-        """Read bytes (text, with `text=True`): `size` of them, less only at the end of the pipe; -1: all until then.
+        """Read bytes (text, with `text=True`): `size` of them, or fewer at the end of the pipe; -1: all until the end.
 
         Raises:
             PipeBroken: a writer died before it had closed its end.
-            RackTimeout: nothing came for `timeout` seconds; what had come is not lost.
+            RackTimeout: nothing came for `timeout` seconds; what had come before is not lost.
         """
         if self._text and size is not None and size >= 0:
             raise InvalidCall("a pipe of text is read by lines, or whole: read(), readline()")
@@ -167,7 +167,7 @@ class PipeReader(_End):
         return self._decode(data)
 
     def readline(self, size: int = -1, timeout: Timeout = DEFAULT_TIMEOUT) -> Any:
-        """Read a line with its line end; the last one may have none, and an empty one is the end of the pipe."""
+        """Read a line with its line end. The last one may lack a line end; an empty result is the end of the pipe."""
         parts = [self._rest]
         self._rest = b""
         have = 0
@@ -196,14 +196,14 @@ class PipeReader(_End):
         return count
 
     def read_some(self) -> bytes:
-        """Wait for bytes, without a bound; none at the end."""
+        """Wait for bytes, without a time limit; b"" at the end."""
         return self._chunk(None)
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the messages until the end (over the lines, with `text=True` or `binary=True`).
 
-        A wait for the next one has no bound, unless the pipe was given a `timeout=`: the end, or the death, of the
-        writers is always noticed.
+        Waiting for the next one has no time limit, unless the pipe was given a `timeout=`: the end, or the death, of
+        the writers is always noticed.
         """
         timeout = self._options["timeout"]
         timeout = None if timeout is DEFAULT_TIMEOUT else timeout
@@ -214,11 +214,11 @@ class PipeReader(_End):
         end, allow_pickle = self._end, self._pickle
         while True:
             run = end.reader.run
-            while run and not self._shut:  # what is here already, at the least cost
+            while run and not self._shut:  # the fast path: messages that are here already
                 try:
                     message = run.pop()
                 except IndexError:
-                    break  # another thread was quicker
+                    break  # another thread was faster
                 if not run:
                     end.drained()
                 if type(message) is bytes and message[0] == BYTES:
@@ -232,7 +232,7 @@ class PipeReader(_End):
             yield value
 
     def _chunk(self, timeout: Any) -> bytes:
-        """Return the next bytes; none at the end."""
+        """Return the next bytes; b"" at the end."""
         while True:
             try:
                 data = self.recv(timeout)
@@ -256,7 +256,7 @@ class PipeReader(_End):
         return raw if mode == "rb" else io.TextIOWrapper(raw, self._encoding)
 
     def statistics(self) -> dict[str, int]:
-        """Return what went through this end, in this process: counts, and bytes that wait here."""
+        """Return what has passed through this end, in this process: counts, and bytes that wait here."""
         reader = self._end.reader
         with self._end.lock:
             reader.sync()
@@ -270,7 +270,7 @@ class PipeReader(_End):
 
 
 class PipeWriter(_End):
-    """The end of a pipe that messages, or bytes, are put into."""
+    """The end of a pipe into which messages, or bytes, are written."""
 
     _mode = "w"
     _end: WriteEnd
@@ -280,26 +280,26 @@ class PipeWriter(_End):
         self._pickle: bool = kernel.allow_pickle
 
     def send(self, message: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
-        """Send a message: it goes to one of the readers, whoever has room for it first.
+        """Send a message: it goes to one of the readers, the first that has room for it.
 
         Large bytes, memoryviews and NumPy arrays are not copied: leave them unchanged until `flush` has returned,
         or send a copy.
 
         Args:
-            message: any value that actors may send, too.
+            message: any value that can be sent to actors.
             timeout: seconds to wait while readers are slow; None: no bound. The pipe's own by default (60 s).
 
         Raises:
             NoReader: (a BrokenPipeError) there were readers, and the last one is gone.
             RackTimeout: no room within `timeout` seconds; the message was not sent.
-            InvalidCall: the message cannot be carried.
+            InvalidCall: the message cannot be sent.
         """
         if self._shut:
             raise PipeClosed
         self._end.put(pack(message, allow_pickle=self._pickle), self._limit(timeout))
 
     def write(self, data: Any, timeout: Timeout = DEFAULT_TIMEOUT) -> int:
-        """Write bytes (text, with `text=True`); returns how many. Up to 1 MiB goes to one reader, whole."""
+        """Write bytes (text, with `text=True`); returns how many. Up to 1 MiB goes to one reader, as a whole."""
         if isinstance(data, str):
             if not self._text:
                 raise InvalidCall("this pipe carries bytes: open it with text=True to write text")
@@ -317,7 +317,7 @@ class PipeWriter(_End):
 
         Raises:
             RackTimeout: they have not within `timeout` seconds.
-            NoReader: nobody is left to take it.
+            NoReader: no reader is left.
         """
         self._ready()
         self._end.flush(self._limit(timeout))
@@ -330,7 +330,7 @@ class PipeWriter(_End):
         return raw if mode == "wb" else io.TextIOWrapper(raw, self._encoding)
 
     def statistics(self) -> dict[str, int]:
-        """Return what went through this end, in this process: counts, and bytes that wait for readers."""
+        """Return what has passed through this end, in this process: counts, and bytes that wait for readers."""
         writer = self._end.writer
         return {
             "messages": writer.messages,
@@ -402,6 +402,6 @@ def _open_here(gid: str, pipe: int, mode: str, name: str | None, options: dict[s
 
 
 def kernel_of(gid: str) -> Kernel:
-    """Return this program's half of a group's wire, the only one that a pipe of the group can be opened in."""
+    """Return this program's kernel in a group; a pipe of the group can only be opened in that."""
     kernel: Kernel = current.member_of(gid, "this pipe").kernel
     return kernel

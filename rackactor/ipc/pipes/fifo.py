@@ -1,4 +1,4 @@
-"""A FIFO by its name, as programs hold it: it becomes a reader or a writer at first use."""
+"""A FIFO as programs use it: it becomes a reader or a writer at its first use."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Pipe:
             raise PipeClosed
 
     def standard_file(self, mode: str) -> dict[str, Any]:
-        """Return what an agent must know to make this FIFO a standard file of its process (for `fork`)."""
+        """Return what an agent needs to make this FIFO a standard file of its process (for `fork`)."""
         self._check()
         return {"id": None, "name": self.name}
 

@@ -1,8 +1,8 @@
-"""What a pipe carries: values to messages and back.
+"""The contents of a pipe: values encoded as messages, and back.
 
-A small message is one piece of bytes, as between actors (see `rackactor.wire.codec`). A large one is a `Bundle`: a
-head, and the frames that go with it as they are, with no copy made in Python: bytes, memoryviews, and whatever pickle's
-protocol 5 hands out of band (the memory of NumPy arrays).
+A small message is one string of bytes, as between actors (see `rackactor.wire.codec`). A large one is a `Bundle`: a
+head, and frames that are not copied in Python: bytes, memoryviews, and the buffers that pickle's protocol 5 passes out
+of band (the memory of NumPy arrays).
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from rackactor.wire import codec, pickling
 from rackactor.wire.codec import unpack
 from rackactor.wire.plain_values import is_plain
 
-#: Buffers up to this size are copied into the message, bytes: a frame of their own costs more.
+#: Buffers up to this size are copied into the message, bytes: a separate frame would cost more.
 INLINE = 16 << 10
-#: What one entry of a stream carries at the most, bytes; a larger message goes in parts.
+#: The most that one entry of a stream holds, bytes; a larger message is sent in parts.
 PART = 8 << 20
 #: Frames that are handed over are cut into pieces of this size, bytes.
 CUT = 16 << 20
-#: A parcel up to this size is one message, bytes; of a larger one each piece is, with room for heartbeats in between.
+#: A parcel up to this size is one message, bytes. Each piece of a larger one is a message, with room for heartbeats.
 AT_ONCE = 32 << 20
-#: Frames of one message at the most.
+#: The most frames of one message.
 MAX_FRAMES = 256
-#: What each message costs beside its size, bytes: empty messages are not free.
+#: Cost of each message beside its size, bytes: empty messages are not free.
 OVERHEAD = 64
 
 _BYTES, _VIEW, _PICKLE, _MSGPACK = b"b", b"v", b"p", b"m"
-#: The first byte of a small message that is bytes.
+#: The first byte of a small message that holds bytes.
 BYTES = _BYTES[0]
 
 
 class Bundle:
-    """A large message: a head that says what it is, and frames."""
+    """A large message: a head that describes it, and frames."""
 
     __slots__ = ("frames", "size")
 
@@ -50,7 +50,7 @@ class Bundle:
         return self.size
 
     def copy(self) -> Bundle:
-        """Return the same with memory of its own."""
+        """Return a copy with memory of its own."""
         return Bundle([bytes(self.frames[0]), *(bytearray(frame) for frame in self.frames[1:])])
 
 
@@ -61,7 +61,7 @@ def pack(value: Any, *, allow_pickle: bool = True) -> Message:
     """Turn a value into a message.
 
     Raises:
-        InvalidCall: it cannot be carried, with the reason.
+        InvalidCall: it cannot be sent, with the reason.
     """
     kind = type(value)
     if kind is bytes:
@@ -82,7 +82,7 @@ def _pickle(value: Any, allow_pickle: bool) -> Message:
     frames: list[Any] = [b""]
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
-        """Take a buffer out of band; true: leave it in."""
+        """Take a buffer out of band; True: leave it in."""
         try:
             view = buffer.raw()
         except BufferError:
@@ -93,7 +93,7 @@ def _pickle(value: Any, allow_pickle: bool) -> Message:
         return False
 
     try:
-        # An array of numbers needs no classes by value: the plain pickler is a good deal faster.
+        # An array of numbers needs no classes by value, and the plain pickler is much faster.
         simple = kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject
         if simple:
             frames[0] = _PICKLE + pickle.dumps(value, protocol=5, buffer_callback=keep)
@@ -108,12 +108,12 @@ def unpack_message(message: Any, end: Any = "a pipe", *, allow_pickle: bool = Tr
     """Turn a message back into its value.
 
     Args:
-        message: as it came.
+        message: as received.
         end: the end that it came out of, for errors.
         allow_pickle: see `codec.decode`.
 
     Raises:
-        ProtocolError: it is not of this codec, or pickled where that is refused.
+        ProtocolError: it is not of this codec, or pickled where pickles are refused.
         CannotOpen: unpickling has failed.
     """
     try:
@@ -147,7 +147,7 @@ def _open(frames: Sequence[Any], allow_pickle: bool) -> Any:
 
 
 class Part(NamedTuple):
-    """A piece of a large message under way: of which frame, and whether it is the last of all."""
+    """A piece of a large message: the number of its frame, and whether it is the last piece of the message."""
 
     frame: int
     last: bool
@@ -165,14 +165,14 @@ def split(bundle: Bundle) -> Iterator[Part]:
 
 
 class Assembly:
-    """A large message that arrives in parts."""
+    """A large message of which some parts have arrived."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self._frames: list[list[Any]] = []
 
     def add(self, part: Part) -> Bundle | None:
-        """Take the next part; returns the message with its last one."""
+        """Add the next part; returns the message when it was the last one."""
         if part.frame == len(self._frames):
             self._frames.append([])
         elif part.frame != len(self._frames) - 1:
@@ -185,13 +185,13 @@ class Assembly:
         return Bundle([head if not i else f[0] if len(f) == 1 else join(f) for i, f in enumerate(self._frames)])
 
 
-#: What the blobs of a parcel are, one after the other: 0: small messages; n: the n frames of a large one; a list: the
-#: same, each frame in so many pieces.
+#: The meaning of the blobs of a parcel, in order: 0: small messages; n: the n frames of a large one; a list: the
+#: same, with the number of pieces of each frame.
 Shape = list[int | list[int]]
 
 
 def pack_parcel(messages: Iterable[Message]) -> tuple[Shape, list[Any]]:
-    """Return messages as (shape, blobs)."""
+    """Encode messages as (shape, blobs)."""
     shape: Shape = []
     blobs: list[Any] = []
     small: list[bytes] = []
@@ -221,7 +221,7 @@ def pack_parcel(messages: Iterable[Message]) -> tuple[Shape, list[Any]]:
 
 
 class Pieces:
-    """A frame that came in pieces, and goes on in them."""
+    """A frame that came in pieces, and is passed on in them."""
 
     def __init__(self, pieces: Sequence[Any]) -> None:
         self.pieces = pieces
@@ -239,7 +239,7 @@ def to_record(message: Message) -> Any:
 
 
 def from_record(record: Any) -> Message:
-    """Return the message of which `to_record` gave the plain values."""
+    """Return the message of a record that `to_record` made."""
     if isinstance(record, bytes):
         return record
     return Bundle([Pieces(frame) if isinstance(frame, list) else frame for frame in record])
@@ -255,7 +255,7 @@ def _cut(frame: Any) -> Sequence[Any]:
 
 
 def _whole(counts: list[Any], blobs: Sequence[Any], position: int, join: bool) -> list[Any]:
-    """Return the frames of a message from their pieces."""
+    """Return the frames of a message, joined from their pieces."""
     if not all(type(count) is int and count > 0 for count in counts) or position + sum(counts) > len(blobs):
         raise ProtocolError("the pieces of a message do not fit their description")
     frames: list[Any] = []
@@ -267,10 +267,10 @@ def _whole(counts: list[Any], blobs: Sequence[Any], position: int, join: bool) -
 
 
 def parse_parcel(shape: Sequence[Any], blobs: Sequence[Any], *, join: bool = True) -> list[Message]:
-    """Return the messages of a parcel; without `join` for whoever only passes them on.
+    """Return the messages of a parcel; without `join`, frames stay in pieces, to be passed on.
 
     Raises:
-        ProtocolError: shape and blobs do not fit.
+        ProtocolError: shape and blobs do not match.
     """
     messages: list[Message] = []
     position = 0
@@ -293,7 +293,7 @@ def parse_parcel(shape: Sequence[Any], blobs: Sequence[Any], *, join: bool = Tru
 
 
 def small_messages(value: Any) -> list[bytes]:
-    """Check that this is a list of small messages; each begins with what it is."""
+    """Check that this is a list of small messages; the first byte of each is its kind."""
     if type(value) is not list or not set(map(type, value)) <= {bytes} or b"" in value:
         raise ProtocolError("the small messages of a pipe are a list of bytes, none of them empty")
     return value

@@ -1,6 +1,6 @@
-"""A process's end of a pipe: the queue that the application puts into or takes from, and what is due in the loop.
+"""A process's end of a pipe: the queue that the application uses, and its work in the loop.
 
-What goes over the wire, and who hears of it, is the table's (see `rackactor.ipc.pipes.registry`).
+The table decides what is sent, and to whom (see `rackactor.ipc.pipes.registry`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ CONFIRM = 0.05
 
 
 class Table(Protocol):
-    """What an end asks of the table that it stands in."""
+    """What an end needs of the table that it belongs to."""
 
     kernel: Kernel
 
     def check(self) -> None:
-        """Raise if this process is in its group no more."""
+        """Raise if this process is no longer in its group."""
 
     def close(self, end: Any) -> None:
-        """Close an end that the application uses no more."""
+        """Close an end that the application no longer uses."""
 
     def credit(self, reading: ReadEnd, credit: Credit) -> None:
         """Tell a writer how far a reader is."""
@@ -40,7 +40,7 @@ class Table(Protocol):
         """Send messages to a reader."""
 
     def settled(self, writing: WriteEnd) -> None:
-        """Take note that all that was written has been read."""
+        """Note that all that was written has been read."""
 
 
 class ReadEnd:
@@ -52,7 +52,7 @@ class ReadEnd:
         self.table = table
         self.pipe = pipe
         self.seat = seat
-        self.users = [True]  # a list, for what threads append and pop is never miscounted
+        self.users = [True]  # a list, since threads' appends and pops are never miscounted
         self.reader = Reader()
         self.reader.mark(time.monotonic())
         self.lock = threading.RLock()
@@ -71,7 +71,7 @@ class ReadEnd:
 
         Raises:
             RackTimeout: none within `timeout` seconds.
-            PipeEnded: there is no more, and no writer.
+            PipeEnded: everything was taken, and no writer is left.
             PipeBroken: the same, and a writer had died.
         """
         with self.lock:
@@ -83,7 +83,7 @@ class ReadEnd:
         return message
 
     def drained(self) -> None:
-        """Take note that all that came together was taken."""
+        """Note that all messages that came together were taken."""
         with self.lock:
             reader = self.reader
             reader.sync()
@@ -94,7 +94,7 @@ class ReadEnd:
         self.table.kernel.call_soon_threadsafe(self._credits)
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until there is a message to take, or the end; returns whether there is."""
+        """Wait until there is a message to take, or the end; returns whether there is one."""
         kernel, reader = self.table.kernel, self.reader
         if reader.empty and not self.over:
             with self.lock:
@@ -122,7 +122,7 @@ class ReadEnd:
                 raise PipeClosed
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self.wait(left)
-            ended = self.ended  # known before the look: a message may come after it, and the end after that
+            ended = self.ended  # read before the queue: a message may come after that look, and then the end
             with self.lock:
                 message = None if self.closed else self.reader.take()
             if message is not None:
@@ -153,7 +153,7 @@ class ReadEnd:
             self._send(self.reader.credits(waiting=True))
 
     def _confirm(self) -> None:
-        """Tell writers what was taken, again and again while something is here: taking it tells nobody."""
+        """Tell writers what was taken, and again as long as messages are here: taking them notifies nobody."""
         before = self.reader.messages
         self._send(self.reader.credits(waiting=False, everything=True))
         self._pause = CONFIRM if before != self._seen else min(2 * self._pause, 1.0)
@@ -178,7 +178,7 @@ class ReadEnd:
         self._watch()
 
     def greet(self, writer: int, pid: int) -> None:
-        """Meet a writer, or the supervisor in its place; give it credit if somebody waits for messages."""
+        """Meet a writer, or the supervisor in its place; grant credit if somebody waits for messages."""
         self.reader.introduce(writer, pid)
         for credit in self.reader.greet(writer):
             self.table.credit(self, credit)
@@ -186,7 +186,7 @@ class ReadEnd:
         self._demand()
 
     def accept(self, pid: int, writer: int, first: int, messages: Sequence[Message], closing: bool) -> None:
-        """Take what has arrived of a writer, if the process that sends it is the one that speaks for it."""
+        """Accept messages of a writer, if the process that sends them acts for that writer."""
         if not self.reader.hears(writer, pid):
             return
         if messages:
@@ -198,7 +198,7 @@ class ReadEnd:
             self._send(self.reader.credits(waiting=False))
 
     def accept_part(self, pid: int, writer: int, number: int, part: Part) -> None:
-        """Take a part of a large message."""
+        """Accept a part of a large message."""
         lane = self.reader.lanes.get(writer)
         if lane is None or lane.pid != pid or lane.dead or number < lane.expected:
             return
@@ -230,7 +230,7 @@ class WriteEnd:
         self._unsent = 0
 
     def put(self, message: Message, timeout: float | None) -> None:
-        """Take a message; waits while readers are slow.
+        """Queue a message; waits while readers are slow.
 
         Raises:
             RackTimeout: no room for it within `timeout` seconds; it was not sent.
@@ -257,7 +257,7 @@ class WriteEnd:
                 kernel.call_soon_batched(self._push)
 
     def refuse(self) -> None:
-        """Raise what stands against writing."""
+        """Raise the reason why nothing can be written."""
         self.table.check()
         if self.closed:
             raise PipeClosed
@@ -291,7 +291,7 @@ class WriteEnd:
         self.pump()
 
     def pump(self) -> None:
-        """Send what readers have credit for; when it is all taken and we are closed, say so."""
+        """Send what readers have credit for; if this end is closed and all is taken, say so."""
         if self.frozen:
             return
         for batch in self.writer.assign():
@@ -300,22 +300,22 @@ class WriteEnd:
             self.table.settled(self)
 
     def credit(self, pid: int, reader: int, taken: int, limit: int) -> None:
-        """Learn what a reader has taken, and may be sent."""
+        """Record what a reader has taken, and its credit."""
         self.writer.credit(reader, pid, taken, limit)
         self.pump()
 
     def meet(self, reader: int, pid: int) -> None:
-        """Learn of a reader, and which process speaks for it."""
+        """Add a reader, and the process that acts for it."""
         self.writer.introduce(reader, pid)
         self.pump()
 
     def reader_left(self, reader: int, taken: int | None) -> None:
-        """Learn that a reader is gone."""
+        """Remove a reader."""
         self.writer.left(reader, taken)
         self.pump()
 
     def readers(self, count: int) -> None:
-        """Learn how many readers there are, those included that will yet open their end."""
+        """Record how many readers there are, including those that will open their end later."""
         self._had_readers = self._had_readers or count > 0
         self.broken = self._had_readers and count == 0
 

@@ -1,4 +1,4 @@
-"""Which ends of pipes a child inherits: those that are pickled with what it runs, and its arguments."""
+"""Which ends of pipes a child inherits: those pickled with its target and its arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ends: ContextVar[list[tuple[int, str]] | None] = ContextVar("rackactor_pipe_end
 
 
 def collected(pack: Callable[..., T], *args: Any) -> tuple[T, list[tuple[int, str]]]:
-    """Have something pickled; return it, and the ends of pipes in it: (pipe, mode) of each."""
+    """Pickle something; return it, and the ends of pipes in it: (pipe, mode) of each."""
     ends: list[tuple[int, str]] = []
     token = _ends.set(ends)
     try:
@@ -24,7 +24,7 @@ def collected(pack: Callable[..., T], *args: Any) -> tuple[T, list[tuple[int, st
 
 
 def note(pipe: int, mode: str) -> None:
-    """Take note of an end that is pickled."""
+    """Note an end that is being pickled."""
     ends = _ends.get()
     if ends is not None:
         ends.append((pipe, mode))

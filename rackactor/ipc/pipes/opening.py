@@ -1,4 +1,4 @@
-"""`rack.pipe`: what its arguments may be."""
+"""`rack.pipe`: checks its arguments, and opens the pipe."""
 
 from __future__ import annotations
 

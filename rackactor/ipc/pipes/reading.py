@@ -1,8 +1,27 @@
-"""The reader's half of a pipe: what has arrived from each writer, and the credit that it gets.
+"""The reader's half of a pipe: what has arrived from each writer, and the credit granted to it.
 
-The credit adapts to how fast the reader takes: its window is what it takes in `HORIZON`. A reader that needs longer
-than that for one message gets the next one only when it comes for it, so that slow readers share work one by one; a
-fast one gets megabytes ahead. What it has taken it confirms with its credits, or soon.
+Each writer has a numbered lane to each reader (`Lane`). The reader puts what arrives in order, drops duplicates, and
+confirms what its application has taken. What it has not confirmed still belongs to the writer: if the reader dies, it
+goes to another one. So arrived and taken are two numbers, and only taken counts.
+
+A message is in one of these states here: early (ahead of a gap), in a run that waits (`_runs`), in the present run
+(`run`), taken. A run is what came together. Taking a message is one `list.pop`, which any thread may do. It counts
+nothing; what has left the run is counted when somebody looks (`sync`). So taking costs no more than the `pop`.
+
+Credit is in bytes, and a total that only grows. Its size follows the reader (`Pace`): the window is what the reader
+takes in `HORIZON`, up to `MAX_WINDOW`. It is raised step by step, and lowered at once where the time was long enough to
+tell.
+
+- A fast reader has megabytes under way.
+- One that needs longer than that for a message has a window of 0. It gets the next message only when it comes for it,
+  so slow readers share the work one by one.
+
+A credit that was given is not taken back. One message beyond it is always let through, so that a message of any size
+passes; who sends more is garbage (`ProtocolError`).
+
+A writer hears of what was taken with its next credit, or soon; a writer that closes (`closing`) at once, for it waits
+for that. A lane is clean when its writer left in order; of a writer that died, something may still be under way, and
+its lane stays (`dead`).
 
 No sockets, no threads; time is an argument.
 """
@@ -17,11 +36,11 @@ from rackactor.errors import ProtocolError
 from rackactor.ipc.pipes.framing import OVERHEAD, Assembly, Message
 from rackactor.wire.frames import SUPERVISOR
 
-#: What a reader takes in this time may be sent ahead of it, seconds.
+#: What a reader takes in this time may be sent ahead, seconds.
 HORIZON = 0.02
-#: Bytes sent ahead at the most.
+#: The most that is sent ahead, bytes.
 MAX_WINDOW = 4 << 20
-#: A time too short to tell a slow reader by, seconds.
+#: Shorter times do not show whether a reader is slow, seconds.
 _MOMENT = 0.005
 _NEVER = 1 << 62
 
@@ -30,11 +49,11 @@ class Pace:
     """How much may be sent ahead of a reader."""
 
     def __init__(self) -> None:
-        #: Bytes; 0: one message at a time, when it comes for it.
+        #: Bytes; 0: one message at a time, when the reader asks for it.
         self.window = 0
 
     def update(self, size: int, count: int, busy: float) -> None:
-        """Learn that the reader took `count` messages of `size` bytes in `busy` seconds, its waits not counted."""
+        """Record that the reader took `count` messages of `size` bytes in `busy` seconds, without its waits."""
         if not count:
             return
         target = min(int(size * HORIZON / max(busy, 1e-6)), MAX_WINDOW)
@@ -48,7 +67,7 @@ class Pace:
 
 
 class Credit(NamedTuple):
-    """What a writer is told: numbers up to which its messages were taken and have arrived; what it may send."""
+    """What a writer is told: the numbers up to which its messages were taken and have arrived, and its credit."""
 
     pid: int
     seat: int
@@ -58,7 +77,7 @@ class Credit(NamedTuple):
 
 
 class Lane:
-    """What comes from one writer."""
+    """The messages from one writer."""
 
     __slots__ = (
         "arrived",
@@ -91,9 +110,9 @@ class Lane:
         self.taken = 0
         self.told_taken = 0
         self.told_limit = 0
-        #: The most that it was ever told.
+        #: The highest limit that it was ever told.
         self.granted = 0
-        #: The application tells us when it has taken this much.
+        #: The application reports when it has taken this much.
         self.tell_at = _NEVER
         self.closing = False
         self.dead = False
@@ -109,8 +128,8 @@ class Reader:
         self._runs: deque[tuple[Lane, list[Message]]] = deque()
         #: Messages that came together and are being taken, the last one first; popped by any thread.
         self.run: list[Message] = []
-        self._lane = Lane(0, 0)  # whose they are
-        self._length = self._cost = self._left = 0  # of the run at first, and as of the last `sync`
+        self._lane = Lane(0, 0)  # the lane of these messages
+        self._length = self._cost = self._left = 0  # of the run at first, and at the last `sync`
         self._taken = self._consumed = 0  # of its lane when it began
         self._done = self._count_done = 0  # of earlier runs
         self._marked = 0.0
@@ -119,27 +138,27 @@ class Reader:
     # -- in the loop -----------------------------------------------------------------------------------
 
     def introduce(self, seat: int, pid: int) -> None:
-        """Learn of a writer, or that another process speaks for it now."""
+        """Add a writer, or note that another process acts for it now."""
         lane = self.lanes.get(seat)
         if lane is None:
             self.lanes[seat] = Lane(seat, pid)
         else:
             lane.pid = pid
-            lane.told_limit = lane.told_taken = 0  # it must hear of us anew
+            lane.told_limit = lane.told_taken = 0  # it must be told again
 
     def hears(self, seat: int, pid: int) -> bool:
-        """Tell whether it is this process that speaks for a writer.
+        """Tell whether this is the process that acts for a writer.
 
-        One that did so before is not heard any more: who goes on for it sends again what had not arrived.
+        An earlier one is no longer accepted: its successor sends again what had not arrived.
         """
         lane = self.lanes.get(seat)
         return lane is not None and lane.pid == pid
 
     def accept(self, seat: int, first: int, messages: Sequence[Message]) -> None:
-        """Take messages of a writer; doubles are dropped, gaps waited for.
+        """Take messages of a writer; duplicates are dropped, gaps waited for.
 
         Raises:
-            ProtocolError: it had no credit for them.
+            ProtocolError: the writer had no credit for them.
         """
         lane = self.lanes.get(seat)
         if lane is None:
@@ -158,7 +177,7 @@ class Reader:
         self._runs.append((lane, ready))
 
     def _check(self, lane: Lane, more: int) -> None:
-        """See that a writer keeps to its credit; one message is always let through beyond it."""
+        """Check that a writer keeps to its credit; one message beyond it is always let through."""
         if lane.arrived + lane.early_cost + more >= lane.granted and lane.pid != SUPERVISOR:
             raise ProtocolError("more messages of a pipe than it had credit for")
 
@@ -177,14 +196,14 @@ class Reader:
         return ready
 
     def closing(self, seat: int) -> None:
-        """Learn that a writer closes: it is told at once what was taken."""
+        """Note that a writer is closing: it is told at once what was taken."""
         lane = self.lanes.get(seat)
         if lane is not None:
             lane.closing = True
             lane.tell_at = 0
 
     def left(self, seat: int, *, clean: bool) -> None:
-        """Learn that a writer is gone; of one that died, something may still be under way."""
+        """Note that a writer is gone; if it died, something may still be under way."""
         lane = self.lanes.get(seat)
         if lane is None:
             return
@@ -199,7 +218,7 @@ class Reader:
 
         Args:
             waiting: the application waits for a message.
-            everything: also what is in no hurry.
+            everything: also what is not urgent.
         """
         self.sync()
         window = self.pace.window
@@ -220,7 +239,7 @@ class Reader:
                 lane.tell_at = lane.told_limit - window * 3 // 4 if window else _NEVER
 
     def greet(self, seat: int) -> Iterator[Credit]:
-        """Yield what a writer that we have just met must hear."""
+        """Yield what a writer that has just been met must be told."""
         lane = self.lanes.get(seat)
         if lane is not None:
             lane.told_taken = lane.taken
@@ -232,7 +251,7 @@ class Reader:
         return any(lane.told_taken != lane.taken and not lane.dead for lane in self.lanes.values())
 
     def final(self) -> dict[int, int]:
-        """Return what was taken of each writer, for the end."""
+        """Return what was taken from each writer, for the end."""
         self.sync()
         return {seat: lane.taken for seat, lane in self.lanes.items()}
 
@@ -248,7 +267,7 @@ class Reader:
                     return None
 
     def next_run(self) -> bool:
-        """Begin with the next messages that came together; False when none are here."""
+        """Begin with the next messages that came together; False: there are none."""
         self.sync()
         if self.run or not self._runs:
             return bool(self.run)
@@ -262,7 +281,7 @@ class Reader:
         return True
 
     def sync(self) -> None:
-        """Count what was taken of the present run: its messages only disappear from the list."""
+        """Count what was taken from the present run: until then its messages only disappear from the list."""
         run, lane = self.run, self._lane
         count = len(run)
         self._left = _cost(run)
@@ -271,13 +290,13 @@ class Reader:
 
     @property
     def due(self) -> bool:
-        """Tell whether the writer should hear of what was taken (after a `sync`)."""
+        """Tell whether the writer should be told what was taken (after a `sync`)."""
         lane = self._lane
         return lane.consumed >= lane.tell_at and (not lane.closing or lane.taken == lane.expected - 1)
 
     @property
     def empty(self) -> bool:
-        """Tell whether nothing is here to be taken."""
+        """Tell whether there is nothing to take."""
         return not self.run and not self._runs
 
     @property
@@ -286,21 +305,21 @@ class Reader:
         return self._count_done + self._length - len(self.run)
 
     def measure(self, now: float) -> None:
-        """Learn how fast the application takes: it did so since the last mark."""
+        """Measure how fast the application takes: it has done so since the last mark."""
         self.sync()
         size = self._done + self._cost - self._left
         self.pace.update(size - self._marked_size, self.messages - self._marked_count, now - self._marked)
         self.mark(now)
 
     def mark(self, now: float) -> None:
-        """Begin to measure: a wait is over."""
+        """Start a measurement, after a wait."""
         self._marked_size = self._done + self._cost - self._left
         self._marked_count = self.messages
         self._marked = now
 
     @property
     def waiting(self) -> int:
-        """Cost of what is here and not taken, bytes (after a `sync`)."""
+        """Cost of what has arrived and is not taken, bytes (after a `sync`)."""
         return sum(lane.arrived - lane.consumed for lane in list(self.lanes.values()))
 
 

@@ -1,13 +1,12 @@
-"""A process's ends of pipes, and what goes on behind them in the loop.
+"""A process's ends of pipes, and their work in the loop.
 
 The application only puts messages into a `WriteEnd`, and takes them from a `ReadEnd` (see
-`rackactor.ipc.pipes.handles`). Everything else is done here by the leader (see `rackactor.kernel.leader`):
-the credits, who gets what, what the supervisor says.
+`rackactor.ipc.pipes.handles`). The leader (see `rackactor.kernel.leader`) does everything else here:
+credits, distribution, messages from the supervisor.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -31,11 +30,11 @@ from rackactor.wire.events import PipeEvent
 from rackactor.wire.frames import SUPERVISOR
 from rackactor.wire.stream import Entry, EntryKind
 
-#: How long readers may take what is under way when a process leaves, before the supervisor inherits it, seconds.
+#: Seconds that readers have to take what is under way when a process leaves; then the supervisor inherits it.
 LINGER = 0.3
-#: How long a process that leaves waits for the supervisor to have room, seconds.
+#: Seconds for which a leaving process waits until the supervisor has room.
 PATIENCE = 30.0
-#: Why messages of a process that has ended are lost.
+#: Why messages of an ended process are lost.
 NO_HEIR = "nobody has read it in time, and the group's pipe_held= has no room for it"
 
 _making = threading.RLock()
@@ -55,7 +54,7 @@ def table_of(kernel: Kernel) -> PipeTable:
     with _making:
         if kernel.pipe_table is None:
             found = PipeTable(kernel)
-            if kernel.pipe_table is None:  # a signal handler may have been quicker
+            if kernel.pipe_table is None:  # a signal handler may have been faster
                 kernel.pipe_table = found
                 kernel.on(PipeEvent, found.event)
         made: PipeTable = kernel.pipe_table
@@ -72,12 +71,12 @@ class PipeTable:
         self._writings: dict[int, WriteEnd] = {}
         _all.add(self)
         self._ends: dict[tuple[int, str], End] = {}
-        #: Calls under way that open something: what is said of seats that we do not know yet waits for them.
-        #: How many began (counted under the lock), and were done (counted in the loop).
+        #: Calls under way that open something: messages for seats that are not known yet wait for them.
+        #: How many began (counted under the lock), and how many were done (counted in the loop).
         self._begun = self._done = 0
-        #: How its ends are closed has been said, by `leave`: that a program's objects go now says nothing more.
+        #: `leave` has closed all ends: objects of the program that go later close nothing.
         self._left = False
-        #: What has come of messages that are in pieces, by seats of reader and writer.
+        #: Parts that have come of messages in pieces, by seats of reader and writer.
         self._pieces: dict[tuple[int, int], list[Any]] = {}
         self._stash: list[tuple[int, Callable[[], None]]] = []
 
@@ -86,11 +85,11 @@ class PipeTable:
         return self._begun - self._done
 
     def check(self) -> None:
-        """Raise if this process is in the group no more, or never was."""
+        """Raise if this process is not, or no longer, in the group."""
         self.kernel.check()
 
     def forked(self) -> None:
-        """Forget everything: this is the child of os.fork, which is no process of the group."""
+        """Forget everything: this is a child by os.fork, which is no process of the group."""
         for reading in self._readings.values():
             reading.reader = Reader()
             reading.closed = True
@@ -116,7 +115,7 @@ class PipeTable:
     def _opened(self, mode: str, pipe: int, seat: int) -> End:
         known = self._ends.get((pipe, mode))
         if known is not None and known.seat == seat:
-            if known.closed:  # it was on its way out
+            if known.closed:  # it was about to be closed
                 known.closed = False
                 known.users.clear()
                 if isinstance(known, WriteEnd):
@@ -130,7 +129,7 @@ class PipeTable:
         return end
 
     def close(self, end: End) -> None:
-        """Give up one use of an end; the last one closes it."""
+        """Release one use of an end; the last one closes it."""
         if end.users:
             end.users.pop()
         if end.users or end.closed or self._left:
@@ -160,7 +159,7 @@ class PipeTable:
             writing.pump()
 
     def settled(self, writing: WriteEnd) -> None:
-        """Close a writer's end whose messages were all taken."""
+        """Close a writer's end whose messages have all been taken."""
         if self._opening or self._writings.pop(writing.seat, None) is None:
             return
         self._forget(writing)
@@ -195,7 +194,7 @@ class PipeTable:
     # -- in the loop: what arrives -------------------------------------------------------------------------
 
     def arrived(self, delivery: Delivery) -> None:
-        """Take an entry of a stream."""
+        """Process an entry of a stream."""
         kind, seat, payload, more = delivery.entry
         table: dict[int, Any] = self._writings if kind is EntryKind.CREDIT else self._readings
         end = table.get(seat)
@@ -208,7 +207,7 @@ class PipeTable:
                 end.credit(delivery.pid, reader, taken, limit)
             else:
                 _take(end, delivery.pid, unpack(payload), more)
-        except Exception as error:  # whatever it is made of
+        except Exception as error:  # it may be malformed in any way
             if interrupts.comes_from_a_handler(error):
                 raise
             self.kernel.malformed(
@@ -216,7 +215,7 @@ class PipeTable:
             )
 
     def event(self, event: PipeEvent, blobs: Sequence[Any]) -> None:
-        """Hear of the other ends from the supervisor."""
+        """Process an event of the supervisor about the other ends."""
         seat, what = event.seat, event.what
         end: End | None = self._readings.get(seat) or self._writings.get(seat)
         if end is None:
@@ -262,7 +261,7 @@ class PipeTable:
         kernel.offer(batch.pid, Entry(EntryKind.PIPE, batch.seat, body))
 
     def credit(self, reading: ReadEnd, credit: Credit) -> None:
-        """Tell a writer what was taken, and what it may send."""
+        """Tell a writer what was taken, and its credit."""
         pid, seat, taken, received, limit = credit
         if pid == self.kernel.pid:
             writing = self._writings.get(seat)
@@ -279,21 +278,21 @@ class PipeTable:
     # -- leaving --------------------------------------------------------------------------------------------
 
     def leave(self, *, clean: bool = True, linger: float = LINGER) -> list[str]:
-        """Close everything, for this process ends; what readers have not taken soon is the supervisor's to serve.
+        """Close everything, since this process ends; the supervisor serves what readers do not take soon.
 
         Args:
-            clean: it ends in good order; else the readers of what it has open hear how it ended.
-            linger: how long readers may take, seconds.
+            clean: it ends in good order; otherwise the readers of its open ends are told how it ended.
+            linger: seconds that readers have to take what is left.
 
-        Returns: what is lost by it, a sentence for each pipe.
+        Returns: what is lost, a sentence for each pipe.
         """
         lost: list[str] = []
         try:
             self._leave(clean, linger, lost)
         except GroupEnded:
-            pass  # and all its pipes
-        except RackError as error:
-            logging.getLogger("rackactor").warning("could not leave the pipes in good order: %s", error)
+            pass  # and so are all its pipes
+        except RackError as error:  # no answer: nobody knows what the supervisor has taken
+            lost.append(f"what was sent into pipes, and nobody has read, may be lost: {error}")
         finally:
             self._left = True
         return lost
@@ -306,7 +305,7 @@ class PipeTable:
             elif not end.closed:
                 end.users.clear()
                 self.close(end)
-        # Where nobody reads there is nothing to wait for.
+        # Without a reader there is nothing to wait for.
         kernel.wait(lambda: not any(writing.writer.lanes for writing in self._unsettled()), linger)
         deadline = time.monotonic() + PATIENCE
         for writing in self._unsettled():
@@ -317,17 +316,18 @@ class PipeTable:
         return [writing for writing in list(self._writings.values()) if not writing.writer.settled or writing.closed]
 
     def _close_unclean(self, writing: WriteEnd) -> None:
-        """Have readers confirm what they take; the seat stays, for the supervisor to see what became of us."""
+        """Ask readers to confirm what they take; the seat stays, and the supervisor sees how this process ends."""
         for batch in writing.writer.assign():
             self.send(writing, batch)
 
     def _bequeath(self, writing: WriteEnd, deadline: float) -> bool:
-        """Have a writer's messages read, or leave them to the supervisor; False: they are lost."""
+        """Wait until a writer's messages are read, or hand them to the supervisor; False: they are lost."""
         while not writing.writer.settled or writing.closed:
             done: list[Any] = []
             self.kernel.call_soon_threadsafe(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
-            self.kernel.wait(lambda: done, 5.0)  # noqa: B023
-            if not done or done[0] is None:
+            if not self.kernel.wait(lambda: done, max(1.0, deadline - time.monotonic())):  # noqa: B023
+                return False
+            if done[0] is None:
                 return True
             if self._hand_over(*done[0]):
                 self._writings.pop(writing.seat, None)
@@ -341,9 +341,9 @@ class PipeTable:
         return True
 
     def _hand_over(self, estate: PipeBequeath, blobs: list[Any]) -> bool:
-        """Leave messages to the supervisor; returns whether it has taken them.
+        """Hand messages to the supervisor; returns whether it has taken them.
 
-        It is asked first: what there is no room for would be sent again and again, as often as it is tried.
+        It is asked first: otherwise messages without room would be sent again at each attempt.
         """
         call, size = self.kernel.call, sum(map(len, blobs))
         if not call(PipeRoom(size))[0]["room"]:
@@ -368,7 +368,7 @@ class PipeTable:
 
 
 def _take(reading: Any, pid: int, fields: Any, frames: Sequence[Any]) -> None:
-    """Take what a process sends to a reader; raises whatever comes of it where it is malformed."""
+    """Process messages for a reader; raises any error if they are malformed."""
     if not frames:
         writer, first, messages, closing = fields
         reading.accept(pid, writer, first, small_messages(messages), closing)

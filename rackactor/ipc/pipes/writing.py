@@ -1,11 +1,31 @@
 """The writer's half of a pipe: messages wait here until a reader takes them.
 
-Every reader has a lane: a numbered sequence of messages that were sent to it. What a reader has not confirmed as
-taken stays with the writer; when the reader leaves or dies it goes to the front again, for the others. Readers give
-credit in bytes, and one message beyond it is always let through, so that a message of any size passes.
+A message is in one of these states:
 
-No sockets, no clock, no threads. The application appends messages, another thread may send them: what one of the two
-counts the other only reads.
+- in the queue: it may go to any reader
+- unconfirmed, in the lane of one reader: sent, and kept
+- confirmed: the reader's application has taken it; forgotten
+
+When a reader leaves or dies (`left`), what it has not taken goes to the front of the queue again, for the others. That
+is why messages wait here and not at the readers.
+
+Each reader has a numbered lane (`Lane`) and gives credit in bytes. One message beyond it is always let through, so that
+a message of any size passes. Readers that have credit are served in turns (`assign`). None gets more than its share of
+what waits at one go, since what waits may be all there is.
+
+Only the process that the supervisor has named speaks for a reader (`introduce`). Its credit may come before the
+introduction, which takes another way: it is kept until then (`_early`).
+
+A writer that closes (`closing`) asks its readers to confirm at once. It is done when everything was taken, not when it
+was sent: otherwise readers would hear of the end while a message could still come back from one that dies.
+
+A process that ends first leaves its messages to the supervisor (`estate`, `inherit`), which goes on under the same end
+and the same numbers, with this code. `resume` sends again what a reader has not received.
+
+The application appends messages while the loop sends others. No lock is needed: what the one counts (`offered`,
+`messages`) the other only reads.
+
+No sockets, no clock, no threads.
 """
 
 from __future__ import annotations
@@ -17,9 +37,9 @@ from typing import Any, NamedTuple
 
 from rackactor.ipc.pipes.framing import INLINE, OVERHEAD, Message, from_record, to_record
 
-#: Bytes that may wait here for a reader before the application has to wait; one message more always may.
+#: Bytes that may wait here for a reader before the application must wait; one more message is always accepted.
 BACKLOG = 1 << 20
-#: Bytes of small messages that travel together.
+#: Bytes of small messages that are sent together.
 BATCH = 48 << 10
 
 
@@ -30,31 +50,31 @@ class Batch(NamedTuple):
     seat: int
     first: int
     messages: Sequence[Message]
-    #: The writer closes: the reader is to confirm at once what it takes.
+    #: The writer is closing: the reader must confirm at once what it takes.
     closing: bool = False
 
 
 class Lane:
-    """What goes to one reader."""
+    """The messages to one reader."""
 
     __slots__ = ("closing", "limit", "next", "pid", "seat", "sent", "taken", "unconfirmed")
 
     def __init__(self, seat: int, pid: int) -> None:
         self.seat = seat
         self.pid = pid
-        #: Total cost that the reader lets us send, and that was sent.
+        #: Total cost that the reader allows, and total cost that was sent.
         self.limit = 0
         self.sent = 0
         #: Number of the next message; number up to which the reader has taken them.
         self.next = 1
         self.taken = 0
         self.unconfirmed: deque[Message] = deque()
-        #: It has been told that the writer closes.
+        #: Whether the reader has been told that the writer closes.
         self.closing = False
 
 
 def cost(message: Message) -> int:
-    """Return what a message costs of a credit, bytes."""
+    """Return the cost of a message in credit, bytes."""
     return len(message) + OVERHEAD
 
 
@@ -65,19 +85,19 @@ class Writer:
         self.queue: deque[Message] = deque()
         self.lanes: dict[int, Lane] = {}
         self.closing = False
-        #: Total cost of what the application has offered (it counts), and of what has left the queue (we do).
+        #: Total cost of what the application has offered (counted there), and of what left the queue (counted here).
         self.offered = 0
         self.drawn = 0
         self.unconfirmed_cost = 0
         self.messages = self.confirmed = self.redelivered = 0
         self._gone: set[int] = set()
-        self._readers: dict[int, int] = {}  # the pid of the process that speaks for each, by seat
-        #: What a process has said for a reader that we do not know yet, by pid: (seat, taken, limit).
+        self._readers: dict[int, int] = {}  # the pid of the process that acts for each reader, by seat
+        #: What a process has said for a reader that is not known yet, by pid: (seat, taken, limit).
         self._early: dict[int, tuple[int, int, int]] = {}
-        self._turn: deque[int] = deque()  # seats, whose turn is first
+        self._turn: deque[int] = deque()  # seats in the order of their turns
 
     def offer(self, message: Message) -> None:
-        """Take a message; always succeeds (ask `crowded` first)."""
+        """Queue a message; always succeeds (check `crowded` first)."""
         self.queue.append(message)
         self.offered += len(message) + OVERHEAD
         self.messages += 1
@@ -94,21 +114,21 @@ class Writer:
 
     @property
     def settled(self) -> bool:
-        """Tell whether everything was taken."""
+        """Tell whether everything has been taken."""
         return not self.queue and not any(lane.unconfirmed for lane in self.lanes.values())
 
     def introduce(self, seat: int, pid: int) -> None:
-        """Learn of a reader, and which process speaks for it: no other is heard."""
+        """Add a reader, and the process that acts for it: messages of no other process are accepted for it."""
         self._readers[seat] = pid
         early = self._early.pop(pid, None)
         if early is not None and early[0] == seat:
             self.credit(seat, pid, *early[1:])
 
     def credit(self, seat: int, pid: int, taken: int, limit: int) -> None:
-        """Learn what a reader has taken, and how much may be sent to it.
+        """Process a reader's confirmation and its new credit.
 
-        It may come before the introduction, which takes another way. A process has one reader of a pipe at a time, so
-        what it says last is what counts.
+        It may come before the introduction, which takes another path. A process has one reader of a pipe at a time, so
+        its latest message counts.
         """
         if seat in self._gone:
             return
@@ -124,7 +144,7 @@ class Writer:
         self._confirm(lane, taken)
 
     def left(self, seat: int, taken: int | None) -> None:
-        """Learn that a reader is gone: what it has not taken (None: as far as is known) is for the others."""
+        """Remove a reader; what it has not taken (None: as far as is known) goes to the others."""
         self._gone.add(seat)
         self._early.pop(self._readers.pop(seat, 0), None)
         lane = self.lanes.pop(seat, None)
@@ -140,9 +160,9 @@ class Writer:
         self.queue.extendleft(reversed(lane.unconfirmed))
 
     def assign(self) -> Iterator[Batch]:
-        """Yield what is to be sent now, to whom."""
+        """Yield what is to be sent now, and to whom."""
         while self.queue and (ready := [seat for seat in self._turn if self._ready(seat)]):
-            # No reader gets more than its share at one go: what is here may be all there is.
+            # No reader gets more than its share at once: there may be nothing more to come.
             share = -(-len(self.queue) // len(ready))
             for seat in ready:
                 if not self.queue:
@@ -157,7 +177,7 @@ class Writer:
                     yield Batch(lane.pid, lane.seat, lane.next, (), True)
 
     def resume(self, seat: int, received: int) -> Batch | None:
-        """Send again what a reader has not received: the writer's process has changed."""
+        """Send again what a reader has not received, since the writer's process has changed."""
         lane = self.lanes.get(seat)
         if lane is None:
             return None
@@ -175,7 +195,7 @@ class Writer:
         first, size = lane.next, 0
         while queue and len(messages) < share and size < BATCH and lane.sent + size < lane.limit:
             if messages and len(queue[0]) > INLINE:
-                break  # a large one travels alone
+                break  # a large one is sent alone
             message = queue.popleft()
             messages.append(message)
             size += len(message) + OVERHEAD
@@ -208,7 +228,7 @@ class Writer:
 
     @classmethod
     def inherit(cls, lanes: Sequence[Sequence[Any]], messages: Sequence[Message]) -> Writer:
-        """Go on where another left off."""
+        """Continue from the state of another writer."""
         writer = cls()
         writer.closing = True
         left = deque(messages)
@@ -244,7 +264,7 @@ class Writer:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Writer:
-        """Make a writer of what `to_record` gave."""
+        """Make a writer from a record that `to_record` made."""
         writer = cls()
         writer.queue.extend(map(from_record, record["queue"]))
         for seat, pid, limit, sent, following, taken, closing, unconfirmed in record["lanes"]:

@@ -1,4 +1,4 @@
-"""Actors as processes: a mailbox, a handler at a time, and Thespian's rules about what goes wrong."""
+"""Actors as processes: a mailbox, one handler at a time, and Thespian's rules for errors."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ from rackactor_runtime.agent.reference import Reference
 from rackactor_runtime.agent.report import Report
 
 _log = logging.getLogger("rackactor.actors.actor")
-#: Types of messages without a handler that are told of, at the most.
+#: The most types of unhandled messages that are reported.
 _DROPPED = 100
 
 
 class ActorHost:
-    """Host one actor in this process.
+    """Hosts one actor in this process.
 
     When a handler raises, the sender gets a `PoisonMessage` (or, if it asked, an error) and the actor goes on. Actors
-    of Thespian's own classes get the message a second time before that, as their programs expect it.
+    of Thespian's own classes get the message a second time before that, as their programs expect.
     """
 
     def __init__(self, session: Session, creation: Creation) -> None:
@@ -77,7 +77,7 @@ class ActorHost:
         self._watcher: Watcher | None = None
         self._loop = coroutines.keep()
         self._fetcher: Fetcher | None = None
-        #: Names of the types of messages that were dropped for want of a handler, and have been told of.
+        #: Names of the types of messages that were dropped for lack of a handler, and have been reported.
         self._dropped: set[str] = set()
 
     # -- its life -------------------------------------------------------------------------------------
@@ -97,22 +97,22 @@ class ActorHost:
                 pass
         finally:
             coroutines.forget()
-        self._instance = None  # what it has open is closed, though handlers of events refer to this host
+        self._instance = None  # its open files are closed, although handlers of events refer to this host
         return report
 
     def send(self, address: ActorAddress, message: Any) -> None:
-        """Send a message to an address of this group; to itself, without a way over the wire."""
+        """Send a message to an address of this group; to itself, without the wire."""
         if isinstance(message, ValidatedSource) and address == self._system:
             sources.validate(self._kernel, message)
         elif address == self._me:
-            # Bytes in between, for the receiver's copy is its own. No credit: nobody could give it back.
+            # Through bytes, so that the receiver gets its own copy. No credit is used, since nobody could give it back.
             payload = encode(message, allow_pickle=self._kernel.allow_pickle)
             self._kernel.put(Delivery(self._me.pid, self._kernel.incarnation, Entry(EntryKind.TELL, 0, payload)))
         else:
             mail.send(self._kernel, address, message)
 
     def _terminate(self, *_: Any) -> None:
-        """SIGTERM: the actor gets an ActorExitRequest, before anything else that waits."""
+        """SIGTERM: the actor gets an ActorExitRequest, before all waiting messages."""
         if not self._terminated:
             self._terminated = True
             self._kernel.mailbox.appendleft((ActorExitRequest(), self._me))
@@ -120,7 +120,7 @@ class ActorHost:
             self._loop.call_off()
 
     def _turn(self) -> Report | None:
-        """Handle one message; returns how the actor ends when it does."""
+        """Handle one message; return the report when the actor ends."""
         item = self._next() if self._loop.begun else self._kernel.take(None)
         if item is None:
             return Report("exited", 0)
@@ -130,7 +130,7 @@ class ActorHost:
             return None  # the ActorExitRequest is next
 
     def _next(self) -> Any:
-        """Wait for a message while the event loop runs: there may be tasks in it."""
+        """Wait for a message while the event loop runs, since it may contain tasks."""
         if self._kernel.mailbox:
             return self._kernel.take(None)
         if self._fetcher is None:
@@ -151,7 +151,7 @@ class ActorHost:
         return self._handle(message, sender, item)
 
     def _take_own(self, message: Any, sender: RackAddress) -> Report | None:
-        """Take what this host itself has put into the mailbox."""
+        """Handle an item that this host itself has put into the mailbox."""
         if isinstance(message, _Free):
             coroutines.finish(self._instance.receiveSignal(message.signal, message.sender))
         elif isinstance(message, _Changed):
@@ -191,7 +191,7 @@ class ActorHost:
                 return None
             _log.debug("a handler raised; it gets the message again", exc_info=True)
         try:
-            if item is not None:  # as it came, whatever the handler has done to its copy
+            if item is not None:  # the original, whatever the handler has done to its copy
                 message = self._kernel.open(item.entry.payload, MESSAGE, item.pid)
             return self._call(message, sender)
         except BaseException as error:
@@ -204,7 +204,7 @@ class ActorHost:
         result = actor.receiveMessage(message, sender)
         if result is not None:
             return coroutines.finish(result)
-        # Thespian drops in silence what has no handler; but in a program of Thespian's own nobody asks as we do.
+        # Thespian silently drops messages without a handler; but its programs have no asks like ours.
         dispatches = sender.rid and type(actor).receiveMessage is ActorTypeDispatcher.receiveMessage
         if dispatches and not has_handler(actor, message):
             raise NoHandler(no_handler(actor, message))
@@ -218,7 +218,7 @@ class ActorHost:
             self._fail(sender, message, f"the handler for {name} raised{twice}:\n{text[-_report.MAX_TEXT :]}")
 
     def _drop(self, sender: RackAddress, message: Any, words: str) -> None:
-        """Answer a message that there is no handler for; if nobody asked, say so once for each type of message."""
+        """Answer a message without a handler; if it was no ask, report that once for each type of message."""
         if sender.rid:
             self._fail(sender, message, words)
         elif words not in self._dropped and len(self._dropped) < _DROPPED:
@@ -232,7 +232,7 @@ class ActorHost:
         elif sender != self._me and not isinstance(message, (PoisonMessage, ChildActorExited, DeadEnvelope)):
             try:
                 self.send(sender, PoisonMessage(message, text))
-            except InvalidCall as error:  # a handler may have put anything into its message, or made it too large
+            except InvalidCall as error:  # a handler may have put anything into the message, or made it too large
                 self.send(sender, PoisonMessage(None, f"{text}\n(the message itself cannot be sent back: {error})"))
 
     def _exit(self, message: ActorExitRequest, sender: RackAddress) -> Report:
@@ -257,7 +257,7 @@ class ActorHost:
     # -- what it hears of beside messages -----------------------------------------------------------------
 
     def _listen(self) -> None:
-        """Have events of the group put into the mailbox; all this runs in the loop, and must be quick."""
+        """Put events of the group into the mailbox; this runs in the loop, and must be quick."""
         session, kernel = self._session, self._kernel
 
         session.on_child = lambda pid: kernel.put((_Ended(pid, wholly=True), self._me))
@@ -287,17 +287,17 @@ class ActorHost:
         self._kernel.put((ValidateSource(event.hash, event.data), self._system))
 
     def _child_ended(self, end: _Ended) -> Report | None:
-        """Tell the actor of a child's end, once; one that it has created counts as exited when it leaves."""
+        """Tell the actor of a child's end, once; a child that it has created counts as exited when it leaves."""
         reference, address = self._reference, RackAddress(self._session.gid, end.pid)
         created = end.pid in reference.created
         if created and end.wholly:
             reference.created.discard(end.pid)
-            # Thespian programs do not wait for their children: nobody else would reap it.
+            # Thespian programs do not wait for their children, so it is reaped here.
             self._kernel.cast(Wait([end.pid], hang=False))
         if address in reference.children:
             reference.children.remove(address)
         elif created or not end.wholly:
-            return None  # told already; or forked, and its end is for `wait` to tell
+            return None  # it has been told; or the child was forked, and `wait` tells its end
         return self._handle(ChildActorExited(address), address, None)
 
     def _apply_capabilities(self, changes: Mapping[str, Any]) -> None:
@@ -307,7 +307,7 @@ class ActorHost:
             logging.config.dictConfig(definitions)
 
     def _check_capabilities(self) -> None:
-        """End if the group is not any more what this actor requires."""
+        """End if the group no longer has the capabilities that this actor requires."""
         check = getattr(self._instance, "actorSystemCapabilityCheck", None)
         requirements = other_requirements(self._creation.requirements)
         if check is not None and not check(self._capabilities, requirements):

@@ -1,9 +1,9 @@
-"""A door for commands that run inside this process, where they cannot reach the group's directory.
+"""Access for commands that run inside this process and cannot reach the group's directory.
 
-On the group's own host a command finds the group's card, which lets it in. In a VM, or behind a mount namespace, there
-is none: there the agent listens on a socket of its own, and lets each command in with a token for one use, which it
-asks of the supervisor. The socket is abstract (unix(7)): there is no file that could be left behind, and both sides
-look whether the other one belongs to the same user.
+On the group's own host a command finds the group's card, and joins with that. In a VM, or behind a mount namespace,
+there is no card. There the agent listens on its own socket, and gives each command a single-use token, which it
+requests from the supervisor. The socket is abstract (unix(7)), so no file can be left behind. Both sides check that
+the other one belongs to the same user.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from rackactor.syscalls.session import Session
 from rackactor.wire.calls.operators import InviteGuest
 from rackactor.wire.errors import pack_error
 
-#: Where the socket's name stands for whoever runs inside this process, with "@" for the NUL that it begins with.
+#: Environment variable with the socket's name; "@" stands for the NUL at its beginning.
 VARIABLE = "RACK_SOCKET"
-#: Seconds that a command may take to listen to the answer, and the supervisor to give it.
+#: Seconds that a command has to read the answer, and the supervisor to give it.
 PATIENCE = 5.0
 _CREDENTIALS = struct.Struct("3i")
 
 
 def open_if_needed(session: Session, birth: dict[str, Any]) -> None:
-    """Open a door unless commands can come by the group's card; tell them by the environment.
+    """Open the socket unless commands can use the group's card; name it in the environment.
 
     Args:
         session: this process's membership.
-        birth: `endpoint` and `server_key`, by which it has joined itself.
+        birth: `endpoint` and `server_key`, by which this process has joined itself.
     """
-    os.environ.pop(VARIABLE, None)  # of the process that the group was made in, and not of this one
+    os.environ.pop(VARIABLE, None)  # it belongs to the process in which the group was made
     if not birth["endpoint"].startswith("ipc:") and not directories.has_card(session.gid, birth["endpoint"]):
         _Door(session, birth["endpoint"], birth.get("server_key"))
 
 
 class _Door:
-    """Answer whoever of the same user connects with a card for one use, as a line of JSON."""
+    """Answers each connection of the same user with a single-use card, as a line of JSON."""
 
     def __init__(self, session: Session, endpoint: str, server_key: bytes | None) -> None:
         self._session = session
@@ -57,12 +57,12 @@ class _Door:
         threading.Thread(target=self._serve, name="rackactor-guests", daemon=True).start()
 
     def _serve(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread
         while True:
             try:
                 caller, _ = self._listener.accept()
             except ConnectionError:
-                continue  # it has gone again
+                continue  # the client is gone again
             except OSError:
                 time.sleep(PATIENCE / 50)  # no descriptor is free at the moment
                 continue
@@ -71,7 +71,7 @@ class _Door:
                 try:
                     caller.sendall(json.dumps(self._answer(caller)).encode() + b"\n")
                 except OSError:
-                    pass  # it has gone
+                    pass  # the client is gone
 
     def _answer(self, caller: socket.socket) -> dict[str, Any]:
         _, uid, _ = _CREDENTIALS.unpack(

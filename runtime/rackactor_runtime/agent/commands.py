@@ -22,7 +22,7 @@ from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
 from rackactor_runtime.agent.stdio_pipes import Piping
 
-#: Codes of a shell for a command that is not there, or cannot be run.
+#: A shell's exit codes for a command that does not exist, or cannot be run.
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
@@ -31,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Relay:
-    """Give signals to a command and everything in its session, not to its agent; hold them until it runs."""
+    """Passes signals to a command and its whole session, not to its agent; holds them until it runs."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -45,7 +45,7 @@ class Relay:
     def take(self, sig: Signal) -> None:
         """Take a signal for the command."""
         if not isinstance(sig, int):
-            return  # a free string: a program of the operating system has no handler for it
+            return  # a free string: a program of the operating system cannot receive it
         with self._lock:
             if self._child is None:
                 self._held.append(sig)
@@ -53,10 +53,10 @@ class Relay:
                 try:
                     os.killpg(self._child.pid, sig)
                 except ProcessLookupError:
-                    pass  # it has just ended
+                    pass  # the command has just ended
 
     def begin(self, child: subprocess.Popen[bytes]) -> None:
-        """Pass on to a command that runs now what was held for it."""
+        """Pass held signals on to a command that runs now."""
         with self._lock:
             self._child = child
             held, self._held = self._held, []
@@ -73,14 +73,14 @@ def host_command(
         session: this process's membership.
         words: the program and its arguments.
         pump: its standard input, or None for an empty one.
-        relay: takes the signals that come for it.
-        piping: those of its standard files that are pipes of the group.
+        relay: receives the signals for it.
+        piping: its standard files that are pipes of the group.
     """
     given = {} if piping is None else piping.given
     stdin = subprocess.DEVNULL if pump is None else pump.reader
     try:
         child = subprocess.Popen(
-            [to_bytes(word) for word in words],  # the very bytes that the caller meant, whatever the locale is here
+            [to_bytes(word) for word in words],  # the exact bytes of the caller, whatever the locale is here
             stdin=given.get("stdin", stdin),
             stdout=given.get("stdout"),
             stderr=given.get("stderr"),
@@ -101,10 +101,10 @@ def host_command(
     if piping is not None:
         piping.begun()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # One that the operating system sends to the agent is meant for the command.
+        # A signal that the operating system sends to the agent is meant for the command.
         signal.signal(number, lambda number, _: relay.take(number))
     relay.begin(child)
-    # The main thread runs the loop itself: the command's end wakes it.
+    # The main thread runs the loop itself, and the command's end wakes it.
     returncode = _await(session, child)
     if returncode < 0:
         return Report("signalled", 128 - returncode, -returncode)
@@ -112,9 +112,9 @@ def host_command(
 
 
 def _truth(error: OSError | ValueError, word: str) -> OSError | ValueError:
-    """Return why a command could not be started: a directory of PATH that is closed to us is not the command's fault.
+    """Return why a command could not be started; unreadable directories in PATH do not count.
 
-    Source: execvp(3) says EACCES when it has met one, even if no directory has the file; shells say "not found".
+    Source: execvp(3) gives EACCES after such a directory, even if no directory has the file; shells say "not found".
     """
     if isinstance(error, PermissionError) and "/" not in word and shutil.which(word, os.F_OK) is None:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), word)
@@ -122,7 +122,7 @@ def _truth(error: OSError | ValueError, word: str) -> OSError | ValueError:
 
 
 def _die_with_the_agent() -> None:
-    """Have the kernel end the command with its agent, even when all that watches over both is killed at once."""
+    """Make the kernel kill the command when its agent dies, even if all supervising processes are killed at once."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     process_context.enter_limits()
 
@@ -131,7 +131,7 @@ def _await(session: Session, child: subprocess.Popen[bytes]) -> int:
     changed = True
 
     def note(*_: Any) -> None:
-        # It only takes note: a look that interrupted a look would find the child locked, and nobody would look again.
+        # The handler only makes a note: if it interrupted a poll, it would find the child locked, and miss the end.
         nonlocal changed
         changed = True
         session.kernel.wake()

@@ -1,4 +1,4 @@
-"""Making an actor in its process: its class, whether the group can run it, its constructor."""
+"""Making an actor in its process: loading its class, checking the group's capabilities, calling its constructor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make(session: Session, target: Any, creation: Creation, capabilities: dict[s
     """Make an actor as Thespian's createActor does.
 
     Raises:
-        ActorNotMade: its class cannot be had, or the group lacks what it requires.
+        ActorNotMade: its class cannot be loaded, or the group lacks capabilities that it requires.
         Exception: whatever its constructor raises.
     """
     try:

@@ -1,7 +1,7 @@
-"""Thespian's watch: an actor hears when files of its own become ready.
+"""Thespian's watch: an actor is told when files of its own are ready.
 
-The main thread sleeps at the group's sockets, whose poller is none of an actor's business: so a thread
-of its own looks at the files, from the first watch on.
+The main thread waits at the group's sockets, and an actor must not use their poller. So a separate thread polls the
+files, from the first watch on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _INTEREST = select.POLLIN | select.POLLPRI
 
 
 class Watcher:
-    """Tell once when one of several descriptors is ready, until they are given again.
+    """Tells once when one of several descriptors is ready, until they are given again.
 
     Args:
         ready: called in the watching thread with the number of the watch and the descriptors.
@@ -29,11 +29,11 @@ class Watcher:
         self._filenos: tuple[int, ...] = ()
         self._waker = Waker()
         self._thread: threading.Thread | None = None
-        #: Number of the present watch: what an earlier one has found is stale.
+        #: Number of the present watch: results of earlier ones are stale.
         self.number = 0
 
     def watch(self, filenos: Iterable[int]) -> None:
-        """Watch these descriptors instead of those so far; none ends the watch."""
+        """Watch these descriptors instead of the previous ones; none ends the watch."""
         with self._lock:
             wanted = tuple(filenos)
             if not wanted and not self._filenos:
@@ -46,7 +46,7 @@ class Watcher:
             self._thread.start()
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread
         while True:
             with self._lock:
                 number, filenos = self.number, self._filenos

@@ -1,4 +1,4 @@
-"""Waiting for a message while an event loop runs: a thread of its own waits in the place of the main one."""
+"""Waiting for a message while an event loop runs: a separate thread waits instead of the main one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Fetcher:
-    """Take items out of this process's mailbox for coroutines."""
+    """Takes items out of this process's mailbox for coroutines."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -22,7 +22,7 @@ class Fetcher:
         threading.Thread(target=self._serve, name="rackactor-mailbox", daemon=True).start()
 
     async def take(self) -> Any:
-        """Return the next item of the mailbox; None: there will be none any more."""
+        """Return the next item of the mailbox; None: there will be no more."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -31,16 +31,16 @@ class Fetcher:
         return await future
 
     def _serve(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread
         while True:
             loop, future = self._wanted.get()
             try:
                 item = self._kernel.take(None)
                 while item is None and not self._kernel.ended:
-                    item = self._kernel.take(None)  # another thread was quicker
+                    item = self._kernel.take(None)  # another thread was faster
                 loop.call_soon_threadsafe(_give, future, item)
             except Exception:
-                return  # the group has ended, or the loop was closed: so has this process
+                return  # the group has ended, or the loop was closed: so this process ends, too
 
 
 def _give(future: asyncio.Future[Any], item: Any) -> None:

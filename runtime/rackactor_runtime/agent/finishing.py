@@ -1,9 +1,9 @@
-"""The end of a program as Python gives it: what it has begun is finished, and what it has left open is closed.
+"""The end of a program as in Python: its work is finished, and its open files are closed.
 
-A process is a fork of a large interpreter, and leaves by `os._exit`: to take that interpreter apart, as Python does at
-its end, would cost a thousand times what most programs do. So what matters of it is done here, and for what is the
-program's own only, in Python's order. Its threads are waited for; its hooks run (`atexit`, and with it `logging`,
-`multiprocessing`, `weakref.finalize`); its modules are let go, so that files are closed and `__del__` runs.
+A process is a fork of a large interpreter, and ends by `os._exit`: Python's own finalization of that interpreter would
+cost a thousand times what most programs do. So the steps that matter are done here, for the program's own objects
+only, in Python's order. Its threads are waited for. Its hooks run (`atexit`, and with it `logging`,
+`multiprocessing`, `weakref.finalize`). Its modules are released, so that files are closed and `__del__` runs.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from typing import Any
 
 from rackactor.wire import main_module
 
-#: Seconds that threads are waited for in silence; after that the process says what it waits for.
+#: Seconds of silent waiting for threads; after that the process says what it waits for.
 SILENCE = 5.0
-#: Seconds that files may take to be written which a daemon thread may hold: Python's own patience.
+#: Seconds for writing out files that a daemon thread may hold: as long as Python waits.
 _LAST_PATIENCE = 1.0
-#: How the names of this package's own threads begin.
+#: Prefix of the names of this package's own threads.
 _OURS = "rackactor"
-#: What the end itself still needs, or what has nothing of a program's in it.
+#: Modules that the end itself still needs, or that contain nothing of a program's.
 _KEPT = frozenset(
     {"cloudpickle", "fsspec", "lmdb", "msgpack", "rackactor", "rackactor_runtime", "thespian", "zmq"}
 ) | frozenset(sys.stdlib_module_names)
 _SIGNALS = [int(number) for number in signal.valid_signals()]
-#: `signal.getsignal` without the enumeration, which takes longer than all the rest.
+#: `signal.getsignal` without the conversion to an enumeration, which takes longer than all the rest.
 _get_handler: Callable[[int], Any] = getattr(signal, "_signal").getsignal  # noqa: B009
 _FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
@@ -44,17 +44,17 @@ _main: Any = None
 
 
 def note_modules() -> None:
-    """Note what is imported before any program comes; done once, for all children, who would pay dearly for it."""
+    """Note the modules imported before any program; done once, for all children, where it would be expensive."""
     global _names, _newest, _main
     _names, _newest, _main = frozenset(sys.modules), next(reversed(sys.modules)), sys.modules.get("__main__")
 
 
 def finish(waiting: Callable[[list[threading.Thread]], object], hooks: Callable[[], object]) -> None:
-    """Wait for the threads that are no daemons, then run the hooks: `hooks`, and those of atexit.
+    """Wait for non-daemon threads, then run the hooks: `hooks`, and those of atexit.
 
     Args:
-        waiting: told which threads it is that the process waits for, before it does.
-        hooks: runs the program's hooks that atexit does not know of.
+        waiting: called with the threads that the process waits for, before it waits.
+        hooks: runs the program's hooks that are not atexit's.
     """
     threads = [each for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
     if threads:
@@ -63,14 +63,14 @@ def finish(waiting: Callable[[list[threading.Thread]], object], hooks: Callable[
     _guarded(hooks, hooks)
     garbage = sys.modules.get("zmq.utils.garbage")
     if garbage is not None:
-        atexit.unregister(garbage.gc._atexit)  # nothing large could be sent any more after that one
+        atexit.unregister(garbage.gc._atexit)  # after that hook nothing large could be sent any more
     _guarded(atexit, atexit._run_exitfuncs)
 
 
 def clear() -> None:
-    """Let go of the program's modules, and of whatever else keeps its things alive.
+    """Release the program's modules, and everything else that keeps its objects alive.
 
-    Nothing of the program runs after this: daemon threads of its, which Python would stop, find nothing that they use.
+    No code of the program runs after this. Its daemon threads, which Python would stop, find their names gone.
     """
     threading.excepthook = _ignore
     _leave_signals()
@@ -83,7 +83,7 @@ def clear() -> None:
     marks = _pop_modules()
     gc.collect()
     alive = [mark for mark in marks if mark() is not None]
-    if alive:  # something refers to them that is not the program's: a handler, a registry, a thread
+    if alive:  # something outside the program refers to them: a handler, a registry, a thread
         _clear_names(alive)
         gc.collect()
     _flush_files()
@@ -91,17 +91,17 @@ def clear() -> None:
 
 
 def flush() -> None:
-    """Write out what the standard streams hold; a reader that is gone is no reason to fail."""
+    """Flush the standard streams; a reader that is gone is no error."""
     files: tuple[Any, ...] = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     for file in files:
         try:
             file.flush()
         except Exception:
-            pass  # the program's own object: whatever it raises changes no exit status
+            pass  # the program's own object: its errors change no exit status
 
 
 def _guarded(what: Any, step: Callable[[], object]) -> None:
-    """Do a step; one that is interrupted, or fails, does not keep the others from being done."""
+    """Do a step; if it is interrupted, or fails, the other steps are still done."""
     try:
         step()
     except BaseException:
@@ -110,7 +110,7 @@ def _guarded(what: Any, step: Callable[[], object]) -> None:
 
 
 class _Mark:
-    """Lies among the names of a module, and is gone when they are."""
+    """An object among the names of a module, which vanishes together with them."""
 
     __slots__ = ("__weakref__", "names")
 
@@ -122,7 +122,7 @@ _MARK = "__rackactor_mark__"
 
 
 def _pop_modules() -> list[weakref.ref[_Mark]]:
-    """Forget the program's modules, the newest last; return what tells whether something still refers to them."""
+    """Remove the program's modules, the newest last; return marks that show whether they are still referred to."""
     found: list[str] = []
     for name in reversed(sys.modules) if _newest else ():
         if name == _newest:
@@ -144,7 +144,7 @@ def _pop_modules() -> list[weakref.ref[_Mark]]:
 
 
 def _clear_names(marks: list[weakref.ref[_Mark]]) -> None:
-    """Make the names of modules None, first those with an underscore, as Python does."""
+    """Set the names of modules to None, those with an underscore first, as Python does."""
     for reference in reversed(marks):
         mark = reference()
         if mark is None:
@@ -159,9 +159,9 @@ def _clear_names(marks: list[weakref.ref[_Mark]]) -> None:
 
 
 def _flush_files() -> None:
-    """Write out every open file, so that none depends on what is closed first: a text file or the buffer below it.
+    """Flush every open file, so that nothing depends on what is closed first: a text file or the buffer below it.
 
-    A daemon thread may have one locked this moment, and for ever: what it might use is flushed within a bounded time.
+    A daemon thread may hold one locked for ever, so files that it might use are flushed within a time limit.
     """
     standard = [sys.__stdin__, sys.__stdout__, sys.__stderr__]
     standard += [getattr(stream, "buffer", None) for stream in standard]
@@ -190,11 +190,11 @@ def _flush_each(files: list[Any]) -> None:
         try:
             file.flush()
         except Exception:
-            pass  # a file, a pipe, or whatever the program has made of one: nobody asks any more
+            pass  # a file, a pipe, or a replacement by the program: there is nobody left to tell
 
 
 def _leave_signals() -> None:
-    """Give signals that the program handles no effect: its handlers cannot run any more."""
+    """Ignore signals that the program handles, since its handlers cannot run any more."""
     for number in _SIGNALS:
         handler = _get_handler(number)
         if callable(handler) and not str(getattr(handler, "__module__", "")).startswith(("_signal", "rackactor")):
@@ -206,7 +206,7 @@ def _ignore(_: Any) -> None:
 
 
 def say_what_it_waits_for(threads: list[threading.Thread]) -> None:
-    """Say, if it takes long, which threads keep the process."""
+    """If it takes long, say which threads keep the process running."""
 
     def say() -> None:
         names = ", ".join(each.name for each in threads if each.is_alive())

@@ -37,23 +37,23 @@ from rackactor_runtime.agent.report import Report
 from rackactor_runtime.agent.stdin import StdinPump
 from rackactor_runtime.agent.stdio_pipes import Piping
 
-#: Seconds that what a process has told may take to leave, when it exits.
+#: Seconds that messages of an exiting process have to be sent.
 DRAIN = 10.0
-#: What a network carries at the least, bytes a second: a large result has so much more time.
+#: The slowest network that is expected, bytes a second: a large result gets more time accordingly.
 SLOWEST = 4 << 20
-#: The exit code of a program that ended well, but for what it wrote: Python's own, where its standard output is full.
+#: The exit code of a program that ended well, but whose output was lost: Python's own, if standard output is full.
 NOT_WRITTEN = 120
 
-#: What the environment says of a process, and what the supervisor calls it.
+#: Environment variables of a process, by the supervisor's names for their values.
 VARIABLES = {"RACK_GID": "gid", "RACK_PID": "pid", "RACK_PPID": "ppid"}
-#: The frames of a target that failed: pipes that it had open are not closed by their going, for it did not.
+#: The frames of a failed target: its open pipes count as broken, so their objects must not close them.
 _kept: list[Any] = []
-#: What `prepare` has made.
+#: The result of `prepare`.
 _ready: Kernel | None = None
 
 
 def prepare() -> None:
-    """Do ahead of time, in a process that waits for its birth, all that needs no birth."""
+    """Do ahead of time, in a process that waits for its birth, everything that does not need the birth data."""
     global _ready
     _ready = Kernel()
 
@@ -61,9 +61,9 @@ def prepare() -> None:
 def expect(common: dict[str, Any]) -> None:
     """Connect to the supervisor ahead of time, where that needs no key: on one host.
 
-    Nobody is heard on a connection before a token, which comes with the birth, was presented on it.
+    The supervisor ignores a connection until a token, which comes with the birth data, was presented on it.
     """
-    if _ready is not None and not common["server_key"] and not _ready.link.endpoint:
+    if _ready is not None and not common["server_key"] and not _ready.sockets.endpoint:
         _ready.connect(common["endpoint"])
 
 
@@ -76,14 +76,14 @@ def main(birth: dict[str, Any]) -> int:
     Returns: the exit code of the OS process.
     """
     kernel = Kernel() if _ready is None else _ready
-    kernel.link.heed_signals()
+    kernel.sockets.heed_signals()
     kernel.join(birth, EXPECTED_TIMEOUT)
-    # A command has its signals, and not its agent, from the first one on.
+    # A command gets its signals itself, instead of its agent, from the first one on.
     relay = Relay() if kernel.welcome.kind == "command" else None
     session = Session(kernel, None if relay is None else relay.hear)
     current.enter(session)
     main_module.look_up = partial(main_names.look_up, kernel)
-    # Losing the supervisor is the end: whatever the target does, in whatever thread we learn of it.
+    # The process ends when it loses the supervisor, whatever the target does and whichever thread notices it.
     kernel.on(GroupOver, lambda *_: _give_up())
     kernel.out_of_memory = memory_reserve.give_up
     welcome = kernel.welcome
@@ -110,7 +110,7 @@ def _give_up() -> NoReturn:
 
 
 def announce(welcome: Welcome) -> None:
-    """Tell programs that this process starts which one it is."""
+    """Tell programs started by this process which process it is, by the environment."""
     for variable, field in VARIABLES.items():
         os.environ[variable] = str(getattr(welcome, field))
 
@@ -137,7 +137,7 @@ def _run(
         if piping is not None:
             piping.become_standard()
         process_context.enter_limits()
-        gc.freeze()  # the program's collections, and the one at its end, look through what is its own only
+        gc.freeze()  # the garbage collector then looks only through the program's own objects
         try:
             what = "what it is to run"
             target = unpack_target(welcome.blobs[0], at_home=not remote)
@@ -180,13 +180,13 @@ def _host_function(function: Any, args: Any, kwargs: Any) -> Report:
 
 
 def _tell(report: Report) -> Report:
-    """Show a traceback on standard error too, as Python does."""
+    """Show a traceback on standard error, too, as Python does."""
     _say(report.evidence)
     return report
 
 
 def _say(text: str) -> None:
-    """Write on standard error. The program may have put anything in its place: that changes no exit status."""
+    """Write to standard error. The program may have replaced it; errors of the replacement change no exit status."""
     try:
         sys.stderr.write(text)
     except Exception:
@@ -195,7 +195,7 @@ def _say(text: str) -> None:
 
 
 def _show(error: BaseException, report: Report) -> Report:
-    """Have an exception that nothing caught shown as Python does: by `sys.excepthook`, if the program has one."""
+    """Show an uncaught exception as Python does: by `sys.excepthook`, if the program has set one."""
     if sys.excepthook is sys.__excepthook__ and report.evidence:
         return _tell(report)
     trace = _report.strip(error).__traceback__
@@ -216,7 +216,7 @@ def _show(error: BaseException, report: Report) -> Report:
 
 
 def _apart(failure: BaseException, error: BaseException) -> BaseException:
-    """Return an exception without the one during whose showing it came, nor our own frame."""
+    """Return an exception without the one that was being shown when it was raised, and without our own frame."""
     last = failure
     while last.__context__ is not None and last.__context__ is not error:
         last = last.__context__
@@ -231,7 +231,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         session: this process's membership.
         report: how the target has ended.
         piping: standard files that are pipes.
-        own: the program runs in this very interpreter, and is not a command.
+        own: the program runs in this interpreter, and is not a command.
     """
     kernel = session.kernel
     clean = report.how == "exited"
@@ -242,7 +242,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         finishing.flush()
         if own and clean:
             session.drop_handlers()
-            finishing.clear()  # files that lead into pipes are closed before these are
+            finishing.clear()  # files that lead into pipes must be closed before the pipes
         lost = []
         if piping is not None:
             lost += piping.finish(clean=clean or report.signal == signal.SIGPIPE)
@@ -254,7 +254,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
             session.drop_handlers()
             finishing.clear()
         if kernel.welcome.kind == "actor":
-            mail.return_letters(kernel)  # what has come while the program was finished
+            mail.return_letters(kernel)  # messages that have come while the program was finishing
         kernel.drain(DRAIN)
         result = report.result
         if sum(map(len, result)) > outcomes.AT_ONCE:
@@ -269,7 +269,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
 
 
 def _with_losses(report: Report, lost: list[str]) -> Report:
-    """Say what of a program's work is lost: it has not ended well then, whatever it has returned."""
+    """Report what of a program's output is lost: then it has not ended well, whatever it has returned."""
     if not lost:
         return report
     words = "".join(f"rackactor: {each}\n" for each in lost)
@@ -280,7 +280,7 @@ def _with_losses(report: Report, lost: list[str]) -> Report:
 
 
 def _wait_for(threads: list[threading.Thread]) -> None:
-    """Take leave of an actor's mailbox while its threads go on: SIGTERM ends them, as it ends any program."""
+    """Leave an actor's mailbox while its threads go on: SIGTERM then ends the process, as it ends any program."""
     if getattr(signal.getsignal(signal.SIGTERM), "__module__", None) == ActorHost.__module__:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     finishing.say_what_it_waits_for(threads)

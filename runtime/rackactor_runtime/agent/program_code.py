@@ -1,7 +1,7 @@
-"""The code that came with the program, in a process that does not see the program's disk.
+"""The code that was sent with the program, in a process that cannot see the program's disk.
 
-It is unpacked rather than imported from its archive: packages find their data files, tracebacks show their lines, and
-commands have their files before them. The directory is the process's own and ends with it.
+It is unpacked, and not imported from its archive: packages find their data files, tracebacks show their lines, and
+commands find their files. The directory belongs to the process, and is removed with it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from rackactor.wire import unpacked
 from rackactor.wire.welcome import Welcome
 
 _place = ""
-#: Held while this process lives: by it others know whose directories are left.
+#: A lock held while this process lives: so others know which directories are abandoned.
 _lock = -1
 
 
 def unpack(session: Session, welcome: Welcome) -> None:
-    """Fetch what came with this process and unpack it: first in `sys.path`, or a command's working directory.
+    """Fetch the code of this process and unpack it: first in `sys.path`, or a command's working directory.
 
     Raises:
-        OSError: it cannot be had, or there is no room for it.
-        RackError: it is not what was sent.
+        OSError: it cannot be fetched, or there is no room for it.
+        RackError: it differs from what was sent.
     """
     global _place, _lock
     names = welcome.code
@@ -53,13 +53,13 @@ def unpack(session: Session, welcome: Welcome) -> None:
 
 
 def remove() -> None:
-    """Remove it."""
+    """Remove the directory."""
     if _place:
         shutil.rmtree(_place, ignore_errors=True)
 
 
 def missing(session: Session, error: BaseException) -> str:
-    """Return what to do about an import that failed for want of a module, or ""."""
+    """Return advice for an import that failed because a module is missing, or ""."""
     if not session.kernel.welcome.remote or not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
     name = error.name.partition(".")[0]
@@ -70,7 +70,7 @@ def missing(session: Session, error: BaseException) -> str:
 
 
 def advise(session: Session, error: BaseException) -> None:
-    """Say under an error what to do about it."""
+    """Add advice to an error."""
     words = missing(session, error)
     if words:
         error.add_note(words.strip(" ()"))

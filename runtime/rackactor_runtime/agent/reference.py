@@ -21,14 +21,14 @@ from rackactor_runtime.agent.sources import by_name
 
 
 class Reference:
-    """Thespian's calls of one actor, carried out on its group.
+    """The Thespian calls of one actor, carried out in its group.
 
     Attributes:
         address: its own.
-        globalName: the name it is known by in the whole group, or None.
-        children: the actors it has created that live.
+        globalName: its name in the whole group, or None.
+        children: the live actors that it has created.
         created: the pids of those whose processes have not ended yet.
-        wakeups: (address, timer) of each wake-up to come.
+        wakeups: (address, timer) of each pending wake-up.
     """
 
     def __init__(self, session: Session, send: Callable[[ActorAddress, Any], None], creation: Creation) -> None:
@@ -48,7 +48,7 @@ class Reference:
         return self._source_hash
 
     def createActor(self, actor: Any, requirements: Any = None, name: str | None = None, source: Any = None) -> Any:
-        """Fork an actor; its address is known at once. If it cannot be made, ChildActorExited tells so."""
+        """Fork an actor; its address is known at once. If it cannot be made, the caller gets a ChildActorExited."""
         actor, source = by_name(actor, source or self._source_hash)
         creation = Creation(requirements, name, source if isinstance(actor, str) else None)
         try:
@@ -63,11 +63,11 @@ class Reference:
         return address
 
     def actor_send(self, address: ActorAddress, message: Any) -> None:
-        """Send a message; to an address that came with an ask, the reply to it."""
+        """Send a message; if the address came with an ask, the message is the reply."""
         self._send(address, message)
 
     def wakeupAfter(self, period: Any, payload: Any) -> None:
-        """Have a WakeupMessage put into the mailbox later."""
+        """Schedule a WakeupMessage for the mailbox."""
         delay = max(0.0, period.total_seconds()) if isinstance(period, timedelta) else units.timeout(period, "period")
         due = (self.address, ExpirationTimer(period))
         self.wakeups.append(due)
@@ -80,11 +80,11 @@ class Reference:
             self._kernel.call_later(delay, wake)
 
     def handleDeadLetters(self, address: ActorAddress, enable: bool) -> None:
-        """Begin or stop to get what could not be delivered."""
+        """Begin or stop to receive messages that could not be delivered."""
         self._kernel.call(DeadLetters(bool(enable)))
 
     def updateCapability(self, name: str, value: Any) -> None:
-        """Change what the group's actor system can do."""
+        """Change a capability of the group's actor system."""
         self._kernel.call(SetCapabilities(pack({name: value}, allow_pickle=self._kernel.allow_pickle)))
 
     def actorSystemShutdown(self) -> None:
@@ -94,19 +94,19 @@ class Reference:
     # -- sources --------------------------------------------------------------------------------------
 
     def registerSourceAuthority(self, address: ActorAddress) -> None:
-        """Become the one who says which sources may be loaded."""
+        """Register as the authority that decides which sources may be loaded."""
         self._kernel.call(SourceAuthority())
 
     def notifyOnSourceAvailability(self, address: ActorAddress, enable: bool) -> None:
-        """Begin or stop to hear of sources that are loaded and unloaded."""
+        """Begin or stop to be notified of sources that are loaded and unloaded."""
         self._kernel.call(SourceNews(bool(enable)))
 
     def loadActorSource(self, source: Any) -> str:
-        """Hand a source to the group; returns its hash."""
+        """Pass a source to the group; returns its hash."""
         return sources.load(self._kernel, source)
 
     def unloadActorSource(self, name: str) -> None:
-        """Have the group forget a source."""
+        """Remove a source from the group."""
         sources.unload(self._kernel, name)
 
     # -- conventions: a group is one system, whichever hosts it spans -----------------------------------

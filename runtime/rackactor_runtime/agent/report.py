@@ -1,4 +1,4 @@
-"""What an agent says of its target's end, as plain values for the supervisor's verdict."""
+"""An agent's report of its target's end, as plain values for the supervisor, which decides the cause."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rackactor_runtime import memory_reserve
 
 #: Characters of a traceback kept as evidence.
 MAX_TEXT = 16_000
-#: Characters of the traceback that goes to whoever asks for the result.
+#: Characters of the traceback in the result.
 LONGEST_TEXT = 1 << 20
-#: The files whose frames stand above a target's own.
+#: The files of the agent's frames, which stand above a target's own.
 _OURS = (
     "rackactor_runtime/agent/main.py",
     "rackactor_runtime/agent/actors.py",
@@ -58,7 +58,7 @@ def returned(value: Any) -> Report:
 
 
 def raised(error: BaseException, *, how: str = "exception", code: int = 1) -> Report:
-    """Report that an exception ended the target; the frames of the agent itself are left out."""
+    """Report that an exception ended the target; the agent's own frames are left out."""
     if isinstance(error, MemoryError):
         how = "oom"
     text = "".join(traceback.format_exception(strip(error)))

@@ -1,7 +1,7 @@
 """Sources that were loaded into the group (Thespian's loadActorSource), as an actor's process uses them.
 
-The supervisor keeps them by hash and never looks into them; opening and importing them is done here, in
-the process that runs the actor, by Thespian's own loader.
+The supervisor stores them by hash and never looks into them. Thespian's own loader opens and imports them
+here, in the process that runs the actor.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from rackactor.syscalls.session import Session
 from rackactor.wire.calls.actor_system import GetSource
 from rackactor.wire.calls.actor_system import ValidatedSource as Verdict
 
-#: Seconds that a source authority has for its verdict, as in Thespian.
+#: Seconds that a source authority has for its decision, as in Thespian.
 VERDICT_TIMEOUT = 61.0
 
 
 def load_class(session: Session, source_hash: str, module: str, name: str) -> Any:
-    """Return a class of a loaded source; waits for the verdict of the source authority if there was none yet.
+    """Return a class of a loaded source; wait for the source authority's decision if there is none yet.
 
     Raises:
         ActorNotMade: no such source is loaded.
         ImportError: the source has no such module, or it cannot be imported.
     """
-    blobs: Sequence[Any] = session.kernel.welcome.blobs[2:]  # it comes with the birth, if it was there by then
+    blobs: Sequence[Any] = session.kernel.welcome.blobs[2:]  # it comes with the birth data, if it was loaded by then
     if not blobs:
         blobs = _ask(session, source_hash)
     return loadModuleFromHashSource(source_hash, {source_hash: bytes(blobs[0])}, module, name)
@@ -54,12 +54,12 @@ def by_name(cls: Any, source_hash: str | None) -> tuple[Any, str | None]:
 
 
 def validate(kernel: Kernel, message: ValidatedSource) -> None:
-    """Pass the verdict of a source authority on to the group."""
+    """Pass a source authority's decision on to the group."""
     content = message.sourceZip
     if content:
         try:
             SourceHashFinder(message.sourceHash, lambda text: text, content).getZipNames()
         except Exception:
-            return  # no archive of sources: as in Thespian, as if there had been no verdict
+            return  # no archive of sources: as in Thespian, this counts as no decision
     info = getattr(message, "sourceInfo", None)
     kernel.call(Verdict(message.sourceHash, str(info)), content or b"")

@@ -1,4 +1,4 @@
-"""Standard input that arrives as messages: written into a pipe by a thread of its own."""
+"""Standard input that arrives as messages: a separate thread writes it into a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rackactor.syscalls.session import Session
 
 
 class StdinPump:
-    """Write what arrives for standard input into a pipe; senders get their credit back as it is read."""
+    """Writes what arrives for standard input into a pipe; senders get their credit back as it is read."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -34,7 +34,7 @@ class StdinPump:
         self._queue.put((arrived.pid, arrived.cost, bytes(blobs[0])))
 
     def _write(self) -> None:
-        # Signals are the main thread's: one that came to this thread would not end what that waits in.
+        # Signals belong to the main thread: handled here, a signal would not interrupt the main thread's wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         broken = False
         while True:
@@ -44,7 +44,7 @@ class StdinPump:
                 try:
                     view = view[os.write(self._writer, view) :]
                 except OSError:
-                    broken = True  # nobody reads any more; what still comes is thrown away
+                    broken = True  # the reader is gone; what still comes is dropped
             self._session.kernel.consume(pid, cost)
             if not data:
                 os.close(self._writer)

@@ -1,6 +1,6 @@
-"""Pipes of the group as the standard files of a process: a thread for each pumps between it and a pipe of the system.
+"""Pipes of the group as standard files of a process: a thread for each copies between it and a system pipe.
 
-Output is cut into messages at line ends, so that a line is never torn between two readers nor mixed with another
+Output is cut into messages at line ends, so that a line is never split between two readers nor mixed with another
 writer's. When the last reader is gone, the process's own pipe is closed: its next write gets it a SIGPIPE.
 """
 
@@ -20,12 +20,12 @@ from rackactor.errors import NoReader, PipeClosed, RackError
 from rackactor.syscalls.session import Session
 from rackactor.system.readiness import readable
 
-#: A line may be this long before it is torn, bytes.
+#: A line longer than this is split, bytes.
 MAX_LINE = 1 << 20
 _CHUNK = 256 << 10
-#: How often a thread that waits for output looks whether the process has ended, seconds.
+#: How often a thread that waits for output checks whether the process has ended, seconds.
 _PAUSE = 0.2
-#: How long the descendants of a process that has ended may still write, if they do not pause, seconds.
+#: How long the descendants of an ended process may still write without a pause, seconds.
 _AFTERWARDS = 2.0
 _NUMBERS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
@@ -38,11 +38,11 @@ class Piping:
         streams: which pipe each is, by the name of the file.
 
     Attributes:
-        given: the descriptors that the process is to have, by the name of the file.
+        given: the descriptors for the process, by the name of the file.
     """
 
     def __init__(self, session: Session, streams: Mapping[str, Any]) -> None:
-        from rackactor.ipc.pipes.ends import open_standard  # what has no pipes does not need it
+        from rackactor.ipc.pipes.ends import open_standard  # imported only where there are pipes
 
         self.given: dict[str, int] = {}
         self._threads: list[threading.Thread] = []
@@ -65,13 +65,13 @@ class Piping:
             thread.start()
 
     def begun(self) -> None:
-        """Close our copies of what the process has now."""
+        """Close our copies of the descriptors that the process has now."""
         for descriptor in self.given.values():
             os.close(descriptor)
         self.given = {}
 
     def become_standard(self) -> None:
-        """Make them the standard files of this very process."""
+        """Make them the standard files of this process itself."""
         for name, descriptor in self.given.items():
             if name != "stdin":
                 self._before[_NUMBERS[name]] = os.dup(_NUMBERS[name])
@@ -84,14 +84,14 @@ class Piping:
         """Read what the process has left, and close.
 
         Args:
-            clean: it ended by itself; else readers hear how it did, from the supervisor.
+            clean: it ended by itself; otherwise the supervisor tells readers how it ended.
 
-        Returns: what of its output is lost, a sentence for each file.
+        Returns: what is lost of its output, a sentence for each file.
         """
         self._ended.set()
         self.begun()
         for number, descriptor in self._before.items():
-            os.dup2(descriptor, number)  # whatever is still said goes where it went without us
+            os.dup2(descriptor, number)  # later output goes where it would go without this
             os.close(descriptor)
         for thread in self._threads:
             thread.join()
@@ -101,7 +101,7 @@ class Piping:
         return self._lost
 
     def _drain(self, name: str, writer: Any, descriptor: int) -> None:
-        """Send what the process writes."""
+        """Send the process's output."""
         rest = b""
         try:
             for chunk in chunks(descriptor, self._ended):
@@ -118,17 +118,17 @@ class Piping:
                 writer.send(rest, timeout=None)
         except NoReader:
             pass
-        except Exception as error:  # no memory is left, or no descriptor: it must not look as if this were all
+        except Exception as error:  # no memory is left, or no descriptor: the reader must not take this for the end
             self._lost.append(f"the last of what was written to {name} is lost: {type(error).__name__}: {error}")
         finally:
             os.close(descriptor)
 
 
 def chunks(descriptor: int, ended: threading.Event) -> Iterator[bytes]:
-    """Yield what is written into a pipe until nobody can write any more, or the process has ended.
+    """Yield what is written into a pipe until there is no writer, or the process has ended.
 
-    All that it has left there by then is read. Its descendants may have the pipe open without end: of what they write
-    afterwards only that is read which comes without a pause, and for `_AFTERWARDS` at the most.
+    All that the process has written is read. Its descendants may keep the pipe open without end: of their later output
+    only what comes without a pause is read, and for `_AFTERWARDS` at most.
 
     Args:
         descriptor: the reading end.
@@ -140,7 +140,7 @@ def chunks(descriptor: int, ended: threading.Event) -> Iterator[bytes]:
             if not chunk:
                 return
             yield chunk
-    left = _unread(descriptor)  # a look before `ended` was set would not count
+    left = _unread(descriptor)  # data seen before `ended` was set would not count
     while left > 0:
         chunk = os.read(descriptor, min(left, _CHUNK))
         left -= len(chunk)
@@ -156,14 +156,14 @@ def _unread(descriptor: int) -> int:
 
 
 def _feed(reader: Any, descriptor: int) -> None:
-    """Give the process what comes through the pipe; its end, however it comes, is the end of file."""
+    """Copy the pipe's contents to the process; any end of the pipe is an end of file."""
     try:
         while chunk := reader.read_some():
             view = memoryview(chunk)
             while view:
                 view = view[os.write(descriptor, view) :]
     except (BrokenPipeError, PipeClosed):
-        pass  # the process reads no more, or has ended: neither do we
+        pass  # the process does not read any more, or has ended
     except RackError as error:
         sys.stderr.write(f"rackactor: standard input: {error}\n")
     finally:

@@ -15,21 +15,16 @@ import os
 import pickle
 import signal
 import sys
-import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 from thespian.actors import ActorExitRequest
 
 from rackactor import current
 from rackactor.actors.actor import Actor
 from rackactor.kernel import interrupts
-from rackactor.kernel.event_loop import EventLoop
-from rackactor.kernel.identity import Identity
 from rackactor.kernel.kernel import Kernel
-from rackactor.kernel.sockets import Link
-from rackactor.kernel.uplink import Uplink
 from rackactor.syscalls.session import Session
 from rackactor.wire import frames, main_module, stream
 from rackactor.wire.codec import encode
@@ -58,63 +53,55 @@ class _FakeActor(Actor):
         self.send(sender, message)
 
 
-class _Dummy:
-    """Stands in for a socket: a real one would start the threads of ZeroMQ."""
+class _Nowhere:
+    """In place of `Sockets`: nobody hears what is sent, and what comes is made up.
 
-    def close(self, linger: int) -> None:
-        """Do nothing."""
+    Args:
+        script: headers and bodies of the messages that come, one each time; the answers to system calls are added.
+    """
 
-
-class _Nowhere(Link):
-    """A link that leads nowhere."""
-
-    def _open(self) -> Any:
-        return _Dummy()
+    def __init__(self, script: Iterable[tuple[bytes, bytes]]) -> None:
+        self._script = deque(script)
+        self._next: list[Any] | None = None
+        #: Called when nothing comes any more.
+        self.at_end: Callable[[], None] = lambda: None
+        self.supervisor = object()
+        self.broken = self.spin = False
 
     def poll(self, timeout: float | None) -> list[Any]:
-        """Find something to read, each time."""
+        """Find something to read, until nothing comes any more."""
+        if not self._script:
+            self.at_end()
+            return []
+        self._next = [frames.pack_route(_PID), *self._script.popleft()]
         return [self.supervisor]
 
+    def receive(self, socket: object) -> list[Any] | None:
+        """Return the frames of a message."""
+        found, self._next = self._next, None
+        return found
 
-class _DeafUplink(Uplink):
-    """Nobody hears what is sent; a call is answered all the same."""
+    def send(self, socket: object, message: Sequence[Any]) -> None:
+        """Answer a system call; of the rest nothing comes."""
+        header = parse_header(message[1])
+        if header.kind is Kind.CALL and header.extra[0]:
+            reply = Header(Kind.REPLY, header.epoch, frames.SUPERVISOR, 1, 1, (header.extra[0], True))
+            self._script.append((reply.pack(), frames.pack_body({})))
 
-    def __init__(self, link: Link, identity: Identity, cues: deque[tuple[bytes, bytes]]) -> None:
-        super().__init__(link, identity, lambda _: None)
-        self._script_left = cues
+    def wake(self) -> None:
+        """Do nothing: nobody sleeps."""
 
-    def send(self, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any], pid: int = frames.SUPERVISOR) -> None:
-        """Go through the motions."""
-        self._identity.header(kind, extra), frames.pack_route(pid)
-        if kind is Kind.CALL and extra[0]:
-            reply = Header(Kind.REPLY, self._identity.epoch, frames.SUPERVISOR, 1, 1, (extra[0], True))
-            self._script_left.append((reply.pack(), frames.pack_body({})))
+    def close(self, linger: float) -> None:
+        """Do nothing: nothing is open."""
 
 
-class _FakeKernel(Kernel):
-    """A membership in a group that is not there: nobody hears what it says, and what it hears is made up."""
-
-    def __init__(self, welcome: bytes, messages: Sequence[tuple[bytes, bytes]]) -> None:
-        EventLoop.__init__(self, _Nowhere())
-        self._script_left: deque[tuple[bytes, bytes]] = deque(messages)
-        self.welcome = Welcome.from_wire(parse_map(welcome), [])
-        self.identity.pid, self.identity.incarnation, self.gid = _PID, 1, self.welcome.gid
-        self._uplink = _DeafUplink(self._link, self.identity, self._script_left)
-        self.allow_pickle = True
-        self._beat = self._lease = 60.0
-        self._last_turn = self._last_heard = self._last_tick = self._uplink.last_sent = time.monotonic()
-
-    def leave(self) -> None:
-        """Give everything back."""
-        self._leader.close()
-        self._link.close()
-
-    def _read(self, socket: Any) -> None:
-        if self._script_left:
-            head, body = self._script_left.popleft()
-            self._dispatch(parse_header(head), [body])
-        else:
-            self.put((ActorExitRequest(), None))
+def _join_nobody(welcome: bytes, messages: Iterable[tuple[bytes, bytes]]) -> Kernel:
+    """Return a membership in a group that is not there, whose actor is asked to leave when the messages are over."""
+    nowhere = _Nowhere(messages)
+    kernel = Kernel(sockets=cast("Any", nowhere))
+    kernel.enter(Welcome.from_wire(parse_map(welcome), []))
+    nowhere.at_end = lambda: kernel.put((ActorExitRequest(), None))
+    return kernel
 
 
 @functools.cache
@@ -142,29 +129,28 @@ def rehearse() -> Report:
     path, argv, handler = list(sys.path), list(sys.argv), signal.getsignal(signal.SIGTERM)
     main = main_module.main_module()
     variables = {name: os.environ.get(name) for name in VARIABLES}
-    stage = _FakeKernel(welcome, messages)
-    session = Session(stage)
+    kernel = _join_nobody(welcome, messages)
+    session = Session(kernel)
     interrupts.install()
     try:
         current.enter(session)
-        announce(stage.welcome)
+        announce(kernel.welcome)
         target = unpack_target(blob)
         args, kwargs = pickle.loads(arguments)
         logging.StreamHandler(sys.stderr).setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         logging.root.setLevel(logging.root.level)  # it goes through all loggers
         report = ActorHost(session, Creation()).run(target, args, kwargs)
         session.run_exit_hooks()
-        stage.drain(_BOUND)
-        stage.call(report.call(), timeout=_BOUND)
+        kernel.drain(_BOUND)
+        kernel.call(report.call(), timeout=_BOUND)
         return report
     finally:
         sys.path[:], sys.argv[:] = path, argv
         main_module.forget(main)
         signal.signal(signal.SIGTERM, handler)
         current.leave(session)
-        interrupts.uninstall()
         _restore(variables)
-        stage.leave()
+        kernel.close()
 
 
 def _restore(variables: dict[str, str | None]) -> None:

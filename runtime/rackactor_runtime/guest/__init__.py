@@ -1,1 +1,1 @@
-"""What runs on every virtual machine of a group: the program that user-data starts."""
+"""The program on every virtual machine of a group, which user-data starts."""

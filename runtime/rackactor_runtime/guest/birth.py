@@ -1,4 +1,4 @@
-"""What a machine is told at its birth, checked: whoever makes an image meets its errors first."""
+"""The birth data of a machine, checked: authors of images meet these errors first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class BirthError(ValueError):
-    """These are no birth data: the text says what is wrong with them."""
+    """These are no birth data; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class MachineBirth:
     pid: int
     incarnation: int
     token: bytes
-    #: When it ends itself, seconds since the epoch.
+    #: Deadline at which it ends itself, seconds since the epoch.
     deadline: float | None
-    #: Seconds without its supervisor after which it ends itself, and in which it must have found it.
+    #: Seconds without its supervisor after which it ends itself, and within which it must have reached it.
     lease: float
     boot_timeout: float
-    #: Whether the machine is powered off in the end.
+    #: Whether the machine powers itself off at the end.
     poweroff: bool
 
 
@@ -35,12 +35,12 @@ class SupervisorBirth:
     """The birth of the machine of a group's supervisor."""
 
     port: int
-    #: Its key pair for one message, and the key of the only one that may send it (z85).
+    #: Its key pair for one order, and the public key of the only client that may send it (z85).
     public: bytes
     secret: bytes
     client: bytes
     deadline: float | None
-    #: Seconds in which the order must have come.
+    #: Seconds within which the order must come.
     patience: float
     poweroff: bool
 
@@ -49,10 +49,10 @@ Birth = MachineBirth | SupervisorBirth
 
 
 def parse(text: str) -> Birth:
-    """Read birth data.
+    """Parse birth data.
 
     Raises:
-        BirthError: they are none.
+        BirthError: these are no birth data.
     """
     if not text.strip():
         raise BirthError("no birth data on standard input: this program is started by a machine's user-data")
@@ -66,13 +66,13 @@ def parse(text: str) -> Birth:
 
 
 class _Reader:
-    """Read fields by name and type."""
+    """Reads fields by name and type."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
 
     def read(self) -> Birth:
-        """Return the birth of the role."""
+        """Return the birth data of the role."""
         role = self._fields.get("role")
         if role == "machine":
             return MachineBirth(
@@ -101,7 +101,7 @@ class _Reader:
     def _text(self, name: str) -> str:
         value = self._fields.get(name)
         if not isinstance(value, str):
-            raise BirthError(f"the birth data's {name!r} is a text, not {value!r}")
+            raise BirthError(f"the birth data's {name!r} is a string, not {value!r}")
         return value
 
     def _endpoint(self) -> str:

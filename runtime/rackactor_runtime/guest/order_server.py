@@ -1,8 +1,8 @@
-"""How a supervisor on a machine elsewhere gets its order, which holds what nobody else may read.
+"""How a supervisor on a remote machine gets its order, which contains secrets.
 
-User-data and metadata can be read by whoever can see the server, so they carry only a one-time CURVE key pair of the
-machine's, and the public key of the only one that it listens to. The launcher connects with that, sends one message
-(the order, a msgpack map), and hears msgpack maps on the same connection until it, or the machine, goes:
+User-data and metadata can be read by everybody who can see the server. So they contain only a one-time CURVE key pair
+of the machine's, and the public key of the only client that it accepts. The launcher connects with that key, sends one
+message (the order, a msgpack map), and receives msgpack maps on the same connection until either side goes:
 
     {"accepted": true}          the order is here; the machine listens no more
     {"progress": "text"}        for people
@@ -10,10 +10,10 @@ machine's, and the public key of the only one that it listens to. The launcher c
     {"ended": code}             the supervisor has ended
     {"refused": "why"}          a message that is no order, or another one after it
 
-Once it has been answered, the connection may be left at any time: the supervisor goes on. Nobody but the launcher can
-send an order, and who has recorded it cannot read it, not even with the keys in the user-data: each connection has keys
-of its own beside them. Only who knows these *and* can put himself in the machine's place on the network, in this very
-minute, would be sent the order in its stead.
+After the answer, the connection may be closed at any time: the supervisor goes on. Nobody but the launcher can send an
+order. A recorded order cannot be read later, not even with the keys in the user-data, since each connection has its own
+session keys. Only somebody who knows these keys *and* can take the machine's place on the network at this very moment
+would get the order instead.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ import msgpack
 import zmq
 
 from rackactor.errors import ProtocolError
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import sockets
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.zap import Authenticator
 from rackactor.wire.frames import parse_map
 from rackactor_runtime.guest.tcp_forward import Porch
 
-#: Messages that are read of one connection after the order, all of them refused.
+#: Messages that are read from one connection after the order; all of them are refused.
 _REFUSALS = 8
-#: Seconds that the last words have to leave.
+#: Seconds that the last messages have to be sent.
 _LINGER = 2.0
 
 
 class Doorway:
-    """The machine's end: listens for one order of one client, then only answers it.
+    """The machine's end: accepts one order of one client, then only reports.
 
     Args:
         address: where to listen, with the `port`.
-        keys: the machine's, for this once.
-        client: the public key of the only one who may connect.
+        keys: the machine's one-time key pair.
+        client: the public key of the only client that may connect.
     """
 
     def __init__(self, address: str, port: int, keys: Keys, client: bytes) -> None:
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._zap = Authenticator(self._context, lambda key: key == client and self._connection is None)
         self._router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
-        _link.tune(self._router)
+        sockets.tune(self._router)
         self._connection: bytes | None = None
         self._refusals = 0
         try:
@@ -72,7 +72,7 @@ class Doorway:
         self._poller.register(self._router, zmq.POLLIN)
 
     def receive(self, patience: float) -> dict[str, Any] | None:
-        """Wait for the order; then nobody can connect any more. None: it has not come in time."""
+        """Wait for the order; after it nobody can connect any more. None: it has not come in time."""
         until = time.monotonic() + patience
         while (left := until - time.monotonic()) > 0:
             self._poller.poll(int(left * 1000) + 1)
@@ -91,7 +91,7 @@ class Doorway:
         return None
 
     def watch(self, descriptor: int, timeout: float) -> bool:
-        """Refuse whatever else comes, until a descriptor is readable; tells whether it is."""
+        """Refuse all further messages until a descriptor is readable; return whether it is."""
         self._poller.register(descriptor, zmq.POLLIN)
         until = time.monotonic() + timeout
         try:
@@ -109,12 +109,12 @@ class Doorway:
         return False
 
     def tell(self, fields: dict[str, Any]) -> None:
-        """Tell the client something, if it is still there."""
+        """Send a message to the client, if it is still there."""
         if self._connection is not None:
             self._tell(self._connection, fields)
 
     def close(self, linger: float = _LINGER) -> None:
-        """Close everything; what was said has some time to leave."""
+        """Close everything; messages have some time to be sent."""
         self._porch.leave()
         self._router.close(int(linger * 1000))
         self._zap.socket.close(0)
@@ -132,7 +132,7 @@ class Doorway:
         try:
             self._router.send_multipart([connection, msgpack.packb(fields)], zmq.NOBLOCK)
         except zmq.ZMQError:
-            pass  # it has gone
+            pass  # the client is gone
 
 
 def _order(bodies: list[bytes]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a machine ends itself, whatever happens to the program on it."""
+"""How a machine ends itself, whatever happens to its program."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import subprocess
 import sys
 import time
 
-#: The exit code of a guest program that has ended because its time was over.
+#: The exit code of a guest program that ended because its time was over.
 OVERDUE = 75
-#: Seconds beyond a bound within which the program itself should have kept it.
+#: Seconds after a limit within which the program itself should have acted on it.
 GRACE = 10.0
-#: Seconds that a year has: more than any bound.
+#: Seconds in a year: more than any limit.
 _LONG = 366 * 86400.0
-#: What powers a machine off, the first that there is.
+#: Commands that power a machine off; the first existing one is used.
 _PROGRAMS = (["/opt/rackactor/bin/rackactor-poweroff"], ["systemctl", "poweroff"], ["poweroff"])
-#: Seconds that such a program may take to begin.
+#: Seconds within which such a command must begin.
 _PATIENCE = 20.0
 
 
 def arm(seconds: float) -> None:
-    """Have this process end so many seconds from now at the latest; the last call counts.
+    """End this process after this many seconds at the latest; the last call counts.
 
-    It needs no lock of Python's, so that nothing that hangs can hold it up. The script that has started this program
-    then powers the machine off.
+    It needs no Python lock, so nothing that hangs can delay it. The script that has started this program then powers
+    the machine off.
     """
     faulthandler.dump_traceback_later(max(seconds, 0.001), exit=True, file=sys.stderr)
 
 
 def arm_for_life(deadline: float | None) -> None:
-    """Arm the end by the deadline alone: what the machine waited for has come."""
+    """Set the end by the deadline alone, since what the machine waited for has come."""
     arm(until(deadline, _LONG) + GRACE)
 
 
 def until(deadline: float | None, seconds: float) -> float:
-    """Return how many seconds are left to the nearer of a deadline (since the epoch) and a time from now."""
+    """Return the seconds left until the earlier of a deadline (since the epoch) and a time from now."""
     return seconds if deadline is None else min(seconds, deadline - time.time())
 
 
 def say(text: str) -> None:
-    """Say something on the console, which standard error leads to."""
+    """Print a message on the console, which is standard error."""
     try:
         os.write(2, f"rackactor: {text}\n".encode())
     except OSError:

@@ -1,7 +1,7 @@
-"""A machine for one process: joins the group, starts the process's agent, tells what becomes of it, and ends.
+"""A machine for one process: joins the group, starts the process's agent, reports its end, and ends itself.
 
-The agent is made by the local provider, as on a laptop: output and its credit, memory limits, the end of all that it
-has started, exit codes are the same code. This program stands between that provider and the one of the supervisor.
+The local provider makes the agent, as on a laptop. So output and its credit, memory limits, the end of all
+descendants and exit codes use the same code. This program connects that provider with the supervisor's.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event
 from rackactor_runtime.providers.local import linux
 from rackactor_runtime.providers.local.provider import LocalProvider
 
-#: Seconds that the last words may take to be heard.
+#: Seconds within which the last messages must be acknowledged.
 DRAIN = 10.0
-#: Seconds that the agent and all it has started may take to die.
+#: Seconds that the agent and all its descendants have to die.
 DYING = 5.0
-#: Seconds that one attempt to join takes, after which it is said why none has succeeded; and between two of them.
+#: Seconds for one attempt to join, after which the reason is reported; and between two attempts.
 _ATTEMPT, _PAUSE = 4.5, 0.5
 
 
 def live(birth: MachineBirth) -> int:
-    """Be a machine until its process has ended, or it is to end itself."""
-    # Before any thread or ZeroMQ context: it forks. And no process here will be born twice, so nothing is practised.
+    """Serve as a machine until its process has ended, or until the machine must end itself."""
+    # This comes before any thread or ZeroMQ context, since it forks. Only one process is made here, so no rehearsal.
     provider = LocalProvider({"warm": 0}, "", entry=main.main)
     guest = _Guest(birth, provider)
     try:
@@ -56,7 +56,7 @@ class _Guest:
         self._provider = provider
         self._waker = Waker()
         self._heard: deque[MachineEvent] = deque()
-        self._why = ""  # this machine itself ends the process
+        self._why = ""  # set when this machine itself ends the process
         self._key = Key(0, 0)
         self._done = False
         self._code = 0
@@ -64,7 +64,7 @@ class _Guest:
             signal.signal(number, self._signalled)
 
     def run(self) -> int:
-        """Join, live, and tell the end."""
+        """Join, run, and report the end."""
         kernel = self._join()
         if kernel is None:
             power.say(self._why or f"no supervisor at {self._birth.endpoint} within {self._birth.boot_timeout:g} s")
@@ -79,7 +79,7 @@ class _Guest:
         return self._code
 
     def _join(self) -> Kernel | None:
-        """Join the group; None: there is none, or this machine is to end before it has."""
+        """Join the group; None: it does not exist, or this machine must end before it has joined."""
         birth = self._birth
         fields = {
             "endpoint": birth.endpoint,
@@ -89,7 +89,7 @@ class _Guest:
             "incarnation": birth.incarnation,
         }
         if birth.server_key:
-            fields["keys"] = Keys.make()  # the same each time: by them it is known whose token that is
+            fields["keys"] = Keys.make()  # the same keys each time: they identify the owner of the token
         give_up = time.monotonic() + power.until(birth.deadline, birth.boot_timeout)
         said = ""
         while not self._why:
@@ -110,7 +110,7 @@ class _Guest:
         return None
 
     def _no_way(self) -> str:
-        """Return why the supervisor cannot even be called: an image may not bring its network up."""
+        """Return why the supervisor cannot be reached at all: an image may not bring its network up."""
         try:
             netaddr.toward(self._birth.endpoint)
         except OSError as error:
@@ -134,7 +134,7 @@ class _Guest:
             self._obey(self._heard.popleft())
         if self._why and not self._done:
             power.say(f"{self._why}: it ends")
-            self._provider.close(DYING)  # with the last of the output, and how it ended
+            self._provider.close(DYING)  # this sends the last output, and how the process ended
         for event in self._provider.events():
             self._tell(event)
         if self._why:
@@ -178,7 +178,7 @@ class _Guest:
             self._kernel.cast(said, *blobs)
 
     def _finish(self, said: MachineSays) -> None:
-        """Say the last word, and wait for a bounded time until it has been heard, with all that came before."""
+        """Send the last message, and wait for a limited time until everything has been acknowledged."""
         self._done = True
         try:
             self._kernel.call(said, timeout=DRAIN)
@@ -193,7 +193,7 @@ class _Guest:
 
 
 def _after_init() -> str:
-    """Return how long after this machine's first process this is, where that can be known."""
+    """Return the time since this machine's first process, if it can be known."""
     init = linux.read_stat(1)
     if init is None:
         return ""

@@ -1,4 +1,4 @@
-"""The guest program: what a machine is, and for how long."""
+"""The guest program: the role of a machine, and its time limits."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import Birth, BirthError, MachineBirth, parse
 
-#: The exit code of a program whose birth data are none (EX_CONFIG of sysexits.h).
+#: The exit code for invalid birth data (EX_CONFIG of sysexits.h).
 NO_BIRTH = 78
 
 
 def main() -> int:
-    """Be what the birth data on standard input say, until that has ended."""
+    """Serve in the role given by the birth data on standard input, until that has ended."""
     try:
         birth = parse(sys.stdin.read())
     except BirthError as error:
         power.say(str(error))
         return NO_BIRTH
-    # First of all, before anybody is spoken to: whatever happens from here on, this machine has an end.
+    # First of all, before any communication: from here on this machine ends in any case.
     first = birth.boot_timeout if isinstance(birth, MachineBirth) else birth.patience
     left = power.until(birth.deadline, math.inf)
     if left <= 0:
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def _live(birth: Birth) -> int:
-    # Imported when it is known which: an emulated processor takes its time for that.
+    # Imported once the role is known: an import takes its time on an emulated processor.
     if isinstance(birth, MachineBirth):
         from rackactor_runtime.guest.process_machine import live
 

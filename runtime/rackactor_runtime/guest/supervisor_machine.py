@@ -1,4 +1,4 @@
-"""The machine of a group's supervisor: takes its order from the launcher, runs it, and ends with it."""
+"""The machine of a group's supervisor: receives its order from the launcher, runs it, and ends with it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rackactor_runtime.guest.birth import SupervisorBirth
 from rackactor_runtime.guest.order_server import Doorway
 from rackactor_runtime.guest.power import arm_for_life
 
-#: Seconds between looks for a network that is not up yet.
+#: Seconds between checks for a network that is not up yet.
 _PAUSE = 0.2
-#: What the supervisor is run by. -P: a module of the current directory must not stand in for one of the library.
+#: The command that runs the supervisor. -P: a module of the current directory must not shadow the standard library.
 _WORDS = (sys.executable, "-P", "-m", "rackactor_runtime.supervisor")
 
 
 def serve(birth: SupervisorBirth) -> int:
-    """Be the supervisor's machine until the supervisor has ended."""
+    """Serve as the supervisor's machine until the supervisor has ended."""
     give_up = time.monotonic() + power.until(birth.deadline, birth.patience)
     doorway = _open(birth, give_up)
     if doorway is None:
@@ -55,7 +55,7 @@ def _open(birth: SupervisorBirth, give_up: float) -> Doorway | None:
 
 
 def _run(doorway: Doorway, order: dict[str, Any]) -> int:
-    """Run the supervisor, and pass on what it says."""
+    """Run the supervisor, and forward its output."""
     process = subprocess.Popen(_WORDS, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -83,7 +83,7 @@ def _run(doorway: Doorway, order: dict[str, Any]) -> int:
 
 
 def _pass_on(doorway: Doorway, lines: IO[bytes]) -> None:
-    """Pass on the supervisor's lines up to its answer; it closes their pipe then."""
+    """Forward the supervisor's lines up to its answer; then it closes the pipe."""
     while doorway.watch(lines.fileno(), 3600.0):
         line = lines.readline()
         if not line:

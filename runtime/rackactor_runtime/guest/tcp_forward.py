@@ -1,8 +1,8 @@
-"""A port that is listened on for a while: what connects goes on when it is given to somebody else.
+"""A listening port whose connections stay open when the port is given to another program.
 
-ZeroMQ closes the connections that came by a listener together with it. The supervisor needs the port that its order
-came by, and the launcher is still to hear on that connection how to reach it. So the listener is a plain socket, and
-each connection is copied, as it comes, to a ZeroMQ socket of this process.
+ZeroMQ closes a listener's connections together with the listener. But the supervisor needs the port by which its order
+came, and the launcher still waits on that connection for the address of the group. So the listener is a plain socket,
+and each connection is copied to a ZeroMQ socket of this process.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import contextlib
 import socket
 import threading
 
-#: Connections at once; who is one too many is hung up on.
+#: The most connections at the same time; further ones are closed.
 _AT_ONCE = 16
 _CHUNK = 64 << 10
 
 
 class Porch:
-    """Listen on a port, and pass on what connects to an abstract UNIX socket.
+    """Listens on a port, and forwards connections to an abstract UNIX socket.
 
     Args:
         address: where, with the `port` (0: any).
-        name: of the UNIX socket, without the NUL in front.
+        name: of the UNIX socket, without the NUL at its beginning.
     """
 
     def __init__(self, address: str, port: int, name: str) -> None:
@@ -30,18 +30,18 @@ class Porch:
         self._name = name
         self._copies: list[threading.Thread] = []
         host, number = self._listener.getsockname()[:2]
-        #: As ZeroMQ writes it.
+        #: The address as ZeroMQ writes it.
         self.endpoint = f"tcp://{f'[{host}]' if ':' in host else host}:{number}"
         threading.Thread(target=self._serve, name="porch", daemon=True).start()
 
     def leave(self) -> None:
-        """Listen no more; the port is free. Who is connected stays so."""
+        """Stop listening, so that the port is free. Connections stay open."""
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # whoever waits for a connection there wakes up
+            self._listener.shutdown(socket.SHUT_RDWR)  # this wakes a thread that waits for a connection there
         self._listener.close()
 
     def settle(self, timeout: float) -> None:
-        """Wait until what was said to those who are connected has left; their other ends are closed by now."""
+        """Wait until all data for connected clients has been sent; their other ends are closed by now."""
         for thread in self._copies:
             thread.join(timeout)
 

@@ -1,4 +1,4 @@
-"""What holds on every provider, as tests: a public suite to hold one's own provider to.
+"""The rules for every provider, as tests: a public suite for testing a provider of your own.
 
 They are about processes as a program sees them, and know nothing of the provider but how a group is made on it. Either
 import them all into a test file, and say there what `rack.group` is to be told:
@@ -311,9 +311,12 @@ def test_bytes_in_and_out_of_a_command(conforming_group: rack.Group) -> None:
 
 def test_much_output_and_a_slow_reader(conforming_group: rack.Group) -> None:
     """More than is kept of a log: a writer is held back, and nothing is dropped."""
-    words = "i=0; while [ $i -lt 6000 ]; do printf '%01023d\\n' $i; i=$((i+1)); done"
+    words = "echo begin; read go; i=0; while [ $i -lt 6000 ]; do printf '%01023d\\n' $i; i=$((i+1)); done"
     child = conforming_group.fork(["sh", "-c", words])
     reader = child.stdout
+    assert reader.readline() == b"begin\n"  # from now on somebody reads, and is waited for
+    child.stdin.write(b"go\n")
+    child.stdin.flush()
     assert reader.readline() == b"0" * 1023 + b"\n"
     time.sleep(1.0)
     assert [int(line) for line in reader] == list(range(1, 6000))

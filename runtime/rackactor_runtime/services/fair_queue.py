@@ -1,7 +1,7 @@
-"""Whose turn it is: questions to a service, done by a bounded number of threads, so that a slow one holds up no other.
+"""The order of requests to a service, which few threads answer, so that a slow request blocks no other client.
 
-Pure: a question is whatever its owner says. Those of one strand (an open file, say) are done one after the other, in
-order; one client has a few at work at the most, so that there is always a thread for the next client.
+Pure: the owner defines what a request is. Requests of one strand (an open file, for example) are answered one after
+the other, in order. Each client has only a few at work, so that there is always a thread for the next client.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Generic, NamedTuple, TypeVar
 
 J = TypeVar("J")
 
-#: Questions at work at once.
+#: Requests at work at the same time.
 AT_ONCE = 16
 #: The same for one client.
 EACH = 4
-#: Questions of one client that may wait; more are refused.
+#: Requests of one client that may wait; more are refused.
 WAITING = 256
-#: Clients remembered as gone; a pid is never given twice.
+#: Clients remembered as gone; a pid is never used again.
 REMEMBERED = 100_000
 
 
 class Turn(NamedTuple, Generic[J]):
-    """A question whose turn has come."""
+    """A request whose turn has come."""
 
     client: int
     strand: Hashable
@@ -36,7 +36,7 @@ class _Client(Generic[J]):
     waiting: deque[tuple[Hashable, J]] = field(default_factory=deque)
     strands: set[Hashable] = field(default_factory=set)
     working: int = 0
-    #: To be done when the rest of its work is: it is gone.
+    #: Done when the rest of the client's work is done, since the client is gone.
     last: J | None = None
 
 
@@ -52,11 +52,11 @@ class Turns(Generic[J]):
         self._gone: dict[int, None] = {}
 
     def add(self, client: int, strand: Hashable, job: J) -> list[Turn[J]] | None:
-        """Take a question (strand None: in no order with others); return whose turn it is now.
+        """Add a request (strand None: in no order with others); return the requests whose turn it is now.
 
-        Returns: None when it is refused: this client has too many already, or is gone.
+        Returns: None if it is refused: this client has too many already, or is gone.
         """
-        if client in self._gone:  # on a path of its own it may come after the news of its sender's end
+        if client in self._gone:  # it came by another path, after the news of its sender's end
             return None
         mine = self._clients.setdefault(client, _Client())
         if len(mine.waiting) >= self._limit:
@@ -65,7 +65,7 @@ class Turns(Generic[J]):
         return self._start()
 
     def done(self, turn: Turn[J]) -> list[Turn[J]]:
-        """Learn that a question is done; return whose turn it is now."""
+        """Mark a request as done; return the requests whose turn it is now."""
         self._working -= 1
         mine = self._clients.get(turn.client)
         if mine is not None:
@@ -76,7 +76,7 @@ class Turns(Generic[J]):
         return self._start()
 
     def gone(self, client: int, last: J) -> list[Turn[J]]:
-        """Learn that a client is gone: what waits is dropped, and `last` is done after what is at work."""
+        """Mark a client as gone: waiting requests are dropped, and `last` is done after those at work."""
         self._gone[client] = None
         if len(self._gone) > REMEMBERED:
             del self._gone[next(iter(self._gone))]
@@ -108,6 +108,6 @@ class Turns(Generic[J]):
                 mine.working += 1
                 if strand is not None:
                     mine.strands.add(strand)
-                self._clients[client] = self._clients.pop(client)  # the others come first next time
+                self._clients[client] = self._clients.pop(client)  # the other clients come first next time
                 return Turn(client, strand, job)
         return None

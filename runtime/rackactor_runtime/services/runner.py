@@ -1,4 +1,4 @@
-"""What every service's program does: join the group, answer questions in threads, and go when the supervisor does."""
+"""The program of every service: it joins the group, answers requests in threads, and ends with the supervisor."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _log = logging.getLogger("rackactor.service")
 
 
 class Answers(Protocol):
-    """What a service does. Its methods run in threads, several at once."""
+    """The work of a service. Its methods run in threads, several at a time."""
 
     def strand(self, pid: int, op: str, fields: dict[str, Any]) -> Hashable:
-        """Return what a question has to be answered in order with; None: with nothing. Quick, and never raises."""
+        """Return a key: requests with one key are answered in order; None: in any order. Never blocks or raises."""
 
     def answer(self, pid: int, op: str, fields: dict[str, Any], data: memoryview) -> tuple[dict[str, Any], Data]:
-        """Answer a question of a member; what it raises goes to the member by name."""
+        """Answer a member's request; an exception is sent to the member by name."""
 
     def gone(self, pid: int) -> None:
-        """Learn that a member is no more; nothing of its is being answered any more."""
+        """Note that a member is gone; none of its requests is being answered any more."""
 
     def close(self) -> None:
         """Clean up: the group has ended, or its supervisor has died."""
 
 
 class Host(NamedTuple):
-    """What a service is told.
+    """What a service is given.
 
     Attributes:
         birth: directory, settings of the group, ...
@@ -71,10 +71,10 @@ class Host(NamedTuple):
 
 
 def main(name: str) -> int:
-    """Be a service until the group ends.
+    """Run as a service until the group ends.
 
     Args:
-        name: which one. The birth data come on standard input, which stays open as long as the supervisor lives.
+        name: of the service. The birth data come on standard input, which stays open as long as the supervisor lives.
     """
     lifeline = os.dup(0)
     null = os.open(os.devnull, os.O_RDWR)
@@ -100,13 +100,13 @@ def _read(descriptor: int, size: int) -> bytes:
     while len(data) < size:
         part = os.read(descriptor, size - len(data))
         if not part:
-            os._exit(0)  # the supervisor is gone before it had said anything
+            os._exit(0)  # the supervisor was gone before it had sent anything
         data += part
     return data
 
 
 class _Gone:
-    """Stands among the questions of a member for the last thing to be done about it."""
+    """Stands in a member's queue for the last thing to do for it."""
 
 
 _GONE = _Gone()
@@ -123,7 +123,7 @@ class Program:
         self._lock = threading.Lock()
         self._ending = threading.Lock()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="service")
-        self._pool.submit(int)  # one thread is there from the start, should no more be possible later
+        self._pool.submit(int)  # one thread exists from the start, in case no more can be started later
         self._watcher = threading.Thread(target=self._watch, name="lifeline", daemon=True)
         self._watcher.start()
 
@@ -137,23 +137,23 @@ class Program:
         self._answers = make(Host(self._birth, self._kernel))
 
     def serve(self) -> None:
-        """Answer until the group ends."""
+        """Answer requests until the group ends."""
         while (item := self._kernel.take(None)) is not None:
             if type(item) is Delivery:
                 self._take(item)
 
     def await_end(self) -> None:
-        """Clean up when the supervisor wants it; returns when it does not: the group goes on, and so do its files.
+        """Clean up when the supervisor says so; return if it does not, since then the group and its files go on.
 
-        Then it is this process alone whose membership is over, and the service's next life takes up what there is.
+        Then only this process's membership is over, and the next instance of the service takes over.
         """
         self._watcher.join(PARTING)
 
     def finish(self) -> None:
-        """Clean up and end this process, in a bounded time; the first call counts."""
+        """Clean up and end this process, in a limited time; the first call counts."""
         if not self._ending.acquire(blocking=False):
             threading.Event().wait()
-        # A thread of its own that needs no lock of Python's.
+        # A separate thread that needs no Python lock.
         faulthandler.dump_traceback_later(PARTING, exit=True, file=sys.stderr)
         try:
             if self._answers is not None:
@@ -166,7 +166,7 @@ class Program:
         try:
             while os.read(self._lifeline, 4096):
                 pass
-        except OSError:  # nobody would see the supervisor's end
+        except OSError:  # nobody would notice the supervisor's end
             os._exit(1)
         self.finish()
 
@@ -192,7 +192,7 @@ class Program:
 
     def _start(self, turns: list[Turn[Delivery | _Gone]]) -> None:
         for turn in turns:
-            # What was handed over is done in any case: without another thread, by one that there is.
+            # Queued work is done in any case: if no thread can be started, by an existing one.
             with contextlib.suppress(RuntimeError):
                 self._pool.submit(self._work, turn)
 

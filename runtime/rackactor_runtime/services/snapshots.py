@@ -1,4 +1,4 @@
-"""Snapshots of shared memory for replicas on other hosts, made beside the supervisor and not by it."""
+"""Snapshots of shared memory for replicas on other hosts, made outside the supervisor."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rackactor.ipc.service import Data
 from rackactor.wire.stream import EntryKind
 from rackactor_runtime.services.runner import Host
 
-#: Bytes sent in one message: several are on their way at once, so that neither end waits for the other.
+#: Bytes sent in one message: several are under way at a time, so that neither end waits for the other.
 PART = 1 << 20
 
 
 class Snapshots:
-    """Answer the question of `rackactor.ipc.memory.backing`: a copy of the memory, in messages to its own mailbox."""
+    """Answers the request of `rackactor.ipc.memory.backing`: a copy of the memory, sent to its mailbox."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -28,21 +28,21 @@ class Snapshots:
         self._lock = threading.Lock()
 
     def strand(self, pid: int, op: str, fields: dict[str, Any]) -> Hashable:
-        """Return the member: it gets one snapshot after the other."""
+        """Return the member: it gets one snapshot at a time."""
         return pid
 
     def answer(self, pid: int, op: str, fields: dict[str, Any], data: memoryview) -> tuple[dict[str, Any], Data]:
-        """Send the bytes of the environment, as it is now; the answer comes behind them.
+        """Send the bytes of the environment, as it is now; the answer comes after them.
 
-        They are sent from where they are, so they must stay until the member has said that it has them.
+        They are sent in place, so the snapshot stays open until the member has acknowledged them.
 
         Raises:
-            InvalidCall: another question, or nobody has used the memory yet.
+            InvalidCall: another request, or the memory has not been used yet.
         """
         box = fields.get("box")
         if op not in ("send", "done") or type(box) is not int or box <= 0:
             raise InvalidCall("the service of snapshots knows send and done, with the number of a mailbox")
-        self.gone(pid)  # what it had before is over
+        self.gone(pid)  # an earlier snapshot for it is over
         if op == "done":
             return {}, b""
         frozen = Frozen(self._environment())
@@ -53,14 +53,14 @@ class Snapshots:
         return {"size": frozen.size}, b""
 
     def gone(self, pid: int) -> None:
-        """Let go of what a member was sent: nobody reads it any more."""
+        """Release a member's snapshot: nobody reads it any more."""
         with self._lock:
             frozen = self._frozen.pop(pid, None)
         if frozen is not None:
             frozen.close()
 
     def close(self) -> None:
-        """The environment goes with the process."""
+        """Do nothing: the environment is closed with the process."""
 
     def _environment(self) -> Any:
         with self._lock:

@@ -1,1 +1,1 @@
-"""Where the supervisor keeps what must be kept."""
+"""The supervisor's stores."""

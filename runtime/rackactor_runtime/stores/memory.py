@@ -1,8 +1,8 @@
-"""The one writer of a group's shared memory: an LMDB environment in the group's directory.
+"""The only writer of a group's shared memory: an LMDB environment in the group's directory.
 
-A batch of operations is one transaction. When the map is full the whole batch is undone, and whoever asked for it
-tries each operation by itself; deletions may use a reserve beyond the promised size. Nothing is synced to the disk:
-the memory lives no longer than its group.
+A batch of operations is one transaction. When the map is full, the whole batch is undone, and the caller tries each
+operation by itself; deletions may use a reserve beyond the promised size. Nothing is synced to the disk: the memory
+lives no longer than its group.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from rackactor.ipc.memory.layout import Change, Databases, LogBounds
 from rackactor.ipc.memory.snapshots import contents
 from rackactor_runtime import descriptors
 
-#: Part of the map that the log may take at the most: 1 / this.
+#: The log takes at most 1 / this of the map.
 LOG_SHARE = 4
-#: Bytes, and records, of a snapshot that are taken over at once.
+#: Bytes, and records, of a snapshot that are copied at a time.
 PIECE, PIECE_RECORDS = 1 << 20, 1000
 
 
 class Store:
-    """Write shared memory.
+    """Writes shared memory.
 
     Args:
-        directory: where it lies; made if it is not there.
-        size: bytes of the map that are promised.
+        directory: its directory; made if it does not exist.
+        size: promised size of the map, bytes.
         log: bytes of changes kept for watchers.
 
     Attributes:
         revision: of the last change, committed or not.
 
     Raises:
-        MemoryFull: it finds no room, on the disk or in what this process may map.
+        MemoryFull: there is no room, on the disk or in what this process may map.
         RackError: it cannot be opened.
     """
 
@@ -78,7 +78,7 @@ class Store:
 
     def _begin_anew(self, log: int) -> None:
         self._dbs = Databases(*(self._env.open_db(name) for name in layout.DATABASES))
-        #: Known to readers, so that they can tell this memory from another one of the same path.
+        #: Readers use it to tell this memory from another one at the same path.
         self.token = secrets.token_bytes(16)
         with self._env.begin(write=True) as txn:
             txn.put(b"token", self.token, db=self._dbs.meta)
@@ -91,21 +91,21 @@ class Store:
 
     @property
     def map_size(self) -> int:
-        """Bytes that a reader must be able to map."""
+        """The size that a reader must be able to map, bytes."""
         return self._whole
 
     @property
     def size(self) -> int:
-        """Bytes that are promised."""
+        """The promised size, bytes."""
         return self._size
 
     # -- one transaction -------------------------------------------------------------------------------
 
     def begin(self, *, reserve: bool = False) -> None:
-        """Begin a transaction; `reserve`: it only deletes, and may go beyond the promised size for that.
+        """Begin a transaction; `reserve`: it only deletes, and may therefore exceed the promised size.
 
         Raises:
-            RackError: the system does not let it.
+            RackError: the system refuses.
         """
         self._before = (self.revision, self._log.copy())
         try:
@@ -120,7 +120,7 @@ class Store:
             raise self._full(error) from error
 
     def get(self, key: bytes) -> memoryview | None:
-        """Return an entry as it is within the transaction; valid until the next change."""
+        """Return an entry as seen by the transaction; valid until the next change."""
         try:
             data: memoryview | None = self._txn.get(key, None, self._dbs.entries)
         except lmdb.Error as error:
@@ -146,7 +146,7 @@ class Store:
         """Make the changes of the next revision; return its record.
 
         Raises:
-            MemoryFull: there is no room; the transaction can only be undone.
+            MemoryFull: there is no room; the transaction must be aborted.
         """
         revision = self.revision + 1
         record = layout.pack_record(when, changes)
@@ -167,7 +167,7 @@ class Store:
         txn = self._txn
         try:
             self._log.seal(txn, self._dbs, self.revision)
-            self._txn = None  # a commit that fails ends it, too
+            self._txn = None  # a failed commit ends it, too
             txn.commit()
         except lmdb.Error as error:
             self.abort()
@@ -183,18 +183,18 @@ class Store:
         self._shrink()
 
     def _shrink(self) -> None:
-        """Go back to the promised size (or what is used, if that is more: only free pages serve then)."""
+        """Return to the promised size (or to the used size, if that is larger: then only free pages can be used)."""
         if self._env is not None and self._env.info()["map_size"] > self._size:
             with contextlib.suppress(lmdb.Error):
                 self._resize(self._size)
 
     def _resize(self, size: int) -> None:
-        """Change the size of the map. LMDB gives the old one up first: without a new one nothing may be touched."""
+        """Change the size of the map. LMDB unmaps the old one first: if that then fails, nothing may be touched."""
         try:
             self._env.set_mapsize(size)
         except lmdb.Error:
             self._env.close()
-            self._env = None  # it is opened anew for the next transaction
+            self._env = None  # it is opened again for the next transaction
             raise
 
     def _full(self, error: Exception) -> RackError:
@@ -218,17 +218,17 @@ class Store:
     # -- the whole -----------------------------------------------------------------------------------------
 
     def replace(self, path: str, alive: Callable[[int], bool]) -> Generator[None, None, None]:
-        """Replace everything by what a snapshot holds, in one transaction of its own, piece by piece.
+        """Replace everything by the contents of a snapshot, in its own transaction, piece by piece.
 
-        Until the iteration is over no other transaction can be begun; one that is given up undoes it.
+        Until the iteration is over no other transaction can begin; abandoning it undoes everything.
 
         Args:
             path: an LMDB file that has been checked.
-            alive: tells whether a process lives. Keys that went with another one, or with one of another group, are
-                left out.
+            alive: tells whether a process is alive. Keys leased to other processes, or to processes of another group,
+                are left out.
 
         Raises:
-            MemoryFull: it does not fit; everything is as it was.
+            MemoryFull: it does not fit; nothing has changed.
         """
         self.begin()
         txn = self._txn
@@ -249,7 +249,7 @@ class Store:
                             cursor.putmulti(piece, append=True)
                         yield
                 self.revision = max(self.revision, held.revision) + 1
-            # The log begins anew after it: no watcher could be told all that has changed.
+            # The log starts again after it: the changes could not be reported to any watcher.
             self._log = LogBounds(self._log.limit, self.revision + 1, 0)
         except lmdb.Error as error:
             self.abort()
@@ -260,13 +260,13 @@ class Store:
         self.commit()
 
     def sweep(self) -> None:
-        """Forget readers that have died: what they were reading would never be free again."""
+        """Remove readers that have died: the pages that they were reading would never be free again."""
         with contextlib.suppress(lmdb.Error):  # the next sweep does it
             if self._env is not None:
                 self._env.reader_check()
 
     def leases(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (pid, key) of the entries that go with a process."""
+        """Yield (pid, key) of the entries with a lease."""
         try:
             with self._env.begin(buffers=True) as txn, txn.cursor(self._dbs.entries) as cursor:
                 for key, entry in cursor:
@@ -282,7 +282,7 @@ class Store:
 
 
 def _pieces(records: Iterator[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
-    """Yield records in pieces of some size; a large record is one by itself."""
+    """Yield records in pieces of some size; a large record is a piece by itself."""
     piece: list[tuple[Any, Any]] = []
     size = 0
     for key, value in records:

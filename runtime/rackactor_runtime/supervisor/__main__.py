@@ -3,7 +3,7 @@
 import sys
 import warnings
 
-# What is to become of warnings (PYTHONWARNINGS=error) is said of the program: its processes have that, not this one.
+# Filters of warnings (PYTHONWARNINGS=error) are meant for the program: its processes have them, this one does not.
 _filters = list(warnings.filters)
 warnings.resetwarnings()
 warnings.simplefilter("ignore")

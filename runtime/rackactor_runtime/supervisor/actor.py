@@ -1,7 +1,7 @@
-"""The supervisor is an actor: events come in as messages, and what it wants done goes out as messages.
+"""The supervisor is an actor: events come in as messages, and effects go out as messages.
 
-So its whole behaviour can be driven without a socket: hand it events, and look at what it sends. Between the two lies
-the commit point: what it has decided is stored before anybody hears of it.
+So its whole behaviour can be tested without a socket: pass it events, and look at what it sends. Between the two is the
+commit point: its decisions are stored before any effect is carried out.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ WORLD = ActorAddress("world")
 
 
 class Store(Protocol):
-    """Where the state of a group is kept, so that another supervisor could go on with it."""
+    """Stores the state of a group, so that another supervisor could continue with it."""
 
     def commit(self, state: GroupState) -> None:
-        """Keep what has changed; returns when it cannot be lost any more."""
+        """Store the changes; returns when they cannot be lost any more."""
 
 
 class NullStore:
-    """Keeps nothing: the group ends with its supervisor."""
+    """Stores nothing: the group ends with its supervisor."""
 
     def commit(self, state: GroupState) -> None:
-        """Forget it."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """An event, when it happened, and random bytes for what is decided on it; see `decide`."""
+    """An event, its time, and random bytes for the decision; see `decide`."""
 
     event: Event
     now: float

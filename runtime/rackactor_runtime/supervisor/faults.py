@@ -1,7 +1,8 @@
 """Errors of the operating system in the supervisor: each costs one answer, and never the group.
 
-Whoever asked is told by name what could not be done; what nobody waits for is noted in the supervisor's log, and done
-again by whoever notices that it is missing (a heartbeat, a look at the provider, the next question).
+The caller is told by name what could not be done. If nobody waits for the result, the error is noted in the
+supervisor's log, and whoever notices the lack repeats the action (at a heartbeat, a check of the provider, the next
+request).
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ import zmq
 from rackactor.errors import RackError
 from rackactor.wire.errors import pack_error
 
-#: What a system call that fails raises, in Python and in ZeroMQ.
+#: What a failing system call raises, in Python and in ZeroMQ.
 SYSTEM_ERRORS = (OSError, MemoryError, zmq.ZMQError)
-#: Of those that are noted: the first so many, then one of so many.
+#: How many errors are noted: the first ones, then one of so many.
 _FIRST, _EACH = 100, 1000
-#: Seconds for which the loop waits after one, so that what fails at once each time does not take the processor.
+#: Seconds that the loop waits after an error, so that an error that recurs at once does not use up the processor.
 _PAUSE = 0.01
 
 _log = logging.getLogger(__name__)
 
 
 class Faults:
-    """Count and note them."""
+    """Counts and logs the errors."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -43,7 +44,7 @@ class Faults:
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error as text for people."""
+    """Return an error as a message for people."""
     if isinstance(error, RackError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -54,7 +55,7 @@ def in_words(error: BaseException) -> str:
 
 
 def refusal(error: BaseException, op: str = "") -> dict[str, Any]:
-    """Return what a member is told whose call has met an error."""
+    """Return what a member is told whose call has failed with an error."""
     if isinstance(error, RackError):
         return pack_error(error)
     asked = f"{op}: " if op else ""

@@ -1,8 +1,8 @@
-"""The group's directory, which somebody may remove while the group runs, and where everybody else finds it.
+"""The group's directory, in which others find the group, and which may be removed while the group runs.
 
-systemd-logind removes the runtime directory of a user with his last session, and a detached group is there to outlive
-that. What is open already serves on. What is found by a name (the socket, the card, links to files and memory) is made
-again, where groups of this user are at that moment.
+systemd-logind removes a user's runtime directory with the user's last session, and a detached group outlives that.
+Everything that is open goes on working. Everything that is found by name (the socket, the card, links to files and
+memory) is made again, in the present directory of this user's groups.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from rackactor.launch import directories, last_words
 from rackactor.system import procfs
 
-#: Seconds between looks.
+#: Seconds between checks.
 LOOK = 1.0
 
 
@@ -27,18 +27,18 @@ class Home:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        #: How to reach the group; empty before that is told to anybody.
+        #: The group's card; empty until the group can be reached.
         self.card: dict[str, Any] = {}
         self._files = ""
         self._next_look = 0.0
 
     def open(self, card: dict[str, Any]) -> None:
-        """Write down how to reach the group."""
+        """Write the group's card."""
         directories.write_card(self.directory, card)
         self.card = card
 
     def is_lost(self, now: float) -> bool:
-        """Tell whether the directory is gone; looks once in a while only."""
+        """Tell whether the directory is gone; checks only once in a while."""
         if not self.card or now < self._next_look:
             return False
         self._next_look = now + LOOK
@@ -50,13 +50,13 @@ class Home:
         return False
 
     def make_again(self, memory: str) -> None:
-        """Make the directory anew, where groups are now.
+        """Make the directory again, in the present directory of groups.
 
         Args:
-            memory: where the shared memory is; "": nowhere yet.
+            memory: where the shared memory is; "": there is none yet.
 
         Raises:
-            OSError, StartError: it cannot be made at this moment.
+            OSError, StartError: it cannot be made now.
         """
         directory = directories.base() / self.directory.name
         directories.move_in(directory, self._files, memory)
@@ -66,7 +66,7 @@ class Home:
 
 
 def link_log(directory: Path) -> None:
-    """Have this process's log found in a directory, by the name that it has always had."""
+    """Link this process's log into a directory, under its usual name."""
     path = directory / "supervisor.log"
     path.unlink(missing_ok=True)
     path.symlink_to(f"/proc/{procfs.number(os.getpid())}/fd/2")

@@ -1,4 +1,4 @@
-"""The supervisor's thin shell: polls its members and its provider, hands events to the actor, does what it sends."""
+"""The supervisor's I/O loop: polls members and provider, passes events to the actor, carries out its effects."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from rackactor_runtime.supervisor.members.router import Config, Members
 from rackactor_runtime.supervisor.memory.service import MemoryService
 from rackactor_runtime.supervisor.service_programs import ServicePrograms
 
-#: Seconds between looks at the clock.
+#: Seconds between ticks.
 TICK = 0.1
-#: Bytes of the supervisor's own log at the most, and what is kept of one that has become longer.
+#: The most bytes of the supervisor's own log, and how many are kept of one that has grown longer.
 LOG = 4 << 20, 256 << 10
-#: Seconds that the last readers have after the group has ended.
+#: Seconds that the last readers have after the group's end.
 LAST_WORDS = 3.0
 
 _log = logging.getLogger(__name__)
 
 
 class _Reference:
-    """The reference object behind the supervisor actor: its `send` is our to-do list."""
+    """The reference object behind the supervisor actor: its `send` appends to the list of effects."""
 
     def __init__(self, shell: Loop) -> None:
         self.address = WORLD
@@ -54,11 +54,11 @@ class _Reference:
 
 
 class Loop:
-    """Run a supervisor.
+    """Runs a supervisor.
 
     Args:
-        state: of the group; it is `decide`'s to change, and only read here.
-        store: where it is kept.
+        state: of the group; only `decide` changes it, and it is only read here.
+        store: keeps the state.
         config: how the supervisor is reached.
         provider: makes the processes.
     """
@@ -69,7 +69,7 @@ class Loop:
         self._provider = provider
         self._members = Members(state, config, self)
         self.keys, self.endpoint = self._members.keys, self._members.endpoint
-        #: What each birth has in common.
+        #: The part that all birth data share.
         self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
         self._prewarming = cast(base.Prewarming, provider) if provider.capabilities.prewarms else None
         if self._prewarming is not None:
@@ -106,7 +106,7 @@ class Loop:
         if late >= 0:
             if late > TICK:
                 self._hear(m.Absent(late))
-                self._take(0.0)  # what has happened meanwhile is known before anybody is judged
+                self._take(0.0)  # what has happened meanwhile must be known before any member is judged
             self._next_tick = time.monotonic() + TICK
             self._hear(m.Ticked())
             self._members.tick(time.monotonic())
@@ -116,7 +116,7 @@ class Loop:
                 self._move()
 
     def _take(self, wait: float) -> None:
-        """Take what has come, or comes within so many seconds."""
+        """Process what has come, or comes within this many seconds."""
         ready = dict(self._poller.poll(math.ceil(wait * 1000)))
         self._members.take(ready)
         if any(fd in ready for fd in self._provider.fds()):
@@ -126,12 +126,12 @@ class Loop:
         self._take_services(ready)
 
     def _move(self) -> None:
-        """Make the group's directory anew: it has been removed."""
+        """Make the group's directory again, after it was removed."""
         home = self._config.home
         _log.warning("the group's directory %s has been removed", home.directory)
         try:
             home.make_again(self._memory.path)
-            if self._provider.capabilities.housed:  # first: if this process died now, it would be removed too
+            if self._provider.capabilities.housed:  # first: should this process die now, the provider removes it
                 cast(base.Housed, self._provider).moved(str(home.directory))
             self._members.move()
             self.endpoint = self._common["endpoint"] = self._members.endpoint
@@ -147,7 +147,7 @@ class Loop:
         _log.warning("it is %s now", home.directory)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close everything."""
         kept = any(record.keeper and record.alive for record in self._state.table)
         self._provider.close(self._provider.capabilities.closing)
         self._services.close()
@@ -178,7 +178,7 @@ class Loop:
         self._actor.receiveMessage(Timed(event, time.monotonic(), time.time(), os.urandom(32)), WORLD)
 
     def _enter(self, event: m.Event) -> int:
-        """Have a member entered that was not forked; return its pid."""
+        """Add a member that was not forked; return its pid."""
         self._hear(event)
         return self._entered
 
@@ -189,34 +189,34 @@ class Loop:
     # -- what members ask for -----------------------------------------------------------------------
 
     def entered(self) -> int:
-        """Learn that a command line is here; return the pid that it has got."""
+        """Note that a command line has come; return the pid that it gets."""
         return self._enter(m.OperatorArrived())
 
     def heard(self, pids: Sequence[int]) -> None:
-        """Learn which members have said something."""
+        """Note that these members have sent something."""
         self._hear(m.Heard(pids))
 
     def corresponded(self, pid: int, other: int) -> None:
-        """Learn that two members have exchanged a message for the first time."""
+        """Note that two members have exchanged their first message."""
         self._hear(m.Corresponded(pid, other))
 
     def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
-        """Learn that a member has shown its token."""
+        """Note that a member has presented its token."""
         self._hear(m.Joined(pid, os_pid, key))
         self._machines.joined(pid, os_pid)
         if self._prewarming is not None and not self._state.tokens:
             self._prewarming.settled()
 
     def severed(self, pid: int, why: str) -> None:
-        """Learn that a member's connection broke, and cannot be mended."""
+        """Note that a member's connection broke, and cannot be resumed."""
         self._hear(m.Severed(pid, why))
 
     def malformed(self, pid: int, why: str) -> None:
-        """Learn that a member sends what nobody of this wire sends."""
+        """Note that a member has sent something that breaks the protocol."""
         self._hear(m.Malformed(pid, why[:500]))
 
     def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
-        """Do what a member calls for, or have it done where it belongs."""
+        """Carry out a member's call, or pass it to the part that does."""
         try:
             self._call(pid, rid, op, args, blobs)
         except (RackError, *SYSTEM_ERRORS) as error:
@@ -244,7 +244,7 @@ class Loop:
             self._hear(m.Called(pid, rid, op, args, blobs))
 
     def _may_read(self, pid: int) -> None:
-        """Refuse to have somebody wait for the output of a process that has none."""
+        """Refuse a wait for the output of a process that has none."""
         if pid == FEED:
             return
         record = self._state.table.get(pid) or self._state.table.past(pid)
@@ -257,7 +257,7 @@ class Loop:
         for event in self._provider.events():
             try:
                 self._take_event(event)
-            except SYSTEM_ERRORS as error:  # the events after it are no less true
+            except SYSTEM_ERRORS as error:  # the events after it are still valid
                 self._faults.note(f"{type(event).__name__} of process {event.key.pid}", error)
 
     def _take_event(self, event: base.Event) -> None:
@@ -286,7 +286,7 @@ class Loop:
                 self._hear(m.Unconfirmed(key, words))
 
     def _last_output(self, pid: int) -> str:
-        """Take note that a process prints nothing any more; return the last that it did print."""
+        """Note that a process prints nothing any more; return its last output."""
         try:
             self._logs.ended(pid)
             return self._logs.tail(pid)
@@ -297,7 +297,7 @@ class Loop:
     # -- services -----------------------------------------------------------------------------------
 
     def _surroundings(self) -> dict[str, Any]:
-        """Return what a service is told beside who it is."""
+        """Return the part of a service's birth data that all services share."""
         return {
             "endpoint": self.endpoint,
             "server_key": self.keys and self.keys.public,
@@ -320,7 +320,7 @@ class Loop:
     # -- what the actor wants done -------------------------------------------------------------------
 
     def carry_out(self, effect: m.Effect) -> None:
-        """Do one effect. What the operating system does not let us do is known as not done to who waits for it."""
+        """Carry out one effect. If the operating system refuses it, those who wait for it are told so."""
         try:
             self._carry_out(effect)
         except SYSTEM_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Between a provider of machines and the programs on them, which are members: who is whose, and what is said."""
+"""Connects a provider of machines with the guest programs on them, which are members of the group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Send = Callable[[int, Kind, tuple[Any, ...], Sequence[Any]], None]
 
 
 class MachineLink:
-    """See the module. With a provider that makes no machines nothing here has a consequence."""
+    """See the module. With a provider that makes no machines, nothing here has an effect."""
 
     def __init__(self, provider: Provider, send: Send) -> None:
         self._provider = cast(MachineryProvider, provider) if provider.capabilities.machines else None
@@ -29,7 +29,7 @@ class MachineLink:
             self._provider.connect(self._say)
 
     def order(self, order: Order, common: dict[str, Any]) -> Order:
-        """Complete the birth data of an order: how the supervisor is reached. A machine's are plain JSON."""
+        """Complete the birth data of an order with the supervisor's address. A machine's are plain JSON."""
         if self._provider is not None:
             pid = order.birth["pid"]
             self._pids[order.key], self._keys[pid] = pid, order.key
@@ -37,12 +37,12 @@ class MachineLink:
         return replace(order, birth=order.birth | common)
 
     def joined(self, pid: int, os_pid: int) -> None:
-        """Learn that a member has joined."""
+        """Note that a member has joined."""
         if self._provider is not None and (key := self._keys.get(pid)) is not None:
             self._provider.joined(key, os_pid)
 
     def heard(self, pid: int, args: dict[str, Any], blobs: Sequence[Any]) -> list[InstanceOver] | None:
-        """Learn what a member says of its machine; None: it has none to speak of."""
+        """Pass on a member's report about its machine; None: the member has no machine."""
         key = self._keys.get(pid)
         if self._provider is None or key is None:
             return None
@@ -51,14 +51,14 @@ class MachineLink:
         return [InstanceOver(key)] if said.event in ("ended", "failed") else []
 
     def dismissed(self, pid: int) -> None:
-        """Learn that somebody is a member no more."""
+        """Note that a process is no longer a member."""
         key = self._keys.pop(pid, None)
         if self._provider is not None and key is not None:
             self._pids.pop(key, None)
             self._provider.left(key)
 
     def last_act(self, kept: bool) -> None:
-        """Have the provider do what comes last of all."""
+        """Let the provider do its very last action."""
         if self._provider is not None:
             self._provider.last_act(kept)
 

@@ -1,4 +1,4 @@
-"""The supervisor as a program: `python -m rackactor_runtime.supervisor`, its order on standard input.
+"""The supervisor as a program: `python -m rackactor_runtime.supervisor`, with its order on standard input.
 
 It answers with one line of JSON on standard output: how the script that made the group may join it, or why
 there is no group. Nothing is left behind in the second case.
@@ -30,11 +30,11 @@ from rackactor_runtime.providers.base import Capabilities, Prewarming, Provider
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.home import Home, link_log
 
-#: Seconds that it may take to find out whether fsspec can use a URL: its backends are slow to import.
+#: Seconds for finding out whether fsspec can use a URL: its backends are slow to import.
 URL_PATIENCE = 20.0
-#: What is ours, by its place: to look through all that is installed takes a good part of a group's start.
+#: Our own entry points by module: a search through all installed packages would take much of a group's start.
 OWN = {"local": "rackactor_runtime.providers.local:LocalProvider"}
-#: The most seconds that a group's start waits for what its provider makes ahead of time.
+#: The longest time that a group's start waits for what its provider makes ahead of time, seconds.
 WARM_UP = 0.2
 
 
@@ -50,7 +50,7 @@ def main() -> int:
         gid = order.get("gid") or str(uuid.uuid4())
         launch = capabilities.launch
         if launch is not None and not order.get("inside"):
-            return launch(order, gid)  # the supervisor runs elsewhere: this program sees to that
+            return launch(order, gid)  # the supervisor runs elsewhere, and this program starts it there
         order["address"] = _address(order)
         _check_files(settings.files)
         directory = _make_directory(gid)
@@ -64,7 +64,7 @@ def main() -> int:
     finally:
         if directory is not None:
             directories.remove(directory)
-    _answer(told)  # last of all: whoever reads it may kill this process at once
+    _answer(told)  # last, since the reader may kill this process at once
     return 1
 
 
@@ -72,7 +72,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     _redirect(directory)
-    # The provider comes first: it may fork, which it must do before any thread or ZeroMQ context exists.
+    # The provider comes first: it may fork, and must do so before any thread or ZeroMQ context exists.
     provider = _provider(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
     _check_reach(provider, order)
     descriptors.keep_reserve()
@@ -115,7 +115,7 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
 
 
 def _open_door(shell: Any, state: Any, config: Any, order: dict[str, Any]) -> None:
-    """Say how to reach the group: on the card for operators, to the script for itself."""
+    """Publish how to reach the group: on the card for operators, in the answer for the script."""
     token = secrets.token_bytes(24)
     script = shell.open(token)
     server_key = shell.keys.public.decode() if shell.keys else None
@@ -138,14 +138,14 @@ def _open_door(shell: Any, state: Any, config: Any, order: dict[str, Any]) -> No
     answer = {"pid": script, "incarnation": 1, "token": token.hex(), "endpoint": shell.endpoint}
     answer |= {"server_key": server_key, "gid": state.gid, "name": state.name, "here": card["here"]}
     if order.get("inside"):
-        answer["card"] = card  # whoever started this machine writes it down for the command lines there
+        answer["card"] = card  # the program that started this machine writes the card for the command lines there
     _answer(answer)
 
 
 def _check_files(setting: Any) -> None:
-    """Refuse a backend for files that cannot be, while the group's maker listens.
+    """Refuse an unusable backend for files while the group's maker still listens.
 
-    What fsspec imports for it does not belong into the supervisor: another program looks.
+    What fsspec imports for it must not be imported into the supervisor, so another program checks it.
     """
     if setting is None:
         return
@@ -176,10 +176,10 @@ def _make_directory(gid: str) -> Path:
 
 
 def _redirect(directory: Path) -> None:
-    """Have stray output of the supervisor itself in its log, not on somebody's terminal.
+    """Send the supervisor's own output to its log, and not to a terminal.
 
-    Its log is in memory (see `rackactor.launch.last_words`) where whoever made it has given us such a file, and has one
-    in the group's directory else, in a machine of our own.
+    The log is in memory (see `rackactor.launch.last_words`) if the parent has passed such a file; otherwise, on a
+    machine of its own, it is in the group's directory.
     """
     path = directory / "supervisor.log"
     if last_words.is_log(2):
@@ -194,14 +194,14 @@ def _redirect(directory: Path) -> None:
 
 
 def _load(name: str, path: list[str]) -> Any:
-    """Return the class of a provider: by the name of its entry point, or, to try one's own, by "module:Class".
+    """Return the class of a provider, by the name of its entry point or by "module:Class".
 
     Args:
         name: see above.
-        path: where such a module is looked for too.
+        path: where such a module is searched for, too.
 
     Raises:
-        InvalidCall: there is none.
+        InvalidCall: there is no such provider.
     """
     maker = _find(name, path)
     if not isinstance(getattr(maker, "capabilities", None), Capabilities):
@@ -246,7 +246,7 @@ def _provider(maker: Any, name: str, settings: dict[str, Any], directory: Path, 
 
 
 def _address(order: dict[str, Any]) -> str:
-    """Return where the supervisor is reached over tcp.
+    """Return the address of the supervisor over tcp.
 
     Raises:
         InvalidCall: it cannot be reached there.
@@ -280,7 +280,7 @@ def _owner_fd(order: dict[str, Any]) -> int | None:
 
 
 def _answer(fields: dict[str, Any]) -> None:
-    """Write the one line, then leave the pipe alone so that nobody waits for more."""
+    """Write the one line, then close the pipe, so that nobody waits for more."""
     os.write(1, json.dumps(fields).encode() + b"\n")
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)

@@ -1,7 +1,7 @@
 """The programs of the group's services: started, watched, and ended with the supervisor however that ends.
 
-Each has the reading end of a pipe as its standard input. The supervisor writes the birth data to it and keeps the other
-end open: that it closes, by a group's end or by the supervisor's death, is the service's sign to clean up and go.
+Each has the reading end of a pipe as its standard input. The supervisor writes the birth data to the pipe and keeps the
+other end open. When that end closes, by the group's end or the supervisor's death, the service cleans up and ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rackactor_runtime import descriptors
 from rackactor_runtime.supervisor.decisions.messages import ServiceEnded, StartService
 from rackactor_runtime.supervisor.faults import in_words
 
-#: Seconds that a service has to clean up at the group's end; then it is killed.
+#: Seconds that a service has to clean up at the group's end; after that it is killed.
 PARTING = 4.0
 
 
@@ -34,10 +34,10 @@ class _Servant:
 
 
 class ServicePrograms:
-    """Start services, and see to it that none is left.
+    """Starts services, and leaves none running.
 
     Args:
-        surroundings: what each service is told beside who it is.
+        surroundings: the part of the birth data that all services share.
     """
 
     def __init__(self, surroundings: Mapping[str, Any]) -> None:
@@ -47,22 +47,22 @@ class ServicePrograms:
 
     @property
     def empty(self) -> bool:
-        """Tell whether none runs."""
+        """Tell whether no service runs."""
         return not self._servants
 
     def move(self, surroundings: Mapping[str, Any]) -> None:
-        """Tell services that are started from now on something else."""
+        """Change the shared part of the birth data, for services that are started from now on."""
         self._surroundings = surroundings
 
     def start(self, order: StartService) -> int | None:
         """Start the program of a service.
 
-        It stays in the supervisor's session: a local provider tells by that what belongs to its processes.
+        It stays in the supervisor's session, from which a local provider tells what belongs to its processes.
 
         Returns: a descriptor that becomes readable when it ends; None: it could not be started (see `ended`).
         """
         birth = {**self._surroundings, "pid": order.pid, "incarnation": order.incarnation, "token": order.token}
-        # UTF-8 whatever the locale: that is what the names of files which it is asked for are in.
+        # UTF-8 whatever the locale, because the file names in requests are in UTF-8.
         words = executable.words("rackactor_runtime.services", order.name, options=("-X", "utf8", "-W", "ignore"))
         data = pack_body(birth)
         try:
@@ -72,7 +72,7 @@ class ServicePrograms:
             return None
         try:
             servant = _Servant(process, descriptors.spared(os.pidfd_open, process.pid))
-        except OSError as error:  # nobody would see its end
+        except OSError as error:  # its end would go unnoticed
             process.kill()
             _bury(process)
             self._unborn.append(ServiceEnded(order.pid, f"its program could not be watched: {in_words(error)}"))
@@ -82,12 +82,12 @@ class ServicePrograms:
             os.set_blocking(process.stdin.fileno(), False)  # a page or so: a pipe takes it at once
             process.stdin.write(len(data).to_bytes(4, "big") + data)
         except OSError:
-            process.kill()  # it has ended already, or cannot be told who it is: its descriptor tells that it is gone
+            process.kill()  # it has ended already, or cannot get its birth data: its descriptor will report the end
         self._servants[order.pid] = servant
         return servant.pidfd
 
     def ended(self, ready: Mapping[Any, int]) -> list[tuple[ServiceEnded, int | None]]:
-        """Return the ends of services among the descriptors that are ready, each with the one to watch no more."""
+        """Return the ends of services among the ready descriptors, each with the descriptor to stop watching."""
         told: list[tuple[ServiceEnded, int | None]] = [(event, None) for event in self._unborn]
         self._unborn.clear()
         for pid, servant in [item for item in self._servants.items() if item[1].pidfd in ready]:
@@ -106,7 +106,7 @@ class ServicePrograms:
             _let_go(servant.process)
 
     def close(self, patience: float = PARTING) -> None:
-        """End all services, those that do not go by SIGKILL."""
+        """End all services; those that do not end in time are killed."""
         self.dismiss()
         until = time.monotonic() + patience
         for servant in self._servants.values():

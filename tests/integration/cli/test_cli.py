@@ -465,7 +465,7 @@ def test_in_a_directory_that_has_been_removed(rack: Rack, tmp_path: Path) -> Non
 def test_usage(rack: Rack) -> None:
     assert rack("--version").stdout.startswith("rack 0.")
     assert "group delete" in rack().stdout
-    assert "COMMAND [WORDS...]" in rack("run", "--help").stdout
+    assert "COMMAND [ARGS...]" in rack("run", "--help").stdout
     assert rack("run").stderr.startswith("rack: what is to run?")
     assert rack("run", "-n", "0", "--", "true").returncode == 2
     assert rack("run", "--deadline", "soon", "--", "true").stderr.startswith("rack: --deadline is a positive number")

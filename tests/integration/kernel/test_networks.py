@@ -59,7 +59,7 @@ class Keeper(rack.Actor):
 
 
 def is_direct(pid: int) -> bool:
-    peer = current.current().kernel._peers.known(pid)
+    peer = current.current().kernel.peers.known(pid)
     return peer is not None and peer.path is not None
 
 

@@ -12,7 +12,7 @@ import rackactor as rack
 from rackactor import current
 from rackactor.kernel import seqpacket
 from rackactor.kernel.peers import DIRECT_NEARBY
-from rackactor.kernel.sockets import room
+from rackactor.kernel.sockets import max_direct_peers
 from rackactor.launch import directories
 
 pytestmark = pytest.mark.wire
@@ -29,7 +29,7 @@ class Keeper(rack.Actor):
         self.kept.append(message["n"])
 
     def receiveMsg_str(self, message: str, sender: rack.actors.actor.RackAddress) -> None:
-        direct = current.current().kernel._direct
+        direct = current.current().kernel.loop.direct
         lines = [line for line, peer in direct._lines.items() if peer is not None]
         if message == "cut":
             for line in lines:
@@ -103,7 +103,7 @@ def _ask_all(pids: list[int], limit: int) -> tuple[int, int]:
     for _ in range(2 * DIRECT_NEARBY):
         for answer in [other.submit("kept") for other in others]:
             assert answer.result(30) == []
-    return len(current.current().kernel._direct._paths), room()
+    return len(current.current().kernel.loop.direct._paths), max_direct_peers()
 
 
 def test_descriptors_are_left_for_everything_else() -> None:

@@ -17,9 +17,8 @@ from support import FEW_WARM, eventually
 
 import rackactor as rack
 from rackactor.errors import AuthenticationError
-from rackactor.kernel import sockets
 from rackactor.kernel.kernel import Kernel
-from rackactor.kernel.sockets import Keys, Link
+from rackactor.kernel.sockets import Keys, Sockets
 from rackactor.wire.codec import encode
 from rackactor.wire.frames import PROTOCOL, SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header
 from rackactor.wire.stream import Entry, EntryKind, pack_entries
@@ -36,7 +35,7 @@ def tell_keys() -> None:
             continue
         kernel = rack.current.current().kernel
         keys = kernel.identity.keys
-        message.reply([keys and [keys.public, keys.secret], kernel._direct._endpoint])
+        message.reply([keys and [keys.public, keys.secret], kernel.loop.direct._listener.endpoint])
 
 
 def talk(pid: int, count: int) -> int:
@@ -72,13 +71,13 @@ def test_an_unknown_key(house: House) -> None:
 
 @pytest.mark.parametrize("transport", ["tcp"])
 def test_an_unknown_key_that_is_refused_before_it_says_a_word(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    dial = Link.dial
+    dial = Sockets.dial
 
-    def slow(self: Link, *args: Any) -> None:
+    def slow(self: Sockets, *args: Any) -> None:
         dial(self, *args)
         assert eventually(lambda: self.poll(0.05) is not None and self.refused)
 
-    monkeypatch.setattr(Link, "dial", slow)
+    monkeypatch.setattr(Sockets, "dial", slow)
     with pytest.raises(AuthenticationError, match="does not know this key"):
         house.come(os.urandom(24))
     monkeypatch.undo()
@@ -298,7 +297,7 @@ def connections(endpoint: str) -> int:
 
 def test_whoever_is_connected_ahead_of_time_is_nobody() -> None:
     with rack.group(transport="ipc", provider_settings={"warm": 3}) as group:
-        endpoint = group.kernel.link.endpoint
+        endpoint = group.kernel.sockets.endpoint
         assert eventually(lambda: connections(endpoint) == 4), "the script and three that wait"
         assert len(group.ps()) == 1
         (server,) = [p for p in psutil.Process().children(recursive=True) if len(p.children()) == 3]
@@ -314,24 +313,24 @@ def test_whoever_is_connected_ahead_of_time_is_nobody() -> None:
 
 def test_a_welcome_that_is_lost_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection broke when its token had been taken: it was told that somebody else had used it, and ended."""
-    links: list[sockets.Link] = []
+    polled: list[Sockets] = []
     lost: list[bool] = []
-    receive, poll = sockets.receive, sockets.Link.poll
+    receive, poll = Sockets.receive, Sockets.poll
 
-    def note(self: sockets.Link, timeout: float | None) -> list[Any]:
-        links.append(self)
+    def note(self: Sockets, timeout: float | None) -> list[Any]:
+        polled.append(self)
         return poll(self, timeout)
 
     def lose(socket: zmq.Socket[Any], *more: Any) -> list[Any] | None:
         frames = receive(socket, *more)
         if frames is not None and not lost and parse_header(frames[1]).kind is Kind.WELCOME:
             lost.append(True)
-            links[-1].broken = True
+            polled[-1].broken = True
             return None
         return frames
 
-    monkeypatch.setattr(sockets.Link, "poll", note)
-    monkeypatch.setattr(sockets, "receive", lose)
+    monkeypatch.setattr(Sockets, "poll", note)
+    monkeypatch.setattr(Sockets, "receive", staticmethod(lose))
     with rack.group("lost", transport="tcp", provider_settings=FEW_WARM) as group:
         assert lost
         assert group.fork(abs, -3).result(BOUND * 4) == 3

@@ -97,7 +97,7 @@ def test_a_launcher_that_talks_nonsense(house: House) -> None:
 
 def test_a_launcher_that_takes_too_long_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "LAUNCH_TIMEOUT", 0.5)
-    with pytest.raises(rack.StartError, match=r"no word within 0\.5 s"):
+    with pytest.raises(rack.StartError, match=r"no answer within 0\.5 s"):
         house.group("hang")
     assert "told" in house.notes
 
@@ -195,16 +195,16 @@ def test_a_provider_that_launches(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "faraway.py").write_text(
         """
 import json, subprocess, sys
+from rackactor_runtime.providers.base import Capabilities
+
+def launch(order, gid):
+    print(json.dumps({"progress": f"launching {gid}"}), flush=True)
+    inner = {**order, "provider": "local", "provider_settings": {"warm": 0}, "gid": gid, "transport": "tcp"}
+    words = [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"]
+    return subprocess.run(words, input=json.dumps(inner) + chr(10), text=True).returncode
 
 class Far:
-    defaults = {"grace": 3.0}
-
-    @staticmethod
-    def launch(order, gid):
-        print(json.dumps({"progress": f"launching {gid}"}), flush=True)
-        inner = {**order, "provider": "local", "provider_settings": {"warm": 0}, "gid": gid, "transport": "tcp"}
-        words = [sys.executable, "-P", "-m", "rackactor_runtime.supervisor"]
-        return subprocess.run(words, input=json.dumps(inner) + chr(10), text=True).returncode
+    capabilities = Capabilities(launch=launch, defaults={"grace": 3.0})
 """
     )
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -127,7 +127,7 @@ def test_what_is_no_word_is_refused_by_name(group: rack.Group) -> None:
             (group.fork, [["cat", word]]), (group.fork, [["cat"], word]), (group.run, [[word, "a"]])
         ]  # fmt: skip
         for call, args in calls:
-            with pytest.raises(rack.InvalidCall, match="a word of a command is a str, bytes or a path"):
+            with pytest.raises(rack.InvalidCall, match="an argument of a command is a str, bytes or a path"):
                 call(*args)
 
 

@@ -44,7 +44,7 @@ GROUP = """
         with rack.group() as g:
             print([g.fork(what).wait().evidence for what in (int, ["true"], leave)])
             stopped = g.fork(time.sleep, 60)
-            while not stopped.info()["started"]:
+            while not (stopped.info()["started"] and stopped.info()["instance"]):
                 pass
             os.kill(int(stopped.info()["instance"]), 19)
             print(stopped.wait().cause)

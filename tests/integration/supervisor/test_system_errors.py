@@ -150,7 +150,7 @@ def test_no_descriptor_is_left(script: Callable[..., Script]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
     with rack.group("crowded", transport="tcp", **few) as g:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-        place = g.kernel.link.endpoint.removeprefix("tcp://").rsplit(":", 1)
+        place = g.kernel.sockets.endpoint.removeprefix("tcp://").rsplit(":", 1)
         supervisor = g._supervisor.pid
         ready = g.fork(lambda: sum(1 for _ in rack.receive().value))
         ready.poll()

@@ -31,7 +31,7 @@ SLACK = 1_500 if MANY else 4_000
 @pytest.fixture
 def quiet_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[rack.Group]:
     """A group that remembers little, so that what it keeps on purpose has come before the first look."""
-    monkeypatch.setattr("rackactor.kernel.event_loop.ANSWERED", 100)
+    monkeypatch.setattr("rackactor.kernel.inbox.ANSWERED", 100)
     monkeypatch.setattr("rackactor.kernel.event_loop.DEAD", 100)
     with rack.group("growth", history=20, max_spawns=1_000_000, echo=False) as made:
         made.fork(abs, each=range(2 * BATCH))  # what is made ready ahead of time is there

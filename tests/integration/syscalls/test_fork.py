@@ -109,8 +109,8 @@ def test_children_of_one_fork_are_a_process_group_and_have_a_parent(group: rack.
     "args, options, words",
     [
         ((5,), {}, "not a int"),
-        (("ls -l",), {}, "list of words"),
-        (([],), {}, "at least one word"),
+        (("ls -l",), {}, "list of strings"),
+        (([],), {}, "at least one string"),
         ((["ls", 5],), {}, "a str, bytes or a path"),
         ((["a\0b"],), {}, "NUL"),
         ((targets.nap, threading.Lock()), {}, "cannot be sent"),

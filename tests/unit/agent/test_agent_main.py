@@ -18,7 +18,7 @@ from rackactor import current
 from rackactor.errors import AuthenticationError
 from rackactor.kernel import interrupts
 from rackactor.kernel.kernel import Kernel
-from rackactor.wire.frames import Kind
+from rackactor.wire.frames import Kind, parse_header
 from rackactor.wire.target import pack_target, unpack_target
 from rackactor_runtime.agent import commands, warmup
 from rackactor_runtime.agent.report import Report
@@ -51,18 +51,18 @@ def test_a_rehearsal_leaves_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_rehearsal_goes_through_messages_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[bytes, int]] = []
     sent: list[Kind] = []
-    raw_send = warmup._DeafUplink.send
+    raw_send = warmup._Nowhere.send
 
     def note(self: Any, message: bytes, sender: Any) -> None:
         heard.append((message, sender.pid))
         self.send(sender, message)
 
-    def send(self: Any, kind: Kind, *rest: Any) -> None:
-        sent.append(kind)
-        raw_send(self, kind, *rest)
+    def send(self: Any, socket: object, frames: Any) -> None:
+        sent.append(parse_header(frames[1]).kind)
+        raw_send(self, socket, frames)
 
     monkeypatch.setattr(warmup._FakeActor, "receiveMsg_bytes", note)
-    monkeypatch.setattr(warmup._DeafUplink, "send", send)
+    monkeypatch.setattr(warmup._Nowhere, "send", send)
     assert warmup.rehearse() == Report("exited", 0)
     assert heard == [(b"", 2)] * warmup.MESSAGES
     assert sent.count(Kind.DATA) == warmup.MESSAGES

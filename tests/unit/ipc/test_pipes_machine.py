@@ -353,3 +353,22 @@ TestPipeMachine.settings = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_what_the_supervisor_may_not_have_taken_is_told() -> None:
+    """It does not answer: whoever leaves cannot know, and does not say that all is well."""
+    world = World()
+    kernel = world.process()
+    (end,) = kernel.pipe_table.open("w", name="x")
+    assert isinstance(end, WriteEnd)
+    end.put(pack([1]), 0.0)
+    call = kernel.call
+
+    def late(op: str, args: dict[str, Any], *blobs: Any) -> Any:
+        if op == "pipe_bequeath":
+            raise errors.RackTimeout("no answer to 'pipe_bequeath' within 60 s")
+        return call(op, args, *blobs)
+
+    kernel.call = late  # type: ignore[method-assign]
+    (told,) = kernel.pipe_table.leave()
+    assert "may be lost: no answer to 'pipe_bequeath'" in told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -21,7 +21,7 @@ from rackactor.wire.schema import Call
 ME, OTHER = 4, 7
 
 
-class Link:
+class Sockets:
     """Sockets, of which nobody waits for any."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -42,16 +42,19 @@ class Link:
 class Agent:
     """What `Direct` has to do with; as an uplink it only notes what it is asked for."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, sockets: Sockets) -> None:
         self.peers = Peers()
         self.requests: list[Call] = []
         identity = Identity()
         identity.pid, identity.incarnation, identity.epoch, identity.keys = ME, 1, 1, Keys.make()
         itself: Any = self
-        self.direct = Direct(cast("Any", link), identity, itself, self.peers, Paths(), itself)
+        self.direct = Direct(cast("Any", sockets), identity, itself, self.peers, Paths(), itself)
 
     def request(self, call: Call) -> None:
         self.requests.append(call)
+
+    def at_time(self, delay: float, action: Callable[[], None]) -> None:
+        raise AssertionError("nothing here takes time")
 
 
 class Host:
@@ -74,14 +77,14 @@ class Host:
 def met() -> Iterator[tuple[Agent, Direct]]:
     """Two connections to the other process; what is sent takes the second."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    agent = Agent(Link(context))
+    agent = Agent(Sockets(context))
     direct = agent.direct
     host = Host(context)
     try:
         for number in (1, 2):
             direct.event(MeetEvent(OTHER, 1, number, b"t%d" % number, host.endpoint))
             host.welcome()
-            (socket,) = {*direct._hosts} - {getattr(agent.peers.get(OTHER).path, "socket", None)}
+            (socket,) = {*direct._connections.sockets} - {getattr(agent.peers.get(OTHER).path, "socket", None)}
             assert socket.poll(5000)
             direct.read(socket)
         yield agent, direct
@@ -98,7 +101,7 @@ def test_who_is_left_without_its_path_gives_up_the_others_too(met: tuple[Agent, 
     direct.event(PartEvent(OTHER, [2]))
     assert agent.peers.get(OTHER).path is None
     assert agent.requests == [Part(OTHER, [1])]
-    assert not direct._hosts
+    assert not direct._connections.sockets
 
 
 def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -> None:
@@ -106,4 +109,4 @@ def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -
     direct.event(PartEvent(OTHER, [1]))
     assert agent.peers.get(OTHER).path.number == 2
     assert agent.requests == []
-    assert len(direct._hosts) == 1
+    assert len(direct._connections.sockets) == 1

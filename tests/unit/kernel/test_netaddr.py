@@ -34,8 +34,8 @@ def test_this_hosts_own(address: str) -> None:
         ("", "a name means another"),
         ("127.0.0.1:80", "a name means another"),
         ("192.0.2.254", "not an address of this host"),
-        (5, "is a text"),
-        (None, "is a text"),
+        (5, "is a string"),
+        (None, "is a string"),
     ],
 )
 def test_not_an_address_to_be_reached_at(address: object, words: str) -> None:

@@ -15,22 +15,22 @@ from typing import Any
 import pytest
 import zmq
 
-from rackactor.kernel.sockets import Link, receive, send, tune
+from rackactor.kernel.sockets import Sockets, receive, send, tune
 
 SOON = 5.0
 
 
 class Two:
-    """A link, and a router that it is connected to."""
+    """Sockets, and a router that they are connected to."""
 
     def __init__(self, folder: Path) -> None:
-        self.link = Link()
-        self.router: zmq.Socket[bytes] = self.link.context.socket(zmq.ROUTER)
+        self.sockets = Sockets()
+        self.router: zmq.Socket[bytes] = self.sockets.context.socket(zmq.ROUTER)
         self.router.linger = 0
         endpoint = f"ipc://{folder}/s"
         self.router.bind(endpoint)
-        self.link.dial(endpoint, None, None)
-        self.link.send(self.link.supervisor, [b"up", b""])
+        self.sockets.dial(endpoint, None, None)
+        self.sockets.send(self.sockets.supervisor, [b"up", b""])
         self.identity = self.router.recv_multipart()[0]
 
     def tell(self, text: bytes) -> None:
@@ -39,49 +39,49 @@ class Two:
     def until_found(self) -> list[Any]:
         until = time.monotonic() + SOON
         while time.monotonic() < until:
-            if found := self.link.poll(until - time.monotonic()):
+            if found := self.sockets.poll(until - time.monotonic()):
                 return found
         return []
 
     def close(self) -> None:
         self.router.close(0)
-        self.link.close()
+        self.sockets.close()
 
 
 @pytest.fixture(name="two", params=[False, True], ids=["at rest", "in conversation"])
 def two_ends(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Two]:
     two = Two(tmp_path)
-    two.link.spin = request.param
+    two.sockets.spin = request.param
     yield two
     two.close()
 
 
 def test_nothing_comes(two: Two) -> None:
     begin = time.monotonic()
-    assert two.link.poll(0) == []
+    assert two.sockets.poll(0) == []
     while time.monotonic() - begin < 0.1:
-        assert two.link.poll(0.1) == []
-    assert not two.link._recheck
+        assert two.sockets.poll(0.1) == []
+    assert not two.sockets._recheck
 
 
 def test_a_message_is_found_and_stays_found_until_it_is_read(two: Two) -> None:
-    supervisor = two.link.supervisor
+    supervisor = two.sockets.supervisor
     two.tell(b"one")
     assert two.until_found() == [supervisor]
     two.tell(b"two")
-    assert two.link.poll(SOON) == [supervisor]  # neither has been read
+    assert two.sockets.poll(SOON) == [supervisor]  # neither has been read
     assert receive(supervisor) == [b"one", b""]
     assert two.until_found() == [supervisor]
     assert receive(supervisor) == [b"two", b""]
-    assert two.link.poll(0) == []
+    assert two.sockets.poll(0) == []
 
 
 def test_a_send_that_notices_an_arrival_does_not_hide_it(two: Two) -> None:
-    supervisor = two.link.supervisor
+    supervisor = two.sockets.supervisor
     for _ in range(200):
-        assert two.link.poll(0) == []
+        assert two.sockets.poll(0) == []
         two.tell(b"here")
-        two.link.send(supervisor, [b"there", b""])  # may take the news off the descriptor
+        two.sockets.send(supervisor, [b"there", b""])  # may take the news off the descriptor
         two.router.recv_multipart()
         assert two.until_found() == [supervisor]
         assert receive(supervisor) == [b"here", b""]
@@ -90,32 +90,32 @@ def test_a_send_that_notices_an_arrival_does_not_hide_it(two: Two) -> None:
 def test_a_line_is_found_beside_it(two: Two) -> None:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with here, there:
-        two.link.watch(here)
+        two.sockets.watch(here)
         there.send(b"x")
         assert two.until_found() == [here]
         two.tell(b"here")
         until = time.monotonic() + SOON
-        while set(two.link.poll(SOON)) != {here, two.link.supervisor}:
+        while set(two.sockets.poll(SOON)) != {here, two.sockets.supervisor}:
             assert time.monotonic() < until
-        two.link.unwatch(here)
-        two.link.unwatch(here)
-        assert two.link.poll(SOON) == [two.link.supervisor]
+        two.sockets.unwatch(here)
+        two.sockets.unwatch(here)
+        assert two.sockets.poll(SOON) == [two.sockets.supervisor]
 
 
 def test_a_dropped_socket_is_not_asked_again(two: Two) -> None:
-    other = two.link.connect(f"{two.router.getsockopt_string(zmq.LAST_ENDPOINT)}", None)
-    two.link.send(other, [b"up", b""])
-    two.link.drop(other)
-    assert two.link.poll(0) == []
+    other = two.sockets.connect(f"{two.router.getsockopt_string(zmq.LAST_ENDPOINT)}", None)
+    two.sockets.send(other, [b"up", b""])
+    two.sockets.drop(other)
+    assert two.sockets.poll(0) == []
 
 
 def test_a_wake_ends_it(two: Two) -> None:
-    while two.link._recheck:
-        two.link.poll(0)
-    waker = threading.Timer(0.05, two.link.wake)
+    while two.sockets._recheck:
+        two.sockets.poll(0)
+    waker = threading.Timer(0.05, two.sockets.wake)
     waker.start()
     begin = time.monotonic()
-    assert two.link.poll(SOON) == []
+    assert two.sockets.poll(SOON) == []
     assert time.monotonic() - begin < SOON
     waker.join()
 
@@ -124,15 +124,15 @@ def test_a_signal_handler_may_poll_meanwhile(two: Two) -> None:
     inner: list[list[Any]] = []
 
     def handler(*_: Any) -> None:
-        inner.append(two.link.poll(0))
-        two.link.wake()
+        inner.append(two.sockets.poll(0))
+        two.sockets.wake()
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         begin = time.monotonic()
         while not inner and time.monotonic() - begin < SOON:
-            two.link.poll(SOON)
+            two.sockets.poll(SOON)
         assert inner == [[]]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor.kernel import sockets as link_module
-from rackactor.kernel.sockets import Link
+from rackactor.kernel import sockets as sockets_module
+from rackactor.kernel.sockets import Sockets
 from rackactor.kernel.spinning import WAKEFUL, Wakefulness
 
 
@@ -103,16 +103,16 @@ def test_a_poll_that_loses_the_processor_yields_it_once_only(monkeypatch: pytest
         def __getattr__(self, name: str) -> object:
             return getattr(os, name)
 
-    link = Link()
+    sockets = Sockets()
     try:
-        monkeypatch.setattr(link_module, "time", Clock)
-        monkeypatch.setattr(link_module, "os", Yielding())
+        monkeypatch.setattr(sockets_module, "time", Clock)
+        monkeypatch.setattr(sockets_module, "os", Yielding())
         for _ in range(20):
-            link.spin = True
-            assert link.poll(0.001) == []
+            sockets.spin = True
+            assert sockets.poll(0.001) == []
             clock[0] += 0.001
         assert len(yields) == 1
-        assert isinstance(link._poll, select.epoll)
+        assert isinstance(sockets._poll, select.epoll)
     finally:
         monkeypatch.undo()
-        link.close()
+        sockets.close()

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from rackactor.kernel.sockets import Link
+from rackactor.kernel.sockets import Sockets
 from rackactor.kernel.wakeup import Waker
 from rackactor.system import readiness
 
@@ -55,25 +55,27 @@ def test_a_child_that_has_another_file_under_its_number_keeps_that() -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_link_may_be_woken_while_it_is_closed_and_afterwards() -> None:
+def test_sockets_may_be_woken_while_they_are_closed_and_afterwards() -> None:
     """Many threads wake, so that some are between the look for the waker and the wake when it is let go."""
     for _ in range(20):
-        link = Link()
+        polled = Sockets()
         failures: list[BaseException] = []
         over = threading.Event()
 
-        def wake(link: Link = link, failures: list[BaseException] = failures, over: threading.Event = over) -> None:
+        def wake(
+            polled: Sockets = polled, failures: list[BaseException] = failures, over: threading.Event = over
+        ) -> None:
             try:
                 while not over.is_set():
-                    link.wake()
+                    polled.wake()
             except BaseException as error:
                 failures.append(error)
 
         threads = [threading.Thread(target=wake) for _ in range(4)]
         for thread in threads:
             thread.start()
-        link.close()
-        link.wake()
+        polled.close()
+        polled.wake()
         over.set()
         for thread in threads:
             thread.join(5.0)

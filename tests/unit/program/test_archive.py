@@ -159,7 +159,7 @@ def test_what_requirements_say_of_the_machine() -> None:
     }
     assert other_requirements(wanted) == {"gpu": True}
     assert (wanted_placement(None), other_requirements(None), wanted_placement("x")) == ({}, {}, {})
-    with pytest.raises(InvalidCall, match="image is a text"):
+    with pytest.raises(InvalidCall, match="image is a string"):
         wanted_placement({"image": 7})
     for wrong in (7, "web,,db", ["web", ""], [None], ["nul\0"]):
         with pytest.raises(InvalidCall, match="security_groups is a"):

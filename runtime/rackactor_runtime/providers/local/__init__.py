@@ -1,4 +1,4 @@
-"""OS processes of this host in the place of virtual machines, made by a fork server."""
+"""OS processes of this host instead of virtual machines, made by a fork server."""
 
 from rackactor_runtime.providers.local.provider import LocalProvider
 

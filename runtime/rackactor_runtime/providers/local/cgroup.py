@@ -1,12 +1,12 @@
-"""Memory control groups: the limit that holds for a process and all it starts, together.
+"""Memory control groups: a common limit for a process and all that it starts.
 
-RLIMIT_DATA, which is always set, counts for each process alone and knows nothing of shared or file
-memory. Where the kernel lets us make a control group (version 2 delegated to us, or version 1 as
-root) a child with a limit gets one of its own, and an end by the kernel's OOM killer can be told from
-any other SIGKILL. Where it does not, `MemoryGroups.make` says None and the rlimit stands alone.
+RLIMIT_DATA, which is always set, counts for each process alone and ignores shared and file
+memory. If the kernel allows a control group (version 2 delegated to us, or version 1 as
+root), a child with a limit gets its own, and an end by the kernel's OOM killer can be distinguished
+from any other SIGKILL. Otherwise `MemoryGroups.make` returns None and only the rlimit holds.
 
-All groups of one provider lie below one directory that carries its maker's pid and start time, so
-that what a killed maker left behind is known as such, and swept, by the next.
+All groups of one provider lie below one directory, whose name contains its maker's pid and start time. So
+the next maker recognizes what a killed one left behind, and removes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from rackactor_runtime.providers.local.linux import read_stat
 
 _NAME = re.compile(r"rackactor-(\d+)-(\d+)-[0-9a-f]+")
-#: Per version: (file of the limit, files set beside it where they exist, file that counts OOM kills).
+#: Per version: (file of the limit, files to set where they exist, file that counts OOM kills).
 _FILES = {
     1: ("memory.limit_in_bytes", {"memory.memsw.limit_in_bytes": "{}"}, "memory.oom_control"),
     2: ("memory.max", {"memory.swap.max": "0"}, "memory.events"),
@@ -36,11 +36,11 @@ class MemoryGroup:
     version: int
 
     def join(self) -> None:
-        """Move this process into the group; whatever it starts from now on is in it too."""
+        """Move this process into the group; its descendants from now on are in it, too."""
         (self.path / "cgroup.procs").write_text("0")
 
     def count_oom_kills(self) -> int:
-        """Return how many processes of the group the kernel has killed for want of memory."""
+        """Return how many processes of the group the kernel has killed for lack of memory."""
         try:
             return parse_oom_kills((self.path / _FILES[self.version][2]).read_text())
         except OSError:
@@ -60,7 +60,7 @@ def make_name() -> str:
 
 
 def is_stale(name: str) -> bool:
-    """Return whether `name` is a directory of ours whose maker no longer lives."""
+    """Tell whether `name` is one of our directories whose maker is dead."""
     found = _NAME.fullmatch(name)
     if found is None:
         return False
@@ -69,7 +69,7 @@ def is_stale(name: str) -> bool:
 
 
 class MemoryGroups:
-    """Make and remove the control groups of one provider; touches nothing until one is asked for."""
+    """Makes and removes the control groups of one provider; touches nothing until one is requested."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -78,7 +78,7 @@ class MemoryGroups:
         self._unwanted: list[Path] = []
 
     def make(self, name: str, limit: int) -> MemoryGroup | None:
-        """Return a new group with a limit in bytes, or None where none can be made."""
+        """Return a new group with a limit in bytes, or None if that is impossible."""
         home = self._find_home()
         if home is None:
             return None
@@ -100,14 +100,14 @@ class MemoryGroups:
         self._remove(group.path)
 
     def tidy(self) -> bool:
-        """Try again to remove what the kernel still held; return whether something is left."""
+        """Try again to remove what the kernel still held; tell whether something is left."""
         paths, self._unwanted = self._unwanted, []
         for path in paths:
             self._remove(path)
         return bool(self._unwanted)
 
     def close(self) -> bool:
-        """Remove every group of this name, whoever made it; return whether something is left."""
+        """Remove every group of this name, whoever made it; tell whether something is left."""
         left = False
         for parent, _ in _find_parents():
             home = parent / self.name
@@ -130,7 +130,7 @@ class MemoryGroups:
         return self._home
 
     def _make_homes(self) -> Iterator[tuple[Path, int]]:
-        """Yield the directories in which a group with a limit of its own can be made."""
+        """Yield the directories in which a group with its own limit can be made."""
         for parent, version in _find_parents():
             home = parent / self.name
             try:
@@ -148,14 +148,14 @@ class MemoryGroups:
 
 
 def sweep(parent: Path) -> None:
-    """Remove the groups below `parent` that a maker of ours left behind when it was killed."""
+    """Remove the groups below `parent` that a killed maker left behind."""
     for entry in parent.iterdir():
         if is_stale(entry.name):
             _remove_home(entry)
 
 
 def _remove_home(home: Path) -> bool:
-    """Remove a directory of groups; one that still holds a process stays."""
+    """Remove a directory of groups; one that still contains a process stays."""
     with contextlib.suppress(FileNotFoundError):
         for child in home.iterdir():
             if child.is_dir():
@@ -169,7 +169,7 @@ def _remove_home(home: Path) -> bool:
 
 
 def _delegate(path: Path) -> None:
-    """Let the groups below `path` have memory limits (version 2: a parent allows it or not)."""
+    """Allow memory limits in the groups below `path` (in version 2 a parent must allow them)."""
     control = path / "cgroup.subtree_control"
     if "memory" not in control.read_text().split():
         control.write_text("+memory")
@@ -185,10 +185,10 @@ def _find_parents() -> list[tuple[Path, int]]:
 
 
 def find_parents(mounts: str, own: str) -> list[tuple[str, int]]:
-    """Return where a group may be made, best first, from the texts of /proc/self/mountinfo and cgroup.
+    """Return where a group may be made, best first, from the contents of /proc/self/mountinfo and cgroup.
 
-    Inside the group we are in, so that a limit set on us holds on. Version 2 forbids groups with
-    limits below one that holds processes, which ours does: there, beside it is the next best.
+    Best is inside our own group, so that a limit on us still holds. Version 2 forbids groups with
+    limits below a group that contains processes, as ours does: there, a sibling is the next best.
     """
     paths = {}
     for line in own.splitlines():
@@ -210,7 +210,7 @@ def find_parents(mounts: str, own: str) -> list[tuple[str, int]]:
 
 
 def _candidates(mount: str, root: str, path: str) -> list[str]:
-    # In a container the mount may show only a part of the hierarchy: `root` is what its top stands for.
+    # In a container the mount may show only a part of the hierarchy: its top is `root`.
     inner = path.removeprefix(root.rstrip("/")).strip("/") if path.startswith(root) else ""
     inside = os.path.join(mount, inner) if inner else mount
     return [inside] if inside == mount else [inside, os.path.dirname(inside)]

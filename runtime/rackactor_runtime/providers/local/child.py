@@ -1,10 +1,10 @@
-"""What a child does between the fork and its program: become a process in its own right.
+"""The steps of a child between the fork and its program, by which it becomes a separate process.
 
 It never execs, so nothing of the fork server goes away by itself: its descriptors, signal
-dispositions and streams are all put right here, and everything here is paid for by each create.
+dispositions and streams are all set right here, and every create pays for each step.
 
-A child may be forked before anybody has asked for it. It then does all that does not depend on what it
-is to be, and waits for its birth: what is paid for while nobody waits costs nothing.
+A child may be forked before there is an order for it. It then does all that does not depend on its
+birth data, and waits for them: work that is done while nobody waits costs nothing.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from rackactor_runtime.providers.local.protocol import pack, unpack
 Entry = Callable[[dict[str, Any]], int]
 #: Does ahead of time what a program can do before its birth.
 Prepare = Callable[[], object]
-#: Does what can be done when it is known what all births have in common.
+#: Does what can be done once the common part of all births is known.
 Expect = Callable[[dict[str, Any]], object]
-#: What a child that waits for its birth sends when it is ready, and when it has rehearsed.
+#: The messages of a waiting child: that it is ready, and that it has rehearsed.
 READY = b"r"
-#: What it is sent.
+#: The messages to it.
 _BIRTH, _EXPECT, _REHEARSE = "birth", "expect", "rehearse"
 _LENGTH = struct.Struct("!I")
 
 #: The exit code of a program that an exception ended (EX_SOFTWARE of sysexits.h).
 EXIT_EXCEPTION = 70
 _CATCHABLE = [int(number) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
-#: Signals that end a program from outside. The fork server holds them back for ever instead of ignoring them: a
-#: child has its own dispositions then from the start, and one sent at once is delivered when it lets them through.
+#: Signals that end a program from outside. The fork server holds them back instead of ignoring them, so that a
+#: child has its own dispositions from the start, and gets a signal sent at once when it unblocks them.
 HELD = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP})
 #: Streams that were replaced: closing one would flush what its former owner had written into it.
 _replaced: list[Any] = []
@@ -60,22 +60,22 @@ _replaced: list[Any] = []
 
 @dataclass(frozen=True)
 class Program:
-    """What children run."""
+    """The program of the children."""
 
     entry: Entry
-    #: Done in each child that waits for its birth, one after the other, as long as it has not come.
+    #: Called in each waiting child, one after the other, until its birth comes.
     prepare: Sequence[Prepare] = ()
-    #: Done once, in the fork server, for all its children; starts no thread.
+    #: Called once, in the fork server, for all its children; starts no thread.
     warm_up: Prepare | None = None
-    #: Done after all of `prepare`, when a child that waits is told what its birth will have in common with others.
+    #: Called after all of `prepare`, when a waiting child gets the common part of all births.
     expect: Expect | None = None
-    #: Done in a child that waits and is told to: worth its time only where nobody waits for that.
+    #: Called in a waiting child on request: only worth its time while nobody waits for the child.
     rehearse: Prepare | None = None
 
 
 @dataclass(frozen=True)
 class ForkContext:
-    """What is the same for all children of a fork server."""
+    """What all children of a fork server share."""
 
     program: Program
     #: The fork server's pid.
@@ -88,7 +88,7 @@ class ForkContext:
 
 @dataclass(frozen=True)
 class Birth:
-    """What makes one child differ from the others."""
+    """What distinguishes one child from the others."""
 
     name: str
     data: bytes
@@ -96,32 +96,32 @@ class Birth:
     cwd: str | None
     memory: int | None
     group: MemoryGroup | None
-    #: The network namespace that it lives in, and the directories that it shall not see there.
+    #: Its network namespace, and the directories that are hidden from it there.
     network: tuple[str, Sequence[str]] | None = None
-    #: What else it has from its parent.
+    #: The rest of the context from its parent.
     inherited: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
-        """Return it as it goes to a child that waits for it."""
+        """Return its encoding for a waiting child."""
         group = None if self.group is None else (str(self.group.path), self.group.version)
         words = (self.name, self.data, self.env, self.cwd, self.memory, group, self.network, self.inherited)
         return _frame(_BIRTH, *words)
 
     @classmethod
     def of(cls, words: Sequence[Any]) -> Birth:
-        """Return what was packed."""
+        """Decode a packed birth."""
         name, data, env, cwd, memory, group, network, inherited = words
         group = group and MemoryGroup(Path(group[0]), group[1])
         return cls(name, data, env, cwd, memory, group, network, inherited)
 
 
 def expectation(common: bytes) -> bytes:
-    """Return what all births have in common, packed, as it goes to a child that waits for its own."""
+    """Return the message to waiting children with the common part of all births, packed."""
     return _frame(_EXPECT, common)
 
 
 def rehearsal() -> bytes:
-    """Return what has a child that waits for its birth rehearse."""
+    """Return the message that makes a waiting child rehearse."""
     return _frame(_REHEARSE)
 
 
@@ -131,14 +131,14 @@ def _frame(*words: Any) -> bytes:
 
 
 def _receive_words(fd: int) -> list[Any] | None:
-    """Wait for words to a child that waits for its birth; None: nobody is left to say them."""
+    """Wait for a message to a waiting child; None: the sender is gone."""
     head = _receive(fd, _LENGTH.size)
     body = head and _receive(fd, *_LENGTH.unpack(head))
     return unpack(body) if body else None
 
 
 def _receive(fd: int, count: int) -> bytes:
-    """Return `count` bytes, or b"" when there are not so many."""
+    """Return `count` bytes, or b"" if there are fewer."""
     data = b""
     while len(data) < count:
         more = os.read(fd, count - len(data))
@@ -149,17 +149,17 @@ def _receive(fd: int, count: int) -> bytes:
 
 
 def live(origin: ForkContext, stdout: int, stderr: int, birth: Birth | int) -> NoReturn:
-    """Be the child, from the fork to the exit.
+    """Run the child, from the fork to the exit.
 
     Args:
-        origin: what it has in common with its siblings.
+        origin: what it shares with its siblings.
         stdout: the writing end of its standard output.
         stderr: the same of its standard error.
-        birth: what it is to be, or the descriptor on which it will be told.
+        birth: its birth, or the descriptor on which the birth will come.
     """
     code = EXIT_EXCEPTION
     try:
-        gc.disable()  # while nothing is done but to come up, there is no garbage
+        gc.disable()  # there is no garbage while it only comes up
         if isinstance(birth, Birth):
             _settle(origin, stdout, stderr)
         else:
@@ -173,12 +173,12 @@ def live(origin: ForkContext, stdout: int, stderr: int, birth: Birth | int) -> N
     finally:
         try:
             flush()
-        finally:  # whatever the program has put in their place raises: no child may ever go on as the fork server
+        finally:  # the program's replacements may raise, but no child may ever go on as the fork server
             os._exit(code)
 
 
 def _await(origin: ForkContext, fd: int) -> Birth:
-    """Make ready, and wait for the birth."""
+    """Prepare, and wait for the birth."""
     linux.set_name("rack:warm")
     poller = select.poll()
     poller.register(fd, select.POLLIN)
@@ -206,11 +206,11 @@ def _tell_ready(fd: int) -> None:
     try:
         os.write(fd, READY)
     except OSError:
-        pass  # the birth came before we were ready, and all of it waits here
+        pass  # the birth came before this child was ready, and can be read now
 
 
 def run(entry: Entry, data: dict[str, Any]) -> int:
-    """Return what a program's end comes to as an exit code, by Python's own rules."""
+    """Return the exit code of a program's end, by Python's own rules."""
     try:
         return int(entry(data) or 0) & 0xFF
     except SystemExit as error:
@@ -219,7 +219,7 @@ def run(entry: Entry, data: dict[str, Any]) -> int:
         print(error.code, file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
-        # A parent can tell an interrupted program from a failed one only when the signal ends it.
+        # A parent can distinguish an interrupted program from a failed one only if the signal ends it.
         with suppress(Exception):
             traceback.print_exc()
         flush()
@@ -237,7 +237,7 @@ def run(entry: Entry, data: dict[str, Any]) -> int:
 
 
 def flush() -> None:
-    """Write out what the standard streams hold; a reader that is gone is no reason to fail."""
+    """Flush the standard streams; a reader that is gone is no error."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -246,9 +246,9 @@ def flush() -> None:
 
 
 def _settle(origin: ForkContext, stdout: int, stderr: int, keep: int = -1) -> None:
-    """Leave the fork server and its other children behind."""
+    """Release everything of the fork server and its other children."""
     linux.set_parent_death_signal(signal.SIGKILL)
-    if os.getppid() != origin.parent:  # it died before the line above: nobody will end this process
+    if os.getppid() != origin.parent:  # the fork server died before the line above: nothing else will end this process
         os._exit(EXIT_EXCEPTION)
     reset_signals(origin.signals)
     os.dup2(stdout, 1)
@@ -262,7 +262,7 @@ def _settle(origin: ForkContext, stdout: int, stderr: int, keep: int = -1) -> No
 
 
 def _become(birth: Birth) -> None:
-    """Be what the birth says."""
+    """Apply the birth."""
     linux.set_name(birth.name)
     if birth.network is not None:
         namespaces.enter(*birth.network)
@@ -274,13 +274,13 @@ def _become(birth: Birth) -> None:
 
 
 def disinherit_hooks() -> None:
-    """Forget the exit hooks of the process that this one was forked from, all but those of Python's own modules.
+    """Remove the exit hooks of the process that this one was forked from, except those of Python's own modules.
 
     They were registered when these modules were imported, once for all children.
     """
     atexit._clear()
     for finalizer in list(getattr(weakref.finalize, "_registry", ())):
-        finalizer.atexit = False  # what the other process has made is for that one to remove
+        finalizer.atexit = False  # the other process must remove what it has made
     weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
     atexit.register(logging.shutdown)
     processes = sys.modules.get("multiprocessing.util")
@@ -289,12 +289,12 @@ def disinherit_hooks() -> None:
 
 
 def list_changed_signals() -> list[int]:
-    """Return the signals whose disposition is not what a Python program is started with."""
+    """Return the signals whose disposition differs from that of a new Python program."""
     return [number for number in _CATCHABLE if signal.getsignal(number) != _default(number)]
 
 
 def reset_signals(numbers: Iterable[int]) -> None:
-    """Give signals the disposition that a Python program is started with."""
+    """Give signals the disposition of a new Python program."""
     signal.set_wakeup_fd(-1)
     for number in numbers:
         signal.signal(number, _default(number))
@@ -303,15 +303,15 @@ def reset_signals(numbers: Iterable[int]) -> None:
 def _default(number: int) -> Any:
     if number == signal.SIGINT:
         return signal.default_int_handler
-    # Python ignores these two, so that a write that cannot be done is an exception.
+    # Python ignores these two, so that a write that fails is an exception.
     return signal.SIG_IGN if number in (signal.SIGPIPE, signal.SIGXFSZ) else signal.SIG_DFL
 
 
 def replace_streams() -> None:
-    """Open sys.stdin, sys.stdout and sys.stderr anew over descriptors 0, 1 and 2.
+    """Open sys.stdin, sys.stdout and sys.stderr again over descriptors 0, 1 and 2.
 
     Done once, in the fork server, for all its children: the objects know only the number of their
-    descriptor, and whether one can seek in it, which is why they are made while it is a pipe.
+    descriptor, and whether it is seekable, so they must be made while it is a pipe.
     """
     _replaced.append((sys.stdin, sys.stdout, sys.stderr, sys.__stdin__, sys.__stdout__, sys.__stderr__))
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
@@ -339,7 +339,7 @@ def _limit(birth: Birth) -> None:
 
 
 def _reseed() -> None:
-    """Make siblings draw different numbers. Python reseeds its own generator after a fork; NumPy does not."""
+    """Make siblings draw different random numbers. Python reseeds its own generator after a fork; NumPy does not."""
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

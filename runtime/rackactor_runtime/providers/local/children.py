@@ -1,8 +1,8 @@
-"""The fork server's children: forking them, reading what they say, and burying them.
+"""The fork server's children: forking them, reading their output, and reporting their ends.
 
-A child's end is told when three things are over, in this order: it has been reaped, nothing that it
-had started is left, and its last output is read. Whatever it started is found as an orphan (see
-`tree`); a look for orphans is made once for each batch of deaths, whatever their number.
+A child's end is reported when three things are done, in this order: it has been reaped, no process that it
+started is left, and its last output is read. Its descendants are found as orphans (see
+`tree`); orphans are listed once for each batch of deaths, however many there are.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from rackactor_runtime.providers.local.child import Birth, ForkContext
 from rackactor_runtime.providers.local.output import Pipes
 from rackactor_runtime.providers.local.warm_pool import Pool, Started
 
-#: Seconds that the processes left behind by a dead child may take to die before its end is told anyway.
+#: Seconds that the descendants of a dead child have to die before its end is reported anyway.
 PATIENCE = 5.0
-#: Seconds between two looks while something that was killed is not gone.
+#: Seconds between two checks while a killed process is not gone.
 _LOOK_AGAIN = 0.1
 #: Births handed to warm children in one step.
 _TOGETHER = 32
-#: Looks at new orphans in one go, before other work is let in: ends the race with a chain of forks.
+#: Checks for new orphans in one go, before other work: this bounds the race with a chain of forks.
 _CHASES = 64
 
 
@@ -40,7 +40,7 @@ class DirectoryError(OSError):
 
 
 class Request(NamedTuple):
-    """An order as it reaches the fork server: the birth still packed."""
+    """An order as it reaches the fork server, with the birth still packed."""
 
     key: Key
     birth: bytes
@@ -59,9 +59,9 @@ class Child:
     pipes: Pipes
     group: MemoryGroup | None
     deleted: bool = False
-    #: Wait status, when it has ended.
+    #: Wait status, once it has ended.
     status: int = 0
-    #: When its end is told even if something of it is left.
+    #: When its end is reported even if something of it is left.
     overdue: float = 0.0
 
 
@@ -69,13 +69,13 @@ class Children:
     """All children of one fork server.
 
     Args:
-        emit: told each event, in order.
+        emit: called with each event, in order.
         selector: where the children's pipes are registered, with `hear` as the data of each key.
         groups: makes memory control groups.
-        origin: what all children have in common, or why none can be made.
+        origin: what all children share, or why none can be made.
         warm: the pool of children that were forked ahead of time.
-        networks: network namespaces that children are put into in turns; none: they stay in this one.
-        hidden: directories that those do not see.
+        networks: network namespaces for children, used in turns; none: they stay in this one.
+        hidden: directories that are hidden from those.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class Children:
         self._queue: deque[Request] = deque()
         self._alive: dict[int, Child] = {}  # by OS pid; exactly the children with a birth that are not reaped
         self._by_key: dict[Key, Child] = {}
-        self._dead: list[Child] = []  # reaped; what they started may not be gone yet
-        self._orphans = False  # some were there at the last look
+        self._dead: list[Child] = []  # reaped; some of their descendants may be left
+        self._orphans = False  # the last check has found some
         self._unheard = False  # the kernel had no room to watch some output
-        # Of the whole path only the descriptor is sure: the directory may be moved.
+        # Only the descriptor is certain: the directory may be moved.
         self._home = os.open(".", os.O_PATH | os.O_DIRECTORY)
 
     @property
@@ -117,7 +117,7 @@ class Children:
 
     @property
     def warmed(self) -> bool:
-        """Whether nothing is left to be done ahead of time."""
+        """Whether all work ahead of time is done."""
         return self._warm is None or self._warm.complete
 
     def patience(self) -> float | None:
@@ -127,17 +127,17 @@ class Children:
         return None if self._warm is None else self._warm.patience()
 
     def hide(self, directory: str) -> None:
-        """Have children in networks of their own not see one more directory."""
+        """Hide one more directory from children in other networks."""
         if directory not in self._hidden:
             self._hidden.append(directory)
 
     def expect(self, common: bytes) -> None:
-        """Tell those who wait for their birth what it will have in common with all others, packed."""
+        """Tell waiting children the common part of all births, packed."""
         if self._warm is not None:
             self._warm.expect(common)
 
     def settled(self) -> None:
-        """Learn that no child that was asked for is still coming up."""
+        """Note that no requested child is still coming up."""
         if self._warm is not None:
             self._warm.settled()
 
@@ -146,7 +146,7 @@ class Children:
         self._queue.append(request)
 
     def step(self) -> None:
-        """Make the next children of the queue: one that must be forked, or some that need not."""
+        """Make the next children of the queue: one by a fork, or several warm ones."""
         for _ in range(_TOGETHER):
             if not self._queue or not self._make(self._queue.popleft()):
                 return
@@ -161,12 +161,12 @@ class Children:
             return False
 
     def rest(self) -> None:
-        """Do what is for times when nothing else is to be done."""
+        """Do the work for idle times."""
         if self._warm is not None:
             self._warm.refill()
 
     def delete(self, key: Key) -> None:
-        """Kill a child; what it started follows when it has died."""
+        """Kill a child; its descendants are killed when it has died."""
         child = self._by_key.get(key)
         if child is not None:
             child.deleted = True
@@ -186,7 +186,7 @@ class Children:
             child.pipes.grant(count)
 
     def end_all(self) -> None:
-        """Withdraw what is queued and kill what lives."""
+        """Withdraw what is queued and kill what is alive."""
         while self._queue:
             self._withdraw(self._queue.popleft())
         for child in self._alive.values():
@@ -196,11 +196,11 @@ class Children:
             self._warm.close()
 
     def close(self) -> None:
-        """Give back the descriptors that are no child's."""
+        """Close the descriptors that belong to no child."""
         os.close(self._home)
 
     def reap(self) -> None:
-        """Take in the dead, end what they left behind, and tell the ends that are complete."""
+        """Reap the dead, kill what they left behind, and report the ends that are complete."""
         if self._unheard:
             self._unheard = False
             for child in self._alive.values():
@@ -217,7 +217,7 @@ class Children:
         self._emit(Ended(request.key, None, signal.SIGKILL, note="deleted before it was started"))
 
     def _collect(self) -> bool:
-        """Reap; return whether anything was dead."""
+        """Reap; tell whether anything was dead."""
         found = False
         while (dead := tree.reap()) is not None:
             found = True
@@ -235,7 +235,7 @@ class Children:
         return tree.find_orphans(tree.list_children(), self._alive.keys() | warm)
 
     def _chase(self) -> None:
-        """Kill orphans until none is left, or until those that are killed are only dying."""
+        """Kill orphans until none is left, or until all of them are dying."""
         killed: set[int] = set()
         for _ in range(_CHASES):
             orphans = self._find_orphans()
@@ -259,7 +259,7 @@ class Children:
         self._emit(Ended(child.key, code if code >= 0 else None, -code if code < 0 else None, oom, note))
 
     def _close_group(self, child: Child) -> tuple[bool, str]:
-        """Remove a child's control group; return whether its limit ended anything, and what there is to say."""
+        """Remove a child's control group; return whether its limit ended anything, and a note on that."""
         if child.group is None:
             return False, ""
         kills = child.group.count_oom_kills()
@@ -271,10 +271,10 @@ class Children:
         return not child.deleted, f"the memory limit ended {kills} of the processes that it had started"
 
     def _start(self, request: Request) -> bool:
-        """Start one child: a warm one if there is one, which is what it returns.
+        """Start one child: a warm one if there is one; return whether it was.
 
         Raises:
-            OSError, ValueError, TypeError: nothing was started; the text says why.
+            OSError, ValueError, TypeError: nothing was started; the message says why.
         """
         if isinstance(self._origin, str):
             raise ValueError(self._origin)
@@ -314,10 +314,10 @@ class Children:
             raise
 
     def _check_directory(self, cwd: str | None) -> None:
-        """Go where the child shall be, and back: the kernel's own judgement on the path.
+        """Enter a child's directory and return, so that the kernel itself decides on the path.
 
         Raises:
-            DirectoryError: says why nobody can be there.
+            DirectoryError: it says why the directory cannot be entered.
         """
         if cwd is None:
             return

@@ -1,8 +1,8 @@
-"""The fork server: a process that makes a group's processes, and leaves nothing of them.
+"""The fork server: a process that makes a group's processes, and leaves none of them behind.
 
-Single-threaded, and forked from the supervisor before that has a thread or a socket, so that a fork of
-it is always sound and takes a millisecond. Its life hangs on the supervisor's: when the socket between
-them closes, everything ends, the supervisor's state directory included.
+It is single-threaded, and forked from the supervisor before that has a thread or a socket, so a fork of
+it is always safe and takes a millisecond. It ends with the supervisor: when the socket between
+them closes, everything ends, and the supervisor's state directory is removed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from rackactor_runtime.providers.local.cgroup import MemoryGroups
 from rackactor_runtime.providers.local.children import PATIENCE, Children, Request
 from rackactor_runtime.providers.local.warm_pool import Pool
 
-#: Seconds from the order to end until the server goes, even if something will not die.
+#: Seconds from the order to end until the server goes, even if something does not die.
 ENDING = PATIENCE + 2.0
-#: Errors of the operating system that are noted; seconds until what met one is tried again.
+#: Errors of the operating system that are noted; seconds until the failed action is tried again.
 _FAULTS, _PAUSE = 100, 0.01
 
 R = TypeVar("R")
@@ -46,22 +46,22 @@ class Plan:
     #: Removed when the supervisor dies; "" for none.
     state_dir: str
     preload: Sequence[str]
-    #: What children run, or why there is nothing.
+    #: What children run, or why that is impossible.
     program: child.Program | str
-    #: How many children to have waiting, at most and at first.
+    #: How many children wait, at most and at first.
     warm: int
     first_warm: int
-    #: Its OS pid.
+    #: The supervisor's OS pid.
     supervisor: int
-    #: The soft limit on open files that children get.
+    #: The soft limit on open files for children.
     descriptors: int
     groups: MemoryGroups
-    #: Paths of the network namespaces that processes are put into in turns; none: they stay in the supervisor's.
+    #: Paths of the network namespaces for processes, used in turns; none: they stay in the supervisor's.
     networks: Sequence[str] = ()
 
 
 def main(sock: socket.socket, plan: Plan) -> NoReturn:
-    """Be the fork server, in a newly forked process with all signals held."""
+    """Run the fork server, in a newly forked process with all signals held."""
     code = child.EXIT_EXCEPTION
     try:
         _settle(sock)
@@ -75,7 +75,7 @@ def main(sock: socket.socket, plan: Plan) -> NoReturn:
 
 
 def _settle(sock: socket.socket) -> None:
-    """Leave the supervisor's terminal, descriptors and handlers behind."""
+    """Release the supervisor's terminal, descriptors and handlers."""
     os.setsid()
     linux.become_subreaper()
     linux.set_name("rack-forkserver")
@@ -85,14 +85,14 @@ def _settle(sock: socket.socket) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    gc.collect()  # garbage that owns a descriptor must not close, later, the new one of that number
+    gc.collect()  # garbage that owns a descriptor must not close the new one of that number later
     linux.close_from(3, keep=sock.fileno())
     child.replace_streams()
     descriptors.keep_reserve()
 
 
 def load_agent() -> child.Program | str:
-    """Import the agent, or say why that cannot be done."""
+    """Import the agent, or return why that is impossible."""
     try:
         boot: Any = importlib.import_module("rackactor_runtime.agent.main")
         rehearsal: Any = importlib.import_module("rackactor_runtime.agent.warmup")
@@ -115,32 +115,32 @@ class ForkServer:
         # what is watched of one may fail half-way.
         self._outlet = os.dup(sock.fileno())
         self._waiting = False
-        self._overdue: float | None = None  # when it goes whatever is left; None: not ending
+        self._overdue: float | None = None  # when it ends, whatever is left; None: not ending
         self._lost = False  # the supervisor is gone
-        self._warmed = False  # the supervisor was told that the processes which are kept ready are
+        self._warmed = False  # the supervisor was told that the warm processes are ready
         self._faults = 0
         self._waker = self._hang_bell()
         self._preload()
         self._practise()
         process_context.note_base(plan.descriptors)
-        child.flush()  # what a module printed while it was imported is not for each child to repeat
+        child.flush()  # otherwise each child would repeat what a module printed while it was imported
         gc.collect()
-        gc.freeze()  # a collection in a child would otherwise copy every page of what is shared
+        gc.freeze()  # a collection in a child would otherwise copy every shared page
         self._nursery = self._make_nursery()
         sock.setblocking(False)
         self._selector.register(sock, selectors.EVENT_READ, self._listen)
         self._selector.register(self._waker, selectors.EVENT_READ, self._wake)
 
     def serve(self) -> None:
-        """Work until there is nothing to do any more."""
-        # Beside the socket's end: a copy of it in some other child of the supervisor would keep it open.
+        """Work until there is nothing left to do."""
+        # In addition to the socket's end: a copy of it in another child of the supervisor would keep it open.
         linux.set_parent_death_signal(signal.SIGCHLD)
         self._wake()
         while not self._finished():
             for act in self._guarded(self._await, _NOTHING):
                 self._guarded(act, None)
             self._guarded(self._nursery.reap, None)
-            # Not all in one turn, so that ends and output are not held up by many.
+            # Not all in one turn, so that many of them do not delay ends and output.
             self._guarded(self._nursery.step if self._nursery.has_pending else self._nursery.rest, None)
             if not self._warmed and self._nursery.warmed:
                 self._warmed = True
@@ -153,7 +153,7 @@ class ForkServer:
         return [key.data for key, _ in self._selector.select(self._patience())]
 
     def _guarded(self, act: Callable[[], R], otherwise: R) -> R:
-        """Do one thing; an error of the operating system costs that one thing, which is tried in the next turn."""
+        """Do one thing; if the operating system gives an error, only this is affected, and tried in the next turn."""
         try:
             return act()
         except (OSError, MemoryError) as error:
@@ -164,7 +164,7 @@ class ForkServer:
             return otherwise
 
     def _hang_bell(self) -> int:
-        """Have signals wake the loop; return the descriptor to watch."""
+        """Make signals wake the loop; return the descriptor to watch."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         os.set_blocking(writing, False)
@@ -197,7 +197,7 @@ class ForkServer:
             return Children(self._emit, self._selector, plan.groups, plan.program)
         origin = child.ForkContext(plan.program, os.getpid(), child.list_changed_signals(), plan.descriptors)
         warm = Pool(origin, plan.warm, plan.first_warm, self._selector, self._note)
-        # The directory of all groups, this one's included.
+        # The directory of all groups, which contains this one's.
         hidden = [os.path.dirname(plan.state_dir)] if plan.state_dir else []
         return Children(self._emit, self._selector, plan.groups, origin, warm, plan.networks, hidden)
 
@@ -217,7 +217,7 @@ class ForkServer:
         return (self._nursery.empty and (self._lost or not self._outbox)) or time.monotonic() >= self._overdue
 
     def _wake(self) -> None:
-        """Answer a signal: the dead are looked for in each turn, a lost supervisor only here."""
+        """Handle a signal: the dead are reaped in each turn, a lost supervisor is only noticed here."""
         try:
             while os.read(self._waker, 4096):
                 pass
@@ -260,7 +260,7 @@ class ForkServer:
         self._nursery.end_all()
 
     def _lose(self) -> None:
-        """The supervisor is gone: nobody is left to tell anything."""
+        """Handle the supervisor's loss: nobody is left to report to."""
         if not self._lost:
             self._lost = True
             self._selector.unregister(self._sock)
@@ -299,7 +299,7 @@ class ForkServer:
         return self._plan.groups.tidy() | self._plan.groups.close()
 
     def _leave(self) -> None:
-        """Give back what is not a process."""
+        """Release everything that is not a process."""
         until = time.monotonic() + 1.0
         while self._guarded(self._groups_left, True) and time.monotonic() < until:
             time.sleep(0.01)  # the kernel empties a control group a moment after its last process

@@ -1,4 +1,4 @@
-"""The few Linux calls that Python has no word for: prctl, close_range, namespaces, mounts, and the fields of /proc.
+"""The few Linux calls that Python lacks: prctl, close_range, namespaces, mounts, and the fields of /proc.
 
 Everything here is a plain function over one system call or one file.
 """
@@ -26,7 +26,7 @@ _HIGHEST = 0xFFFFFFFF
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-_name = _libc["prctl"]  # a function of its own, for the one option that takes a text
+_name = _libc["prctl"]  # a separate function object, for the one option that takes a string
 _name.argtypes = [ctypes.c_int, ctypes.c_char_p]
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.syscall.restype = ctypes.c_long
@@ -39,12 +39,12 @@ def _prctl(option: int, value: int) -> None:
 
 
 def set_parent_death_signal(signum: int) -> None:
-    """Have the kernel send `signum` to this process when the thread that made it ends."""
+    """Make the kernel send `signum` to this process when the thread that made it ends."""
     _prctl(_PR_SET_PDEATHSIG, signum)
 
 
 def become_subreaper() -> None:
-    """Make the orphans among this process's descendants its own children, as init would."""
+    """Make orphans among this process's descendants its own children, as init would."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -54,7 +54,7 @@ def set_name(name: str) -> None:
 
 
 def enter_namespace(path: str, kind: int) -> None:
-    """Move this thread, which must be the only one, into the namespace that a file stands for."""
+    """Move this thread, which must be the only one, into the namespace of a file."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_libc.setns(fd, kind), path)
@@ -63,7 +63,7 @@ def enter_namespace(path: str, kind: int) -> None:
 
 
 def is_namespace(path: str, kind: int) -> bool:
-    """Tell whether a file stands for a namespace of this kind."""
+    """Tell whether a file represents a namespace of this kind."""
     with open(path, "rb") as file:
         return bool(_libc.ioctl(file.fileno(), ctypes.c_ulong(_NS_GET_NSTYPE)) == kind)
 
@@ -86,7 +86,7 @@ def _check(result: int, what: str) -> None:
 
 
 def close_from(first: int, keep: int = -1) -> None:
-    """Close every descriptor from `first` on, but `keep`, at a cost that no descriptor limit enters into."""
+    """Close every descriptor from `first` on, except `keep`, at a cost that does not depend on the descriptor limit."""
     if keep < first:
         _close_range(first, _HIGHEST)
         return
@@ -99,7 +99,7 @@ def _close_range(first: int, last: int) -> None:
     done = _libc.syscall(ctypes.c_long(_SYS_CLOSE_RANGE), ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(0))
     if done == 0:
         return
-    # Linux before 5.9, or a sandbox that refuses what it does not know: ask which are open.
+    # Linux before 5.9, or a sandbox that refuses unknown calls: list the open descriptors.
     for name in os.listdir("/proc/self/fd"):
         if first <= int(name) <= last:
             try:
@@ -110,7 +110,7 @@ def _close_range(first: int, last: int) -> None:
 
 
 def current_directory() -> str:
-    """Return the current directory; "" for one that has been removed, in which programs run all the same."""
+    """Return the current directory; "" if it has been removed, in which programs can still run."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def raise_descriptor_limit() -> int:
 
 
 class Stat(NamedTuple):
-    """What is of use here in /proc/<pid>/stat."""
+    """The useful part of /proc/<pid>/stat."""
 
     state: str
     ppid: int
@@ -136,12 +136,12 @@ class Stat(NamedTuple):
 
 
 def read_stat(ospid: int) -> Stat | None:
-    """Return the state of a process, or None when there is none of that number."""
+    """Return the state of a process, or None if there is none with that number."""
     return read_entry(procfs.number(ospid))
 
 
 def read_entry(entry: int) -> Stat | None:
-    """Return the state of what has a number in /proc, with its parent and session as they are numbered here."""
+    """Return the state of an entry in /proc, with its parent and session in this namespace's numbers."""
     try:
         with open(f"/proc/{entry}/stat", "rb") as file:
             stat = parse_stat(file.read())

@@ -1,8 +1,8 @@
-"""Processes of one machine that are as far from each other as machines are: each in a network namespace.
+"""Processes of one machine that are as separate as on several machines: each in a network namespace.
 
-A program that works on one host may do so because of what its processes share there: a directory, /dev/shm,
-loopback. Here they have an address of their own and reach each other by that alone. It is a way to try a program,
-and a test of this package; it is no prison: the rest of the file system is the host's, and so is its kernel.
+A program that works on one host may depend on what its processes share there: a directory, /dev/shm,
+loopback. Here each has its own address, and they reach each other only by that. This is for trying a program,
+and for testing this package, not for isolation: the rest of the file system, and the kernel, are the host's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rackactor_runtime.providers.local import linux
 
 #: Where `ip netns add` puts its names.
 NAMES = "/run/netns"
-#: Directories that processes of one host are wont to share: each gets empty ones of its own.
+#: Directories that processes of one host usually share: each process gets its own, empty ones.
 SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/user")
 
 
@@ -25,7 +25,7 @@ def check(value: object) -> tuple[str, ...]:
     """Return the paths of the network namespaces of a setting: names as `ip netns` knows them, or paths.
 
     Raises:
-        InvalidCall: one that does not exist, or this user may not enter any.
+        InvalidCall: one does not exist, or this user may not enter any.
     """
     if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) and name for name in value):
         raise InvalidCall(f"the setting 'namespaces' is a list of names or paths, not {value!r}")
@@ -48,8 +48,8 @@ def _find(name: str) -> str:
 def enter(namespace: str, hidden: Iterable[str]) -> None:
     """Move this process, which has one thread and no ZeroMQ context yet, into a network namespace.
 
-    It also gets a mount namespace of its own, in which `hidden` and what hosts usually share is empty. What Python
-    itself needs of that stays in its place, read only.
+    It also gets its own mount namespace, in which `hidden` and the directories that hosts usually share are empty.
+    What Python itself needs of them stays in its place, read only.
     """
     linux.enter_namespace(namespace, linux.CLONE_NEWNET)
     linux.unshare(linux.CLONE_NEWNS)
@@ -66,13 +66,13 @@ def enter(namespace: str, hidden: Iterable[str]) -> None:
 
 
 def _cover(place: str) -> None:
-    """Put an empty directory over one, with what Python needs of it still there."""
+    """Cover a directory with an empty one, in which what Python needs is still there."""
     needed = {path: os.open(path, os.O_PATH) for path in _needed() if _within(path, place) and path != place}
     mode = 0o1777 if place in SHARED else 0o700
     linux.mount("tmpfs", place, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"mode={mode:o}")
     for path, fd in sorted(needed.items()):
         if os.path.exists(path):
-            continue  # it lies in one that is there already
+            continue  # it lies in another one that is kept
         if os.path.isdir(f"/proc/self/fd/{fd}"):
             os.makedirs(path)
         else:
@@ -85,13 +85,13 @@ def _cover(place: str) -> None:
 
 
 def _needed() -> set[str]:
-    """Return where Python finds itself and its modules."""
+    """Return the directories of Python itself and its modules."""
     paths = {sys.prefix, sys.exec_prefix, sys.base_prefix, *sys.path, os.getcwd(), *_editable(), *_loaded()}
     return {os.path.realpath(path) for path in paths if path and os.path.exists(path)}
 
 
 def _editable() -> Iterator[str]:
-    """Yield where packages are that were installed to be edited, and that an import hook finds: not `sys.path`."""
+    """Yield the directories of editable packages that an import hook finds: they are not in `sys.path`."""
     for finder in sys.meta_path:
         module = sys.modules.get(getattr(finder, "__module__", "") or "")
         mapping = getattr(module, "MAPPING", None)  # of setuptools
@@ -103,7 +103,7 @@ def _editable() -> Iterator[str]:
 
 
 def _loaded() -> Iterator[str]:
-    """Yield where the packages and modules are that are imported already, from wherever."""
+    """Yield the directories of all packages and modules that are imported already."""
     for name, module in list(sys.modules.items()):
         if "." in name:
             continue

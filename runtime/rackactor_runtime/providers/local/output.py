@@ -1,8 +1,8 @@
-"""A child's standard output and error: what may be read of them, and reading it.
+"""A child's standard output and error: the credit for reading them, and the reading.
 
-The reader's credit is the only limit. When it is used up nothing is read, the pipe fills, and the
-child waits in write(2) as before any pipe whose reader is slow: nothing is dropped, and no buffer of
-ours grows with what a child says.
+The reader's credit is the only limit. When it is used up, nothing is read, the pipe fills, and the
+child blocks in write(2), as with any slow reader of a pipe: nothing is dropped, and none of our
+buffers grows with the child's output.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 
-#: What may be read of a new child, both streams together, before anything is granted.
+#: The credit of a new child, both streams together, before anything is granted.
 FIRST_CREDIT = 64 * 1024
 _CHUNK = 64 * 1024
-#: Times that the last of a dead child's output is asked for, where the system refuses it.
+#: How often the last output of a dead child is requested if the system refuses to read it.
 _TRIES = 8
 
 
 class Credit:
-    """Count the bytes that may still be read."""
+    """Counts the bytes that may still be read."""
 
     def __init__(self, count: int = FIRST_CREDIT) -> None:
         self.left = count
@@ -28,7 +28,7 @@ class Credit:
         """Allow `count` more bytes.
 
         Raises:
-            ValueError: `count` is negative: what was allowed cannot be taken back.
+            ValueError: `count` is negative: credit cannot be taken back.
         """
         if count < 0:
             raise ValueError(f"a grant of {count} bytes")
@@ -51,19 +51,19 @@ class Pipes:
         self._watch = watch
         self._unwatch = unwatch
         self._watching = False
-        #: Why the last of what the child has said could not be read; "": it was.
+        #: Why the last output could not be read; "": it was read.
         self.unread = ""
-        #: They are to be watched, and could not be.
+        #: They should be watched, and could not be.
         self.unheard = False
         self._attend()
 
     def grant(self, count: int) -> None:
-        """Allow more bytes, and go on reading if that was what it waited for."""
+        """Allow more bytes, and read on if reading waited for them."""
         self.credit.grant(count)
         self._attend()
 
     def read(self, fd: int) -> tuple[int, bytes] | None:
-        """Return a stream and what is there of it within the credit, or None."""
+        """Return a stream and its data within the credit, or None."""
         if fd not in self._streams or not self.credit.left:
             return None
         stream = self._streams[fd]
@@ -75,7 +75,7 @@ class Pipes:
     def drain(self) -> Iterator[tuple[int, bytes]]:
         """Yield what a dead child has left, whatever the credit, and close.
 
-        Bounded by what a pipe can hold, for the end may have been handed to a process outside the tree.
+        Limited to the capacity of a pipe, since a process outside the tree may still hold its end.
         """
         for fd, stream in list(self._streams.items()):
             room, failures = _capacity(fd), 0
@@ -115,7 +115,7 @@ class Pipes:
         os.close(fd)
 
     def _attend(self) -> None:
-        """Watch the pipes exactly while something may be read of them."""
+        """Watch the pipes exactly while something may be read from them."""
         wanted = self.credit.left > 0
         if wanted == self._watching:
             return

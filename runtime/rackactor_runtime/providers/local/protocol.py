@@ -1,4 +1,4 @@
-"""The words between the supervisor and its fork server, and how they are framed.
+"""The messages between the supervisor and its fork server, and their framing.
 
 A frame is four bytes of length, most significant first, and a msgpack array. Both sides keep what the
 other cannot take yet in an `Outbox`, so neither ever blocks on the other.
@@ -14,15 +14,15 @@ from typing import Any
 from rackactor.wire import codec
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Output
 
-#: To the fork server.
+#: Messages to the fork server.
 EXPECT, SETTLED, CREATE, DELETE, GRANT, CLOSE = "expect", "settled", "create", "delete", "grant", "close"
 MOVED = "moved"
-#: From it: one word per event, a note for the log, and that the processes that are kept ready are.
+#: Messages from it: one name per event, a note for the log, and that the warm processes are ready.
 CREATED, FAILED, OUTPUT, ENDED, NOTE, WARMED = "created", "failed", "output", "ended", "note", "warmed"
 
-#: The longest frame taken; a birth that carries more belongs into a file.
+#: The longest frame that is accepted; a larger birth belongs into a file.
 MAX_FRAME = 256 * 1024 * 1024
-#: The most that one call reads or writes at once.
+#: The most that one call reads or writes.
 CHUNK = 256 * 1024
 
 _LENGTH = struct.Struct("!I")
@@ -51,7 +51,7 @@ def frame(*words: Any) -> bytes:
 
 
 class Decoder:
-    """Turn the bytes of a stream back into messages, however they were cut."""
+    """Turns the bytes of a stream back into messages, however they were cut."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -79,7 +79,7 @@ class Decoder:
 
 
 class Outbox:
-    """Hold what the other side has not taken yet."""
+    """Holds what the other side has not taken yet."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -92,7 +92,7 @@ class Outbox:
         self._buffer += data
 
     def flush(self, send: Callable[[memoryview], int]) -> None:
-        """Give `send` as much as it takes; whatever it raises but BlockingIOError is the caller's."""
+        """Give `send` as much as it takes; any error but BlockingIOError is raised to the caller."""
         while self._buffer:
             with memoryview(self._buffer) as view, view[:CHUNK] as head:
                 try:
@@ -113,7 +113,7 @@ def receive(sock: socket.socket) -> bytes | None:
 
 
 def create_frame(order: Order) -> bytes:
-    """Encode an order; its birth goes packed, so that only the newborn opens it."""
+    """Encode an order; its birth stays packed, so that only the new process opens it."""
     return frame(CREATE, *order.key, pack(order.birth), order.env, order.cwd, order.memory, order.inherited)
 
 

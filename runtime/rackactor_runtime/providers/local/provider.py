@@ -1,4 +1,4 @@
-"""The supervisor's side of the fork server: the provider port, and what to do when that server dies."""
+"""The supervisor's side of the fork server: the provider's interface, and the handling of that server's death."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from rackactor_runtime.providers.local.child import Entry, Prepare, Program
 
 _log = logging.getLogger(__name__)
 
-#: Processes kept ready by default: before anybody has asked for one, and the most.
+#: Processes kept ready by default: at the start, and at most.
 FIRST, WARM = 8, 32
 #: Reads of the fork server's socket in one call of `events`.
 _READS = 16
-#: Seconds that the processes of a dead fork server may take to die before their end is told anyway.
+#: Seconds that the processes of a dead fork server have to die before their end is reported anyway.
 _PATIENCE = 5.0
 #: The same for one that had to be killed by `close`.
 _LAST_PATIENCE = 1.0
@@ -36,32 +36,31 @@ _DIED = "the local provider's fork server died"
 
 
 class LocalProvider:
-    """Start, watch and destroy processes of this host.
+    """Starts, watches and destroys processes of this host.
 
     Make it before the process has any thread, ZeroMQ context or LMDB environment: it forks. While it
     lives its maker is a subreaper, and must start no process of its own with a session of its own
     (`start_new_session=True`): should the fork server die, that is how what it leaves is recognised.
 
     Args:
-        settings: `preload`: names of modules that the fork server imports before it serves.
-            `warm`: how many processes it has ready before anybody asks for them; each holds a few megabytes, and
-            saves most of the time that a process takes to come up. 0: none. Left out, there are 8 at first, and one
-            more for each that was started, up to 32. When nothing was asked for in half a minute, only 8 of them are
-            kept until something is.
-            `namespaces`: network namespaces (names as `ip netns` knows them, or paths) that processes are put into,
-            the first into the first and so on in turns; see `seclusion`. Nothing is kept ready then.
-        state_dir: directory that is removed should this process die without `close`; "" for none.
-            After `close` it is the caller's to remove.
+        settings: `preload`: names of modules that the fork server imports before it serves. `warm`: how many processes
+            it keeps ready; each takes a few megabytes, and saves most of the time that a process takes to come up. 0:
+            none. By default there are 8 at first, and one more for each that was started, up to 32. After half a minute
+            without an order, only 8 of them are kept until there is one. `namespaces`: network namespaces (names as `ip
+            netns` knows them, or paths) for the processes, used in turns; see `namespaces.py`. No process is kept ready
+            then.
+        state_dir: directory to remove if this process dies without `close`; "" for none.
+            After `close` the caller is responsible for it.
         entry: runs a process's program: birth data in, exit code out. None: the agent's.
-        prepare: does, in a process that waits for its birth, what the entry can do without one.
+        prepare: does what the entry can do before the birth, in a process that waits for it.
 
     Raises:
-        InvalidCall: a setting that cannot be.
+        InvalidCall: a setting is invalid.
     """
 
     name = "local"
     capabilities = Capabilities(prewarms=True, housed=True)
-    #: Fork servers of this process: one must not take another for what a dead one left.
+    #: Fork servers of this process: one must not be taken for a process left by another, dead one.
     _servers: set[int] = set()
 
     def __init__(
@@ -84,12 +83,12 @@ class LocalProvider:
         self._outbox = protocol.Outbox()
         self._live: dict[Key, int | None] = {}  # the OS pid, once known
         self._ready: list[Event] = []
-        #: What the fork server had to say that belongs to no process, such as a module that it could not preload.
+        #: Messages of the fork server that belong to no process, such as a failed preload.
         self.notes: list[str] = []
         self._groups = MemoryGroups(make_name())
-        self._overdue: float | None = None  # the fork server is gone: when to wait no longer for its orphans
+        self._overdue: float | None = None  # the fork server is gone: when to stop waiting for its orphans
         self._over = False  # and nothing of it is left
-        self._warmed = False  # whatever is kept ready is
+        self._warmed = False  # whether all warm processes are ready
         self._closing = False
         self._closed = False
         linux.become_subreaper()
@@ -97,7 +96,7 @@ class LocalProvider:
         plan = forkserver.Plan(
             state_dir=_check_state_dir(state_dir),
             preload=preload,
-            # Imported before the fork, for both: our process needs most of what the agent does.
+            # Imported before the fork, for both: the supervisor needs most of what the agent does.
             program=forkserver.load_agent() if entry is None else Program(entry, () if prepare is None else (prepare,)),
             warm=warm,
             first_warm=first,
@@ -121,19 +120,19 @@ class LocalProvider:
         return () if self._closed else (self._epoll.fileno(),)
 
     def expect(self, common: dict[str, Any]) -> None:
-        """Learn what each birth will have in common: processes that wait for theirs prepare for it."""
+        """Note the part that all births will share: waiting processes prepare for it."""
         self._send(protocol.frame(protocol.EXPECT, protocol.pack(common)))
 
     def moved(self, state_dir: str) -> None:
-        """Learn that the directory to be removed should this process die is another one."""
+        """Note that the directory to remove, should this process die, has changed."""
         self._send(protocol.frame(protocol.MOVED, _check_state_dir(state_dir)))
 
     def settled(self) -> None:
-        """Learn that whatever was ordered is up: the next can be made ready."""
+        """Note that all ordered processes are up: the next ones can be made ready."""
         self._send(protocol.frame(protocol.SETTLED))
 
     def warm_up(self, timeout: float) -> None:
-        """Wait until the processes that are kept ready are, or for `timeout` seconds."""
+        """Wait until the warm processes are ready, for `timeout` seconds at most."""
         until = time.monotonic() + timeout
         while not (self._warmed or self._overdue is not None) and (left := until - time.monotonic()) > 0:
             self._epoll.poll(left)
@@ -156,8 +155,8 @@ class LocalProvider:
         except (TypeError, ValueError, OverflowError) as error:
             self._tell(CreateFailed(order.key, f"cannot pass on the order: {error}"))
             return
-        # It leaves with the next call, or when `events` is called: many orders travel together, and whoever gave
-        # them has the processor until it waits.
+        # The order is sent with the next call, or when `events` is called: many orders are sent together, and their
+        # caller keeps the processor until it waits.
         self._waker.wake()
 
     def delete(self, key: Key) -> None:
@@ -166,7 +165,7 @@ class LocalProvider:
             self._send(protocol.frame(protocol.DELETE, *key))
 
     def probe(self, key: Key) -> Liveness:
-        """Look at a process from outside."""
+        """Check a process from outside."""
         if key not in self._live:
             return Liveness.GONE
         ospid = self._live[key]
@@ -176,7 +175,7 @@ class LocalProvider:
             stat = descriptors.spared(linux.read_stat, ospid)
         except OSError:
             return Liveness.UNKNOWN
-        # Another parent: its number has passed to a stranger.
+        # Another parent: its number has been reused.
         if stat is None or stat.state in "ZX" or stat.ppid != self._server:
             return Liveness.GONE
         return Liveness.STOPPED if stat.state in "Tt" else Liveness.RUNNING
@@ -202,7 +201,7 @@ class LocalProvider:
     def close(self, timeout: float) -> None:
         """End the fork server with all its processes, and give everything back. Idempotent.
 
-        What ended thereby is still told by `events`.
+        The ends are still reported by `events`.
         """
         if self._closed:
             return
@@ -239,7 +238,7 @@ class LocalProvider:
         try:
             self._outbox.flush(self._sock.send)
         except ConnectionError:
-            self._outbox = protocol.Outbox()  # reading will tell; what it had still said comes first
+            self._outbox = protocol.Outbox()  # reading will notice; its remaining messages come first
         except OSError as error:  # the kernel has no memory for it: it waits, as when the socket is full
             _log.warning("to the fork server: %s", error.strerror)
         writing = bool(self._outbox)
@@ -264,7 +263,7 @@ class LocalProvider:
                 data = protocol.receive(self._sock)
             except OSError as error:
                 _log.warning("from the fork server: %s", error.strerror)
-                return  # what there is stays readable
+                return  # the rest stays readable
             if data is None:
                 self._lose(_PATIENCE)
             if not data:
@@ -280,7 +279,7 @@ class LocalProvider:
 
     def _accept(self, event: Event) -> None:
         if event.key not in self._live:
-            return  # its end was told
+            return  # its end was reported
         match event:
             case Created():
                 self._live[event.key] = int(event.instance)
@@ -289,18 +288,18 @@ class LocalProvider:
         self._ready.append(event)
 
     def _lose(self, patience: float) -> None:
-        """The fork server is gone, or dying: from now on its orphans are this process's children."""
+        """Handle the fork server's loss: from now on its orphans are this process's children."""
         if self._overdue is None:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(self._sock)
         if self._server:
-            tree.kill_all([self._server])  # a server without its socket is of no use to anybody
+            tree.kill_all([self._server])  # a server without its socket is useless
         self._overdue = time.monotonic() + patience
 
     def _mourn(self) -> None:
-        """Do, without waiting, what remains of a fork server's work, and tell the ends when it is done.
+        """Finish a dead fork server's work, without waiting, and report the ends when it is done.
 
-        Its children die with it by their parent death signal; what they had started comes to us.
+        Its children die with it by their parent death signal; their descendants become our children.
         """
         assert self._overdue is not None
         try:
@@ -317,7 +316,7 @@ class LocalProvider:
         tree.kill_all(orphans)
         for ospid in orphans:
             _try_reap(ospid)
-        # The order matters: once the fork server is reaped all its children are ours, and are seen by a new look.
+        # The order matters: once the fork server is reaped, all its children are ours, and a new list shows them.
         if self._server and _try_reap(self._server):
             self._servers.discard(self._server)
             self._server = 0
@@ -353,7 +352,7 @@ def _try_reap(ospid: int) -> bool:
     try:
         return os.waitpid(ospid, os.WNOHANG)[0] == ospid
     except ChildProcessError:
-        return True  # by somebody else in this process
+        return True  # something else in this process has reaped it
 
 
 def _check_names(settings: Mapping[str, Any]) -> None:
@@ -375,10 +374,10 @@ def _check_warm(value: object) -> int:
 
 
 def _check_state_dir(path: str) -> str:
-    """Return the absolute path of what shall be removed.
+    """Return the absolute path of the directory to remove.
 
     Raises:
-        ValueError: nobody can mean to have it removed.
+        ValueError: nobody can want this directory to be removed.
     """
     if not path:
         return ""
@@ -394,7 +393,7 @@ def _start(plan: forkserver.Plan) -> tuple[socket.socket, int]:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    # Held until it has handlers of its own: a Ctrl-C in between is for us alone.
+    # Held until it has its own handlers: a Ctrl-C in between must only reach the supervisor.
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     try:
         server = os.fork()

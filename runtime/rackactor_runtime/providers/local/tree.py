@@ -1,13 +1,12 @@
-"""Who is whose child, and who was left behind.
+"""Process trees: which processes are whose children, and which were left behind.
 
-A process started by a child may fork twice, call setsid, close everything and look like nobody's: the
-kernel still gives it to the nearest living *subreaper* above when its parent ends. The fork server is
-one, so whatever its children leave behind becomes its own child, and is told apart from those it made
-by one rule: it did not fork it.
+A process started by a child may fork twice, call setsid, and close everything. When its parent ends, the
+kernel still gives it to the nearest living *subreaper* above. The fork server is one, so the processes left
+behind by its children become its own children. It recognizes them by one rule: it did not fork them.
 
-Only direct children are ever signalled. Their number cannot have passed to a stranger, since nobody
-but their parent can reap them, while the number of a grandchild can between the look and the kill;
-killing level by level reaches the same end, because each death hands its own children over.
+Only direct children are ever signalled. Their pids cannot have been reused, since only their parent can
+reap them, while the pid of a grandchild can be reused between the check and the kill. Killing level by
+level reaches the same end, because each death hands over the dead process's children.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from rackactor_runtime.providers.local.linux import read_entry
 
 
 def find_orphans(children: Iterable[int], known: Container[int]) -> set[int]:
-    """Return the children that nobody here has made."""
+    """Return the children that were not made here."""
     return {ospid for ospid in children if ospid not in known}
 
 
 def list_children() -> list[int]:
-    """Return the pids of this process's children, zombies among them.
+    """Return the pids of this process's children, including zombies.
 
-    The kernel's own list is exact here: an entry leaves it only when this process reaps.
+    The kernel's own list is exact here: an entry leaves it only when this process reaps it.
     """
     found: list[int] = []
     for task in descriptors.spared(os.listdir, "/proc/self/task"):
@@ -59,7 +58,7 @@ def kill_all(ospids: Iterable[int]) -> None:
         try:
             os.kill(ospid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
-            # Gone, or one that changed its user by a setuid program: it is waited for, and named if it stays.
+            # It is gone, or has changed its user by a setuid program: it is waited for, and named if it stays.
             pass
 
 

@@ -1,10 +1,10 @@
-"""Children forked ahead of time, so that an order finds one that is up.
+"""Children forked ahead of time, so that an order finds one that is up already.
 
-Forking a child and bringing up what every child needs (ZeroMQ's threads, an I/O thread of its own) is most
-of what a process costs. A *warm* child has done that, and waits on a socket of its own for its birth. The pool
-is filled only when nothing else is to be done, a few children at a time; an order that finds it empty has a
-child forked for itself. The pool grows with use, by one for each birth; where nothing was asked for in a while,
-most of it is given back.
+Forking a child and starting what every child needs (ZeroMQ's threads, its own I/O thread) is most
+of the cost of a process. A *warm* child has done that, and waits on its own socket for its birth. The pool
+is filled only when there is nothing else to do, a few children at a time; if an order finds it empty, a
+child is forked for it. The pool grows with use, by one for each birth. After a while without orders,
+most of it is released.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from dataclasses import dataclass
 from rackactor_runtime.providers.local import tree
 from rackactor_runtime.providers.local.child import Birth, ForkContext, expectation, live, rehearsal
 
-#: The longest birth that is handed over, bytes: less than any socket holds, so that nobody waits for its reader.
+#: The longest birth that is handed over, bytes: less than any socket buffer holds, so that sending never blocks.
 LONGEST = 64 << 10
-#: Seconds for which a newborn is thought to need the processors, unless the supervisor says that all are up: nothing
-#: is forked ahead meanwhile.
+#: Seconds for which a new process is thought to need the processors, unless the supervisor says that all are up:
+#: nothing is forked ahead meanwhile.
 COMING_UP = 0.002
-#: Seconds that newborns have for their first words when they are up.
+#: Seconds that new processes have for their first messages once they are up.
 FIRST_WORDS = 0.005
-#: Seconds after a birth without another one until the next is forked ahead while a quarter of the pool is left.
+#: Seconds after a birth, without another one, until the next child is forked ahead, if a quarter of the pool is left.
 NO_HURRY = 0.05
-#: Warm children that come up, or rehearse, at the same time: enough that no processor waits for the next.
+#: Warm children that come up, or rehearse, at the same time: enough to keep all processors busy.
 AT_ONCE = 2 * (os.cpu_count() or 1)
-#: The most that many newborns put that off, seconds.
+#: The longest delay of that by many new processes, seconds.
 MOST_PATIENCE = 0.1
-#: Warm children that are kept when nothing was asked for in this many seconds.
+#: Warm children that are kept after this many seconds without an order.
 RESTING, REST_AFTER = 8, 30.0
-#: Warm children that may die in a row, with no birth in between, before no more are made.
+#: Warm children that may die in a row, without a birth in between, before no more are made.
 DEATHS = 3
 #: Seconds from such a death until the next one is made.
 MOURNING = 0.5
@@ -44,7 +44,7 @@ class Streams:
     """The pipes of a child's standard output and error.
 
     Raises:
-        OSError: says that it was a pipe that could not be made.
+        OSError: it says which pipe could not be made.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Streams:
 
 @dataclass(frozen=True)
 class Started:
-    """A child that has its birth."""
+    """A child that has got its birth."""
 
     ospid: int
     streams: Streams
@@ -89,11 +89,11 @@ class _Warm:
     #: Our end of the socket on which it waits.
     fd: int
     ready: bool = False
-    #: It has rehearsed, or does so now.
+    #: It has rehearsed, or is doing so.
     rehearsed: bool = False
     #: It is dying: it could not be given a birth, or
     spent: bool = False
-    #: it was not needed any more, so that its death is no failure.
+    #: it was no longer needed, so its death is no failure.
     dismissed: bool = False
 
 
@@ -101,7 +101,7 @@ def fork(origin: ForkContext, birth: Birth) -> Started:
     """Fork a child that begins at once.
 
     Raises:
-        OSError: nothing was started; the text says why.
+        OSError: nothing was started; the message says why.
     """
     streams = Streams()
     return Started(_fork(origin, streams, birth), streams)
@@ -123,11 +123,11 @@ class Pool:
     """The warm children of one fork server.
 
     Args:
-        origin: what children have in common.
-        size: the most to have; 0: none.
-        first: how many to have before anything was asked for.
+        origin: what children share.
+        size: the most children; 0: none.
+        first: how many to keep before the first order.
         selector: where their sockets are registered, with a function to call as the data of each key.
-        note: takes what a person should know.
+        note: called with messages for people.
     """
 
     def __init__(
@@ -140,12 +140,12 @@ class Pool:
     ) -> None:
         self._origin = origin
         self._size = size
-        #: How many to have now.
+        #: How many to keep now.
         self._wanted = first
         self._selector = selector
         self._note = note
         self._children: dict[int, _Warm] = {}  # by OS pid, the oldest first; exactly those that are not reaped
-        #: What each child is told before its birth.
+        #: The common part of births, which each child gets before its birth.
         self._expectation = b""
         self._deaths = 0
         self._not_before = 0.0
@@ -153,7 +153,7 @@ class Pool:
 
     @property
     def complete(self) -> bool:
-        """Return whether all that are wanted are there."""
+        """Tell whether all wanted children are there."""
         return len(self._list_kept()) >= self._wanted and not self._count_unready() and self._find_raw() is None
 
     @property
@@ -167,20 +167,20 @@ class Pool:
         return None if step is None else step[0]
 
     def refill(self) -> None:
-        """Make one more, have one rehearse, or give one back, if it is time for that."""
+        """Make one more, let one rehearse, or release one, if it is time for that."""
         step = self._plan()
         if step is None or step[0] > 0.0:
             return
         try:
             step[1]()
-        except OSError as error:  # nothing of this child is wrong: it is tried again, as long as that may take
+        except OSError as error:  # this is no fault of the child: it is tried again, for as long as it takes
             if not self._deaths:
                 self._note(f"a process could not be made ahead of time: {error}")
             self._deaths = max(1, self._deaths)
             self._not_before = time.monotonic() + MOURNING
 
     def _plan(self) -> tuple[float, Callable[[], None]] | None:
-        """Return what is to be done next, and the seconds until then; None: nothing."""
+        """Return the next action, and the seconds until then; None: there is none."""
         now = time.monotonic()
         if now >= self._rest_at:
             self._wanted = min(self._wanted, RESTING)
@@ -220,13 +220,13 @@ class Pool:
         return [child for child in self._children.values() if not child.spent]
 
     def expect(self, common: bytes) -> None:
-        """Tell all children, those to come included, what their births will have in common, packed."""
+        """Tell all children, including later ones, the common part of their births, packed."""
         self._expectation = expectation(common)
         for child in self._children.values():
             _send(child.fd, self._expectation)
 
     def settled(self) -> None:
-        """Learn that no newborn is still coming up."""
+        """Note that no new process is still coming up."""
         if not self._deaths and not self._is_well_stocked():
             self._not_before = min(self._not_before, time.monotonic() + FIRST_WORDS)
 
@@ -238,7 +238,7 @@ class Pool:
         self._not_before = min(max(now, self._not_before) + COMING_UP, now + MOST_PATIENCE)
         if self._is_well_stocked():
             self._not_before = max(self._not_before, now + NO_HURRY)
-        # Where the last ones died by themselves, those that are not ready yet may do the same.
+        # If the last ones died by themselves, those that are not ready yet may do the same.
         waiting = [child for child in self._list_kept() if child.ready or not self._deaths]
         waiting.sort(key=lambda child: (not child.ready, not child.rehearsed))
         data = birth.pack() if waiting else b""
@@ -253,7 +253,7 @@ class Pool:
         return None
 
     def bury(self, ospid: int) -> bool:
-        """Forget a child that was reaped; return whether it was a warm one."""
+        """Remove a child that was reaped; tell whether it was a warm one."""
         child = self._children.pop(ospid, None)
         if child is None:
             return False
@@ -266,7 +266,7 @@ class Pool:
         return True
 
     def close(self) -> None:
-        """Make no more, and kill what there is."""
+        """Make no more children, and kill those that there are."""
         self._size = self._wanted = 0
         tree.kill_all(self._children)
 
@@ -290,17 +290,17 @@ class Pool:
         child = self._children[ospid] = _Warm(ospid, streams, ours)
         try:
             self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
-        except OSError:  # nobody would hear it
+        except OSError:  # nobody would notice it
             child.spent = child.dismissed = True
             tree.kill_all([ospid])
             raise
 
     def _hear(self, child: _Warm) -> None:
-        """A warm child says that it is ready; or it has died, which is told when it is reaped."""
+        """Process a warm child's message that it is ready. If it has died, that is handled when it is reaped."""
         try:
             said = os.read(child.fd, 64)
         except OSError:
-            said = b""  # it died, and had not read all that it was told
+            said = b""  # it died before it had read all messages
         child.ready = bool(said)
         if not said:
             self._selector.unregister(child.fd)
@@ -319,7 +319,7 @@ class Pool:
 
 
 def _send(fd: int, data: bytes) -> bool:
-    """Send all of it, or say that this did not work: whoever should have it has died."""
+    """Send all of it, or report that this failed: then the receiver has died."""
     try:
         return os.write(fd, data) == len(data)
     except OSError:
@@ -327,7 +327,7 @@ def _send(fd: int, data: bytes) -> bool:
 
 
 def _last_line(streams: Streams) -> str:
-    """Return the last line that a child has written on its standard error."""
+    """Return the last line of a child's standard error."""
     try:
         said = os.read(next(fd for fd, stream in streams.reading.items() if stream == 2), 1 << 16)
     except OSError:

@@ -1,4 +1,4 @@
-"""Providers whose processes have machines of their own."""
+"""Providers whose processes run on separate machines."""
 
 from rackactor_runtime.providers.machines.provider import MachineProvider
 

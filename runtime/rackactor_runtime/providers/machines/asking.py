@@ -1,4 +1,4 @@
-"""Creates: when the cloud is asked for which machine, and what follows when that comes to nothing."""
+"""Creates: when which machine is requested, and what follows from a failure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rackactor_runtime.providers.machines.lives import GRACE, Lives
 from rackactor_runtime.providers.machines.pacing import Pace
 from rackactor_runtime.providers.machines.register import Ending, Record
 
-#: Seconds between looks at those that wait for a cloud which gives no clear answer.
+#: Seconds between checks of machines that wait for a cloud without clear answers.
 _LOOK = 1.0
 
 
 class Asking:
-    """Ask for machines, so many at once, in one pace.
+    """Requests machines, a limited number at a time, in one pace.
 
     Args:
-        lives: whose.
-        pace: theirs.
-        concurrency: how many come up at once at the most.
+        lives: the lives of the machines.
+        pace: their pace.
+        concurrency: how many come up at the same time, at most.
     """
 
     def __init__(self, lives: Lives, pace: Pace, concurrency: int) -> None:
@@ -30,7 +30,7 @@ class Asking:
         self._look_at = -math.inf
 
     def go_on(self, now: float) -> None:
-        """Ask for those whose turn it is; give those up that have waited too long for a cloud that does not answer."""
+        """Request the machines whose turn it is; give up those that have waited too long for a clear answer."""
         self._give_up_the_queue(now)
         lives = self._lives
         while lives.queued and len(lives.coming) < self._concurrency:
@@ -53,7 +53,7 @@ class Asking:
         return due
 
     def refused(self, record: Record, kind: str, words: str, retry_after: float | None, now: float) -> None:
-        """Learn what a create came to that has made nothing, or nobody knows what."""
+        """Process a create that has made nothing, or whose result is unknown."""
         if kind == "unclear":
             self._unclear(record, words, retry_after, now)
         elif kind in ("busy", "called-off"):
@@ -64,7 +64,7 @@ class Asking:
                 self._lives.end(record, Ending(fault=words, kind=kind), now)
             if kind == "quota":
                 self._fail_the_rest(record, words, now)
-        if record.joined and record.ending is None:  # an earlier one has made it after all: look for it
+        if record.joined and record.ending is None:  # an earlier create has made it after all: look for it
             record.queued, record.unclear, record.since = False, True, now
 
     def give_up(self, record: Record, since: float, now: float) -> None:
@@ -81,12 +81,12 @@ class Asking:
         record.unclear, record.since, record.words = True, now, words
         record.lost, record.lost_at = record.lost + 1, now
         self._tell(record, now)
-        if self._pace.resting and not rested:  # whoever waits for the cloud waits for longer now
+        if self._pace.resting and not rested:  # those that wait for the cloud must wait longer now
             for key in self._lives.queued:
                 self._tell(self._lives.records[key], now)
 
     def _put_back(self, record: Record, kind: str, words: str, retry_after: float | None, now: float) -> None:
-        """Have a create that has done nothing asked again, before others; unless nobody wants it any more."""
+        """Queue a create again that has done nothing, before others; unless it is not wanted any more."""
         record.attempts -= 1
         if kind == "busy":
             record.words = words
@@ -102,14 +102,14 @@ class Asking:
             record.ending = Ending(note="it was deleted before it was asked for")
 
     def _tell(self, record: Record, now: float) -> None:
-        """Say that there is no clear answer, and since when."""
+        """Report that there is no clear answer, and since when."""
         since = self._pace.troubled
         if record.ending is None and since is not None:
             seconds = now - max(record.ordered, since)
             self._lives.effects.append(Tell(Unanswered(record.key, seconds, self._pace.words)))
 
     def _fail_the_rest(self, refused: Record, words: str, now: float) -> None:
-        """End those that wait, of a fork of which the cloud has refused one by its quota: it would refuse them, too."""
+        """End the waiting lives of a fork if the quota has refused one of them: it would refuse them, too."""
         if not refused.fork:
             return
         for key in list(self._lives.queued):

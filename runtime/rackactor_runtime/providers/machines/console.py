@@ -1,20 +1,20 @@
-"""What of a machine's console is worth showing to people.
+"""The part of a machine's console that is worth showing.
 
-A whole system says a hundred lines more while it shuts down, so the last lines alone would hide why it did: the lines
-before the guest's own last word are shown first.
+A whole system prints a hundred more lines while it shuts down, so the last lines alone would hide the reason. So the
+lines before the guest program's own last message are shown first.
 """
 
 from __future__ import annotations
 
 import re
 
-#: Lines of a console that are looked through: a system that starts and shuts down says so many.
+#: Lines of a console that are searched: a system prints so many when it starts and shuts down.
 LINES = 600
-#: What the user-data's script, the guest program and the image's own init begin their words with.
+#: Prefixes of the messages of the user-data's script, the guest program and the image's own init.
 _OWN = re.compile(r"\brackactor(-init [\d.]+)?: ")
-#: Lines that are shown: up to the guest's own last word, and the very last.
+#: Lines to show: up to the guest's own last message, and the very last.
 _BEFORE, _LAST = 20, 10
-#: Characters of a line that are shown.
+#: Characters of a line to show.
 _WIDTH = 300
 #: Colours, and other escape sequences of terminals.
 _ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")

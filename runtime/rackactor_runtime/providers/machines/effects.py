@@ -1,4 +1,4 @@
-"""What a cloud's list says of a machine, in Nova's words, what these mean, and what is wanted done (effects)."""
+"""The rows of a cloud's list, the meanings of their states, and the effects that are wanted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rackactor_runtime.providers.base import Event, Key
 
 
 class Condition(Enum):
-    """What a cloud's status says about a machine's life, the same for everyone who judges one.
+    """The meaning of a cloud's status for a machine's life, the same for all decisions.
 
-    The cloud says it of a moment that is over, and of its own records: a machine whose program is heard runs,
+    The cloud reports a past moment, and its own records: a machine whose program reports runs,
     whatever its status.
     """
 
@@ -20,19 +20,19 @@ class Condition(Enum):
     COMING = "coming"
     #: It runs, or comes back by itself: it reboots, is resized, or moves to another host.
     RUNNING = "running"
-    #: It is there and does not run, and goes on where it was when somebody resumes it.
+    #: It exists and does not run, and continues when somebody resumes it.
     STILL = "still"
-    #: It does not run, and its processes are over; somebody may start it afresh, which nobody of the group does.
+    #: It does not run, and its processes are over; nobody of the group starts it again.
     OFF = "off"
     #: It is deleted; the cloud may still keep, and bill, what it was.
     GONE = "gone"
     #: The last thing that the cloud tried with it failed. It may never have run, and it may run all the same.
     FAILED = "failed"
-    #: The cloud cannot tell: its host is not heard, or the word is not known. That is no news.
+    #: The cloud cannot tell: the host does not report, or the status is not known. That says nothing.
     UNKNOWN = "unknown"
 
 
-#: Nova's statuses (https://docs.openstack.org/api-guide/compute/server_concepts.html), and words other clouds use.
+#: Nova's statuses (https://docs.openstack.org/api-guide/compute/server_concepts.html), and names that other clouds use.
 CONDITIONS = {
     "BUILD": Condition.COMING,
     "ACTIVE": Condition.RUNNING,
@@ -60,7 +60,7 @@ CONDITIONS = {
 
 
 def condition(status: str) -> Condition:
-    """Return what a cloud's status means; a word that is not known means nothing."""
+    """Return what a cloud's status means; an unknown status means nothing."""
     return CONDITIONS.get(status.upper(), Condition.UNKNOWN)
 
 
@@ -78,7 +78,7 @@ class Seen:
 
 
 def classify(fault: str) -> str:
-    """Return the kind of a fault that is known by its text only, "" for others."""
+    """Return the kind of a fault by its message, "" if it is unknown."""
     text = fault.lower()
     if "no valid host" in text:
         return "no-valid-host"
@@ -89,29 +89,29 @@ def classify(fault: str) -> str:
 
 @dataclass(frozen=True)
 class Ask:
-    """Ask the cloud for a machine."""
+    """Request a machine from the cloud."""
 
     key: Key
 
 
 @dataclass(frozen=True)
 class List:
-    """Have the cloud list the group's machines."""
+    """Make the cloud list the group's machines."""
 
 
 @dataclass(frozen=True)
 class Remove:
-    """Ask the cloud for a machine's deletion, and whether anything of it is left."""
+    """Request a machine's deletion, and whether anything of it is left."""
 
     key: Key
     instance: str | None
-    #: Its console is worth reading first.
+    #: Its console should be read first.
     console: bool
 
 
 @dataclass(frozen=True)
 class Find:
-    """Ask the cloud for one machine by its own name for it, since the lists lack it."""
+    """Ask the cloud for one machine by the cloud's own name, since the lists lack it."""
 
     key: Key
     instance: str
@@ -119,7 +119,7 @@ class Find:
 
 @dataclass(frozen=True)
 class Discard:
-    """Ask the cloud to delete one machine that counts for nobody, and no other of its mark."""
+    """Make the cloud delete one machine that counts for no life, and no other one with its mark."""
 
     mark: str
     instance: str
@@ -127,14 +127,14 @@ class Discard:
 
 @dataclass(frozen=True)
 class Tell:
-    """Tell the supervisor."""
+    """Report to the supervisor."""
 
     event: Event
 
 
 @dataclass(frozen=True)
 class Say:
-    """Say something to the machine's guest program."""
+    """Send a message to the machine's guest program."""
 
     key: Key
     event: MachineEvent

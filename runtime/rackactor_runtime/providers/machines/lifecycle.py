@@ -1,16 +1,16 @@
-"""The lives of a group's virtual machines: what follows from what a cloud answers, and from what each machine says.
+"""The lives of a group's virtual machines: what follows from the cloud's answers and from the machines' own reports.
 
-Events go in, effects come out; time comes in as an argument. A cloud is many programs, and none of its answers is the
-whole truth: a list may lag or lack what is there, a create may be carried out minutes after it was given up, a delete
-may be accepted and forgotten. So these rules are kept whatever comes in which order:
+Events go in, effects come out; time is an argument. A cloud is many programs, and none of its answers is the whole
+truth: a list may lag or lack existing machines, a create may be carried out minutes after it was given up, a delete
+may be accepted and forgotten. So these rules hold whatever comes in which order:
 
-- after an unclear answer nothing is asked for again before a list has shown that it is not there;
-- a machine that lists lack is gone when the cloud does not know it by its name either, twice, and nobody hears it:
-  whoever is heard runs, whatever the cloud says;
-- of two machines with one mark that one counts that has joined, never the older or the younger one;
-- a life's end is told once, and only when the cloud has nothing of it any more; a delete that is not confirmed is asked
-  for again for ever; and what a create that was given up may still make is looked for (`strays`);
-- whatever the cloud is asked for, all lives together keep one pace (`pacing`).
+- after an unclear answer, nothing is requested again before a list has shown that the machine is not there;
+- a machine that lists lack is gone when the cloud, asked twice by name, does not know it either, and when it does not
+  report itself: a machine that reports runs, whatever the cloud says;
+- of two machines with one mark, the one that has joined counts, and never simply the older or the younger one;
+- the end of a life is reported once, and only when the cloud has nothing of it any more. A delete that is not confirmed
+  is repeated for ever. What a create that was given up may still make is looked for (`strays`);
+- all lives together keep one pace for all requests to the cloud (`pacing`).
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = ["APART", "ATTEMPTS", "MISSING", "PAUSES", "SETTLE", "UNKILLABLE", "Ma
 
 #: Seconds between lists: while something is being deleted, while something comes up, and while nothing happens.
 LIST_ENDING, LIST_BOOTING, LIST_IDLE = 0.5, 1.0, 10.0
-#: Seconds between lists at the least when somebody has fallen silent, and when a machine was missing in the last one;
+#: Least seconds between lists when a member is silent, and when a machine was missing in the last list;
 #: and while a delete has been in vain for long.
 LIST_SILENT, LIST_MISSING, LIST_STUCK = 1.0, 0.5, 5.0
-#: Seconds between deletes of one machine; the last one goes on for ever. And when the first has been in vain too long.
+#: Seconds between deletes of one machine; the last one is repeated. And when the first has been in vain too long.
 PAUSES = (3.0, 6.0, 12.0, 24.0, 45.0)
 UNKILLABLE = 30.0
-#: Seconds between lists after so many that failed in a row; the last one goes on.
+#: Seconds between lists after several that failed in a row; the last value is repeated.
 _FAILING = (0.0, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -51,7 +51,7 @@ class Machines:
 
     Args:
         gid: of the group, with which each machine's mark begins.
-        concurrency: how many come up at once at the most.
+        concurrency: how many come up at the same time, at most.
         own: the cloud's name for the machine that this runs on, which has a mark of the group, too, and no life here.
     """
 
@@ -71,15 +71,15 @@ class Machines:
         self._now = -math.inf
 
     def mark(self, key: Key) -> str:
-        """Return what a machine is found again by."""
+        """Return the mark by which a machine is found again."""
         return f"{self.gid}.{key.pid}.{key.incarnation}"
 
     def owe(self, seconds: float, now: float) -> None:
-        """Learn that a double of the machine that this runs on may still come, for so many seconds."""
+        """Learn for how many seconds a duplicate of the machine that this runs on may still appear."""
         self._strays.owe(f"{self.gid}.1.1", now + seconds)
 
     def wants(self, key: Key) -> bool:
-        """Tell whether a machine is still to be made. Any thread may ask."""
+        """Tell whether a machine is still wanted. Any thread may call this."""
         record = self._lives.records.get(key)
         return record is not None and record.ending is None and not record.joined
 
@@ -95,7 +95,7 @@ class Machines:
         """Begin a life.
 
         Args:
-            key: whose.
+            key: the life's key.
             now: seconds, monotonic.
             fork: the first pid of the fork that it is of.
             patience: seconds that its boot may take.
@@ -109,13 +109,13 @@ class Machines:
         if record is None or record.ending is not None:
             return self.tick(now)
         if record.joined:
-            self._effects.append(Say(key, MachineEvent("delete")))  # it may be quicker, and has last words perhaps
+            self._effects.append(Say(key, MachineEvent("delete")))  # it may be faster, and may have more to report
         note = "it was deleted before it was asked for" if record.queued and not record.attempts else ""
         self._lives.end(record, Ending(note=note), now)
         return self.tick(now)
 
     def probe(self, key: Key, now: float) -> tuple[Liveness, list[Effect]]:
-        """Tell what was last seen of one that is silent, and look again."""
+        """Return what was last seen of a silent machine, and check again."""
         record = self._lives.records.get(key)
         if record is None:
             return Liveness.GONE, []
@@ -128,7 +128,7 @@ class Machines:
     # -- what the machines say ---------------------------------------------------------------------------
 
     def joined(self, key: Key, now: float) -> list[Effect]:
-        """Learn that its guest program has joined."""
+        """Note that its guest program has joined."""
         record = self._lives.records.get(key)
         if record is not None:
             record.joined, record.silent = True, -math.inf
@@ -140,20 +140,20 @@ class Machines:
         return self.tick(now)
 
     def spoke(self, key: Key) -> None:
-        """Learn that it has been heard just now."""
+        """Note that it has just reported something."""
         record = self._lives.records.get(key)
         if record is not None:
             record.silent = -math.inf
 
     def left(self, key: Key, now: float) -> list[Effect]:
-        """Learn that its guest program is no member any more: worth a look."""
+        """Note that its guest program is no longer a member: its machine is checked."""
         record = self._lives.records.get(key)
         if record is not None:
             self._look, record.silent = True, math.inf
         return self.tick(now)
 
     def located(self, key: Key, address: str, now: float) -> list[Effect]:
-        """Learn from the machine itself where it is."""
+        """Note the machine's own report of its address."""
         record = self._lives.records.get(key)
         if record is not None:
             record.voice = address
@@ -161,7 +161,7 @@ class Machines:
         return self.tick(now)
 
     def said_ended(self, key: Key, told: MachineSays, now: float) -> list[Effect]:
-        """Learn from the machine how its process has ended, or (`fault`) why it has none, or (`why`) its own reason."""
+        """Note the machine's report: how its process ended, or (`fault`) why it has none, or (`why`) its own reason."""
         record = self._lives.records.get(key)
         if record is None:
             return self.tick(now)
@@ -175,13 +175,13 @@ class Machines:
         if record.ending is None:
             self._lives.end(record, said, now)
         elif record.ending == Ending() and not why:
-            record.ending = said  # we were about to delete it: now we even know how it went
+            record.ending = said  # it was to be deleted; now it is also known how it ended
         return self.tick(now)
 
     # -- what the cloud answers ----------------------------------------------------------------------------
 
     def asked(self, key: Key, instance: str, now: float) -> list[Effect]:
-        """Learn that a machine exists."""
+        """Note that a machine exists."""
         record = self._lives.records[key]
         record.asking = False
         self._pace.made(key, now)
@@ -189,14 +189,15 @@ class Machines:
         return self.tick(now)
 
     def refused(self, key: Key, kind: str, words: str, now: float, *, retry_after: float | None = None) -> list[Effect]:
-        """Learn that there will be no machine; or that nobody knows, or that it may be asked for again.
+        """Note that there will be no machine; or that the result is unknown, or that it may be requested again.
 
         Args:
-            key: whose.
-            kind: "unclear": nobody knows; "busy": not now; "called-off": it was not asked for; others are final.
-            words: the provider's own.
+            key: the life's key.
+            kind: "unclear": the result is unknown; "busy": not now; "called-off": it was not requested; others are
+            final.
+            words: the provider's message.
             now: seconds, monotonic.
-            retry_after: seconds for which the cloud wants to be left alone, if it says so.
+            retry_after: seconds for which the cloud asks for no more requests, if it does.
         """
         record = self._lives.records[key]
         record.asking = False
@@ -205,7 +206,7 @@ class Machines:
         return self.tick(now)
 
     def listed(self, seen: Mapping[str, Seen] | Iterable[Seen], now: float) -> list[Effect]:
-        """Learn what the cloud has, in answer to the last `List`; there may be several of one mark."""
+        """Process the cloud's list, the answer to the last `List`; there may be several machines with one mark."""
         self._listing, self._list_ended, self._failures = False, now, 0
         by_mark: dict[str, list[Seen]] = {}
         nobodys: list[Seen] = []
@@ -223,13 +224,13 @@ class Machines:
         return self.tick(now)
 
     def list_failed(self, now: float) -> list[Effect]:
-        """Learn that a list could not be had: nobody is judged by that."""
+        """Note that a list failed: nothing is decided by that."""
         self._listing, self._list_ended = False, now
         self._failures += 1
         return self.tick(now)
 
     def found(self, key: Key, seen: Seen | None, now: float) -> list[Effect]:
-        """Learn what the cloud knows of a machine by its own name for it, in answer to a `Find`: None for nothing."""
+        """Process the answer to a `Find`: the cloud's record of a machine by its name; None: there is none."""
         record = self._lives.records.get(key)
         if record is not None:
             self._judging.by_name(record, seen, now)
@@ -237,14 +238,14 @@ class Machines:
         return self.tick(now)
 
     def find_failed(self, key: Key, now: float) -> list[Effect]:
-        """Learn that the cloud could not say whether it knows a machine: that is no news."""
+        """Note that the cloud could not answer a `Find`: that says nothing about the machine."""
         record = self._lives.records.get(key)
         if record is not None:
             record.finding, record.find_at = False, now + APART
         return self.tick(now)
 
     def removed(self, key: Key, gone: bool, words: str, console: str, now: float) -> list[Effect]:
-        """Learn what came of a `Remove`: nothing is left, or it goes on (`words`: why, if the cloud says so)."""
+        """Process the answer to a `Remove`: nothing is left, or it goes on (`words`: why, if the cloud says so)."""
         record = self._lives.records[key]
         assert record.ending is not None
         record.removing, record.since = False, now
@@ -259,18 +260,18 @@ class Machines:
         return self.tick(now)
 
     def discarded(self, instance: str, now: float) -> list[Effect]:
-        """Learn that a `Discard` was answered, whatever it said."""
+        """Note that a `Discard` was answered, whatever the answer was."""
         self._strays.discarded(instance, now)
         return self.tick(now)
 
     def spare(self, retry_after: float | None, now: float) -> None:
-        """Learn that the cloud is asked too much, whatever it was asked: it is left alone for so many seconds."""
+        """Note that the cloud gets too many requests of any kind: it gets none for this many seconds."""
         self._pace.busy(None, retry_after, "", now)
 
     # -- time ------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Effect]:
-        """Do what is due; return all that is to be done."""
+        """Do what is due; return all effects."""
         self._now = now
         for record in self._lives.ripe(now):
             self._step(record, now)
@@ -285,7 +286,7 @@ class Machines:
         return effects
 
     def due(self) -> float:
-        """Return when `tick` has something to do, at the latest."""
+        """Return the latest time at which `tick` has something to do."""
         return min(self._list_due(), self._lives.due(), self._asking.due(self._now))
 
     def _list_due(self) -> float:
@@ -310,7 +311,7 @@ class Machines:
         return max(due, ended + _FAILING[min(self._failures, len(_FAILING) - 1)], self._pace.free_at)
 
     def _is_ours(self, seen: Seen) -> bool:
-        """Tell whether a machine that no life claims is one of this group's processes, or the supervisor's double."""
+        """Tell whether an unclaimed machine is one of this group's processes, or a duplicate of the supervisor's."""
         gid, _, rest = seen.mark.partition(".")
         pid, _, incarnation = rest.partition(".")
         if gid != self.gid or not (pid.isdecimal() and incarnation.isdecimal()):
@@ -331,7 +332,7 @@ class Machines:
     def _step_end(self, record: Record, now: float) -> None:
         if not record.asking and not record.unclear:
             if not record.names and not record.lost and not record.removals:
-                self._tell_end(record, now)  # there never was one
+                self._tell_end(record, now)  # there never was a machine
                 return
             if not record.removing and now >= max(record.remove_at, self._pace.free_at):
                 record.removing, record.removed_at, record.shown = True, now, False
@@ -360,7 +361,7 @@ class Machines:
 
 
 def _as_before(record: Record, rows: list[Seen]) -> bool:
-    """Tell whether a list says of a machine that runs what the last one said: nearly always, of nearly all."""
+    """Tell whether a list repeats the last one's row for a running machine, the usual case."""
     if len(rows) != 1 or record.ending is not None or record.unclear or record.missing or record.doubles:
         return False
     [row] = rows

@@ -1,4 +1,4 @@
-"""What happens to one life: its machine is found, located, and comes to its end."""
+"""The steps of one life: its machine is found and located, and ends."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from rackactor_runtime.providers.base import Created, Located
 from rackactor_runtime.providers.machines.effects import Effect, Tell
 from rackactor_runtime.providers.machines.register import Ending, Record, Register
 
-#: Seconds beyond the time for its boot that a machine may be asked for without a clear answer.
+#: Seconds beyond its boot time for which a machine may be requested without a clear answer.
 GRACE = 120.0
-#: Seconds after it was found silent that a machine does not count as heard.
+#: Seconds after it was found silent during which a machine does not count as reporting.
 SILENT = 5.0
 
 
 @dataclass
 class Lives(Register):
-    """All lives, and what is to be done for them."""
+    """All lives, and the effects for them."""
 
     effects: list[Effect] = field(default_factory=list)
 
     def sort(self, record: Record) -> None:
-        """File a record that has changed, and see when it is to be looked at again."""
+        """File a changed record, and set when it is due for a check."""
         self.file(record)
         self.wake_at(record, _wake(record))
 
     def found(self, record: Record, instance: str, now: float) -> None:
-        """Learn the cloud's own name for its machine; perhaps another than before."""
+        """Note the cloud's own name for its machine; it may have changed."""
         record.names.add(instance)
         record.instance, record.unclear, record.since = instance, False, now
         record.missing, record.absent, record.failed, record.find_at = 0, None, None, now
@@ -35,7 +35,7 @@ class Lives(Register):
         self.sort(record)
 
     def locate(self, record: Record, address: str) -> None:
-        """Learn where it is."""
+        """Note its address."""
         if address and not record.address:
             record.address = address
             self.effects.append(Tell(Located(record.key, address)))
@@ -49,7 +49,7 @@ class Lives(Register):
 
 
 def heard(record: Record, now: float) -> bool:
-    """Tell whether a machine's program is heard: it has joined, and nobody has found it silent."""
+    """Tell whether a machine's program reports: it has joined, and has not been found silent."""
     return record.joined and now - record.silent > SILENT
 
 

@@ -1,4 +1,4 @@
-"""How a launcher sends a supervisor on a machine its order: the other end of `rackactor_runtime.guest.order_server`."""
+"""How a launcher sends an order to a supervisor's machine: the other end of `rackactor_runtime.guest.order_server`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import msgpack
 import zmq
 
 from rackactor.errors import AuthenticationError, StartError
-from rackactor.kernel import netaddr
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import netaddr, sockets
 from rackactor.kernel.sockets import Keys
 from rackactor.wire.frames import parse_map
 
@@ -20,7 +19,7 @@ class Sender:
     """The launcher's end.
 
     Args:
-        endpoint: tcp://address:port, where the machine will listen, sooner or later.
+        endpoint: tcp://address:port, where the machine will listen.
         server_key: the public key of the machine, z85.
         keys: the launcher's, whose public key the machine knows.
     """
@@ -28,7 +27,7 @@ class Sender:
     def __init__(self, endpoint: str, server_key: bytes, keys: Keys) -> None:
         self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
         self._socket: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
-        _link.tune(self._socket)
+        sockets.tune(self._socket)
         self._socket.curve_serverkey = server_key
         self._socket.curve_publickey, self._socket.curve_secretkey = keys.public, keys.secret
         if netaddr.is_ipv6(endpoint):
@@ -36,17 +35,17 @@ class Sender:
         self._socket.connect(endpoint)
 
     def send(self, order: dict[str, Any]) -> None:
-        """Have the order sent as soon as the machine listens."""
+        """Send the order as soon as the machine listens."""
         self._socket.send(msgpack.packb(order))
 
     def hear(self, timeout: float) -> dict[str, Any] | None:
-        """Return the next word of the machine, None when there is none in time."""
+        """Return the machine's next message, None if there is none in time."""
         if not self._socket.poll(int(timeout * 1000) + 1):
             return None
         return parse_map(self._socket.recv())
 
     def answer(self, timeout: float, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Wait for the supervisor's one line; what comes before it is for people.
+        """Wait for the supervisor's one line; messages before it are for people.
 
         Raises:
             AuthenticationError: the machine has refused the order.
@@ -69,6 +68,6 @@ class Sender:
         raise StartError(f"the supervisor's machine has not answered within {timeout:g} s")
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._socket.close(0)
         self._context.term()

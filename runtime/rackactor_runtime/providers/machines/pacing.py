@@ -1,10 +1,10 @@
 """When a cloud may be asked for another machine: one pace for all creates of a provider.
 
-A cloud that is overloaded is not helped by being asked more. So creates come at a bounded rate; one that says that it
-is asked too much is left alone for as long as it says; and one that answers nothing clear is left alone, too, and then
-asked once before it is asked by all. Nothing is given up here: what waits, waits.
+More requests do not help an overloaded cloud. So creates come at a limited rate. A cloud that says it gets too many
+requests gets none for as long as it says. A cloud without clear answers gets none for a while either, and then one
+before it gets all. Nothing is given up here: what waits, waits.
 
-Events go in, verdicts come out; time comes in as an argument. Hence the same for every cloud.
+Events go in, decisions come out; time is an argument. So this is the same for every cloud.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Callable, Hashable
 
 #: Creates a second in the long run, and how many may come at once after a pause.
 RATE, BURST = 5.0, 10
-#: Creates without a clear answer, in a row, after which the cloud is left alone; or so many of so many.
+#: Creates without a clear answer, in a row, after which there is a pause; or so many of so many.
 IN_A_ROW, OF_LAST, SAMPLE = 5, 0.5, 20
-#: Seconds that it is then left alone: at first, and at the most.
+#: Seconds of that pause: at first, and at most.
 REST, LONGEST_REST = 30.0, 600.0
-#: Seconds to wait for a cloud that says it is asked too much, and not for how long: at first, and at the most.
+#: Seconds to wait for a cloud that gets too many requests and does not say for how long: at first, and at most.
 BUSY, LONGEST_BUSY = 2.0, 60.0
 #: The slowest rate, and how a rate grows again with each machine that the cloud has made.
 SLOWEST, GROWTH = 0.2, 0.25
@@ -34,7 +34,7 @@ class Pace:
 
     Attributes:
         troubled: since when no create has had a clear answer; None: the last one had.
-        words: the cloud's own words on that.
+        words: the cloud's message on that.
     """
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
@@ -45,7 +45,7 @@ class Pace:
         self._began: dict[Hashable, float] = {}
         self._last: deque[bool] = deque(maxlen=SAMPLE)
         self._row = 0
-        #: All calls: as the cloud has asked for. Creates only: as its silence advises.
+        #: For all calls: as the cloud has asked. For creates only: because of unclear answers.
         self._free_at = self._rest_until = -math.inf
         self._busy = BUSY
         self._busy_at = -math.inf
@@ -56,16 +56,16 @@ class Pace:
 
     @property
     def free_at(self) -> float:
-        """Return when any call may be made again: the cloud itself has said so."""
+        """Return when any call may be made again, by the cloud's own request."""
         return self._free_at
 
     @property
     def resting(self) -> bool:
-        """Tell whether the cloud is left alone because it has answered nothing clear."""
+        """Tell whether there is a pause because of unclear answers."""
         return self._rest > 0.0
 
     def due(self, now: float) -> float:
-        """Return when one more may be asked for; infinite: not before the one under way has been answered."""
+        """Return when the next create may be made; infinite: not before the one under way has been answered."""
         if self._rest and self._probe is not None:
             return math.inf
         self._count(now)
@@ -73,7 +73,7 @@ class Pace:
         return max(tokens, self._free_at, self._rest_until)
 
     def begin(self, key: Hashable, now: float) -> bool:
-        """Have one begun, if that may be now."""
+        """Begin a create, if that is allowed now."""
         if now < self.due(now):
             return False
         self._tokens -= 1.0
@@ -83,20 +83,20 @@ class Pace:
         return True
 
     def made(self, key: Hashable, now: float) -> None:
-        """Learn that the cloud has made one, or has clearly refused to: it works."""
+        """Note that the cloud has made a machine, or has clearly refused to: it works."""
         self._over(key, fault=False)
         self._busy = BUSY
         self._rate = min(RATE, self._rate + GROWTH)
         self.troubled, self.words = None, ""
 
     def unclear(self, key: Hashable, words: str, now: float) -> None:
-        """Learn that one had no clear answer."""
+        """Note that a create had no clear answer."""
         probed = self._over(key, fault=True)
         self._trouble(words, now)
         if probed:
             self._rest = min(2.0 * self._rest, LONGEST_REST)
         elif self._rest:
-            return  # it was begun before the cloud was left alone
+            return  # it was begun before the pause
         elif self._row >= IN_A_ROW or (len(self._last) == SAMPLE and sum(self._last) > OF_LAST * SAMPLE):
             self._rest = REST
         else:
@@ -105,13 +105,13 @@ class Pace:
         self._rest_until = now + self._rest * (1.0 + 0.2 * self._jitter())
 
     def called_off(self, key: Hashable) -> None:
-        """Learn that one was not asked for after all."""
+        """Note that a create was not requested after all."""
         self._began.pop(key, None)
         if self._probe == key:
             self._probe = None
 
     def busy(self, key: Hashable | None, after: float | None, words: str, now: float) -> None:
-        """Learn that the cloud is asked too much, by a create (`key`) or another call, and for how long it says so."""
+        """Note that the cloud gets too many requests, by a create (`key`) or another call, and for how long."""
         began = now if key is None else self._began.pop(key, now)
         if key is not None:
             if self._probe == key:
@@ -119,7 +119,7 @@ class Pace:
             self._trouble(words, now)
         if after is None:
             if began < self._busy_at or (key is None and now < self._free_at):
-                return  # of the same crowd as the last one
+                return  # of the same burst as the last one
             after = self._busy * (1.0 + 0.2 * self._jitter())
             self._busy = min(2.0 * self._busy, LONGEST_BUSY)
         self._busy_at = now
@@ -132,7 +132,7 @@ class Pace:
         self.words = words
 
     def _over(self, key: Hashable, *, fault: bool) -> bool:
-        """Count one that has been answered; tell whether it was the one that tried whether the cloud is back."""
+        """Count an answered create; tell whether it was the one that tested the cloud."""
         self._began.pop(key, None)
         self._last.append(fault)
         self._row = self._row + 1 if fault else 0

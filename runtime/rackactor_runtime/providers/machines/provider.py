@@ -1,8 +1,8 @@
-"""A provider whose instances are virtual machines, on any cloud that can do five things (`Cloud`).
+"""A provider whose instances are virtual machines, on any cloud that has five operations (`Cloud`).
 
-It knows what a cloud has, and what the program on each machine says (`rackactor_runtime.guest`); what follows from
-that is decided in `machinelife`. A cloud's calls block, so they are made in a few threads; what comes of them is told
-through one descriptor.
+It observes what the cloud lists, and what the program on each machine reports (`rackactor_runtime.guest`). `lifecycle`
+decides what follows from that. A cloud's calls block, so a few threads make them; one descriptor tells when results
+are ready.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from rackactor_runtime.providers.machines.workers import Answer, WorkerPool
 
 __all__ = ["Cloud", "CloudFault", "LaggingCloud", "Machine", "MachineProvider", "Seen"]
 
-#: Machines that come up at once, by default.
+#: The default number of machines that come up at the same time.
 CONCURRENCY = 10
-#: Threads beside those that make machines: for deletes, lists and consoles.
+#: Additional threads beside those that make machines: for deletes, lists and consoles.
 _MORE = 10
 
 _log = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Machine:
-    """What is to be made."""
+    """A machine to be made."""
 
-    #: Finds it again after an unclear answer: "gid.pid.incarnation", in the server's metadata as `rack_key`.
+    #: Identifies it after an unclear answer: "gid.pid.incarnation", in the server's metadata as `rack_key`.
     mark: str
     pid: int
     ppid: int
@@ -61,18 +61,18 @@ class Machine:
     args: dict[str, str] = field(default_factory=dict)
     #: When it ends itself, seconds since the epoch.
     deadline: float | None = None
-    #: Tells whether it is still to be made: to be asked right before the cloud is. Any thread may.
+    #: Tells whether it is still wanted; called right before the cloud is asked, from any thread.
     wanted: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)
 
 
 class CloudFault(Exception):
-    """A cloud that refuses, or fails; its text is the provider's own words.
+    """An error of the cloud; its message is the provider's own.
 
     Attributes:
-        kind: "quota", "no-valid-host", "image", "flavor", "refused": nothing was made, and asking again is of no use.
-            "busy", "called-off": nothing was done, because the cloud is asked too much; because nobody wants it any
-            more. "unclear": nobody knows what came of it.
-        retry_after: seconds for which the cloud wants to be left alone; None: it does not say.
+        kind: "quota", "no-valid-host", "image", "flavor", "refused": nothing was made, and it is useless to ask again.
+            "busy": nothing was done, because there are too many requests. "called-off": nothing was done, because the
+            machine is not wanted any more. "unclear": the result is unknown.
+        retry_after: seconds for which the cloud asks for no more requests; None: it does not say.
     """
 
     def __init__(self, kind: str, words: str, retry_after: float | None = None) -> None:
@@ -82,74 +82,74 @@ class CloudFault(Exception):
 
 
 class Cloud(Protocol):
-    """What a cloud can do. Called from several threads; each call blocks, for a bounded time.
+    """The operations of a cloud. Called from several threads; each call blocks, for a bounded time.
 
-    What else is raised than a `CloudFault` counts as one of the kind "unclear".
+    An exception other than a `CloudFault` counts as one of the kind "unclear".
     """
 
     def create(self, machine: Machine) -> str:
         """Ask for a machine; return the cloud's own name for it as soon as it has one.
 
-        Asking again after an unclear answer is the caller's: it lists first.
+        After an unclear answer the caller decides whether to ask again; it lists first.
 
         Raises:
-            CloudFault: there will be none; of the kind "unclear": there may be one.
+            CloudFault: there will be no machine; of the kind "unclear": there may be one.
         """
 
     def list(self) -> dict[str, Seen]:
         """Return all machines of the group, by mark.
 
         Raises:
-            CloudFault: nobody knows.
+            CloudFault: the machines are unknown.
         """
 
     def delete(self, mark: str, instance: str | None) -> bool:
-        """Ask for a machine's deletion, by name or by mark; again for one that goes already, which does no harm.
+        """Request a machine's deletion, by name or by mark; repeating it does no harm.
 
-        Returns: whether nothing of it is left in the cloud's lists, ports included.
+        Returns: whether the cloud's lists have nothing of it any more, ports included.
 
         Raises:
             CloudFault: it cannot be asked, or refuses.
         """
 
     def console(self, instance: str) -> str:
-        """Return the last `consoles.LINES` lines of a machine's console, "" where there is none."""
+        """Return the last `console.LINES` lines of a machine's console, "" where there is none."""
 
     def close(self) -> None:
-        """Give everything back; nothing is called any more."""
+        """Close everything; no more calls follow."""
 
 
 @runtime_checkable
 class LaggingCloud(Cloud, Protocol):
-    """A cloud whose lists may lag behind, lack what is there, or show two machines with one mark.
+    """A cloud whose lists may lag, may lack existing machines, or may show two machines with one mark.
 
-    All clouds of many programs are such. What one can do that is not is asked of `list` and `delete` in the place of
-    these.
+    All clouds of many programs are like this. For a cloud that is not, `list` and `delete` are used in place of
+    these methods.
     """
 
     def ask(self, machine: Machine) -> str:
-        """Ask for a machine once, whatever the answer; return the cloud's own name for it.
+        """Request a machine once, whatever the answer; return the cloud's own name for it.
 
         Raises:
             CloudFault: see `Cloud.create`.
         """
 
     def survey(self) -> Iterable[Seen]:
-        """Return all machines of the group, those with the same mark, too; nothing is changed by that.
+        """Return all machines of the group, including several with one mark; changes nothing.
 
         Raises:
-            CloudFault: nobody knows.
+            CloudFault: the machines are unknown.
         """
 
     def find(self, instance: str) -> Seen | None:
-        """Return what the cloud knows of a machine by its own name for it, None if it knows of none.
+        """Return the cloud's record of a machine by the cloud's own name for it, None if there is none.
 
         Raises:
-            CloudFault: nobody knows.
+            CloudFault: the machine's state is unknown.
         """
 
     def discard(self, instance: str) -> None:
-        """Ask for the deletion of one machine by its name, and of no other of its mark.
+        """Request the deletion of one machine by its name, and of no other one with its mark.
 
         Raises:
             CloudFault: it cannot be asked, or refuses.
@@ -157,18 +157,18 @@ class LaggingCloud(Cloud, Protocol):
 
 
 class MachineProvider:
-    """Start, watch and destroy virtual machines.
+    """Starts, watches and destroys virtual machines.
 
     Args:
-        settings: `gid` of the group (the supervisor's to say), `boot_concurrency`: how many machines come up at
-            once at the most. A subclass takes what is its own out of them, makes its cloud, and passes on the rest.
+        settings: `gid` of the group (set by the supervisor), `boot_concurrency`: how many machines come up at the same
+            time. A subclass removes its own settings, makes its cloud, and passes on the rest.
         state_dir: the group's directory.
         cloud: where the machines are.
         own: the cloud's name for the machine that the supervisor runs on, if it is one of them.
-        owed: seconds for which a double of that machine may still come, whose create was given up.
+        owed: seconds for which a duplicate of that machine may still appear, from a create that was given up.
 
     Raises:
-        InvalidCall: a setting that cannot be.
+        InvalidCall: a setting is invalid.
     """
 
     name = "machines"
@@ -187,9 +187,9 @@ class MachineProvider:
         ),
         closing=60.0,
     )
-    #: What every guest program's birth says beside what the supervisor says.
+    #: The part of every guest program's birth data that comes from the provider.
     birth: Mapping[str, Any] = MappingProxyType({})
-    #: Shell commands that install the guest program where an image has none.
+    #: Shell commands that install the guest program on images that lack it.
     install = ""
 
     def __init__(
@@ -211,7 +211,7 @@ class MachineProvider:
         self._closed = False
         if owed > 0:
             self._lives.owe(owed, self._now())
-            self._workers.waker.wake()  # for the first look
+            self._workers.waker.wake()  # for the first list
 
     def fds(self) -> Sequence[int]:
         """Return the descriptors whose readability means that `events()` has something."""
@@ -243,7 +243,7 @@ class MachineProvider:
         self._do(self._lives.delete(key, self._now()))
 
     def probe(self, key: Key) -> Liveness:
-        """Tell what the last list said; a fresh one is under way when that is old."""
+        """Return the result of the last list; if that is old, a new list is under way."""
         liveness, effects = self._lives.probe(key, self._now())
         self._do(effects)
         return liveness
@@ -271,7 +271,7 @@ class MachineProvider:
     def close(self, timeout: float) -> None:
         """Destroy whatever is left, within `timeout` seconds. Idempotent.
 
-        What ended thereby is still told by `events`; of what is not confirmed by then, that it may be left.
+        The ends are still reported by `events`; for unconfirmed ones, the report says that something may be left.
         """
         if self._closed:
             return
@@ -297,19 +297,19 @@ class MachineProvider:
     # -- the programs on the machines -----------------------------------------------------------------------
 
     def connect(self, say: Say) -> None:
-        """Learn how to say something to the guest program of a machine."""
+        """Store the function that sends a message to a guest program."""
         self._say = say
 
     def joined(self, key: Key, os_pid: int) -> None:
-        """Learn that a guest program has joined."""
+        """Note that a guest program has joined."""
         self._do(self._lives.joined(key, self._now()))
 
     def left(self, key: Key) -> None:
-        """Learn that a guest program is no member any more."""
+        """Note that a guest program is no longer a member."""
         self._do(self._lives.left(key, self._now()))
 
     def heard(self, key: Key, said: MachineSays, blobs: Sequence[bytes]) -> None:
-        """Learn what a guest program has said."""
+        """Process a message of a guest program."""
         if key not in self._lives:
             return
         self._lives.spoke(key)
@@ -324,7 +324,7 @@ class MachineProvider:
             self._workers.waker.wake()
 
     def last_act(self, kept: bool) -> None:
-        """Do what has to come after everything else; nothing here."""
+        """Do the very last action: nothing here."""
 
     # -- doing ------------------------------------------------------------------------------------------------
 
@@ -354,7 +354,7 @@ class MachineProvider:
                     self._workers.begin(partial(self._discard, mark, instance))
         self._workers.wake_at(self._lives.due())
 
-    # These run in threads; what they return is done with by `events`.
+    # These run in threads; `events` processes their results.
 
     def _ask(self, key: Key, machine: Machine) -> Answer:
         try:
@@ -411,7 +411,7 @@ class MachineProvider:
         return partial(self._lives.discarded, instance)
 
     def _sparing(self, error: Exception, answer: Answer) -> Answer:
-        """Return an answer before which it is said that the cloud wants to be left alone, if it does."""
+        """Return an answer that also notes for how long the cloud asks for no more requests, if it does."""
         if not isinstance(error, CloudFault) or (error.kind != "busy" and error.retry_after is None):
             return answer
 

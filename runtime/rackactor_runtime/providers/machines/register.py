@@ -1,6 +1,6 @@
-"""What is known of each of a group's machines, and which of them are in which state.
+"""A record for each of a group's machines, and indexes by their states.
 
-An event concerns one machine, so it must not cost a look at all of them. Whoever has changed a record files it again.
+An event concerns one machine, and must not cost a look at all of them. So a changed record must be filed again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from rackactor_runtime.providers.machines.effects import Seen
 
 @dataclass(frozen=True)
 class Ending:
-    """Why and how a life ends."""
+    """Why and how a life has ended."""
 
     code: int | None = None
     signal: int | None = None
     oom: bool = False
     note: str = ""
-    #: Why there never was one.
+    #: Why there never was a machine.
     fault: str | None = None
     kind: str = ""
     outside: bool = False
@@ -32,7 +32,7 @@ class Ending:
 
 @dataclass
 class Record:
-    """One life."""
+    """A record of one life."""
 
     key: Key
     mark: str
@@ -46,21 +46,21 @@ class Record:
     unclear: bool = False
     attempts: int = 0
     asked_at: float | None = None
-    #: Creates of which nobody knows what came of them, and when the last of them was given up.
+    #: Number of creates with an unknown result, and when the last of them was given up.
     lost: int = 0
     lost_at: float = 0.0
     instance: str | None = None
-    #: All that have been known by its mark.
+    #: All instance names that have been seen with its mark.
     names: set[str] = field(default_factory=set)
-    #: Lists that began before this time say nothing about it.
+    #: Lists that began before this time do not count for it.
     since: float = 0.0
     status: str = ""
     address: str = ""
-    #: Where it says itself that it is: of two with its mark, the one there is it.
+    #: The address in its own report: of two machines with its mark, the one with this address is it.
     voice: str = ""
     #: Others with its mark in the last list.
     doubles: tuple[Seen, ...] = ()
-    #: Lists in a row that lacked it; since when the cloud does not know it by name either; when to ask for that next.
+    #: How many lists in a row lacked it; since when the cloud does not know its name either; when to ask for that next.
     missing: int = 0
     absent: float | None = None
     finding: bool = False
@@ -68,14 +68,14 @@ class Record:
     #: Since when it is in ERROR.
     failed: float | None = None
     joined: bool = False
-    #: When somebody found it silent last.
+    #: When it was last found silent.
     silent: float = -math.inf
     ending: Ending | None = None
-    #: Since when, and whether and how often it was asked to be removed; when it is next.
+    #: Since when, whether and how often its removal was requested; when the next request is due.
     ending_since: float = 0.0
     removing: bool = False
     removals: int = 0
-    #: When the last removal began, and whether a list has shown something of it that began later.
+    #: When the last removal began, and whether a list that began later has shown something of it.
     removed_at: float = 0.0
     shown: bool = False
     remove_at: float = 0.0
@@ -84,12 +84,12 @@ class Record:
     #: Seconds after which a delete has been in vain for too long.
     hope: float = 30.0
     words: str = ""
-    #: When it wants to be looked at next.
+    #: When it is due for a check.
     wake: float = math.inf
 
     @property
     def coming_up(self) -> bool:
-        """Tell whether it takes one of the places of those that come up."""
+        """Tell whether it counts among the machines that come up."""
         if self.queued or self.ending is not None:
             return self.asking
         return self.asking or self.unclear or not (self.joined or self.status == "ACTIVE")
@@ -97,7 +97,7 @@ class Record:
 
 @dataclass
 class Register:
-    """All records, and by state the keys of those that are in it."""
+    """All records, and for each state the keys of those in it."""
 
     records: dict[Key, Record] = field(default_factory=dict)
     marks: dict[str, Key] = field(default_factory=dict)
@@ -107,25 +107,25 @@ class Register:
     #: Their delete has been asked for, and is looked for; it has been in vain for long.
     going: dict[Key, None] = field(default_factory=dict)
     stuck: dict[Key, None] = field(default_factory=dict)
-    #: There, but not in lists; coming up; there.
+    #: Existing but not in lists; coming up; existing.
     missing: dict[Key, None] = field(default_factory=dict)
     booting: dict[Key, None] = field(default_factory=dict)
     steady: dict[Key, None] = field(default_factory=dict)
     _timers: list[tuple[float, Key]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
-        """Enter a life."""
+        """Add a life."""
         self.records[record.key], self.marks[record.mark] = record, record.key
         self.file(record)
 
     def drop(self, record: Record) -> None:
-        """Forget a life."""
+        """Remove a life."""
         del self.records[record.key], self.marks[record.mark]
         for held in self._states():
             held.pop(record.key, None)
 
     def file(self, record: Record) -> None:
-        """Sort a record that has changed by its state; `wake` says when it wants to be looked at."""
+        """Update the indexes for a record that has changed; `wake` says when it is due for a check."""
         key, ending = record.key, record.ending is not None
         there = record.instance is not None and not ending and not record.unclear
         waits = ending and record.removals > 0 and not record.removing and not record.unclear
@@ -139,14 +139,14 @@ class Register:
         _put(self.steady, key, there and not record.missing and record.joined)
 
     def wake_at(self, record: Record, when: float) -> None:
-        """Have a record looked at at a time; the last call counts."""
+        """Set when a record is due for a check; the last call counts."""
         if when != record.wake:
             record.wake = when
             if when < math.inf:
                 heapq.heappush(self._timers, (when, record.key))
 
     def ripe(self, now: float) -> Iterator[Record]:
-        """Yield the records whose time has come."""
+        """Yield the records that are due."""
         while self._timers and self._timers[0][0] <= now:
             when, key = heapq.heappop(self._timers)
             record = self.records.get(key)
@@ -155,7 +155,7 @@ class Register:
                 yield record
 
     def due(self) -> float:
-        """Return when the next record wants to be looked at."""
+        """Return when the next record is due."""
         while self._timers:
             when, key = self._timers[0]
             record = self.records.get(key)

@@ -1,4 +1,4 @@
-"""The script that a machine is started with: what every cloud hands to a new server as its user-data."""
+"""The script that starts a machine's program: the user-data for a new server on any cloud."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-#: Where an image has the programs, unless they are found by PATH.
+#: Where an image has the programs, unless PATH finds them.
 PLACE = "/opt/rackactor/bin"
 
 _SCRIPT = """\
@@ -34,14 +34,14 @@ fi
 {end}
 """
 
-# Bounded as the guest program's own beginning is: until that runs, nothing else ends this machine.
+# With a time limit, as the guest program has: until that runs, nothing else ends this machine.
 _INSTALL = """\
 if ! command -v rackactor-guest >/dev/null; then
     say "installing what this image lacks"
     timeout -s KILL {seconds} sh -c {commands} </dev/null || say "the installation ended with code $?"
 fi
 """
-#: Seconds that an installation may take when the birth data have no bound.
+#: Seconds for an installation if the birth data have no limit.
 _LONG = 300.0
 
 
@@ -49,8 +49,8 @@ def script(birth: dict[str, Any], install: str = "") -> str:
     """Return the script that starts the guest program with its birth data, and powers the machine off after it.
 
     Args:
-        birth: plain JSON; with `"poweroff": false` the machine is left as it is in the end.
-        install: shell commands that install the guest program where an image has none.
+        birth: plain JSON; with `"poweroff": false` the machine is left on at the end.
+        install: shell commands that install the guest program on images that lack it.
 
     Raises:
         ValueError: the birth data are no JSON.

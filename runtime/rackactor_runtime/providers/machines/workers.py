@@ -1,4 +1,4 @@
-"""Threads for calls that block, one descriptor that tells when there is an answer, and a clock that rings it."""
+"""Threads for blocking calls, with one descriptor that becomes readable for results and for timers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from rackactor.kernel.wakeup import Waker
 
-#: What a job comes to: called with the time, in the thread that owns the workshop.
+#: The result of a job: called with the time, in the thread that owns the pool.
 Answer = Callable[[float], Any]
 Job = Callable[[], Answer]
 
@@ -21,13 +21,13 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerPool:
-    """Do jobs in threads, which are made when they are first needed, and hold up nobody's end.
+    """Does jobs in threads, which are made at their first use and do not delay the exit.
 
     Args:
-        workers: threads at the most.
+        workers: number of threads, at most.
 
     Attributes:
-        waker: it rings when there are answers, and when it is time.
+        waker: rings when there are results, and when a timer is due.
     """
 
     def __init__(self, workers: int) -> None:
@@ -43,21 +43,21 @@ class WorkerPool:
         self._ring_at = math.inf
 
     def begin(self, job: Job) -> None:
-        """Have a job done; it never raises."""
+        """Start a job, which must not raise."""
         self._open += 1
         if len(self._threads) < min(self._open, self._workers):
             self._start(self._work)
         self._jobs.put(job)
 
     def answers(self) -> Iterator[Answer]:
-        """Yield what the jobs have come to, and take the waker for heard."""
+        """Yield the results of jobs, and reset the waker."""
         self.waker.drain()
         while self._answers:
             self._open -= 1
             yield self._answers.popleft()
 
     def wake_at(self, when: float) -> None:
-        """Have the waker rung at a time (monotonic); the last call counts."""
+        """Ring the waker at a time (monotonic); the last call counts."""
         if when == self._ring_at:
             return
         with self._alarm:
@@ -68,7 +68,7 @@ class WorkerPool:
             self._start(self._keep_time, "clock")
 
     def close(self) -> None:
-        """End; a job that is under way goes on for as long as its bounds say, and nobody hears of it."""
+        """End; running jobs go on within their own time limits, and their results are dropped."""
         with self._alarm:
             self._closed = True
             self._alarm.notify()

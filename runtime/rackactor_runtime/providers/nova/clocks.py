@@ -1,8 +1,7 @@
-"""The cloud's time, by the date that its services put on each of their answers.
+"""The cloud's time, by the `Date` of its services' answers.
 
-What a group has says when it was made and when it ends, and whoever sweeps a cloud compares that with the time. Two
-hosts need not agree on it, but both talk to the same cloud: so the cloud's clock is the one that counts, wherever it
-is known.
+A group's things say when it was made and when it ends, and `gc` compares that with the time. The clocks of two
+hosts may differ, but both talk to the same cloud. So the cloud's clock counts, wherever it is known.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-#: Seconds by which clocks may differ without a word: nothing that we do by the clock is more exact.
+#: Seconds by which clocks may differ without a warning: nothing here depends on a more exact time.
 TOLERANCE = 30.0
 
 
 class CloudClock:
-    """What a cloud's answers say of its time. Thread-safe.
+    """A cloud's time, by its answers. Thread-safe.
 
     Args:
         wall: our own clock, seconds since the epoch.
@@ -29,17 +28,17 @@ class CloudClock:
         self._offsets: tuple[float, float] | None = None  # that of the first answer, and the least
 
     def note(self, date: str | None, took: float = 0.0) -> None:
-        """Learn from an answer that has just come.
+        """Process an answer that has just come.
 
         Args:
             date: its `Date` header (RFC 9110, 6.6.1), None if it has none.
-            took: seconds from its question.
+            took: seconds since its request.
         """
         try:
             told = parsedate_to_datetime(date or "").timestamp()
         except (ValueError, TypeError, OverflowError):
             return
-        offset = told + 0.5 - (self._wall() - took / 2)  # a date is cut to whole seconds
+        offset = told + 0.5 - (self._wall() - took / 2)  # a date has whole seconds
         with self._lock:
             first, least = self._offsets or (offset, offset)
             self._offsets = first, min(least, offset)
@@ -54,11 +53,11 @@ class CloudClock:
         return self._wall() + self.skew
 
     def earliest(self) -> float:
-        """Return the time by the clock that is most behind of all that answered: by it nothing is over too soon."""
+        """Return the time by the slowest clock of all services that answered: by it nothing ends too early."""
         return self._wall() + (self._offsets[1] if self._offsets else 0.0)
 
     def warning(self) -> str:
-        """Return what is to be said of clocks that differ, "" if they do not."""
+        """Return a warning if clocks differ, "" otherwise."""
         if abs(self.skew) <= TOLERANCE:
             return ""
         side = "behind" if self.skew > 0 else "ahead of"

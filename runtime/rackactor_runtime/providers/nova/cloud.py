@@ -1,10 +1,10 @@
 """Nova as a `Cloud`: create, list and delete the servers of one group.
 
-Nova has no idempotency key of its own, and has been seen to answer 503, or not at all, and to build the server all the
-same. So ours travels in the server's metadata, and after every answer that is not clear the group's servers are listed
-before anything is asked for again. A server of a call that was given up may still appear late, and then two have the
-same key. Which of them counts is for those to say who know who has joined (`survey` shows both); for those who only
-look, `list` keeps the one that is known here.
+Nova has no idempotency key, and has been seen to answer 503, or not at all, and to build the server all the same. So
+our own key is in the server's metadata, and after every unclear answer the group's servers are listed before a new
+request. A server of a call that was given up may still appear late, and then two have the same key. Callers that know
+which one has joined decide which of them counts (`survey` shows both). For other callers, `list` keeps the one that is
+known here.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.lookup import Finder
 from rackactor_runtime.providers.nova.session import Session
 
-#: Seconds before each look for what an unclear answer has made; after the last of them it is asked for again.
+#: Seconds before each check for the result of an unclear answer; after the last of them the request is repeated.
 LOOKS = (0.5, 2.0, 4.0)
-#: Creates of one server at the most.
+#: The most creates of one server.
 TRIES = 3
-#: Seconds before it is asked again when the cloud says that it is asked too much, and not for how long; the last one
-#: goes on. And seconds that all of them may take together.
+#: Seconds before a new request if the cloud says that it gets too many, and not for how long; the last value is
+#: repeated. And the most seconds for all of them together.
 BUSY_PAUSES = (1.0, 3.0, 8.0, 20.0)
 BUSY_PATIENCE = 300.0
-#: Seconds before the delete of a double is asked for again, unless it is under way.
+#: Seconds before the delete of a duplicate is asked for again, unless it is under way.
 AGAIN = 3.0
-#: Seconds for which the ids of a mark are remembered that lists do not show.
+#: Seconds for which ids with a mark are remembered that lists do not show.
 REMEMBERED = 3600.0
-#: Bytes of user-data that Nova takes, in base64.
+#: The most user-data that Nova accepts, bytes in base64.
 MAX_USER_DATA = 65535
 
 Rows = list[dict[str, Any]]
-Servers = list[Seen]  # within the class `list` is something else
+Servers = list[Seen]  # within the class, `list` is a method
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where and as what the servers of a group are made, by ids; each may be told otherwise in its placement."""
+    """Defaults for the servers of a group, by ids; a placement may override them."""
 
     gid: str
     network: str
     image: str = ""
     flavor: str = ""
-    #: The group's own first, which all of them have.
+    #: The group's own comes first; all servers have it.
     security_groups: Sequence[str] = ()
     keypair: str | None = None
     availability_zone: str | None = None
@@ -65,7 +65,7 @@ class Site:
     config_drive: bool | None = None
     #: The supervisor's address, RACK's `proxy_ip`.
     proxy_ip: str = ""
-    #: Image and flavor names that are known already.
+    #: Ids of image and flavor names that are known already.
     known: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,9 +73,9 @@ class NovaCloud:
     """The servers of one group. Thread-safe.
 
     Args:
-        session: into the cloud.
-        site: where and as what servers are made.
-        sleep, clock: how to wait, and what time it is (monotonic), seconds.
+        session: for the cloud.
+        site: defaults for the servers.
+        sleep, clock: functions to wait, and to get the time (monotonic), seconds.
         own: id of the server that this runs on, if it is one of the group's: it is never deleted from here.
     """
 
@@ -96,29 +96,29 @@ class NovaCloud:
         self._first = f"{site.gid}.{SUPERVISOR}.1"
         #: mark -> id of the one that counts
         self._ours: dict[str, str] = {} if own is None else {self._first: own}
-        self._ids: dict[str, set[str]] = {}  # mark -> ids of all that have been seen of it
+        self._ids: dict[str, set[str]] = {}  # mark -> ids of all servers that have been seen with it
         self._listed: dict[str, float] = {}  # mark -> when it was listed last
-        self._asked: dict[str, float] = {}  # ids whose deletion was asked for, and when last
+        self._asked: dict[str, float] = {}  # ids whose deletion was requested, and when last
         self._departures = Departures()
-        self._lost: dict[str, int] = {}  # mark -> creates of which nobody knows what came of them
+        self._lost: dict[str, int] = {}  # mark -> number of creates with an unknown result
 
     @property
     def owing(self) -> bool:
-        """Tell whether a create was given up that the cloud may still carry out."""
+        """Tell whether there is a create that was given up and that the cloud may still carry out."""
         return bool(self._lost)
 
     # -- create ----------------------------------------------------------------------------------------------
 
     def ask(self, machine: Machine) -> str:
-        """Ask for a server, once; return its id.
+        """Request a server, once; return its id.
 
         Raises:
-            CloudFault: see the port.
+            CloudFault: see the interface.
         """
         body, mark = self._body(machine), machine.mark
         if not machine.wanted():
             raise CloudFault("called-off", "nobody wants it any more")
-        self._lost[mark] = self._lost.get(mark, 0) + 1  # until there is an answer, whatever breaks this off
+        self._lost[mark] = self._lost.get(mark, 0) + 1  # until there is an answer, whatever interrupts this
         try:
             made = str(self._session.call("compute", "POST", "/servers", json=body)["server"]["id"])
         except Exception as error:
@@ -131,18 +131,18 @@ class NovaCloud:
         return made
 
     def _answered(self, mark: str, count: int = 1) -> None:
-        """Learn what became of creates."""
+        """Note that the result of creates is known."""
         self._lost[mark] = self._lost.get(mark, 0) - count
         if self._lost[mark] <= 0:
             del self._lost[mark]
 
     def create(self, machine: Machine) -> str:
-        """Ask for a server until there is a clear answer, a bounded number of times; return its id.
+        """Request a server until there is a clear answer, a limited number of times; return its id.
 
-        This is for who has no `Machines` to see to that: one server, and nobody else who asks.
+        For callers without `Machines`: one server, and nobody else who requests it.
 
         Raises:
-            CloudFault: see the port.
+            CloudFault: see the interface.
         """
         tries, waited, busy = 0, 0.0, 0
         while True:
@@ -170,10 +170,10 @@ class NovaCloud:
                 self._sleep(error.retry_after or 0.0)
 
     def _look_for(self, mark: str) -> str | None:
-        """Find what an unclear answer has made, if it shows within some time.
+        """Find the result of an unclear answer, if it appears in time.
 
         Raises:
-            CloudFault: the list could not be had to the last, so that it must not be asked for again.
+            CloudFault: the last lists failed, so the request must not be repeated.
         """
         problem: CloudFault | None = None
         for pause in LOOKS:
@@ -194,7 +194,7 @@ class NovaCloud:
         return None
 
     def _body(self, machine: Machine) -> dict[str, Any]:
-        """Return what Nova is asked for."""
+        """Return the body of the request to Nova."""
         site, place = self._site, machine.placement
         text = base64.b64encode(machine.user_data.encode()).decode()
         if len(text) > MAX_USER_DATA:
@@ -249,12 +249,12 @@ class NovaCloud:
         return found
 
     def find(self, instance: str) -> Seen | None:
-        """Return what Nova knows of a server by its id, whatever its lists say."""
+        """Return Nova's record of a server by its id, whatever its lists say."""
         row = self._server(instance)
         return None if row is None else _seen(row)
 
     def list(self) -> dict[str, Seen]:
-        """Return the group's servers by mark, the one that counts of each; the others must go."""
+        """Return the group's servers by mark, only the one that counts of each; the others are deleted."""
         by_mark: dict[str, list[dict[str, Any]]] = {}
         for row in self._rows():
             by_mark.setdefault(row["metadata"]["rack_key"], []).append(row)
@@ -276,11 +276,11 @@ class NovaCloud:
         return f"{w.prefix(self._site.gid)}-{mark.split('.')[-2]}"
 
     def _one_of(self, mark: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return the one that counts of servers with the same mark; the others must go, if it is known who they are."""
+        """Return the server that counts of those with one mark; the others are deleted, if they are known."""
         mine = self._ours.get(mark)
         if len(rows) == 1 or (mine is None and mark != self._first):
             return rows[0]
-        # Who has not been told which server is the supervisor's takes the last: only that one's create was answered.
+        # Without knowledge of the supervisor's server the last one counts: only its create was answered.
         kept = next((row for row in rows if row["id"] == mine), rows[-1])
         for row in rows:
             if row is not kept and self._clock() - self._asked.get(row["id"], -math.inf) >= AGAIN:
@@ -294,10 +294,10 @@ class NovaCloud:
     # -- delete ----------------------------------------------------------------------------------------------
 
     def delete(self, mark: str, instance: str | None) -> bool:
-        """Ask for a server's deletion; tells whether nothing is left of it, ports included.
+        """Request a server's deletion; tells whether nothing is left of it, ports included.
 
-        The first call only asks, since no server goes at once. The next ones look, and what two of them in a row have
-        not found, some time apart, neither by id nor in a list, is gone: one "404 Not Found" is what Nova also says of
+        The first call only requests it, since no server goes at once. The next ones check. If two checks in a row, some
+        time apart, find the server neither by id nor in a list, it is gone: Nova also answers "404 Not Found" once for
         a server that is being built.
         """
         began = self._clock()
@@ -328,7 +328,7 @@ class NovaCloud:
         return True
 
     def discard(self, instance: str) -> None:
-        """Ask for the deletion of one server, and of no other of its mark."""
+        """Request the deletion of one server, and of no other one with its mark."""
         row = self._server(instance)
         if row is None:
             self._asked.pop(instance, None)
@@ -336,10 +336,10 @@ class NovaCloud:
             self._end(instance, row)
 
     def _end(self, instance: str, row: Mapping[str, Any]) -> None:
-        """Ask for a deletion, unless it is under way."""
+        """Request a deletion, unless it is under way."""
         if row.get("OS-EXT-STS:task_state") == "deleting":
             return
-        if row["status"] == "SOFT_DELETED":  # a cloud that keeps the dead for a while keeps what they hold, too
+        if row["status"] == "SOFT_DELETED":  # a cloud that keeps deleted servers for a while keeps their resources, too
             try:
                 self._session.call("compute", "POST", f"/servers/{instance}/action", json={"forceDelete": None})
             except Exception as error:
@@ -348,7 +348,7 @@ class NovaCloud:
         self._delete_server(instance)
 
     def _delete_server(self, instance: str) -> None:
-        """Ask for a deletion. That there is no such server is no proof: see `delete`."""
+        """Request a deletion. The answer that there is no such server proves nothing: see `delete`."""
         if instance == self._own:
             raise CloudFault("refused", f"{instance} is the supervisor's own machine, which goes last of all")
         try:
@@ -365,7 +365,7 @@ class NovaCloud:
         return None if answer is None else dict(answer["server"])
 
     def _clear_ports(self, instance: str) -> bool:
-        """Have a server's ports deleted; tells whether there were any. Nova does it itself, nearly always."""
+        """Delete a server's ports; tells whether there were any. Nova nearly always does it itself."""
         try:
             ports = self._session.list("network", "/ports", device_id=instance, fields="id")
             for port in ports:
@@ -387,12 +387,12 @@ class NovaCloud:
         return str((answer or {}).get("output") or "")
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._session.close()
 
 
 def _texts(value: Any) -> Sequence[str]:
-    """Return names, which may be given as one text with commas."""
+    """Return names, which may be given as one string, separated by commas."""
     parts = value.split(",") if isinstance(value, str) else value or []
     return [str(each).strip() for each in parts if str(each).strip()]
 

@@ -1,4 +1,4 @@
-"""How each kind of thing is removed from a cloud, where that is more than one DELETE."""
+"""The removal of each kind of thing from a cloud, where it takes more than one DELETE."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def server(session: Session, number: str, status: str) -> None:
 
 
 def router(session: Session, number: str) -> None:
-    """Delete a router, which must be taken off its subnets before."""
+    """Delete a router, after detaching it from its subnets."""
     for port in session.list("network", "/ports", device_id=number):
         if port["device_owner"] == "network:router_gateway":
             continue
@@ -33,7 +33,7 @@ def router(session: Session, number: str) -> None:
 def security_groups_of(session: Session, port: str, groups: Sequence[str]) -> None:
     """Take security groups off a port that is not ours. It keeps its others, or gets the project's default one.
 
-    With none at all it would be cut off: its server would pay for it that our group has ended.
+    Without any it would be cut off: its server must not suffer because our group has ended.
     """
     answer = session.get("network", f"/ports/{port}")
     if answer is None:

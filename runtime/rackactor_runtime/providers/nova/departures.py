@@ -1,28 +1,28 @@
-"""Which machines are gone, by what looks for them have found."""
+"""Which machines are gone, decided by the results of checks."""
 
 from __future__ import annotations
 
-#: Seconds between two looks at the least that must both have found nothing.
+#: Least seconds between two checks that must both have found nothing.
 APART = 2.0
 
 
 class Departures:
-    """Judges looks. Nothing is believed of one that found nothing: what Nova has just begun, it may not show yet.
+    """Evaluates checks. A single check that found nothing is not trusted: Nova may not show yet what it has just begun.
 
-    A look's time is that at which it began, seconds, monotonic.
+    A check's time is its beginning, seconds, monotonic.
     """
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
 
     def there(self, mark: str) -> None:
-        """Learn that a look has found something."""
+        """Note that a check has found something."""
         self._since.pop(mark, None)
 
     def nothing(self, mark: str, began: float) -> bool:
-        """Learn that a look has found nothing; tell whether it is gone."""
+        """Note that a check has found nothing; tell whether the machine is gone."""
         return began - self._since.setdefault(mark, began) >= APART
 
     def forget(self, mark: str) -> None:
-        """Let go of what is over."""
+        """Forget a mark."""
         self._since.pop(mark, None)

@@ -1,4 +1,4 @@
-"""What an error of the cloud's means: in the provider's own words, and whether anybody knows what came of the call."""
+"""The meaning of the cloud's errors: the provider's own message, and whether the result of the call is known."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from openstack import exceptions as sdk
 
 from rackactor_runtime.providers.machines.provider import CloudFault
 
-#: Answers after which nobody knows: Nova has been seen to say each of them and to build the server all the same.
+#: Answers after which the result is unknown: after each of them Nova has been seen to build the server.
 UNCLEAR = frozenset({408, 500, 502, 503, 504})
-#: Too many calls: nothing was done, and it may be asked again.
+#: Too many requests: nothing was done, and the request may be repeated.
 BUSY = frozenset({425, 429})
 
-#: Seconds that a cloud may be left alone at the most because it says so: longer is a mistake of whoever set it.
+#: The longest wait that an answer may ask for, seconds: a longer one is a misconfiguration.
 LONGEST = 3600.0
 
-#: What the words of a refusal are about, in the order in which they are looked for.
+#: Patterns that show what a refusal is about, in the order of the search.
 _KINDS = (
     ("quota", ("quota", "limit exceeded")),
     ("no-valid-host", ("no valid host",)),
@@ -35,7 +35,7 @@ _KINDS = (
 
 
 def fault(error: BaseException) -> CloudFault:
-    """Return what an exception of the SDK's means."""
+    """Return the meaning of an exception of the SDK."""
     status, text = status_of(error), words(error)
     if isinstance(error, CloudFault):
         return error
@@ -49,7 +49,7 @@ def fault(error: BaseException) -> CloudFault:
 
 
 def kind(status: int, text: str) -> str:
-    """Return the kind of a refusal by its words; "refused" when they say nothing that is known."""
+    """Return the kind of a refusal by its message; "refused" if no pattern matches."""
     if status == 413:
         return "quota"
     low = text.lower()
@@ -57,7 +57,7 @@ def kind(status: int, text: str) -> str:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error came with, None: there was no answer (that could be read)."""
+    """Return the HTTP status of an error, None: there was no (readable) answer."""
     for name in ("status_code", "http_status"):
         value = getattr(error, name, None)
         if isinstance(value, int) and value:
@@ -87,7 +87,7 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def words(error: BaseException) -> str:
-    """Return the provider's own words: what the body of its answer says, without what the SDK puts around it."""
+    """Return the provider's own message: that in the body of its answer, without the SDK's additions."""
     details = getattr(error, "details", None)
     text = _told(details) or str(error) or type(error).__name__
     status = status_of(error)

@@ -1,4 +1,4 @@
-"""What carries our mark in a cloud, each with what is to be known before it may go. Pure."""
+"""Things in a cloud that carry our mark, with what must be known before their removal. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rackactor_runtime.providers.nova import names as w
 
-#: What there is, in the order in which it goes: who holds something before what is held, and last of all the right by
+#: The kinds, in the order of removal: holders before what they hold, and last of all the credential by
 #: which a supervisor that still runs deletes its machines.
 KINDS = (
     "server",
@@ -22,7 +22,7 @@ KINDS = (
     "key pair",
     "application credential",
 )
-#: These are a user's, and listed in each of his projects.
+#: These belong to a user, and are listed in each of the user's projects.
 OF_THE_USER = frozenset({"key pair", "application credential"})
 
 
@@ -34,22 +34,22 @@ class Found:
     id: str
     name: str
     claim: w.Claim
-    #: Nova's word on a server, Neutron's on a port.
+    #: Nova's status of a server, Neutron's of a port.
     status: str = ""
     #: It is the machine of its group's supervisor.
     supervisor: bool = False
     #: Its own name or description says that it is of this project and region.
     here: bool = False
-    #: Of a server: when it became what `status` says, seconds since the epoch; and whether its hypervisor says it runs.
+    #: Of a server: since when it has its status, seconds since the epoch; and whether its hypervisor says that it runs.
     since: float | None = None
     powered: bool = False
-    #: Of a server: the last looks did not show it, but not for long enough to believe it.
+    #: Of a server: the last checks did not show it, but not for long enough to trust that.
     fading: bool = False
-    #: Why it can be that its group lives, though no list shows the group's supervisor; "" for no such doubt.
+    #: Why its group may be alive although no list shows the group's supervisor; "" for no such doubt.
     doubt: str = ""
-    #: Why it cannot be removed, "" if it may be tried.
+    #: Why it cannot be removed, "" if that can be tried.
     held: str = ""
-    #: How its removal is asked for.
+    #: How its removal is requested.
     remove: Callable[[], object] = field(default=lambda: None, compare=False, repr=False)
 
     @property
@@ -58,5 +58,5 @@ class Found:
         return self.here or self.kind not in OF_THE_USER
 
     def row(self) -> dict[str, str]:
-        """Return it for people."""
+        """Return a row for people."""
         return {"kind": self.kind, "id": self.id, "name": self.name, "gid": self.claim.gid12}

@@ -1,8 +1,8 @@
-"""Sweep what carries our mark in a cloud and no group claims: `python -m rackactor_runtime.providers.nova.gc`.
+"""Remove from a cloud what carries our mark and no group claims: `python -m rackactor_runtime.providers.nova.gc`.
 
-A group claims what is its own while its supervisor's machine is there, its deadline has not passed, and for some time
-after its first thing was made, since a supervisor's machine comes last. Where it can be that a group lives though no
-list shows its supervisor, it is spared. Whoever knows better names the group (`--gid`).
+A group claims its own things while its supervisor's machine exists and its deadline has not passed, and for some time
+after its first thing was made, since a supervisor's machine is made last. If a group may be alive although no list
+shows its supervisor, it is spared. A user who knows better names the group (`--gid`).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from rackactor_runtime.providers.nova.found import Found
 if TYPE_CHECKING:  # openstacksdk cannot be imported everywhere, and that is said in one line: see `sdk`
     from rackactor_runtime.providers.nova.session import Session
 
-#: Seconds beyond its deadline that a group may take to go by itself.
+#: Seconds beyond its deadline in which a group may end by itself.
 DEADLINE_MARGIN = 600.0
-#: Seconds that a group may be in the making (a launch takes 600 at the most), and after its supervisor has gone.
+#: Seconds for the making of a group (a launch takes 600 at most), and after its supervisor has gone.
 MAKING = 900.0
-#: Seconds that a supervisor's machine may be paused, suspended, in ERROR although it runs, or not up yet. Machines of
-#: its group end themselves long before, when they do not hear it.
+#: Seconds for which a supervisor's machine may be paused, suspended, in ERROR although it runs, or not up yet. Machines
+#: of its group end themselves long before, without contact to it.
 PATIENCE = 3600.0
-#: What is said when all is well.
+#: The message if all is well.
 NOTHING = "nothing that no group claims"
-#: Seconds between the two looks that a group must look dead in.
+#: Seconds between the two checks in which a group must look dead.
 APART = 60.0
 
 Groups = dict[str, list[Found]]
@@ -47,9 +47,9 @@ def unclaimed(found: Iterable[Found], now: float, gids: Sequence[str] = ()) -> l
     """Return what no group claims, each with the reason.
 
     Args:
-        found: all that there is.
+        found: all that exists.
         now: seconds since the epoch.
-        gids: of groups of which it is known that they are over (12 characters are enough).
+        gids: of groups that are known to be over (12 characters are enough).
     """
     named = {gid[:12] for gid in gids}
     swept = []
@@ -62,10 +62,10 @@ def unclaimed(found: Iterable[Found], now: float, gids: Sequence[str] = ()) -> l
 
 
 def judge(things: Sequence[Found], now: float) -> tuple[str, str]:
-    """Judge a group by what there is of it.
+    """Decide on a group by its things.
 
-    Returns: why it does not claim what is its own, "" if it does; and why it is spared although no list shows that it
-        lives, "" for no such reason.
+    Returns: why it does not claim its things, "" if it does; and why it is spared although no list shows that it is
+    alive, "" for no such reason.
     """
     if not any(each.tied for each in things):
         return "", "what there is of it does not say of which project and region it is"
@@ -88,7 +88,7 @@ def judge(things: Sequence[Found], now: float) -> tuple[str, str]:
 
 
 def lives(supervisor: Found, now: float) -> bool:
-    """Tell whether a group may live whose supervisor's machine is so."""
+    """Tell whether a group may be alive, by the state of its supervisor's machine."""
     if supervisor.fading:
         return False
     lately = supervisor.since is None or now - supervisor.since < PATIENCE
@@ -122,13 +122,13 @@ def sweep(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[list[dict[str, str]], bool]:
-    """Remove what no group claims; return a row for each, and whether all of it is gone.
+    """Remove what no group claims; return a row for each thing, and whether everything is gone.
 
     Args:
-        session: into the cloud.
-        gids: of the groups that are meant; none: all that look dead twice, `APART` seconds apart.
-        dry_run: only tell what looks dead now.
-        sleep, clock: how to wait, and how to know how long.
+        session: for the cloud.
+        gids: of the groups to remove; none: all that look dead twice, `APART` seconds apart.
+        dry_run: only report what looks dead now.
+        sleep, clock: functions to wait, and to get the time.
     """
     from rackactor_runtime.providers.nova.inventory import Inventory
     from rackactor_runtime.providers.nova.removal import remove
@@ -159,7 +159,7 @@ def sweep(
 
     def take() -> list[Found]:
         groups = _groups(each for each in inventory.take() if each.claim.gid12 in chosen)
-        if not gids:  # what shows only now may say that the group lives
+        if not gids:  # what appears only now may show that the group is alive
             now = session.clock.earliest()
             spared.update(gid12 for gid12, things in groups.items() if _shows(things, now))
         return [each for gid12, things in groups.items() if gid12 not in spared for each in things]
@@ -179,7 +179,7 @@ def sweep(
 
 
 def _shows(things: Sequence[Found], now: float) -> bool:
-    """Tell whether a group that looked dead shows a supervisor that lives."""
+    """Tell whether a group that looked dead shows a living supervisor."""
     reason, _ = judge(things, now)
     return not reason and any(each.supervisor and lives(each, now) for each in things)
 
@@ -228,7 +228,7 @@ def _show(rows: Sequence[dict[str, str]], form: str, nothing: str) -> None:
         text = nothing
     else:
         names = ("kind", "name", "id", "gid", "reason", "result")
-        shown = [{name: visible(row[name]) for name in names} for row in rows]  # a cloud's names are anybody's
+        shown = [{name: visible(row[name]) for name in names} for row in rows]  # anybody can choose names in a cloud
         widths = {name: max(len(name), *(len(row[name]) for row in shown)) for name in names}
         lines = [dict(zip(names, names, strict=True)), *shown]
         text = "\n".join("  ".join(row[name].ljust(widths[name]) for name in names).rstrip() for row in lines)

@@ -1,7 +1,7 @@
 """Guest images on a cloud: `python -m rackactor_runtime.providers.nova.images build|upload|list`.
 
-A program of its own, because the `rack` command neither imports the runtime nor openstacksdk: it starts this one, hands
-its words on, and reads one JSON document. What goes wrong is one line on standard error, and the exit code 1.
+It is a separate program because the `rack` command imports neither the runtime nor openstacksdk: `rack` starts it with
+its own arguments, and reads one JSON document. An error is one line on standard error, and the exit code 1.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 
 from rackactor_runtime.providers.nova import sdk
 
-#: Our mark: an image that has this property holds an agent of this version.
+#: Our mark: an image with this property contains an agent of this version.
 VERSION = "rackactor_version"
-#: A hash of everything that is in the image, version by version.
+#: A hash of everything in the image, version by version.
 CONTENTS = "rackactor_contents"
-#: Seconds that a cloud has to take an image in.
+#: Seconds that a cloud has to import an image.
 PATIENCE = 600.0
 
 #: What Nova must know of a machine that is booted from each kind of file.
@@ -36,7 +36,7 @@ _COMMON = {"os_type": "linux", "os_distro": "debian", "os_version": "12", "archi
 
 
 class ImageError(Exception):
-    """What a person can mend; shown as one line."""
+    """An error that the user can fix; shown as one line."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def kind_of(head: bytes) -> str:
     """Return what a file is, `lxc` or `qemu`, by its first 2 KiB.
 
     Raises:
-        ImageError: it is none of ours.
+        ImageError: it is not an image of ours.
     """
     if head[:4] == b"QFI\xfb":
         return "qemu"
@@ -108,7 +108,7 @@ def shown(image: Mapping[str, Any], uploaded: bool = False) -> Image:
 
 
 def marked(images: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield those that carry our mark."""
+    """Yield the images with our mark."""
     return (image for image in images if VERSION in {**image, **(image.get("properties") or {})})
 
 
@@ -126,12 +126,12 @@ def _has_mark(image: Any) -> bool:
 
 
 def upload(cloud: Any, path: Path, name: str) -> Image:
-    """Put a file on a cloud, unless the same one is there; an older one of this name and of ours goes.
+    """Put a file on a cloud unless the same one is there; an older one with this name and our mark is removed.
 
-    Servers that run keep what they have: Nova has copied it. The old one goes when the new one is complete.
+    Running servers keep their copies, which Nova has made. The old image is removed when the new one is complete.
 
     Raises:
-        ImageError: the file is not an image, or the cloud did not take it.
+        ImageError: the file is not an image, or the cloud did not accept it.
     """
     try:
         with path.open("rb") as file:
@@ -183,7 +183,7 @@ def connect(name: str | None) -> Any:
     """Return a connection to a cloud of clouds.yaml, or to the one of the OS_* variables.
 
     Raises:
-        ImageError: nothing says which.
+        ImageError: no cloud is named.
         InvalidCall: openstacksdk is missing, or cannot be used.
     """
     sdk.check()
@@ -212,7 +212,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do one command; what came of it is JSON on standard output."""
+    """Run one command; its result is JSON on standard output."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if words[:1] == ["build"]:  # its options are the script's own

@@ -1,8 +1,8 @@
-"""What carries our mark in a cloud, by the cloud's own lists, and by more than these where they may lack something.
+"""What carries our mark in a cloud, by the cloud's own lists, and by other ways where these may lack something.
 
 Nova's lists leave out the servers of a cell that does not answer, those that were made a moment ago on another node,
-and, where they are asked by name, those that somebody has renamed. So whatever server is known to be a group's is asked
-for by its id before it counts as gone, and Neutron's ports lead to servers that Nova's list lacks.
+and, where they are filtered by name, those that were renamed. So every known server of a group is asked for by its id
+before it counts as gone, and Neutron's ports lead to servers that Nova's list lacks.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from rackactor_runtime.providers.nova.session import Session
 
 #: Nova's number for a machine that its hypervisor says is running.
 _RUNNING = 1
-#: Seconds for which Nova must have lacked a server of which nobody knows whose it was before its port goes.
+#: Seconds for which Nova must have lacked a server of unknown owner before its port is removed.
 _LACKING = 10.0
-#: Servers that are asked for by their ids at once.
+#: Servers that are asked for by their ids at the same time.
 _LOOKS = 8
 
 _log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
-"""Look out for what may still come of a group that is over: `python -m rackactor_runtime.providers.nova.late GID`.
+"""Wait for late machines of a group that is over: `python -m rackactor_runtime.providers.nova.late GID`.
 
-A create that was given up (its answer was lost, or the launch was called off meanwhile) may be carried out minutes
-later, when nobody of the group is left. Whoever knows that of a group starts this program, which outlives him: it looks
-for what comes, and removes it, until nothing can come any more.
+A create that was given up (its answer was lost, or the launch was cancelled meanwhile) may be carried out minutes
+later, when nothing of the group is left. A process that knows of such a create starts this program, which outlives it:
+it removes what appears, until nothing can appear any more.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rackactor_runtime.providers.nova.inventory import Inventory
 from rackactor_runtime.providers.nova.removal import remove
 from rackactor_runtime.providers.nova.session import Session
 
-#: Seconds between looks; the last one goes on.
+#: Seconds between checks; the last value is repeated.
 PAUSES = (2.0, 4.0, 8.0, 15.0, 30.0)
-#: Seconds beyond the time that it goes on at the most, while the cloud cannot be asked.
+#: The longest extension of the time while the cloud cannot be asked, seconds.
 PATIENCE = 900.0
 
 _log = logging.getLogger(__name__)
@@ -36,12 +36,12 @@ def look_out(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Remove whatever comes; tell whether nothing is left.
+    """Remove whatever appears; tell whether nothing is left.
 
     Args:
-        take: lists all that a group has, in the order in which it can go; it raises when it cannot be had.
-        seconds: for which something may come.
-        sleep, clock: how to wait, and what time it is.
+        take: lists all that a group has, in the order of removal; it raises if the list fails.
+        seconds: for which something may appear.
+        sleep, clock: functions to wait, and to get the time.
     """
     began, turn = clock(), 0
     while True:
@@ -61,7 +61,7 @@ def look_out(
 
 
 def start(cloud: str | None, gid: str, seconds: float) -> int:
-    """Have a program of its own look out, which outlives this one; return its OS pid."""
+    """Start a separate process that waits for late machines, and outlives this one; return its OS pid."""
     words = [sys.executable, "-m", __spec__.name, gid, "--seconds", f"{seconds:.0f}"]
     words += [] if cloud is None else ["--cloud", cloud]
     null = subprocess.DEVNULL
@@ -69,18 +69,18 @@ def start(cloud: str | None, gid: str, seconds: float) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; the exit status is 1 when something is left."""
+    """Run it; the exit status is 1 if something is left."""
     parser = argparse.ArgumentParser(prog=__spec__.name, description=(__doc__ or "").split("\n")[0])
     parser.add_argument("gid", metavar="GID", help="of a group that is over")
     parser.add_argument("--cloud", help="its name in clouds.yaml (default: what OS_* say)")
     parser.add_argument("--seconds", type=float, default=DEBT, help="for which something may come (%(default)g)")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who has started this cleans up, and is deaf to it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its parent, which cleans up, ignores this signal
 
     inventories: list[Inventory] = []
 
     def take() -> Sequence[Found]:
-        if not inventories:  # the cloud may be away just now
+        if not inventories:  # the cloud may be unreachable just now
             inventories.append(Inventory(Session(given.cloud), given.gid))
         return inventories[0].take()
 

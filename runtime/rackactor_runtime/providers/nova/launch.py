@@ -1,8 +1,8 @@
 """The launcher: makes what a group needs on a cloud, its supervisor's machine last, and becomes the group's keeper.
 
-It answers as a supervisor of this host does, with one line on standard output, and before it with lines of progress.
-Whatever ends it on its way (a refusal, a signal, the death of the program that wanted the group), what it had made is
-removed before it says so.
+It answers as a supervisor of this host does, with one line on standard output, preceded by lines of progress.
+If anything stops it (a refusal, a signal, the death of the program that wanted the group), it removes what it had made
+before it reports.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings, own_swift, swift_access
 from rackactor_runtime.providers.nova.watchdog import Keeper
 
-#: Seconds that the supervisor's machine may take to be ACTIVE, and its supervisor to answer, unless told otherwise.
+#: Seconds within which the supervisor's machine must be ACTIVE, and its supervisor must answer, by default.
 BOOT_TIMEOUT = 300.0
-#: Seconds between looks at the supervisor's machine while it comes up.
+#: Seconds between checks of the supervisor's machine while it comes up.
 LOOK = 0.7
-#: Seconds beyond the group's deadline after which its machines end themselves: their supervisor ends them before.
+#: Seconds beyond the group's deadline after which its machines end themselves: normally their supervisor ends them.
 DEADLINE_GRACE = 60.0
-#: Seconds that the cloud has to show what a call that was broken off has made.
+#: Seconds within which the cloud shows the result of a call that was interrupted.
 SETTLE = 2.0
-#: What user-data say on the console of an image that cannot be used.
+#: The message of user-data on the console of an image that cannot be used.
 NO_GUEST = "this image has no rackactor-guest"
 #: Exit statuses: there is no group; something of it is left.
 FAILED, LEFT = 1, 3
@@ -60,7 +60,7 @@ _log = logging.getLogger(__name__)
 
 
 class _CalledOff(Exception):
-    """Nobody wants the group any more."""
+    """The group is not wanted any more."""
 
 
 class Launcher:
@@ -102,7 +102,7 @@ class Launcher:
             words += self._look_out(DEBT if self._cloud is not None and self._cloud.owing else 0.0)
             known = error if isinstance(error, RackError) else StartError()
             _answer({"error": pack_error(known, _said(error) + words)})
-            _say_left(words)  # nobody may have listened to the answer
+            _say_left(words)  # nobody may have read the answer
             return LEFT if words else FAILED
         try:
             keeper.keep()
@@ -114,7 +114,7 @@ class Launcher:
         return LEFT if words else 0
 
     def _read_clock(self, session: Session) -> None:
-        """Learn the cloud's time: by it are made all the dates that others read."""
+        """Read the cloud's time, which is used for all dates that others read."""
         self._made = session.clock.now()
         given = self._order["settings"].get("deadline")
         self._deadline = None if given is None else self._made + given
@@ -215,7 +215,7 @@ class Launcher:
             raise StartError(
                 "floating_ip=True needs an external network, and the cloud shows none: give external_network="
             )
-        return False  # it is perhaps reached by a way that is not in our routes; if not, that is said
+        return False  # it may be reachable in a way that our routes do not show; if not, an error says so
 
     def _inner(
         self, session: Session, site: dict[str, Any], credential: dict[str, Any], instance: str
@@ -251,7 +251,7 @@ class Launcher:
         }
 
     def _hear(self, sender: Sender, cloud: NovaCloud, instance: str, address: str) -> dict[str, Any]:
-        """Wait for the supervisor's answer, and look at its machine meanwhile."""
+        """Wait for the supervisor's answer, and check its machine meanwhile."""
         until, console, accepted = time.monotonic() + self._boot_timeout, "", False
         look_at = time.monotonic() + 3.0
         while (left := until - time.monotonic()) > 0:
@@ -272,9 +272,9 @@ class Launcher:
                     self._progress(str(text))
             if said is None and time.monotonic() >= look_at:
                 look_at = time.monotonic() + 3.0
-                console = cloud.console(instance) or console  # a machine that has ended may have none any more
+                console = cloud.console(instance) or console  # a machine that has ended may have no console any more
                 seen = _look(cloud, instance)
-                if NO_GUEST in console:  # before its end is judged: this is why it ended
+                if NO_GUEST in console:  # checked before its end, of which it is the cause
                     raise StartError(f"the image {self._settings.image!r} has no guest program{tail(console)}")
                 self._judge(seen, instance, console)
         if accepted or "waiting for an order" not in console:
@@ -287,7 +287,7 @@ class Launcher:
         )
 
     def _open(self, session: Session, answer: dict[str, Any], instance: str, outside: str) -> Keeper:
-        """Write down how the group is reached, and tell who wanted it."""
+        """Write the group's card, and answer the program that wanted the group."""
         card = answer.pop("card")
         answer["endpoint"] = card["endpoint"] = _endpoint(outside, self._settings.port)
         card |= {"os_pid": os.getpid(), "os_started": directories.start_time(os.getpid()), "provider": "nova"}
@@ -304,9 +304,9 @@ class Launcher:
     # -- ending ----------------------------------------------------------------------------------------------
 
     def _clean(self, session: Session | None, *, settle: bool = False) -> str:
-        """Remove everything of the group; return what is left, as words, "" for nothing.
+        """Remove everything of the group; return what is left, for people, "" for nothing.
 
-        With `settle` a call may have been broken off, and what it has made shows only now: it is looked for once more.
+        With `settle`, a call may have been interrupted and its result may appear only now: there is one more check.
         """
         if self._directory is not None:
             directories.remove(self._directory)
@@ -325,7 +325,7 @@ class Launcher:
         return f"\nleft in the cloud, to be removed by `rack gc`: {what}"
 
     def _look_out(self, seconds: float) -> str:
-        """Have it looked for what may still come of a call that was given up; return that as words, "" for nothing."""
+        """Start a process that waits for results of calls that were given up; return a message, "" for nothing."""
         if seconds <= 0:
             return ""
         pid = late.start(self._settings.cloud, self._gid, seconds)
@@ -335,10 +335,10 @@ class Launcher:
         )
 
     def _judge(self, seen: Seen | None, instance: str, console: str) -> None:
-        """Refuse to wait for a machine that will not come.
+        """Raise if the machine will not come up.
 
         Raises:
-            StartError: why.
+            StartError: the reason.
         """
         means = None if seen is None else condition(seen.status)
         if seen is None or means is not Condition.FAILED:
@@ -347,7 +347,7 @@ class Launcher:
             now = time.monotonic()
             self._in_error = now if self._in_error is None else self._in_error
             if not seen.fault and now - self._in_error < FAULT_PATIENCE:
-                return  # the cloud writes down why a moment later
+                return  # the cloud writes the reason down a moment later
             raise StartError(
                 f"the supervisor's machine {instance} is in ERROR: {seen.fault or 'the cloud does not say why'}"
             )
@@ -356,7 +356,7 @@ class Launcher:
             raise StartError(f"{words}{tail(console)}")
 
     def _watch_owner(self) -> None:
-        """Call the launch off when the program that wanted the group is gone."""
+        """Cancel the launch if the program that wanted the group is gone."""
         if self._owner is None:
             return
         while not self._launched.is_set():
@@ -370,7 +370,7 @@ class Launcher:
 
 
 def _look(cloud: NovaCloud, instance: str) -> Seen | None:
-    """Return what the cloud says of a server; None also when it cannot be asked just now."""
+    """Return the cloud's record of a server; None also if the cloud cannot be asked just now."""
     try:
         return cloud.find(instance)
     except CloudFault as error:
@@ -401,7 +401,7 @@ def _call_off(number: int, frame: object) -> None:
 
 
 def _deaf() -> None:
-    """Let nothing stop the clean-up: it is bounded."""
+    """Ignore signals during the clean-up, which takes a limited time."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -410,11 +410,11 @@ def _line(fields: dict[str, Any]) -> None:
     try:
         os.write(1, json.dumps(fields).encode() + b"\n")
     except BrokenPipeError:
-        pass  # nobody listens any more: the owner's end will be seen
+        pass  # the reader is gone: the owner's end will be noticed
 
 
 def _answer(fields: dict[str, Any]) -> None:
-    """Write the one line, then leave the pipe alone so that nobody waits for more."""
+    """Write the one line, then close the pipe, so that nobody waits for more."""
     _line(fields)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)

@@ -1,4 +1,4 @@
-"""Logins that cannot be repeated: when their token ends, nobody is left who could remove a group."""
+"""Logins that cannot be repeated: when their token ends, nothing could remove a group any more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARGIN = 900.0
 
 
 def repeatable(kind: str, methods: Sequence[str] = (), *, renews: bool = True) -> bool:
-    """Tell whether a login may be repeated without anybody's help.
+    """Tell whether a login can be repeated without a person.
 
     Args:
         kind: the `auth_type` of clouds.yaml.

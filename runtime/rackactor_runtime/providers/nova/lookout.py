@@ -1,22 +1,22 @@
-"""Whether a supervisor that is not heard may still come back, by looks at its machine; pure.
+"""Whether a silent supervisor may still come back, decided by checks of its machine; pure.
 
-One look is not believed: Nova's list may lack a machine that runs, and ERROR is often said of one that does. What the
-cloud cannot answer is no news.
+No single check is trusted: Nova's list may lack a running machine, and a running machine is often shown as ERROR.
+A check without an answer does not count.
 """
 
 from __future__ import annotations
 
 from rackactor_runtime.providers.machines.effects import Condition, condition
 
-#: What looks tell when there is no such machine: neither by its id nor in the list.
+#: The result of a check if there is no such machine, neither by its id nor in the list.
 MISSING = "missing"
-#: Seconds between the first and the last look, at the least, that must show a machine off or gone.
+#: Least seconds between the first and the last check that must show a machine off or gone.
 CONFIRM = 2.0
-#: Seconds for which a machine may be paused, suspended, or in ERROR. Those of its group have ended themselves by then,
-#: since they do not hear it either.
+#: Seconds for which a machine may be paused, suspended, or in ERROR. The machines of its group have ended themselves by
+#: then, since they have no contact to it either.
 PATIENCE = 60.0
 
-#: What a look may show, and for how long it must be shown before the machine's supervisor is taken for dead.
+#: The results of checks, and how long each must be seen before the machine's supervisor is taken for dead.
 _BOUNDS = {
     Condition.OFF: CONFIRM,
     Condition.GONE: CONFIRM,
@@ -26,17 +26,17 @@ _BOUNDS = {
 
 
 class Lookout:
-    """The looks since a supervisor was last heard."""
+    """The checks since a supervisor was last heard."""
 
     def __init__(self) -> None:
         self._dead_since: float | None = None
         self._down_since: float | None = None
 
     def look(self, status: str, now: float) -> bool:
-        """Learn what a look has shown; tell whether the supervisor will not come back.
+        """Record a check; tell whether the supervisor will not come back.
 
         Args:
-            status: Nova's word, or `MISSING`.
+            status: Nova's status, or `MISSING`.
             now: seconds.
         """
         bound = CONFIRM if status == MISSING else _BOUNDS.get(condition(status))

@@ -1,4 +1,4 @@
-"""What people name is looked up before anything is spent; what is not there is named, with what there is."""
+"""Looking up the names that users give, before anything is made; an error lists the existing names."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.session import Session
 
-#: Names that are shown of those that there are.
+#: How many existing names an error lists.
 _SHOWN = 12
 
 
 class Finder:
-    """Find images, flavors, networks and the like by name or id. Thread-safe; what was found is remembered."""
+    """Finds images, flavors, networks and the like by name or id. Thread-safe; results are remembered."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -31,7 +31,7 @@ class Finder:
         }
 
     def find(self, kind: str, wanted: str) -> str:
-        """Return the id of what is wanted, by name or id.
+        """Return the id of the wanted object, by name or id.
 
         Raises:
             CloudFault: of that kind: there is none, or several have that name.
@@ -39,7 +39,7 @@ class Finder:
         return str(self.record(kind, wanted)["id"])
 
     def record(self, kind: str, wanted: str) -> dict[str, Any]:
-        """Return what the cloud says of it.
+        """Return the cloud's record of the wanted object.
 
         Raises:
             CloudFault: see `find`.
@@ -58,7 +58,7 @@ class Finder:
         return chosen
 
     def networks(self) -> list[dict[str, Any]]:
-        """Return every network that there is for us."""
+        """Return every network that we can see."""
         return self._session.list("network", "/networks")
 
     def _images(self) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ class Finder:
 
 
 def choose(kind: str, wanted: str, there: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the one that is wanted.
+    """Return the wanted one.
 
     Raises:
         CloudFault: there is none, or several have that name.

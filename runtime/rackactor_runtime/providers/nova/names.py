@@ -1,11 +1,11 @@
 """How what a group has in a cloud is named and marked, so that it is found again: by us, by `gc`, and by people.
 
-Everything that can have a name is called `rack-<gid12>-...`; what is made once for a group says in its name when and
-in which project and region (`scope`) that was, because some things (key pairs, server groups) have no other place for
-it. Descriptions say the same, and the deadline. A user's key pairs and application credentials are listed in all of his
-projects: without the scope nobody there could tell whether the group that they belong to lives elsewhere. Servers carry
-the rest in their metadata, by RACK's convention: `gid`, `pid`, `ppid`, `proxy_ip` and the process's arguments that are
-texts.
+Everything that can have a name is called `rack-<gid12>-...`. The name of what is made once for a group also says when
+and in which project and region (`scope`) it was made, because some things (key pairs, server groups) have no other
+place for that. Descriptions say the same, and the deadline. A user's key pairs and application credentials are listed
+in all of the user's projects: without the scope nobody could tell whether their group is alive in another project.
+Servers carry the rest in their metadata, by RACK's convention: `gid`, `pid`, `ppid`, `proxy_ip` and the process's
+arguments that are strings.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-#: What `rack_mark` says in the metadata of every server.
+#: The value of `rack_mark` in the metadata of every server.
 MARK = "rackactor"
-#: Longest value and key that Nova takes, and how many of them it takes unless a quota says less.
+#: The longest value and key that Nova accepts, and their number unless a quota says less.
 MAX_VALUE, MAX_ITEMS = 255, 128
 #: Longest name of a server.
 MAX_NAME = 255
@@ -32,32 +32,32 @@ _DESCRIPTION = re.compile(
 
 
 class Claim(NamedTuple):
-    """What a name or a description says: whose, since when, until when."""
+    """The content of a name or a description: the group, since when, until when."""
 
     gid12: str
     made: float | None = None
     deadline: float | None = None
-    #: Which project and region it was made in, see `scope`; None: it does not say.
+    #: The project and region in which it was made, see `scope`; None: it does not say.
     scope: str | None = None
 
 
 def scope(project: str, region: str) -> str:
-    """Return twelve letters that stand for a project (its id) in a region."""
+    """Return twelve letters that identify a project (by its id) in a region."""
     return hashlib.sha256(f"{project}\n{region}".encode()).hexdigest()[:12]
 
 
 def prefix(gid: str) -> str:
-    """Return what the names of all that a group has begin with."""
+    """Return the prefix of the names of a group's things."""
     return f"rack-{gid[:12]}"
 
 
 def resource(gid: str, kind: str, made: float, where: str = "") -> str:
-    """Return the name of what is made once for a group (`kind`: a word of small letters; `where`: a scope)."""
+    """Return the name of what is made once for a group (`kind`: a lower-case word; `where`: a scope)."""
     return f"{prefix(gid)}-{kind}-{int(made):08x}" + (f"-{where}" if where else "")
 
 
 def server(gid: str, pid: int, name: str) -> str:
-    """Return a server's name; what a process is called need not be fit for a host name, and is made so."""
+    """Return a server's name, made from the process's name by replacing what a host name cannot contain."""
     fit = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")
     return f"{prefix(gid)}-{pid}-{fit}"[:MAX_NAME].rstrip("-")
 
@@ -93,7 +93,7 @@ def metadata(
     """Return a server's metadata.
 
     An argument that metadata cannot hold (too long, a name or a character that Nova refuses, one too many) is left out
-    rather than cut: half a value would be a wrong one. The process itself has all of them from its birth.
+    and not cut: half a value would be wrong. The process itself gets all of them in its birth data.
     """
     ours = {"gid": gid, "pid": str(pid), "rack_mark": MARK, "rack_key": key}
     if ppid:
@@ -114,6 +114,6 @@ def _fits(name: str, value: str) -> bool:
 
 
 def deadline_of(server_metadata: Mapping[str, str]) -> float | None:
-    """Return when a server is to have ended, by its metadata."""
+    """Return the time by which a server should have ended, by its metadata."""
     text = server_metadata.get("rack_deadline", "")
     return float(text) if text.isdecimal() else None

@@ -1,4 +1,4 @@
-"""The provider `nova`: on the client's machine it launches, on the supervisor's machine it makes the others."""
+"""The provider `nova`: on the client's host it launches a group, on the supervisor's machine it makes the others."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rackactor_runtime.providers.machines.provider import MachineProvider
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova import sdk
 
-#: Seconds between attempts of the supervisor to delete its own machine, as its very last act.
+#: Seconds between the supervisor's attempts to delete its own machine, as its very last action.
 _LAST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0)
 
 _log = logging.getLogger(__name__)
 
 
 def launch(order: dict[str, Any], gid: str) -> int:
-    """Make a group on a cloud, and be its keeper until nothing of it is left; returns the exit status."""
+    """Make a group on a cloud, and run as its keeper until nothing of it is left; return the exit status."""
     sdk.check()
     from rackactor_runtime.providers.nova.launch import Launcher
 
@@ -33,8 +33,8 @@ class NovaProvider(MachineProvider):
 
     Args:
         settings: what the launcher has resolved (`site`, `credential`, `boot_concurrency`, `install`, as `server` the
-            supervisor's own machine, and as `owed` for how many seconds a double of that may still come), and the
-            `gid`.
+            supervisor's own machine, and as `owed` the seconds for which a duplicate of it may still appear), and
+            the `gid`.
         state_dir: the group's directory.
 
     Raises:
@@ -60,12 +60,12 @@ class NovaProvider(MachineProvider):
         super().__init__(own, state_dir, cloud, self._server, float(settings.get("owed", DEBT)))
 
     def last_act(self, kept: bool) -> None:
-        """Delete the supervisor's own machine, when nobody outside is there to do it."""
+        """Delete the supervisor's own machine, if nothing outside is there to do so."""
         if kept or not self._server:
             return
         for pause in _LAST_PAUSES:
             try:
-                # The machine ends any moment now. If not, it is asked for again: what was accepted may be forgotten.
+                # The machine ends any moment now. If not, the request is repeated: the cloud may have forgotten it.
                 self._session.delete("compute", f"/servers/{self._server}")
             except Exception as error:
                 _log.warning("this machine could not be deleted: %s", error)

@@ -1,8 +1,8 @@
 """The removal of what a group has in a cloud, in the order in which it can go.
 
-Nothing is removed by memory: whoever removes a group lists it, deletes what goes, and lists it again, until there is
-nothing. So it does not matter who made what, how far a launch had come, or whether somebody else removes it too. And
-nothing is believed to be gone because one list lacks it: no server may have shown for `CONFIRM` seconds.
+Nothing is removed by memory: a removal lists the group's things, deletes what can go, and lists again, until there is
+nothing. So it does not matter who made what, how far a launch had come, or whether another process removes it, too.
+And nothing counts as gone because one list lacks it: no server may have appeared for `CONFIRM` seconds.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.found import Found
 
-#: Seconds between two looks at what is left.
+#: Seconds between two checks of what is left.
 PAUSES = (0.3, 0.5, 0.7, 1.0, 1.0, 1.5, 2.0)
-#: Seconds that a removal may take.
+#: Seconds for a removal.
 PATIENCE = 240.0
-#: Seconds for which no look may have shown a server before none is believed to be left.
+#: Seconds without a server in any check after which none is left.
 CONFIRM = 2.0
 #: Stands for all groups.
 _ALL = ""
@@ -30,15 +30,15 @@ def remove(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[list[Found], dict[str, str]]:
-    """Delete what a list has until it has nothing any more.
+    """Delete what a list contains until it is empty.
 
     Args:
-        take: lists what is to go, in the order in which it goes.
-        patience: seconds that it may take.
-        sleep, clock: how to wait, and how to know how long.
+        take: lists what must go, in the order of removal.
+        patience: seconds for the removal.
+        sleep, clock: functions to wait, and to get the time.
 
-    Returns: what is left, and by id the provider's words on why. Also when the last list could not be had: then what
-        was there before.
+    Returns: what is left, and the cloud's messages on the reasons by id. If the last list failed: what
+    was there before.
     """
     until, turn = clock() + patience, 0
     left: list[Found] = []
@@ -69,14 +69,14 @@ def remove(
 
 
 class _Servers:
-    """Since when no look has shown a server: of each group, and of all of them."""
+    """Since when no check has shown a server: of each group, and of all of them."""
 
     def __init__(self) -> None:
         self._absent: dict[str, float] = {}
         self._looked = -math.inf
 
     def look(self, left: Sequence[Found], now: float) -> None:
-        """Learn what a look has shown."""
+        """Record a check."""
         self._looked = now
         there = _serving(left)
         for group in {each.claim.gid12 for each in left} | {_ALL}:
@@ -86,15 +86,15 @@ class _Servers:
                 self._absent.setdefault(group, now)
 
     def gone(self, group: str = _ALL) -> bool:
-        """Tell whether none is left, as far as looks can say it."""
+        """Tell whether none is left, as far as checks can show."""
         return self._looked >= self._absent.get(group, math.inf) + CONFIRM
 
 
 def _ready(left: Sequence[Found], servers: _Servers) -> list[Found]:
     """Return what can go now.
 
-    What servers hold waits for them, and Nova removes their ports itself. The right to delete waits for all servers of
-    the group to be gone for sure: a supervisor that still runs needs it, and uses it to the same end.
+    The resources of servers wait for them, and Nova removes their ports itself. The credential waits until all servers
+    of the group are certainly gone: a supervisor that still runs needs it to delete them.
     """
     serving = _serving(left)
     return [

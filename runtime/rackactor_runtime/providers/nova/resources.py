@@ -1,7 +1,7 @@
 """What is made once for each group: network, security group, key pair, server group, application credential.
 
-Everything is looked up and checked first, so that a wrong name costs nothing. What is made carries the group's mark, in
-its name or its description, and is found by that again (`inventory`): nothing here remembers what it has made.
+Everything is looked up and checked first, so that a wrong name costs nothing. What is made has the group's mark in its
+name or its description, by which `inventory` finds it again: nothing here remembers what it has made.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rackactor_runtime.providers.nova.rules import access_rules
 from rackactor_runtime.providers.nova.session import Session
 from rackactor_runtime.providers.nova.settings import NovaSettings
 
-#: Public keys of the user's that a key pair is made of, the first that there is.
+#: Files of the user's public keys; the first existing one is used for a key pair.
 _PUBLIC_KEYS = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
-#: Seconds that an application credential outlives its group's deadline.
+#: Seconds by which an application credential outlives its group's deadline.
 _CREDENTIAL_MARGIN = 3600.0
 
 Progress = Callable[[str], None]
@@ -34,12 +34,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there already, by ids, looked up before anything is made."""
+    """The ids of what exists already, looked up before anything is made."""
 
     image: str
     flavor: str
     supervisor_flavor: str
-    #: An existing network, or None: one is to be made, with a router to `external` (None: there is no such network).
+    #: An existing network, or None: one is made, with a router to `external` (None: there is no such network).
     network: dict[str, Any] | None
     external: dict[str, Any] | None
     security_groups: tuple[str, ...]
@@ -50,7 +50,7 @@ def plan(session: Session, settings: NovaSettings) -> Plan:
     """Look up all that the settings name.
 
     Raises:
-        InvalidCall: something is not there, or does not fit; the text says what there is.
+        InvalidCall: something does not exist, or does not fit; the message lists what there is.
         StartError: the quota does not even allow a supervisor and one process.
     """
     finder = Finder(session)
@@ -85,7 +85,7 @@ def plan(session: Session, settings: NovaSettings) -> Plan:
 
 
 def _named(error: CloudFault) -> Exception:
-    """Return an error by who can mend it: a name is the caller's, the rest is the cloud's."""
+    """Return an error for the one who can fix it: the caller for a wrong name, otherwise the cloud."""
     if error.kind in ("image", "flavor", "network", "security-group", "availability-zone", "key-pair"):
         return InvalidCall(str(error))
     return StartError(f"the cloud could not be asked: {error}")
@@ -147,12 +147,12 @@ def _check_quota(session: Session, flavor: dict[str, Any], first: dict[str, Any]
 
 
 class Resources:
-    """Make what a group needs of its own.
+    """Makes a group's own resources.
 
     Args:
-        session: into the cloud.
-        gid, made, deadline: whose all of it is; since when, until when (seconds since the epoch).
-        settings, plan: what is wanted, and what is there already.
+        session: for the cloud.
+        gid, made, deadline: of the group; when it was made and when it ends (seconds since the epoch).
+        settings, plan: what is wanted, and what exists already.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Resources:
         return w.resource(self._gid, kind, self._made, self._session.scope)
 
     def _post(self, service: str, path: str, key: str, body: Any) -> Any:
-        """Make something; an unclear answer fails the launch, whose clean-up finds what was made by its mark."""
+        """Make something; after an unclear answer the launch fails, and its clean-up finds the result by its mark."""
         try:
             return self._session.call(service, "POST", path, json={key: body})[key]
         except Exception as error:
@@ -200,7 +200,7 @@ class Resources:
         return str(network["id"])
 
     def security_group(self) -> str:
-        """Make the group's own: its members' traffic, and from outside the supervisor's one port; nothing else."""
+        """Make the group's security group: it allows its members' traffic, and from outside the supervisor's port."""
         group = self._post(
             "network", "/security-groups", "security_group", {"name": self._name("sg"), "description": self._about}
         )
@@ -229,17 +229,17 @@ class Resources:
         )
 
     def server_group(self) -> str | None:
-        """Make what keeps the group's machines on different hosts, if that is wanted."""
+        """Make a server group that keeps the group's machines on different hosts, if that is wanted."""
         if not self._settings.anti_affinity:
             return None
         body = {"name": self._name("apart"), "policies": ["anti-affinity"]}
         return str(self._post("compute", "/os-server-groups", "server_group", body)["id"])
 
     def floating_ip(self, instance: str) -> str:
-        """Give a server an address that the outside reaches.
+        """Give a server an address that can be reached from outside.
 
         Raises:
-            StartError: it could not be had.
+            StartError: there is no such address.
         """
         assert self._plan.external is not None
         ports = self._session.list("network", "/ports", device_id=instance)
@@ -251,14 +251,14 @@ class Resources:
     # -- the supervisor's right -----------------------------------------------------------------------------
 
     def credential(self, progress: Progress, *, files: bool = False) -> dict[str, Any]:
-        """Return what the supervisor gets into the cloud with.
+        """Return the supervisor's credential for the cloud.
 
         Args:
-            progress: takes what is to be said of it.
-            files: it is for Swift, too.
+            progress: called with progress messages.
+            files: it is used for Swift, too.
 
         Raises:
-            StartError: none may be made, and none was given.
+            StartError: none can be made, and none was given.
         """
         given = self._settings.credential
         if given is not None:
@@ -278,7 +278,7 @@ class Resources:
         roles = self._session.roles
         body: dict[str, Any] = {"name": self._name("cred"), "description": self._about, "unrestricted": False}
         if "member" in roles:
-            body["roles"] = [{"name": "member"}]  # not what else its maker may be
+            body["roles"] = [{"name": "member"}]  # not the other roles of its maker
         if self._deadline is not None:
             end = datetime.datetime.fromtimestamp(self._deadline + _CREDENTIAL_MARGIN, datetime.UTC)
             body["expires_at"] = end.strftime("%Y-%m-%dT%H:%M:%S.000000")
@@ -301,14 +301,14 @@ class Resources:
             ) from error
 
     def _works(self, made: dict[str, Any]) -> bool:
-        """Tell whether the services accept a credential with rules: only those do that are configured for it."""
+        """Tell whether the services accept a credential with rules, which they only do if configured for it."""
         if not made.get("access_rules"):
             return True
         try:
             tried = Session(credential=self._as_setting(made))
         except StartError:
             return False
-        tried.let_in_pauses = ()  # "401" is the answer that is looked for
+        tried.let_in_pauses = ()  # "401" is the answer to test for
         try:
             tried.call("compute", "GET", "/servers", params={"limit": 1})
             tried.call("network", "GET", "/ports", params={"limit": 1})

@@ -1,4 +1,4 @@
-"""What the supervisor's application credential may do, as Keystone's access rules; pure."""
+"""The access rules of the supervisor's application credential, in Keystone's form; pure."""
 
 from __future__ import annotations
 

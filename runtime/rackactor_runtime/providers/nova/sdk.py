@@ -1,4 +1,4 @@
-"""How openstacksdk is used: whether it can be here, said in one line where it cannot, and without a cache."""
+"""The use of openstacksdk: one line says why it cannot be used here, and its cache is off."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A connection to a cloud: one Keystone session with a bounded pool, every call bounded, nothing repeated unasked.
 
-The SDK's own repetition of calls is off: a POST that is repeated behind our back after a 503 makes two servers.
+The SDK's own repetition of calls is off: a POST that it repeats after a 503 makes two servers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ API_TIMEOUT = 30.0
 #: Times that a supervisor's login is tried when Keystone gives no answer in that time: the cloud is there, or there
 #: would be no such machine, and may be busy. Nothing is made by a login.
 LOGINS = 2
-#: Connections to each service at the most; whoever needs one more waits for it.
+#: The most connections to each service; further callers wait.
 POOL = 24
 #: What our calls are written for, whatever a clouds.yaml has as the default of others (`compute_default_microversion`):
 #: later versions refuse or rename what these know.
@@ -49,7 +49,7 @@ class Session:
 
     Raises:
         InvalidCall: there is no such cloud.
-        StartError: it does not let us in, or cannot be reached.
+        StartError: the cloud refuses the login, or cannot be reached.
 
     Attributes:
         let_in_pauses: see `LET_IN_PAUSES`.
@@ -125,7 +125,7 @@ class Session:
 
     @property
     def ends(self) -> float | None:
-        """Return when we are let in no more, seconds since the epoch; None: the login can be repeated."""
+        """Return when the login ends, seconds since the epoch; None: the login can be repeated."""
         login, config = self.connection.session.auth, self.connection.config
         methods = config.get_auth_args().get("auth_methods") or ()
         if repeatable(self.kind, methods, renews=getattr(login, "reauthenticate", True)):
@@ -140,7 +140,7 @@ class Session:
     def call(self, service: str, method: str, path: str, **more: Any) -> Any:
         """Make one call; return the JSON of its answer (None when there is none).
 
-        It is made once, unless it was not looked at because the service did not know us.
+        It is made once, unless it was refused unread because the service did not know us.
 
         Raises:
             Exception: `faults.fault` says what it means.
@@ -197,13 +197,13 @@ class Session:
         self.clock.note(answer.headers.get("Date"), answer.elapsed.total_seconds())
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self.connection.session.session.close()
         self.connection.close()
 
 
 def _endpoint(connection: Any, service: str) -> str:
-    """Return where a service is, "" for nowhere."""
+    """Return the address of a service, "" if there is none."""
     config = connection.config
     try:
         if not config.get_endpoint(service):  # a look first: the SDK warns of what is not there

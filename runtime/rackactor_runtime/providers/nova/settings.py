@@ -1,4 +1,4 @@
-"""What the provider may be told (`provider_settings`), checked where it comes in."""
+"""The settings of the provider (`provider_settings`), checked when they come in."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from rackactor.errors import InvalidCall
 
 @dataclass(frozen=True)
 class NovaSettings:
-    """Where and as what the machines of a group are made. Names may be ids everywhere."""
+    """The options of a group's machines. Ids work in place of names everywhere."""
 
     #: A name in clouds.yaml. None: what the environment (`OS_*`) says.
     cloud: str | None = None
     #: Holds the guest program: see images/README.md.
     image: str = "rackactor"
-    #: Shell commands that install RackActor on machines whose image has none, as root, at each boot. For a first try of
-    #: a cloud's own image: an image that has it boots in a fraction of the time.
+    #: Shell commands that install RackActor on machines whose image lacks it, as root, at each boot. For a first try of
+    #: a cloud's own image: an image that contains RackActor boots in a fraction of the time.
     install: str | None = None
-    #: None: the smallest that the image fits into. `fork(flavor=)` says otherwise for a process.
+    #: None: the smallest that the image fits into. `fork(flavor=)` sets another one for a process.
     flavor: str | None = None
     #: Of the supervisor's machine; None: as the others.
     supervisor_flavor: str | None = None
     #: An existing network. None: one is made for the group, with a subnet, and a router to the external network.
     network: str | None = None
-    #: Where a network that is made leads to, and where floating IPs come from. None: the only one that there is.
+    #: Where a new network leads to, and where floating IPs come from. None: the only external network.
     external_network: str | None = None
     #: Addresses of a network that is made. Change it if the cloud's own services have addresses in there.
     cidr: str = "10.213.0.0/20"
     #: Name servers of a network that is made; the cloud's own by default.
     dns_nameservers: tuple[str, ...] = ()
-    #: Whether the supervisor gets a floating IP. "auto": if its network is not one that this host reaches directly.
+    #: Whether the supervisor gets a floating IP. "auto": if this host cannot reach the supervisor's network directly.
     floating_ip: bool | str = "auto"
-    #: Beside the group's own, which is made and lets the group's traffic through, and nothing else.
+    #: In addition to the group's own, which allows only the group's traffic.
     security_groups: tuple[str, ...] = ()
     #: An existing one. None: one is made for the group of your public key in ~/.ssh, if there is one. False: none.
     keypair: str | bool | None = None
@@ -44,16 +44,16 @@ class NovaSettings:
     anti_affinity: bool = False
     #: Whether machines get their metadata on a config drive; None: as the cloud does it.
     config_drive: bool | None = None
-    #: Machines that come up at once at the most.
+    #: The most machines that come up at the same time.
     boot_concurrency: int = 10
-    #: Seconds that a machine may take until its program has joined; the group's own setting by default.
+    #: Seconds within which a machine's program must join; the group's own setting by default.
     boot_timeout: float | None = None
     #: Who may reach the supervisor's port (CIDR, or several). It is encrypted, and admits known keys only.
     allow_from: tuple[str, ...] = ("0.0.0.0/0", "::/0")
     #: The supervisor's port.
     port: int = 7710
-    #: An application credential for the supervisor, if yours may not make one: `application_credential_id` and
-    #: `application_credential_secret`, and `auth_url`, `region_name` if not those of the cloud.
+    #: An application credential for the supervisor, if yours cannot make one: `application_credential_id` and
+    #: `application_credential_secret`, and `auth_url`, `region_name` if they differ from the cloud's.
     credential: Mapping[str, Any] | None = None
 
     @classmethod
@@ -61,7 +61,7 @@ class NovaSettings:
         """Check settings by name and type.
 
         Raises:
-            InvalidCall: names the setting and what it may be.
+            InvalidCall: it names the setting and its possible values.
         """
         known = {field.name for field in fields(cls)}
         checked: dict[str, Any] = {}

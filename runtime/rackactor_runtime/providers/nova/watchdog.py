@@ -1,7 +1,7 @@
 """The keeper: watches over a group from outside, from its launch to its end.
 
-The supervisor is a machine of the cloud and cannot see whether the program that made the group lives; the keeper is on
-that program's host and can. And whoever is a machine of the group cannot remove the last of it; the keeper does that.
+The supervisor is a machine of the cloud and cannot see whether the program that made the group is alive; the keeper is
+on that program's host and can. And a machine of the group cannot remove the last part of it; the keeper does that.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from rackactor_runtime.providers.nova.faults import fault
 from rackactor_runtime.providers.nova.lookout import MISSING, Lookout
 from rackactor_runtime.providers.nova.session import Session
 
-#: Seconds that ending all processes of a group may take.
+#: Seconds for ending all processes of a group.
 END_TIMEOUT = 120.0
-#: Seconds between looks at the supervisor's machine, while the supervisor is not reached.
+#: Seconds between checks of the supervisor's machine while the supervisor cannot be reached.
 LOOK = 2.0
-#: Seconds without any answer, of the supervisor or the cloud, after which a group whose owner is gone is over.
+#: Seconds without any answer, of the supervisor or the cloud, after which a group without an owner is over.
 PATIENCE = 60.0
-#: Seconds that a supervisor which has ended its group may take for its last word.
+#: Seconds that a supervisor which has ended its group has for its last message.
 LAST_WORD = 2.0
 
 _log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Watch over one group.
+    """Watches over one group.
 
     Args:
-        card: how to come to it as an operator.
-        session: into the cloud where its supervisor's machine is, `instance`.
+        card: how to join the group as an operator.
+        session: for the cloud of its supervisor's machine, `instance`.
         owner: a pidfd of the program that made it, or None.
     """
 
@@ -58,7 +58,7 @@ class Keeper:
         self._owner = owner
         self._waker = Waker()
         self._told_to_end = self._over = False
-        #: Seconds for which something of the group may still come to be; the supervisor says so with its last word.
+        #: Seconds for which something of the group may still appear; the supervisor's last message says so.
         self.owed = DEBT
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # meant for the program that made the group
@@ -126,7 +126,7 @@ class Keeper:
         return True
 
     def _rejoin(self) -> bool:
-        """Come back to a supervisor that was lost; False: the group is over."""
+        """Reconnect to a lost supervisor; False: the group is over."""
         since, lookout = time.monotonic(), Lookout()
         while True:
             status = self._look()
@@ -144,7 +144,7 @@ class Keeper:
             readable([self._waker], LOOK)
 
     def _look(self) -> str | None:
-        """Return Nova's word on the supervisor's machine; None while the cloud gives no answer."""
+        """Return Nova's status of the supervisor's machine; None while the cloud gives no answer."""
         try:
             answer = self._session.get("compute", f"/servers/{self._instance}")
             if answer is not None:
@@ -161,7 +161,7 @@ class Keeper:
         self._waker.wake()
 
     def _hear_out(self, kernel: Kernel) -> None:
-        """Wait a moment for the supervisor's last word."""
+        """Wait a moment for the supervisor's last message."""
         until = time.monotonic() + LAST_WORD
         while not self._over and not kernel.ended and (left := until - time.monotonic()) > 0:
             readable([self._waker], left)

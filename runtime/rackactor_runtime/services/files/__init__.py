@@ -1,1 +1,1 @@
-"""The file service of a group: handles, reservations, and the backends that files lie on."""
+"""The file service of a group: handles, reservations, and the backends that store files."""

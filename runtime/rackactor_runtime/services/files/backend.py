@@ -1,4 +1,4 @@
-"""Which backend a group has: its setting `files`, or a directory of its own."""
+"""The backend of a group: its setting `files`, or its own directory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rackactor_runtime.services.files.store import Store
 
 
 class OwnStore(LocalStore):
-    """A directory that is the group's own, and is gone with it.
+    """A directory that belongs to the group, and is removed with it.
 
     Args:
         directory: the group's.
-        name: which of its trees; the group's files, or what it keeps for itself.
+        name: which of its trees: the group's files, or the group's own data.
     """
 
     def __init__(self, directory: str, name: str = "root") -> None:
         self._own = directories.make_files_dir(directory)
-        # Held as long as this process lives: nobody takes the directory for one of a dead group.
+        # Held as long as this process lives, so that nobody takes the directory for one of a dead group.
         self._hold = os.open(self._own, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._hold, fcntl.LOCK_SH)
         root = os.path.join(self._own, name)
@@ -31,7 +31,7 @@ class OwnStore(LocalStore):
         super().__init__(root)
 
     def close(self) -> None:
-        """Remove it, and all that the group has there; the supervisor does so too, but may be dead."""
+        """Remove it, with all that the group has there; the supervisor does so too, but may be dead."""
         shutil.rmtree(self._own, ignore_errors=True)
 
 
@@ -43,7 +43,7 @@ def open_backend(directory: str, setting: Any) -> Store:
         setting: None, an fsspec URL, or a map of a `url` and fsspec's options for it.
 
     Raises:
-        InvalidCall: there can be none.
+        InvalidCall: the backend cannot be used.
     """
     if setting is None:
         return OwnStore(directory)
@@ -71,7 +71,7 @@ def split(setting: Any) -> tuple[str, dict[str, Any]]:
 
 
 def local_place(url: str) -> str | None:
-    """Return the directory that a URL means, if it is one of this host.
+    """Return the directory of a URL, if it is one on this host.
 
     Raises:
         InvalidCall: it is not absolute.

@@ -1,4 +1,4 @@
-"""Can this be a group's backend? The setting `files` on standard input; what is wrong with it on standard output."""
+"""Check a group's backend: the setting `files` on standard input, the error on standard output."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from rackactor_runtime.services.files.backend import open_backend
 
 
 def main() -> int:
-    """Try it."""
+    """Try to open the backend."""
     try:
         open_backend("", json.load(sys.stdin))
     except (RackError, OSError) as error:

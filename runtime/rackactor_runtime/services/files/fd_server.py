@@ -1,7 +1,7 @@
-"""Where a process of the same host fetches the descriptor of a file that it has open, by a ticket.
+"""Where a process on the same host fetches the descriptor of its open file, by a ticket.
 
-Bytes that need not travel are the fastest: on one host (ipc) a process reads and writes a local file itself. What it
-is handed is that one file, no name and no credential; who may open what, and what becomes of it, stays ours.
+On one host (ipc) a process reads and writes a local file itself, which is fastest. It gets only the descriptor of that
+one file, no name and no credential. The service still decides who may open what, and what becomes of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-#: Seconds that who has connected may take to show the ticket.
+#: Seconds within which a client must show its ticket.
 _PATIENCE = 1.0
 TICKET = 16
 
@@ -22,7 +22,7 @@ class Door:
 
     Args:
         place: its path.
-        redeem: returns a descriptor of the caller's own for a ticket, or None.
+        redeem: returns a new descriptor for a ticket, or None.
     """
 
     def __init__(self, place: str, redeem: Callable[[bytes], int | None]) -> None:
@@ -30,7 +30,7 @@ class Door:
         self._redeem = redeem
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            os.unlink(place)  # of a service that was killed
+            os.unlink(place)  # left by a service that was killed
         except FileNotFoundError:
             pass
         self._socket.bind(place)
@@ -43,7 +43,7 @@ class Door:
             try:
                 caller, _ = self._socket.accept()
             except OSError:
-                time.sleep(_PATIENCE / 10)  # no descriptor is free at the moment: the bytes travel meanwhile
+                time.sleep(_PATIENCE / 10)  # no descriptor is free at the moment; clients use messages meanwhile
                 continue
             with caller:
                 caller.settimeout(_PATIENCE)

@@ -1,4 +1,4 @@
-"""Who has which file open, and which names are reserved. Pure: what is behind a handle is its owner's business."""
+"""Open files by process, and reserved names. Pure: the owner of a handle knows what is behind it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-#: Files that one process may have open at once.
+#: The most files that one process may have open.
 OPEN = 512
 
 
@@ -22,7 +22,7 @@ class Handle:
     what: str
     #: None until its file has been opened.
     behind: Any = None
-    #: With which its descriptor can be had, once.
+    #: The single-use ticket for its descriptor.
     ticket: bytes = b""
 
 
@@ -41,7 +41,7 @@ class Handles:
         return len(self._handles)
 
     def begin(self, pid: int, path: str, what: str) -> Handle:
-        """Enter a handle; "x" reserves the name until `end`, for a file that is not there yet.
+        """Add a handle; "x" reserves the name until `end`, for a file that does not exist yet.
 
         Raises:
             FileExistsError: the name is reserved already.
@@ -61,7 +61,7 @@ class Handles:
         return handle
 
     def get(self, pid: int, number: object) -> Handle:
-        """Return a handle of a process.
+        """Return a handle of a process by its number.
 
         Raises:
             OSError: EBADF, it has none of that number.
@@ -82,7 +82,7 @@ class Handles:
         return self._handles.get(number)
 
     def end(self, handle: Handle) -> None:
-        """Forget a handle. Idempotent."""
+        """Remove a handle. Idempotent."""
         if self._handles.pop(handle.number, None) is None:
             return
         self._tickets.pop(handle.ticket, None)

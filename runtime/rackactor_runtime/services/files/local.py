@@ -1,8 +1,8 @@
 """Files in a directory of this host.
 
-A file that is being written has no name (O_TMPFILE): the kernel removes it with its last descriptor, however we end.
-It gets one when it is done, first a hidden one, which is then renamed into place; an exclusive one gets its own name
-at once, since `link` refuses where `rename` replaces.
+A file that is being written has no name (O_TMPFILE), so the kernel removes it with its last descriptor, however this
+process ends. Once it is complete it gets a hidden name, and is renamed into place. An exclusive file gets its own name
+at once, since `link` refuses an existing name where `rename` replaces it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LocalReading:
 
 
 class LocalWriting:
-    """A file without a name, to be put into place."""
+    """A file without a name, which will be put into place."""
 
     def __init__(self, place: str, what: str) -> None:
         self._place = place
@@ -67,15 +67,15 @@ class LocalWriting:
             at, data = at + written, data[written:]
 
     def truncate(self, size: int) -> None:
-        """Cut it."""
+        """Truncate it."""
         os.ftruncate(self._descriptor, max(0, size - self.start))
 
     def fileno(self) -> int | None:
-        """Return its descriptor; what is appended begins there at 0."""
+        """Return its descriptor; in a file for appending, the added data begins there at 0."""
         return self._descriptor
 
     def commit(self) -> None:
-        """Put it into its place."""
+        """Make it appear."""
         try:
             if self._what == "a":
                 self._put_behind()
@@ -86,7 +86,7 @@ class LocalWriting:
             self.discard()
 
     def discard(self) -> None:
-        """Forget it."""
+        """Discard it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -95,7 +95,7 @@ class LocalWriting:
             self._hidden = ""
 
     def _put_behind(self) -> None:
-        """Make it what lies there now, with this behind it: who appends at the same time loses nothing."""
+        """Append it to the present contents; other processes may append at the same time without a loss."""
         try:
             source = os.open(self._place, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -138,11 +138,11 @@ class LocalStore:
         self._root = os.path.realpath(root)
 
     def place(self, path: str) -> str:
-        """Return where a path lies."""
+        """Return the local path of a path."""
         return self._root + path if path != "/" else self._root
 
     def info(self, path: str) -> dict[str, Any]:
-        """Look at it, through links."""
+        """Return what is known of it; links are followed."""
         return _describe(path, os.stat(self.place(path)))
 
     def ls(self, path: str) -> list[dict[str, Any]]:
@@ -156,7 +156,7 @@ class LocalStore:
                 try:
                     found.append(_describe(prefix + entry.name, entry.stat()))
                 except FileNotFoundError:
-                    if entry.is_symlink():  # it leads nowhere, and is there all the same
+                    if entry.is_symlink():  # a dangling link is still an entry
                         found.append(_describe(prefix + entry.name, entry.stat(follow_symlinks=False)))
         return sorted(found, key=_name_of)
 
@@ -189,7 +189,7 @@ class LocalStore:
                 os.unlink(entry.path)
 
     def mv(self, source: str, target: str) -> None:
-        """Rename."""
+        """Rename a file or a directory."""
         try:
             os.rename(self.place(source), self.place(target))
         except OSError as error:
@@ -218,7 +218,7 @@ class LocalStore:
 
     def read(self, path: str) -> LocalReading:
         """Open a file."""
-        # Not to wait for the other end of a FIFO that somebody has put there.
+        # Do not wait for the other end of a FIFO in the directory.
         descriptor = os.open(self.place(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode):
@@ -229,22 +229,22 @@ class LocalStore:
         raise OSError(errno.EINVAL, "not a regular file")
 
     def write(self, path: str, what: str) -> LocalWriting:
-        """Begin a file."""
+        """Begin to write a file."""
         place = self.place(path)
         if os.path.isdir(place):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if what == "x" and os.path.lexists(place):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         if what != "x" and os.path.exists(place) and not os.access(place, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # renaming would not ask
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # rename would not check this
         return LocalWriting(os.path.realpath(place) if os.path.islink(place) and what != "x" else place, what)
 
     def close(self) -> None:
-        """Leave the directory as it is: whose it is removes it."""
+        """Leave the directory as it is: its owner removes it."""
 
 
 def copy(source: int | None, target: int) -> None:
-    """Copy a file behind what is in another one, in the kernel where that can be done."""
+    """Append one file to another, in the kernel where possible."""
     assert source is not None
     at, end = 0, os.lseek(target, 0, os.SEEK_END)
     while True:
@@ -261,7 +261,7 @@ def copy(source: int | None, target: int) -> None:
 
 
 def _open_nameless(directory: str) -> tuple[int, str]:
-    """Return a descriptor of a new file, and its hidden name where it has to have one."""
+    """Return a descriptor of a new file, and its hidden name if it needs one."""
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666), ""
     except OSError as error:
@@ -276,7 +276,7 @@ def _hidden_name(directory: str) -> str:
 
 
 def _link(descriptor: int, place: str) -> None:
-    # With a directory given (which an absolute path needs not) Python follows the link in /proc, as it should.
+    # With a directory descriptor (which an absolute path does not need) Python follows the link in /proc, as it must.
     directory = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
         os.link(f"/proc/self/fd/{descriptor}", place, src_dir_fd=directory, follow_symlinks=True)
@@ -285,11 +285,11 @@ def _link(descriptor: int, place: str) -> None:
 
 
 def _take_mode(descriptor: int, place: str) -> None:
-    """Give a file the permissions of the one whose place it takes."""
+    """Copy the permissions of the file that will be replaced."""
     try:
         os.fchmod(descriptor, stat.S_IMODE(os.stat(place).st_mode))
     except OSError:
-        pass  # there is none
+        pass  # there is no such file
 
 
 def _unlink(place: str) -> None:

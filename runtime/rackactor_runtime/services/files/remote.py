@@ -1,8 +1,8 @@
-"""Files on whatever fsspec can reach.
+"""Files on any backend that fsspec supports.
 
-What is written is kept in a nameless temporary file of this host until it is complete, and goes to the backend in one
-go: nothing half-made can appear there, or has to be aborted. On object stores an upload is visible when it is done;
-elsewhere it gets a hidden name first, and is moved.
+A file that is being written is kept in a nameless temporary file of this host until it is complete, and is sent to the
+backend in one go. So nothing incomplete can appear there, or has to be aborted. On object stores an upload is visible
+when it is done; elsewhere it gets a hidden name first, and is renamed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from rackactor.errors import InvalidCall
 from rackactor.ipc.files.paths import HIDDEN, name, parent
 from rackactor.ipc.service import Data
 
-#: Backends on which a put file appears all at once.
+#: Backends on which an uploaded file appears all at once.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "swift", "cos", "tos"})
-#: Files up to this size are read whole when they are opened, bytes.
+#: Files up to this size are read completely when they are opened, bytes.
 WHOLE = 4 << 20
 _TIMES = {
     "mtime": ("mtime", "LastModified", "last_modified", "updated", "modified", "created"),
@@ -32,7 +32,7 @@ _TIMES = {
 
 
 class BytesReading:
-    """A file that was read when it was opened."""
+    """A file that was read completely when it was opened."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -43,16 +43,16 @@ class BytesReading:
         return memoryview(self._data)[start : start + size]
 
     def fileno(self) -> int | None:
-        """Return nothing: it is in memory."""
+        """Return None: the data is in memory."""
         return None
 
     def close(self) -> None:
-        """Forget it."""
+        """Free the data."""
         self._data = b""
 
 
 class RemoteReading:
-    """A file that is read from the backend as it is wanted."""
+    """A file that is read from the backend on demand."""
 
     def __init__(self, file: Any, size: int) -> None:
         self._file = file
@@ -65,7 +65,7 @@ class RemoteReading:
         return data
 
     def fileno(self) -> int | None:
-        """Return nothing: it is far away."""
+        """Return None: the file is remote."""
         return None
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class RemoteReading:
 
 
 class RemoteWriting:
-    """A file that is kept here until it is complete."""
+    """A file that is kept on this host until it is complete."""
 
     def __init__(self, store: RemoteStore, path: str, what: str, start: int) -> None:
         self._store = store
@@ -84,18 +84,18 @@ class RemoteWriting:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by commit or discard
 
     def write(self, at: int, data: memoryview) -> None:
-        """Keep some of it."""
+        """Store some bytes."""
         at -= self.start
         while data:
             written = os.pwrite(self._file.fileno(), data, at)
             at, data = at + written, data[written:]
 
     def truncate(self, size: int) -> None:
-        """Cut it."""
+        """Truncate it."""
         os.ftruncate(self._file.fileno(), max(0, size - self.start))
 
     def fileno(self) -> int | None:
-        """Return its descriptor: the file is of this host while it is written."""
+        """Return its descriptor: the file is on this host while it is written."""
         return self._file.fileno()
 
     def commit(self) -> None:
@@ -107,7 +107,7 @@ class RemoteWriting:
             self.discard()
 
     def discard(self) -> None:
-        """Forget it."""
+        """Discard it."""
         self._file.close()
 
 
@@ -129,17 +129,17 @@ class RemoteStore:
         self._guard = threading.Lock()
 
     def place(self, path: str) -> str:
-        """Return where a path lies."""
+        """Return the backend's path of a path."""
         return (self._root + path if path != "/" else self._root) or self._fs.root_marker
 
     def info(self, path: str) -> dict[str, Any]:
-        """Look at it."""
+        """Return what is known of it."""
         if path == "/":
             return {"name": "/", "size": 0, "type": "directory", "mtime": None, "created": None}
         return _plain(path, self._look(path))
 
     def _look(self, path: str) -> dict[str, Any]:
-        """Look at it; a path that leads through a file is another error than one that leads nowhere."""
+        """Return what is known of it; a path through a file gives another error than a missing one."""
         try:
             found: dict[str, Any] = self._fs.info(self.place(path))
         except FileNotFoundError:
@@ -214,11 +214,11 @@ class RemoteStore:
             self._fs.cp_file(self.place(source), self.place(target))
 
     def utime(self, path: str) -> None:
-        """Touch it, where the backend can."""
+        """Set its time to now, if the backend can."""
         try:
             self._fs.touch(self.place(path), truncate=False)
         except NotImplementedError:
-            pass  # an object has the time of its making
+            pass  # an object keeps the time of its creation
 
     def read(self, path: str) -> BytesReading | RemoteReading:
         """Open a file."""
@@ -233,7 +233,7 @@ class RemoteStore:
             return RemoteReading(self._fs.open(place, "rb"), size)
 
     def write(self, path: str, what: str) -> RemoteWriting:
-        """Begin a file."""
+        """Begin to write a file."""
         place = self.place(path)
         try:
             found = self._fs.info(place)
@@ -247,7 +247,7 @@ class RemoteStore:
         return RemoteWriting(self, path, what, start)
 
     def take(self, path: str, what: str, file: Any) -> None:
-        """Put a complete file into its place."""
+        """Make a complete file appear."""
         place = self.place(path)
         with self._alone(path):
             there = self._fs.exists(place)
@@ -275,13 +275,13 @@ class RemoteStore:
             raise
 
     def close(self) -> None:
-        """Leave what is there."""
+        """Leave the files as they are."""
 
     def _put(self, file: Any, place: str) -> None:
         self._fs.put_file(f"/proc/self/fd/{file.fileno()}", place)
 
     def _put_behind(self, place: str, added: Any, whole: Any) -> None:
-        """Make a file of what lies there, and what is added to it."""
+        """Make a file of the existing contents and an addition."""
         with self._fs.open(place, "rb") as old:
             while part := old.read(1 << 20):
                 whole.write(part)
@@ -291,7 +291,7 @@ class RemoteStore:
 
     @contextmanager
     def _alone(self, path: str) -> Iterator[None]:
-        """Keep who opens a file and who puts one there apart."""
+        """Serialize openings and replacements of a file."""
         with self._guard:
             lock = self._locks.setdefault(path, [threading.Lock(), 0])
             lock[1] += 1
@@ -309,7 +309,7 @@ def open_remote(url: str, options: dict[str, Any]) -> RemoteStore:
     """Return the backend of an fsspec URL.
 
     Raises:
-        InvalidCall: nobody knows such a URL, or what it needs is not installed.
+        InvalidCall: no backend knows such a URL, or a package that it needs is not installed.
     """
     import fsspec
 
@@ -327,13 +327,13 @@ def open_remote(url: str, options: dict[str, Any]) -> RemoteStore:
 
 
 def _safe(url: str) -> str:
-    """Return a URL without what may be a password."""
+    """Return a URL without a possible password."""
     scheme, _, rest = url.rpartition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if "@" in rest.partition("/")[0] else url
 
 
 def _plain(path: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Return what a backend says of a file, as values that can travel."""
+    """Return a backend's information on a file, as values that can be sent."""
     kept = {key: value for key, value in found.items() if isinstance(value, (str, int, float, bool, type(None)))}
     for key, names in _TIMES.items():
         kept[key] = next((time for time in (_seconds(found.get(each)) for each in names) if time is not None), None)

@@ -1,4 +1,4 @@
-"""The file service: what `rackactor.files` asks, done on the group's backend."""
+"""The file service: it does on the group's backend what `rackactor.ipc.files.client` asks for."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rackactor_runtime.services.files.handles import Handle, Handles
 from rackactor_runtime.services.files.store import Reading, Store
 from rackactor_runtime.services.runner import Host
 
-#: Bytes of one answer at the most.
+#: The most data in one answer, bytes.
 CHUNK = 4 << 20
-#: Bytes that come with the opening of a file, if they travel.
+#: The most data that comes with the opening of a remotely read file, bytes.
 FIRST = 64 << 10
-#: Errors of Python's that backends raise without the number that a local disk gives.
+#: Python exceptions that backends raise without the errno of a local disk.
 _NUMBERS: list[tuple[type[OSError], int]] = [
     (FileNotFoundError, errno.ENOENT),
     (FileExistsError, errno.EEXIST),
@@ -36,7 +36,7 @@ Answer = tuple[dict[str, Any], Data]
 
 
 class Files:
-    """Answer the questions of `rackactor.files`."""
+    """Answer the requests of `rackactor.ipc.files.client`."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -51,12 +51,12 @@ class Files:
         }
 
     def strand(self, pid: int, op: str, fields: dict[str, Any]) -> Hashable:
-        """Have what is asked of one open file done in order."""
+        """Keep requests for one open file in order."""
         number = fields.get("handle")
         return number if isinstance(number, int) else None
 
     def answer(self, pid: int, op: str, fields: dict[str, Any], data: memoryview) -> Answer:
-        """Answer a question; what goes wrong is told as a local disk would, with the group's path."""
+        """Answer a request; errors are those of a local disk, with the group's path."""
         known = self._ops.get(op)
         if known is None:
             raise RackError(f"the file service knows no {op!r}")
@@ -90,7 +90,7 @@ class Files:
         return {"info": self._store_of(path).info(path)}, b""
 
     def _op_ls(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
-        """List a directory; of a file, itself (unless `strict`)."""
+        """List a directory; a file's list is the file itself (unless `strict`)."""
         path = _path(fields)
         store = self._store_of(path)
         found = store.info(path)
@@ -151,7 +151,7 @@ class Files:
         return {}, b""
 
     def _op_touch(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
-        """Make an empty file, or set the time of one that is there (`truncate`: and empty it)."""
+        """Make an empty file, or set the time of an existing one (`truncate`: and empty it)."""
         path = _path(fields)
         try:
             there = self._store.info(path)["type"]
@@ -167,7 +167,7 @@ class Files:
     # -- whole files ---------------------------------------------------------------------------------------
 
     def _op_cat(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
-        """Return some bytes of a file; of more than an answer holds, only how many there are."""
+        """Return some bytes of a file; if there are more than an answer holds, only their number."""
         path = _path(fields)
         reading = self._store_of(path).read(path)
         try:
@@ -179,7 +179,7 @@ class Files:
             reading.close()
 
     def _op_pipe(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
-        """Write a file in one go; `what` is "w" or "x"."""
+        """Write a file in one request; `what` is "w" or "x"."""
         handle = self._begin(pid, fields)
         try:
             handle.behind.write(0, data)
@@ -191,7 +191,7 @@ class Files:
     # -- open files ----------------------------------------------------------------------------------------
 
     def _op_open(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
-        """Open a file; on one host its descriptor may be fetched (`here`) at a door, by a ticket."""
+        """Open a file; on one host its descriptor may be fetched (`here`) from a socket, by a ticket."""
         handle = self._begin(pid, fields)
         behind = handle.behind
         told: dict[str, Any] = {"handle": handle.number}
@@ -204,7 +204,7 @@ class Files:
             told.update(door=self._door.place, ticket=ticket)
         elif handle.what == "r":
             first = bytes(behind.read(0, FIRST))
-            if len(first) == behind.size:  # a small file needs no more questions
+            if len(first) == behind.size:  # a small file needs no further requests
                 told["handle"] = 0
                 self._drop(handle)
             return told, first
@@ -227,7 +227,7 @@ class Files:
         return {}, b""
 
     def _op_close(self, pid: int, fields: dict[str, Any], data: memoryview) -> Answer:
-        """Close a file; `commit`: what was written takes its place."""
+        """Close a file; `commit`: the written file appears."""
         handle = self._handle(pid, fields)
         try:
             if fields.get("commit"):
@@ -256,7 +256,7 @@ class Files:
     def _handle(self, pid: int, fields: dict[str, Any]) -> Handle:
         with self._lock:
             handle = self._handles.get(pid, fields.get("handle"))
-        fields.setdefault("path", handle.path)  # for what may go wrong
+        fields.setdefault("path", handle.path)  # for error messages
         return handle
 
     def _drop(self, handle: Handle) -> None:
@@ -289,7 +289,7 @@ class Files:
             return self._backend
 
     def _store_of(self, path: str) -> Store:
-        """Return where a path lies: what the group keeps for itself never goes to a backend that outlives it."""
+        """Return the store of a path: the group's own files never go to a backend that outlives the group."""
         if not is_kept(path):
             return self._store
         with self._opening:
@@ -307,7 +307,7 @@ class Files:
         return True
 
     def _redeem(self, ticket: bytes) -> int | None:
-        """Return a descriptor of its own for a ticket; who only reads needs us no more."""
+        """Return a new descriptor for a ticket; a reader does not need the service any more."""
         with self._lock:
             handle = self._handles.redeem(ticket)
             descriptor = None if handle is None or handle.behind is None else handle.behind.fileno()
@@ -332,7 +332,7 @@ def _path(fields: dict[str, Any], name: str = "path") -> str:
 
 
 def _check_kept(op: str, fields: dict[str, Any]) -> None:
-    """Refuse to change what the group keeps for itself: it may be read, and added to."""
+    """Refuse changes of the group's own files: they may be read, and added to."""
     for name in ("path", "target"):
         path = fields.get(name)
         if path is None or not is_kept(normalize(path)):
@@ -343,13 +343,13 @@ def _check_kept(op: str, fields: dict[str, Any]) -> None:
 
 
 def _range(fields: dict[str, Any], size: int) -> tuple[int, int]:
-    """Return a range as fsspec has it: negative numbers count from the end."""
+    """Return a range in fsspec's sense: negative numbers count from the end."""
     start, end, _ = slice(fields.get("start"), fields.get("end")).indices(size)
     return start, max(start, end)
 
 
 def _as_on_a_disk(error: OSError, path: Any) -> OSError:
-    """Return the error that a local disk gives, about the group's path."""
+    """Return the error that a local disk would give, with the group's path."""
     if isinstance(error, RackError):
         return error
     number = error.errno

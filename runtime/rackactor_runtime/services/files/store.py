@@ -1,6 +1,6 @@
-"""The port of a backend: where files lie. Paths are normalized ones of the group ("/data/x.csv").
+"""The interface of a backend, which stores files. Paths are normalized paths of the group ("/data/x.csv").
 
-Errors are `OSError`s of the kinds that a local disk gives; the service puts the group's path in.
+Errors are the `OSError`s of a local disk; the service adds the group's path.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from rackactor.ipc.service import Data
 
 
 class Reading(Protocol):
-    """A file that is open for reading: the version that was there when it was opened."""
+    """A file that is open for reading: the version that existed when it was opened."""
 
     size: int
 
@@ -19,29 +19,29 @@ class Reading(Protocol):
         """Return up to `size` bytes from `start` on; fewer at the end of the file only."""
 
     def fileno(self) -> int | None:
-        """Return a descriptor that could be read in our place, or None where there is none."""
+        """Return a descriptor for direct reading, or None if there is none."""
 
     def close(self) -> None:
-        """Give it back."""
+        """Close it."""
 
 
 class Writing(Protocol):
-    """A file that is being written; nobody sees it before `commit`."""
+    """A file that is being written; it is invisible before `commit`."""
 
-    #: Where writing begins: the size of the file that is appended to.
+    #: Where writing begins: the present size of a file for appending.
     start: int
 
     def write(self, at: int, data: memoryview) -> None:
         """Write bytes at an offset (from `start` on when appending)."""
 
     def truncate(self, size: int) -> None:
-        """Cut it, or make it longer by zeros."""
+        """Truncate it, or extend it with zeros."""
 
     def fileno(self) -> int | None:
-        """Return a descriptor that could be written in our place, or None where there is none."""
+        """Return a descriptor for direct writing, or None if there is none."""
 
     def commit(self) -> None:
-        """Put it in its place, all at once; it is closed then, also if this fails."""
+        """Make it appear, all at once; it is closed then, also if this fails."""
 
     def discard(self) -> None:
         """Leave nothing of it. Idempotent."""
@@ -72,13 +72,13 @@ class Store(Protocol):
         """Remove a directory and all that is in it."""
 
     def mv(self, source: str, target: str) -> None:
-        """Give a file or a directory another name; a file takes the place of another."""
+        """Rename a file or a directory; a file may replace another one."""
 
     def cp_file(self, source: str, target: str) -> None:
         """Copy a file, all at once."""
 
     def utime(self, path: str) -> None:
-        """Set the time of a file to now, where the backend can."""
+        """Set the time of a file to now, if the backend can."""
 
     def read(self, path: str) -> Reading:
         """Open a file for reading."""
@@ -87,4 +87,4 @@ class Store(Protocol):
         """Open a file for writing: "w", "x" or "a"."""
 
     def close(self) -> None:
-        """Give the backend back, at the group's end."""
+        """Close the backend, at the group's end."""

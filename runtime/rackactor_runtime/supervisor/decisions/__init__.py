@@ -1,1 +1,1 @@
-"""What a supervisor decides: pure, with events in, effects out, and time as an argument."""
+"""The supervisor's decisions: pure functions from events to effects, with time as an argument."""

@@ -1,4 +1,4 @@
-"""How members come into the table: what each is told when it joins, and the token that it joins with."""
+"""How members are added to the table: their birth data, and the token with which they join."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rackactor_runtime.supervisor.decisions.turn import Turn
 
 
 def external(turn: Turn, kind: str, *, name: str = "", token: bytes = b"") -> Process:
-    """Enter a member that nobody forked.
+    """Add a member that was not forked.
 
     Args:
         turn: the decision under way.
         kind: "script" (the program that made the group), "operator" (a command line), "service" or "machine".
         name: of the process; its kind by default.
-        token: that it will join with; none: it has shown another one already.
+        token: the token with which it will join; none: it has presented another one already.
     """
     pid = turn.state.table.next_pid()
     record = Process(
@@ -30,7 +30,7 @@ def external(turn: Turn, kind: str, *, name: str = "", token: bytes = b"") -> Pr
 
 
 def expect(turn: Turn, record: Process, token: bytes) -> None:
-    """Let whoever shows a token join as a process, once."""
+    """Let the bearer of a token join as a process, once."""
     turn.state.tokens[token] = record.pid
     record.token = token
 
@@ -39,7 +39,7 @@ def birth_of(turn: Turn, record: Process) -> dict[str, Any]:
     """Return what a member is told when it joins."""
     state, settings = turn.state, turn.state.settings
     birth: dict[str, Any] = {"python": list(state.python)}
-    if state.machines:  # whoever waits for a process elsewhere waits for a machine
+    if state.machines:  # a wait for a remote process includes the wait for its machine
         birth["boot_timeout"] = settings.boot_timeout
     return {
         **birth,

@@ -1,7 +1,7 @@
-"""The one function that changes the state of a group: an event comes in, what is to be done goes out.
+"""The one function that changes the state of a group: an event comes in, effects go out.
 
-It reads no clock, draws no lots and touches no socket: time and entropy are arguments. So a recorded run can be played
-again, from the beginning or from a state that was stored on its way, and comes to the same effects.
+It reads no clock, uses no random numbers and touches no socket: time and entropy are arguments. So a recorded run can
+be replayed, from the beginning or from a state that was stored on the way, and gives the same effects.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _HOOKS = Hooks(
 
 
 def decide(state: GroupState, event: Event, now: float, wall: float, entropy: bytes) -> list[Effect]:
-    """Change the state by an event; return what is to be done, in order.
+    """Change the state by an event; return the effects, in order.
 
     Args:
         state: of the group.

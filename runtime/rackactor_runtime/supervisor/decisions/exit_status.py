@@ -1,8 +1,8 @@
-"""The verdict on a process's end: which of the many things that are known is the truth.
+"""Deciding how a process ended, from several sources of information.
 
-Three know something: the agent (what the target did, if it could still speak), the provider (how the
-instance ended) and the supervisor (what it meant to do, and who sent which signal). The agent is
-believed on what its target did; the provider on how it died; the supervisor on why.
+Three sources know something: the agent (what the target did, if the agent could still report), the provider (how the
+instance ended) and the supervisor (what it intended, and who sent which signal). The agent decides
+what the target did, the provider how it died, the supervisor why.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from rackactor_runtime.providers.base import NO_DIRECTORY
 from rackactor_runtime.supervisor.decisions.table import Process
 
 _LAST_LINES = 20
-#: How the dump of Python's faulthandler begins. Below a program's frames stand those of the agent, its fork server and
-#: the supervisor that this was forked from; and each process has threads of the agent's.
+#: The first line of a dump by Python's faulthandler. Below a program's frames are those of the agent, of its fork
+#: server and of the supervisor from which that was forked; and each process has threads of the agent.
 _CRASH = "Fatal Python error: "
 _OUR_FRAME = re.compile(r'  File "([^"]*/rackactor_runtime/|<frozen runpy>)')
 _OUR_THREAD = re.compile(r'Thread 0x\w+ [^\n]*\n  File "[^"]*/rackactor/')
@@ -29,7 +29,7 @@ NOT_EXECUTABLE = 126
 
 @dataclass(frozen=True)
 class Ending:
-    """How the provider says the instance ended."""
+    """The provider's report of the instance's end."""
 
     code: int | None
     signal: int | None
@@ -37,18 +37,18 @@ class Ending:
     note: str = ""
     fault: str | None = None
     tail: str = ""
-    #: The kind of the fault, where it has a name.
+    #: The kind of the fault, if it has a name.
     kind: str = ""
     #: The provider knows that nobody in the group has asked for it.
     outside: bool = False
 
 
 def verdict(process: Process, ending: Ending, now: float) -> ExitStatus:
-    """Judge how a process ended.
+    """Decide how a process ended.
 
     Args:
         process: its record: report, intent, signals sent.
-        ending: what the provider saw.
+        ending: the provider's report.
         now: seconds since the epoch.
     """
     report = process.report or {}
@@ -59,17 +59,17 @@ def verdict(process: Process, ending: Ending, now: float) -> ExitStatus:
 
 
 def _signal(process: Process, report: dict[str, Any], ending: Ending) -> int | None:
-    """Return the signal that ended the target: what befalls an agent after its report is not its target's end."""
+    """Return the signal that ended the target; what happens to the agent after its report does not count."""
     if report:
         sig: int | None = report.get("signal") if report.get("how") == "signalled" else None
         return sig
     if ending.signal is None and ending.code is None and ending.fault is None and _killed_by_us(process):
-        return int(signal.SIGKILL)  # the provider cannot know more than that it is gone; we had asked for that
+        return int(signal.SIGKILL)  # the provider only knows that it is gone; we had asked for that
     return ending.signal
 
 
 def _exit_code(process: Process, report: dict[str, Any], ending: Ending, sig: int | None) -> int:
-    """Return 0-255: the report's, for an agent may end with a plain code after its command was killed."""
+    """Return 0-255: the report's code takes precedence, since an agent may end normally after a killed command."""
     if sig is not None:
         return 128 + sig
     if report:
@@ -82,7 +82,7 @@ def _exit_code(process: Process, report: dict[str, Any], ending: Ending, sig: in
 
 
 def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | None) -> tuple[Cause, str]:
-    """Return the cause and the words that explain it."""
+    """Return the cause, and the evidence for people."""
     how = report.get("how")
     unknown = not report and ending.code is None and ending.signal is None
     if ending.oom and (sig == signal.SIGKILL or unknown):
@@ -110,15 +110,15 @@ def _limit(process: Process) -> str:
 
 
 def _surprising(process: Process, sig: int | None) -> bool:
-    """Tell whether it was ended by what asking it to end does not explain: a crash, a SIGKILL from outside."""
+    """Tell whether its end is not explained by a request to end: a crash, a SIGKILL from outside."""
     return (sig in _FAULTS or sig == signal.SIGKILL) and not _sent(process, sig)
 
 
 def _signalled(process: Process, ending: Ending, sig: int) -> tuple[Cause, str]:
-    """Judge a death by signal: sent by whom?"""
+    """Decide on a death by signal, by the sender."""
     if _sent(process, sig):
         return Cause.SIGNALLED, _signals(process)
-    if ending.outside and sig not in _FAULTS:  # a machine that goes down takes its processes along
+    if ending.outside and sig not in _FAULTS:  # a machine that is switched off takes its processes along
         return Cause.DELETED_OUTSIDE, f"{signal_name(sig)} that nobody in the group sent, as its machine went down"
     if sig == signal.SIGKILL:
         return (
@@ -132,9 +132,9 @@ def _signalled(process: Process, ending: Ending, sig: int) -> tuple[Cause, str]:
     return Cause.SIGNALLED, f"{signal_name(sig)} that nobody in the group sent"
 
 
-#: What could not be made, by the kind of the reason; all else has failed to boot.
+#: The causes by the kind of the reason why it could not be made; all others are `boot-failed`.
 _REFUSED = {"quota": Cause.QUOTA, NO_DIRECTORY: Cause.LOAD_FAILED}
-#: What an agent says of its target's end, and is believed.
+#: The causes that an agent may report of its target's end.
 _SAID = {"exception": Cause.EXCEPTION, "load-failed": Cause.LOAD_FAILED, "exited": Cause.EXITED}
 _FAULTS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP})
 
@@ -164,7 +164,7 @@ def _evidence(words: str, report: dict[str, Any], ending: Ending, sig: int | Non
 
 
 def _last_lines(text: str) -> str:
-    """Return the last lines of what was printed; of a crash that Python has shown, where the program was."""
+    """Return the last lines of the output; for a crash that Python has shown, the place in the program."""
     lines = text.splitlines()
     crash = next((at for at in range(len(lines) - 1, -1, -1) if lines[at].startswith(_CRASH)), None)
     if crash is None:

@@ -1,4 +1,4 @@
-"""The life of the group's processes: from intent to exit status, and who goes with whom."""
+"""The life of the group's processes, from fork to exit status, and which processes end with others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rackactor_runtime.supervisor.decisions.messages import Delete, Dismiss, Ins
 from rackactor_runtime.supervisor.decisions.table import Process, Sent
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
-#: Signals that are remembered of each process.
+#: The most signals that are remembered of each process.
 _SIGNALS = 50
 
 
@@ -33,7 +33,7 @@ def _unname(turn: Turn, pid: int) -> None:
 
 
 def created(turn: Turn, key: Key, instance: str) -> None:
-    """Learn that an instance exists."""
+    """Note that an instance exists."""
     record = turn.state.of(key)
     if record is not None:
         record.instance = instance
@@ -45,7 +45,7 @@ def created(turn: Turn, key: Key, instance: str) -> None:
 
 
 def joined(turn: Turn, pid: int, os_pid: int, key: bytes | None) -> None:
-    """Welcome a member whose token was good; the token is used up."""
+    """Welcome a member whose token was valid; the token is used up."""
     state = turn.state
     record = state.table.get(pid)
     if record is None or not record.alive:
@@ -75,13 +75,13 @@ def joined(turn: Turn, pid: int, os_pid: int, key: bytes | None) -> None:
 def send_signal(
     turn: Turn, record: Process, sig: Signal, sender: int, intent: Cause | None = None, words: str = ""
 ) -> None:
-    """Send a signal; SIGTERM starts the grace, SIGKILL is the provider's delete.
+    """Send a signal; SIGTERM starts the grace period, SIGKILL is the provider's delete.
 
     Args:
         turn: the decision under way.
-        record: to whom.
-        sig: which.
-        sender: pid of whoever sends it.
+        record: the receiver.
+        sig: the signal.
+        sender: the sender's pid.
         intent: why the supervisor ends the process by it, if it does.
         words: the same for people.
     """
@@ -125,7 +125,7 @@ def _delete(turn: Turn, record: Process) -> None:
 
 
 def instance_ended(turn: Turn, event: InstanceEnded) -> None:
-    """Learn from the provider that an instance is gone: the process is a zombie now."""
+    """Note the provider's report that an instance is gone: the process is a zombie now."""
     record = turn.state.of(event.key)
     if record is None or not record.alive:
         return
@@ -135,7 +135,7 @@ def instance_ended(turn: Turn, event: InstanceEnded) -> None:
 
 
 def _explain(turn: Turn, record: Process, event: InstanceEnded) -> None:
-    """See whether a process that ended without a word did so because it had been cut off from us."""
+    """Check whether a process that ended without a report did so because it had been cut off from the supervisor."""
     settings = turn.state.settings
     silent = turn.state.silence(record, turn.now)
     ended_by = event.deleted or (event.code is None and not event.outside)
@@ -149,7 +149,7 @@ def _explain(turn: Turn, record: Process, event: InstanceEnded) -> None:
 
 
 def leaving(turn: Turn, record: Process) -> None:
-    """Learn that an actor has ended, its process not quite yet: Thespian's programs go on from here."""
+    """Note that an actor has ended, before its process has: Thespian programs go on from here."""
     _unname(turn, record.pid)
     parent = turn.state.table.get(record.ppid)
     if record.kind == "actor" and parent is not None and parent.kind == "actor" and parent.alive:
@@ -157,7 +157,7 @@ def leaving(turn: Turn, record: Process) -> None:
 
 
 def gone(turn: Turn, record: Process, ending: Ending) -> None:
-    """Turn a process into a zombie, tell everyone concerned, and see to its children."""
+    """Turn a process into a zombie, tell everyone concerned, and handle its children."""
     state = turn.state
     record.status = verdict(record, ending, turn.wall)
     record.ended = turn.wall
@@ -175,7 +175,7 @@ def gone(turn: Turn, record: Process, ending: Ending) -> None:
     state.starts.changed(record.pid)
     state.shelf.gone(record.pid)
     if record.report is None:
-        record.result = ()  # parts of one that it did not come to an end with
+        record.result = ()  # parts of a result that was not sent completely
     turn.emit(Dismiss(record.pid))
     _tell_end(turn, record)
     _orphans(turn, record)
@@ -225,9 +225,9 @@ def _answer_waits(turn: Turn, record: Process) -> None:
 
 
 def _unwaited(turn: Turn, record: Process) -> None:
-    """See to a process that has ended and whose parent will not wait for it."""
+    """Handle an ended process whose parent will not wait for it."""
     shutdown = turn.state.shutdown
-    if shutdown.detached:  # whoever comes from outside may ask how it ended, within `linger`
+    if shutdown.detached:  # for `linger`, its exit status can be asked for from outside
         shutdown.kept.append((turn.now + turn.state.settings.linger, record.pid))
     else:
         turn.state.table.reap(record)
@@ -246,6 +246,6 @@ def answer_wait(turn: Turn, pid: int, rid: int, record: Process, *, reap: bool) 
 
 
 def expel(turn: Turn, record: Process, words: str) -> None:
-    """Put a process out that sends what nobody of this wire sends; who was not forked is only not listened to."""
+    """Expel a process that breaks the protocol; messages of a member that was not forked are only ignored."""
     if record.alive and not record.external:
         kill(turn, record, Cause.EXPELLED, words)

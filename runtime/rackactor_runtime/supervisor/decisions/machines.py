@@ -1,7 +1,7 @@
-"""Processes that are machines: the program on each is a member of its own, beside the agent that it starts.
+"""Processes that are machines: each machine's guest program is a separate member, beside the agent that it starts.
 
-It is hidden, as a service is, and its word counts for what happens to the agent. That it falls silent, or goes, is no
-verdict: what has become of its machine is for the provider to say.
+The guest program is hidden, as a service is. Its reports on the agent count. Its silence, or its end, decides nothing:
+only the provider says what has become of the machine.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from rackactor_runtime.supervisor.decisions.messages import Create, Probe
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
-#: Seconds after the time at which the supervisor ends a process that its machine ends itself, if nobody has.
+#: Seconds after the supervisor's deadline for a process after which its machine ends itself, if nothing else did.
 MARGIN = 30.0
-#: Seconds for which a machine may still come that was asked for, and of which nothing is known when the group ends.
+#: Seconds for which a requested machine may still appear that is unknown when the group ends.
 UNKNOWN = 900.0
 
 
 def fork(turn: Turn, args: Fork, record: Process, blobs: Sequence[Any], *, first: int) -> None:
-    """Write the intent of a process down, then have the provider asked.
+    """Record the fork of a process, then ask the provider.
 
     Args:
-        turn: the decision under way.
+        turn: the current decision.
         args: of the call that forks it.
         record: of the process.
         blobs: its target and arguments.
@@ -57,7 +57,7 @@ def _welcome(args: Fork) -> dict[str, Any]:
 
 
 def _order(turn: Turn, record: Process, args: Fork, first: int) -> Order:
-    """Return what to ask the provider for: an instance whose birth is the agent's, or a machine."""
+    """Return the order for the provider: an instance that gets the agent's birth data, or a machine."""
     settings = turn.state.settings
     birth = {"pid": record.pid, "incarnation": record.incarnation, "token": record.token}
     surroundings: dict[str, Any] = {
@@ -105,14 +105,14 @@ def _deadline(turn: Turn, record: Process) -> float | None:
 
 
 def located(turn: Turn, key: Key, address: str) -> None:
-    """Learn where it is."""
+    """Note where it is."""
     record = turn.state.of(key)
     if record is not None:
         record.address = address
 
 
 def over(turn: Turn, key: Key) -> None:
-    """Learn that its process has ended: what is done from now on is done to a machine that nobody needs."""
+    """Note that its process has ended: from now on its machine is not needed."""
     record = turn.state.of(key)
     if record is not None and record.alive:
         record.kill_at = record.deadline = record.boot_by = None
@@ -121,7 +121,7 @@ def over(turn: Turn, key: Key) -> None:
 
 
 def unanswered(turn: Turn, key: Key, seconds: float, words: str) -> None:
-    """Learn that the cloud gives no clear answer to whoever asks for it."""
+    """Note that the cloud gives no clear answer to the request for it."""
     record = turn.state.of(key)
     if record is not None and record.alive and not record.instance and record.state is not State.UNKILLABLE:
         since = datetime.fromtimestamp(turn.wall - seconds, UTC)
@@ -129,32 +129,32 @@ def unanswered(turn: Turn, key: Key, seconds: float, words: str) -> None:
 
 
 def owed(turn: Turn, seconds: float) -> None:
-    """Learn that something may come to be in the cloud that nobody waits for any more, for how long."""
+    """Note for how long something may still appear in the cloud that nobody waits for any more."""
     turn.state.owed_until = max(turn.state.owed_until, turn.now + seconds)
 
 
 def owes(turn: Turn, left: Sequence[Process]) -> float:
-    """Return for how many seconds something may still come, when these processes are left at the group's end."""
+    """Return for how many seconds something may still appear, if these processes are left at the group's end."""
     unknown = turn.state.machines and any(not record.instance for record in left)
     return max(turn.state.owed_until - turn.now, UNKNOWN if unknown else 0.0)
 
 
 def unconfirmed(turn: Turn, key: Key, words: str) -> None:
-    """Learn that its delete is not confirmed."""
+    """Note that its delete is not confirmed."""
     record = turn.state.of(key)
     if record is not None and record.alive:
         record.state, record.note = State.UNKILLABLE, words
 
 
 def gone(turn: Turn, record: Process) -> None:
-    """Learn that a process is no more: its machine is no member either."""
+    """Note that a process is gone: its machine is no longer a member either."""
     member = turn.state.table.get(record.machine) if record.machine and not record.external else None
     if member is not None and member.alive:
         lifecycle.gone(turn, member, Ending(None, None))
 
 
 def silent(turn: Turn, member: Process) -> None:
-    """Have a machine looked at that has not been heard for a while; one that says nothing for very long is lost."""
+    """Have a silent machine checked; one that is silent for very long is lost."""
     settings, record = turn.state.settings, turn.state.table.get(member.machine)
     if record is None or not record.alive or record.state in (State.STOPPING, State.UNKILLABLE):
         return
@@ -167,7 +167,7 @@ def silent(turn: Turn, member: Process) -> None:
 
 
 def lost(turn: Turn, member: Process, words: str) -> None:
-    """Give up a process whose machine is none that could be relied on."""
+    """Give up a process whose machine can no longer be relied on."""
     record = turn.state.table.get(member.machine)
     if record is not None and record.alive:
         lifecycle.kill(turn, record, Cause.LOST, words)

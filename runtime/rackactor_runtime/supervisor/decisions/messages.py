@@ -1,4 +1,4 @@
-"""What the supervisor hears (events) and what it wants done (effects)."""
+"""What the supervisor is told (events), and what it wants done (effects)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class InstanceEnded:
     fault: str | None = None
     #: The last of its output.
     tail: str = ""
-    #: See `providers.base`: of `CreateFailed` and of `Ended`.
+    #: See `providers.base`: the fields of `CreateFailed` and of `Ended`.
     kind: str = ""
     outside: bool = False
     deleted: bool = False
@@ -61,7 +61,7 @@ class InstanceEnded:
 
 @dataclass(frozen=True)
 class InstanceLocated:
-    """It is known where on the network an instance is."""
+    """An instance's place on the network has become known."""
 
     key: Key
     address: str
@@ -76,7 +76,7 @@ class InstanceOver:
 
 @dataclass(frozen=True)
 class Unanswered:
-    """The provider gets no clear answer to a create, since so many seconds, and tries on."""
+    """The provider has had no clear answer to a create for so many seconds, and goes on trying."""
 
     key: Key
     seconds: float
@@ -85,14 +85,14 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Owed:
-    """What the provider has given up may still come to be, for so many seconds."""
+    """What the provider has given up may still appear, for so many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Unconfirmed:
-    """The provider does not confirm a delete, and tries on."""
+    """The provider cannot confirm a delete yet, and goes on trying."""
 
     key: Key
     words: str
@@ -100,7 +100,7 @@ class Unconfirmed:
 
 @dataclass(frozen=True)
 class Probed:
-    """The provider has looked at a silent instance."""
+    """The provider has checked a silent instance."""
 
     key: Key
     liveness: Liveness
@@ -108,7 +108,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class Severed:
-    """A member has come back on a new connection, and what the old one lost is not there any more."""
+    """A member has come back on a new connection, and what the old one lost is no longer kept."""
 
     pid: int
     reason: str
@@ -116,7 +116,7 @@ class Severed:
 
 @dataclass(frozen=True)
 class Malformed:
-    """A member sends what nobody of this wire sends."""
+    """A member has sent something that breaks the protocol."""
 
     pid: int
     words: str
@@ -124,7 +124,7 @@ class Malformed:
 
 @dataclass(frozen=True)
 class OwnerGone:
-    """The program that made the group is no more."""
+    """The program that made the group has ended."""
 
     reason: str
 
@@ -139,14 +139,14 @@ class ServiceEnded:
 
 @dataclass(frozen=True)
 class Heard:
-    """Members have said something since this was last told."""
+    """Members have sent something since the last such event."""
 
     pids: Sequence[int]
 
 
 @dataclass(frozen=True)
 class Corresponded:
-    """Two members have exchanged a message for the first time."""
+    """Two members have exchanged their first message."""
 
     pid: int
     other: int
@@ -154,14 +154,14 @@ class Corresponded:
 
 @dataclass(frozen=True)
 class OperatorArrived:
-    """A command line has shown the token that all of them have; see `Entered`."""
+    """A command line has presented the token that all command lines share; see `Entered`."""
 
 
 @dataclass(frozen=True)
 class GroupOpened:
     """The supervisor can be reached: the program that made the group is expected; see `Entered`."""
 
-    #: With which it will join.
+    #: The token with which it will join.
     token: bytes
     #: The operating system tells when that program dies.
     watched: bool
@@ -169,7 +169,7 @@ class GroupOpened:
 
 @dataclass(frozen=True)
 class Absent:
-    """The supervisor itself did not run: it was stopped, or kept from the processor."""
+    """The supervisor itself did not run: it was stopped, or got no processor time."""
 
     #: For how long.
     seconds: float
@@ -228,7 +228,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Notify:
-    """Tell a member something it did not ask for."""
+    """Tell a member something that it has not asked for."""
 
     pid: int
     event: WireEvent
@@ -244,14 +244,14 @@ class Create:
 
 @dataclass(frozen=True)
 class Delete:
-    """Have the provider destroy an instance."""
+    """Ask the provider to destroy an instance."""
 
     key: Key
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Have the provider look at a silent instance."""
+    """Ask the provider to check a silent instance."""
 
     key: Key
 
@@ -282,7 +282,7 @@ class Entered:
 
 @dataclass(frozen=True)
 class Dismiss:
-    """A member is no more: revoke its key, forget its connection and what was held for it."""
+    """A process is no longer a member: revoke its key, forget its connection and the messages held for it."""
 
     pid: int
 
@@ -292,7 +292,7 @@ class Finish:
     """The group is empty: the supervisor may end."""
 
     reason: str
-    #: What the provider has not confirmed the end of, in words.
+    #: The instances whose end the provider has not confirmed, for people.
     left: Sequence[str] = ()
 
 

@@ -1,9 +1,9 @@
-"""The group's pipes: who holds which end, who must hear of whom, and what writers that have ended left to be read.
+"""The group's pipes: the holders of their ends, whom to tell of whom, and what ended writers have left to be read.
 
 Messages go from writer to reader; the supervisor only introduces the two. An open end has a *seat*, a number of its
-own, so that an end which was closed and opened again is not taken for what it was. A child's end is reserved when it is
-forked: so the parent may close its own at once. The supervisor is also the heir of writers that leave: it serves what
-nobody had taken, by the writer's own seat and numbers.
+own, so that an end which was closed and opened again is not taken for the former one. A child's end is reserved when it
+is forked, so the parent may close its own at once. The supervisor also inherits from writers that leave: it delivers
+what nobody had taken, under the writer's own seat and numbers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.supervisor.decisions.messages import Effect, Notify
 
 READ, WRITE = "r", "w"
-#: Named pipes remembered whose end nobody has seen yet.
+#: The most unused named pipes that are remembered.
 _UNSEEN = 1000
 
-#: Which ends a child is given at its fork: (pipe, mode) each.
+#: The ends that a child is given at its fork: (pipe, mode) each.
 Ends = Sequence[tuple[int, str]]
 
 
@@ -46,17 +46,17 @@ class Pipe:
     name: str | None
     readers: dict[int, End] = field(default_factory=dict)
     writers: dict[int, End] = field(default_factory=dict)
-    #: What writers that have ended left, by their seat.
+    #: What ended writers have left, by their seats.
     estates: dict[int, Writer] = field(default_factory=dict)
-    #: Readers that have told the heir how far they are: (writer's seat, reader's).
+    #: Readers that have told the supervisor how far they are: (writer's seat, reader's seat).
     resumed: set[tuple[int, int]] = field(default_factory=set)
-    #: What readers that have left said they had taken, for writers that may not have heard of it.
+    #: What former readers had taken by their own account, for writers that may not have been told.
     finals: dict[tuple[int, int], int | None] = field(default_factory=dict)
     #: Writers that died, and how.
     broken: list[tuple[int, str]] = field(default_factory=list)
     had_writer: bool = False
     ended: bool = False
-    #: Some reader was there, and will know of its end.
+    #: Some reader was there, and will be told of its end.
     seen: bool = False
 
     def to_record(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Pipe:
         return [end for end in self.readers.values() if end.opened]
 
     def row(self) -> dict[str, Any]:
-        """Return the plain values that people are shown."""
+        """Return the plain values that are shown to people."""
         return {
             "id": self.id,
             "name": self.name,
@@ -112,10 +112,10 @@ class Pipe:
 
 
 class Pipes:
-    """All pipes of a group. Each change yields what the processes concerned must hear.
+    """All pipes of a group. Each change yields the effects for the processes concerned.
 
     Args:
-        limit: bytes of messages that are kept for writers that have ended.
+        limit: bytes of messages of ended writers that are kept.
     """
 
     def __init__(self, limit: int) -> None:
@@ -143,7 +143,7 @@ class Pipes:
     # -- opening ----------------------------------------------------------------------------------------
 
     def make(self, name: str | None = None) -> Pipe:
-        """Make a pipe; the one of that name if it exists."""
+        """Make a pipe, or return the one of that name."""
         pipe = self._names.get(name) if name is not None else None
         if pipe is None:
             self._last_id += 1
@@ -157,7 +157,7 @@ class Pipes:
         """Return a pipe by its number.
 
         Raises:
-            InvalidCall: it is no more.
+            InvalidCall: it does not exist any more.
         """
         pipe = self._pipes.get(number)
         if pipe is None:
@@ -179,7 +179,7 @@ class Pipes:
         return end.seat, effects
 
     def check(self, wanted: Any, n: int) -> Sequence[Ends]:
-        """Check which ends the children of a fork are to be given: the same for all, or one list for each."""
+        """Check the ends to give to the children of a fork: the same for all, or one list for each."""
         lists = [()] if wanted is None else wanted
         if len(lists) not in (1, n):
             raise InvalidCall(f"the pipes of {n} children are 1 or {n} lists")
@@ -209,7 +209,7 @@ class Pipes:
         pipe.seen = pipe.seen or mode == READ
         if mode == WRITE:
             for reader in pipe.listeners:
-                # The writer hears first: a reader answers at once, and is heard only by who knows of it.
+                # The writer is told first: a reader answers at once, and only a writer that knows it accepts that.
                 yield _event(end, "reader", reader=reader.seat, pid=reader.pid)
                 yield _event(reader, "writer", writer=end.seat, pid=end.pid)
             yield _event(end, "readers", count=len(pipe.readers))
@@ -219,7 +219,7 @@ class Pipes:
                 yield _event(writer, "reader", reader=end.seat, pid=end.pid)
                 yield _event(end, "writer", writer=writer.seat, pid=writer.pid)
         for seat in pipe.estates:
-            pipe.resumed.add((seat, end.seat))  # it begins with nothing
+            pipe.resumed.add((seat, end.seat))  # nothing was delivered to it before
             yield _event(end, "writer", writer=seat, pid=SUPERVISOR)
         if pipe.ended:
             yield _event(end, "ended", ended=True, broken=list(pipe.broken))
@@ -230,10 +230,10 @@ class Pipes:
         """Close an end.
 
         Args:
-            pid: whose it is.
+            pid: its holder.
             seat: its seat.
-            taken: what a reader has taken, by the writer's seat; None: nobody knows.
-            lost: why what a writer had is not all there.
+            taken: what a reader has taken, by the writer's seat; None: unknown.
+            lost: why a writer's messages are not complete.
         """
         for pipe in self._pipes.values():
             for mode in (READ, WRITE):
@@ -243,7 +243,7 @@ class Pipes:
         return []
 
     def gone(self, pid: int, status: ExitStatus | None) -> list[Effect]:
-        """Learn that a process is no more. An agent that ends in good order has closed what it had opened."""
+        """Note that a process is gone. An agent that ended in good order had closed its ends."""
         effects: list[Effect] = []
         for pipe in list(self._pipes.values()):
             for mode in (READ, WRITE):
@@ -280,7 +280,7 @@ class Pipes:
             yield _event(reader, "left", writer=seat, clean=clean)
 
     def _changed(self, pipe: Pipe, mode: str) -> Iterator[Effect]:
-        """Tell the others what has become of a pipe."""
+        """Tell the other ends how a pipe has changed."""
         if pipe.name is None and not pipe.readers:
             pipe.estates.clear()  # nobody can ever open it again
         if mode == READ:
@@ -303,7 +303,7 @@ class Pipes:
             yield _event(reader, "ended", ended=ended, broken=list(pipe.broken))
 
     def _forget(self, pipe: Pipe) -> None:
-        """Forget a pipe that nobody has open; one by name whose end nobody has seen stays for a reader to come."""
+        """Forget a pipe without open ends; an unread named pipe stays for a later reader."""
         if pipe.name is not None and pipe.had_writer and not pipe.seen:
             unseen = [p for p in self._pipes.values() if not p.readers and not p.writers and not p.estates]
             if len(unseen) <= _UNSEEN:
@@ -316,18 +316,18 @@ class Pipes:
     # -- the estates of writers that have ended -----------------------------------------------------------
 
     def room(self, size: int) -> bool:
-        """Tell whether so many bytes can be kept."""
+        """Tell whether this many bytes can be kept."""
         held = sum(writer.held for pipe in self._pipes.values() for writer in pipe.estates.values())
         return held + size <= self._limit
 
     def inherit(self, pid: int, seat: int, writer: Writer, *, clean: bool) -> list[Effect]:
-        """Take over what a writer that leaves has not got rid of.
+        """Take over what a leaving writer has not delivered.
 
         Args:
-            pid: whose it was.
-            seat: its seat, under which we go on.
+            pid: its holder.
+            seat: its seat, under which the supervisor continues.
             writer: its messages and lanes.
-            clean: it has ended in good order; else how its process ends will tell.
+            clean: it has ended in good order; otherwise the end of its process decides.
         """
         for pipe in self._pipes.values():
             end = pipe.writers.get(seat)
@@ -350,7 +350,7 @@ class Pipes:
         yield from self._changed(pipe, WRITE)
 
     def credit(self, pid: int, seat: int, reader: int, taken: int, received: int, limit: int) -> list[Effect]:
-        """Learn from a reader what it has taken of an inherited lane, and what it may be sent."""
+        """Process a reader's confirmation for an inherited lane, and its credit."""
         for pipe in self._pipes.values():
             estate, end = pipe.estates.get(seat), pipe.readers.get(reader)
             if estate is not None and end is not None and end.pid == pid:
@@ -380,7 +380,7 @@ class Pipes:
         return iter(())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what people are shown."""
+        """Return the rows that are shown to people."""
         return [pipe.row() for pipe in self._pipes.values()]
 
 

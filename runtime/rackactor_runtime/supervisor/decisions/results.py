@@ -1,7 +1,7 @@
-"""Results too large for one message: they come in parts, and whoever was told of an end fetches them in parts.
+"""Results too large for one message: they are sent in parts, and those who were told of an end fetch them in parts.
 
-Between two parts there is room for heartbeats. A message of a gigabyte would hold them up, and its receiver would be
-taken for dead, or take the supervisor for it.
+There is room for heartbeats between two parts. One message of a gigabyte would delay them, and its receiver would be
+taken for dead, or take the supervisor for dead.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from rackactor.errors import InvalidCall
 
-#: Bytes of a result that goes with the end itself.
+#: Bytes of a result that are sent with the end itself.
 AT_ONCE = 32 << 20
 
 
 class Shelf:
-    """Large results, by who was told of them. Pure."""
+    """Large results, by the process that was told of them. Pure."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, int], list[Any]] = {}
@@ -30,7 +30,7 @@ class Shelf:
         self._kept = {(waiter, pid): list(parts) for waiter, pid, parts in record}
 
     def put(self, waiter: int, pid: int, frames: Sequence[Any]) -> Sequence[Any]:
-        """Keep the result of a process for a waiter if it is large; return the frames that go to it at once."""
+        """Keep the result of a process for a waiter if it is large; return the frames to send at once."""
         if sum(map(len, frames)) <= AT_ONCE:
             return frames
         self._kept[waiter, pid] = list(frames[1:])
@@ -41,7 +41,7 @@ class Shelf:
         return len(self._kept.get((waiter, pid), ()))
 
     def take(self, waiter: int, pid: int) -> Any:
-        """Return the next part; with the last one nothing is left.
+        """Return the next part; with the last one, nothing is left.
 
         Raises:
             InvalidCall: there is none.
@@ -55,9 +55,9 @@ class Shelf:
         return part
 
     def drop(self, waiter: int, pid: int) -> None:
-        """Forget a result that nobody wants any more."""
+        """Drop a result that nobody wants any more."""
         self._kept.pop((waiter, pid), None)
 
     def gone(self, waiter: int) -> None:
-        """Forget what a process that has ended has not fetched."""
+        """Drop what an ended process has not fetched."""
         self._kept = {key: parts for key, parts in self._kept.items() if key[0] != waiter}

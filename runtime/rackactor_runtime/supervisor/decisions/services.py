@@ -1,7 +1,7 @@
-"""Services: programs that the supervisor has beside it, started when somebody first asks for them.
+"""Services: programs beside the supervisor, started at the first request for them.
 
-Who asks is answered when the service has joined. One that does not come up, or dies, is an error for those who wait
-for it, and is started anew for the next who asks, so often and no more: nothing here starts anything by itself.
+The requester is answered when the service has joined. If it does not come up, or dies, those who wait for it get an
+error, and the next request starts it again, a limited number of times: nothing here starts anything by itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def request(turn: Turn, pid: int, rid: int, name: object) -> None:
 
     Raises:
         InvalidCall: there is no such service.
-        ServiceFailed: it has failed too often of late.
+        ServiceFailed: it has failed too often recently.
     """
     services = turn.state.services
     service = services.get(name) if isinstance(name, str) else None
@@ -55,7 +55,7 @@ def _start(turn: Turn, service: Service) -> None:
 
 
 def joined(turn: Turn, record: Process) -> None:
-    """Learn that a member has joined; if it is a service, those who wait for it are told."""
+    """Note that a member has joined; if it is a service, those who wait for it are told."""
     service = _of(turn.state, record.pid)
     if service is None:
         return
@@ -65,7 +65,7 @@ def joined(turn: Turn, record: Process) -> None:
 
 
 def ended(turn: Turn, pid: int, words: str) -> None:
-    """Learn that the program of a service has ended, or could not be started."""
+    """Note that the program of a service has ended, or could not be started."""
     service, record = _of(turn.state, pid), turn.state.table.get(pid)
     if service is not None:
         service.last_words = words
@@ -75,7 +75,7 @@ def ended(turn: Turn, pid: int, words: str) -> None:
 
 
 def gone(turn: Turn, record: Process) -> None:
-    """Learn that a member is no more: it waits for nothing, and nobody for it."""
+    """Note that a process is no longer a member: it waits for nothing, and nobody waits for it."""
     for each in turn.state.services.values():
         each.waiting = [asker for asker in each.waiting if asker[0] != record.pid]
     service = _of(turn.state, record.pid)
@@ -95,7 +95,7 @@ def cancel(turn: Turn, pid: int, rid: int) -> None:
 
 
 def silent(turn: Turn, record: Process) -> None:
-    """Have a service ended that has not been heard for too long; its next life is for the next who asks."""
+    """End a service that has been silent for too long; the next request starts it again."""
     service = _of(turn.state, record.pid)
     if service is not None:
         service.last_words = "it had not answered, and was ended"
@@ -103,14 +103,14 @@ def silent(turn: Turn, record: Process) -> None:
 
 
 def excuse(turn: Turn, away: float) -> None:
-    """Give what boots the time for which the supervisor did not run."""
+    """Extend the time limits of booting services by the time for which the supervisor did not run."""
     for service in turn.state.services.values():
         if service.boot_by is not None:
             service.boot_by += away
 
 
 def tick(turn: Turn) -> None:
-    """End what has not come up in time."""
+    """End services that have not come up in time."""
     for service in turn.state.services.values():
         if service.boot_by is not None and turn.now >= service.boot_by:
             assert service.pid is not None

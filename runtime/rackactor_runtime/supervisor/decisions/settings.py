@@ -1,4 +1,4 @@
-"""The settings of a group, checked where they come in."""
+"""The settings of a group, checked when they come in."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import Any
 from rackactor import units
 from rackactor.errors import InvalidCall
 
-#: See `Settings.idle_beat`, seconds, at the most.
+#: Upper limit of `Settings.idle_beat`, seconds.
 IDLE_BEAT = 40.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a group may be told at its making; every bound has a default."""
+    """The settings of a new group; every limit has a default."""
 
-    #: Seconds between SIGTERM and SIGKILL of one process. Raise it for processes that save a lot on their way out.
+    #: Seconds between SIGTERM and SIGKILL of one process. Raise it for processes that save a lot when they end.
     grace: float = 10.0
-    #: The same at the group's end, when nobody is left to wait for what they save.
+    #: The same at the group's end, when nobody waits for results any more.
     end_grace: float = 1.0
     #: Seconds between heartbeats of an agent (and the supervisor's answers).
     heartbeat: float = 1.0
-    #: Seconds of silence after which an agent is looked at from outside, and is lost if it does not run.
+    #: Seconds of silence after which the provider is asked about an agent, which is lost if it does not run.
     lost_after: float = 2.5
-    #: Seconds of silence after which even an agent that seems to run is lost (C code may hold Python's lock for long).
+    #: Seconds of silence after which even an agent that seems to run is lost (C code may hold the GIL for long).
     silence_limit: float = 60.0
     #: Seconds without the supervisor after which a process ends itself.
     lease: float = 10.0
-    #: Seconds from the intent (of a machine: from when the cloud has begun it) until the agent must have joined.
+    #: Seconds from the fork (of a machine: from when the cloud has begun to make it) until the agent must have joined.
     boot_timeout: float = 60.0
     #: Seconds that the group's end waits for deletes that the provider does not confirm; they are named in its answer.
     delete_timeout: float = 60.0
-    #: Forks allowed within `spawn_period` seconds: a bound on what a faulty program can start, not a quota.
+    #: Forks allowed within `spawn_period` seconds: a limit for faulty programs, not a quota.
     max_spawns: int = 2000
     #: See `max_spawns`.
     spawn_period: float = 10.0
-    #: Processes that live at the same time, at the most; the same in the long run.
+    #: The most processes that are alive at the same time; the same in the long run.
     max_processes: int = 10_000
-    #: Bytes of output kept of each process; the oldest goes first, unless somebody follows it.
+    #: Bytes of output kept of each process; the oldest is dropped first, unless the output is followed.
     log_limit: int = 4 << 20
     #: Ended processes that `why` still knows after they have been waited for.
     history: int = 1000
-    #: Bytes of messages that the supervisor keeps for readers to come, of writers that have ended.
+    #: Bytes of messages of ended writers that the supervisor keeps for later readers.
     pipe_held: int = 256 << 20
     #: Whether messages may be pickled. False: msgpack only.
     pickle: bool = True
@@ -50,21 +50,21 @@ class Settings:
     direct: bool = True
     #: Seconds after which the group ends, whatever runs in it; None: no bound.
     deadline: float | None = None
-    #: A detached group ends this long after its last process has, seconds, if nobody asked for the statuses.
+    #: Seconds from the end of its last process to the end of a detached group, unless somebody asked for the statuses.
     linger: float = 600.0
     #: Bytes of shared memory. Only what is used takes room on the disk; raise it before the memory is full.
     shm_size: int = 1 << 30
     #: Bytes of its last changes that are kept for watchers that are behind; at most a quarter of `shm_size`.
     shm_log: int = 64 << 20
-    #: Who keeps a replica of shared memory: "auto": processes on other hosts; "always": every process.
+    #: Which processes keep a replica of shared memory: "auto": those on other hosts; "always": every process.
     shm_replica: str = "auto"
-    #: Where the group's files lie: an fsspec URL, or a map of a `url` and fsspec's options for it. None: in a directory
-    #: of the group's own, which is gone with it. Only the file service sees it: credentials may be in it.
+    #: Where the group's files are stored: an fsspec URL, or a map of a `url` and fsspec's options for it. None: in the
+    #: group's own directory, which is removed with it. Only the file service sees it, since it may contain credentials.
     files: str | dict[str, Any] | None = None
 
     @property
     def idle_beat(self) -> float:
-        """Return the seconds between heartbeats of a process whose end the operating system tells: each wakes it."""
+        """Return the seconds between heartbeats of a process whose end the operating system reports: each wakes it."""
         return max(self.heartbeat, min(IDLE_BEAT, 4 * self.lease, self.silence_limit * 2 / 3))
 
     @classmethod
@@ -106,15 +106,15 @@ class Settings:
         return made
 
 
-#: What settings that are words may be.
+#: The choices of settings that are strings.
 _CHOICES = {"shm_replica": ("auto", "always")}
 _SIZES = ("shm_size", "shm_log")
-#: What is more is a mistake; and it is what fits into 64 bits.
+#: More than this is a mistake, and does not fit into 64 bits.
 _MOST = 1 << 62
 
 
 def _bytes(name: str, value: Any) -> Any:
-    """Return a size in bytes, which may be given as a text ("4G")."""
+    """Return a size in bytes, which may be given as a string ("4G")."""
     if name not in _SIZES:
         return value
     size = units.size(value, f"the setting {name!r}")
@@ -132,7 +132,7 @@ def _check_files(value: Any) -> None:
 
 
 def _masked(value: Any) -> Any:
-    """Return a value without what may be secrets."""
+    """Return a value without possible secrets."""
     return dict.fromkeys(value, "...") if isinstance(value, dict) else value
 
 

@@ -1,4 +1,4 @@
-"""The end of a group: its processes are told and then deleted, whoever asked is answered, and everybody else told."""
+"""The end of a group: processes are asked to end and then deleted, callers are answered, and all others are told."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def begin(turn: Turn, reason: str) -> None:
 
 
 def told(turn: Turn, record: Process) -> None:
-    """Learn that a process has ended: the group ends with the program that made it."""
+    """Note that a process has ended: the group ends with the program that made it."""
     if record.kind == "script" and not turn.state.shutdown.detached:
         begin(turn, "the program that made the group has ended")
 
 
 def owner_gone(turn: Turn, reason: str) -> None:
-    """Learn from the operating system that the program that made the group is no more."""
+    """Note the operating system's report that the program that made the group has ended."""
     if not turn.state.shutdown.detached:
         begin(turn, reason)
     for record in turn.state.table:
@@ -52,7 +52,7 @@ def owner_gone(turn: Turn, reason: str) -> None:
 
 
 def check_deadline(turn: Turn) -> None:
-    """End the group when its time is over."""
+    """End the group when its deadline has passed."""
     deadline = turn.state.deadline_at
     if deadline is not None and turn.now >= deadline:
         begin(turn, "the group's deadline passed")
@@ -106,7 +106,7 @@ def _finish(turn: Turn, left: Sequence[str]) -> None:
 
 
 def _look_for_life(turn: Turn) -> None:
-    """End a detached group when nothing runs, and nobody has asked for what ended."""
+    """End a detached group when nothing runs, and nobody has asked for exit statuses."""
     state, shutdown = turn.state, turn.state.shutdown
     idle = ("service", "machine")
     if any(record.alive and record.kind not in idle and not record.keeper for record in state.table):

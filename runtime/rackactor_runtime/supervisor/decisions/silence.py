@@ -1,4 +1,4 @@
-"""Time, and members that say nothing: what is due, who is looked at from outside, and who is lost."""
+"""Time limits, and silent members: what is due, who is checked from outside, and who is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rackactor_runtime.supervisor.decisions.turn import Turn
 
 
 def heard(turn: Turn, pids: Iterable[int]) -> None:
-    """Take note that members have said something."""
+    """Note that members have sent something."""
     for pid in pids:
         record = turn.state.table.get(pid)
         if record is not None:
@@ -23,7 +23,7 @@ def heard(turn: Turn, pids: Iterable[int]) -> None:
 
 
 def probed(turn: Turn, key: Key, liveness: Liveness) -> None:
-    """Judge a silent agent by what the provider sees of its instance."""
+    """Decide on a silent agent by the provider's check of its instance."""
     state, settings = turn.state, turn.state.settings
     record = state.of(key)
     if record is None or not record.alive or record.started is None:
@@ -34,13 +34,13 @@ def probed(turn: Turn, key: Key, liveness: Liveness) -> None:
     if liveness is Liveness.GONE or silent <= settings.lost_after:
         return
     if liveness is not Liveness.STOPPED and silent <= settings.silence_limit:
-        return  # also where the provider cannot tell: that is no evidence of anything
+        return  # also if the provider cannot tell, which proves nothing
     words = f"its agent has not answered for {silent:.1f} s, and the provider says: {liveness.value}"
     lifecycle.kill(turn, record, Cause.LOST, words)
 
 
 def _doubted(turn: Turn, record: Process, liveness: Liveness) -> bool:
-    """Ask a member that sleeps whether it is there, should there be a doubt; tell whether it may be judged now."""
+    """If there is a doubt, ask a sleeping member whether it is alive; tell whether it may be judged now."""
     if record.asked is not None:
         return True
     settings = turn.state.settings
@@ -50,7 +50,7 @@ def _doubted(turn: Turn, record: Process, liveness: Liveness) -> bool:
     if liveness is Liveness.GONE or (liveness is Liveness.RUNNING and not overdue):
         return False
     turn.notify(record.pid, HeartbeatEvent())
-    stopped = liveness is Liveness.STOPPED  # since the last look, or sooner: it cannot answer, and has not
+    stopped = liveness is Liveness.STOPPED  # since the last check or earlier; it cannot answer, and has not
     record.asked = max(record.ran, record.heard) if stopped else turn.now
     return stopped
 
@@ -70,7 +70,7 @@ def severed(turn: Turn, pid: int, words: str) -> None:
 
 
 def excuse(turn: Turn, away: float) -> None:
-    """Count no silence for a time in which we did not run, and nothing of a boot: what came is still to be read."""
+    """Count the time in which the supervisor did not run neither as silence nor as boot: messages are still unread."""
     fresh = away > turn.state.settings.lost_after / 2
     for record in turn.state.table:
         for time in ("heard", "asked", "ran", "probed"):
@@ -108,7 +108,7 @@ def _tick(turn: Turn, record: Process) -> None:
 
 
 def _quiet_for(turn: Turn, record: Process) -> float:
-    """Return after how long without a word a member is of interest; whoever sleeps has to be seen to run."""
+    """Return after how long a silence a member is checked; a sleeping one must be seen to run."""
     asleep = turn.state.sleeps(record) and not record.external
     return turn.state.settings.heartbeat if asleep else turn.state.settings.lost_after
 
@@ -122,7 +122,7 @@ def _silent(turn: Turn, record: Process) -> None:
 
 
 def _silent_member(turn: Turn, record: Process) -> None:
-    """Judge a silent member that no provider made."""
+    """Decide on a silent member that no provider made."""
     too_long = turn.now - record.heard > turn.state.settings.silence_limit
     match record.kind:
         case "machine":
@@ -140,7 +140,7 @@ def _silent_member(turn: Turn, record: Process) -> None:
 
 
 def _look_at(turn: Turn, record: Process) -> float:
-    """Return when a silent member is to be looked at from outside: as soon as it may be lost, else now and then."""
+    """Return when a silent member is to be checked from outside: as soon as it may be lost, else now and then."""
     settings = turn.state.settings
     at = record.probed + settings.heartbeat
     lost = 0.0 if record.asked is None else record.asked + settings.lost_after
@@ -148,5 +148,5 @@ def _look_at(turn: Turn, record: Process) -> float:
 
 
 def _is_kept(turn: Turn) -> bool:
-    """Tell whether somebody watches over the group who knows whether the script lives."""
+    """Tell whether a member watches over the group that knows whether the script is alive."""
     return any(record.keeper and record.alive for record in turn.state.table)

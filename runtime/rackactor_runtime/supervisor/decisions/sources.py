@@ -1,7 +1,7 @@
-"""Sources that members load into the group (Thespian's loadActorSource): who has them, and who may use them.
+"""Sources that members load into the group (Thespian's loadActorSource): where they are kept, and who may use them.
 
-They are kept as opaque bytes by hash. One member, the source authority, says which may be used; without
-one none may. Whoever wants a source that it has not judged yet is answered when it has.
+They are kept as opaque bytes by hash. One member, the source authority, decides which may be used; without
+an authority none may. A request for a source without a decision is answered when there is one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from rackactor_runtime.supervisor.decisions.messages import Effect, Notify, Repl
 
 @dataclass
 class Source:
-    """A source that somebody has loaded."""
+    """A source that a member has loaded."""
 
-    #: What the authority has made of it; None before its verdict.
+    #: The authority's version of it; None before its decision.
     content: bytes | None = None
     info: str = ""
-    #: (pid, number of the call) of whoever waits for the verdict.
+    #: (pid, number of the call) of those who wait for the decision.
     waiting: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Sources:
-    """The loaded sources of a group. Its methods return what is to be done."""
+    """The loaded sources of a group. Its methods return effects."""
 
     def __init__(self) -> None:
         self._sources: dict[str, Source] = {}
@@ -47,14 +47,14 @@ class Sources:
         return made
 
     def load(self, name: str, data: bytes) -> list[Effect]:
-        """Take a source: the authority is asked about it, unless it has accepted it already."""
+        """Add a source: the authority is asked about it, unless it has accepted it already."""
         if self.authority is None or name in self._sources:
             return []
         self._sources[name] = Source()
         return [Notify(self.authority, ValidateSourceEvent(name, data))]
 
     def judge(self, pid: int, name: str, content: bytes, info: str) -> list[Effect]:
-        """Take a verdict: what the source is, or that it is none (empty)."""
+        """Record a decision: the content of the source, or that it is refused (empty)."""
         source = self._sources.get(name)
         if pid != self.authority or source is None or source.content is not None:
             return []
@@ -66,13 +66,13 @@ class Sources:
         return [*effects, *(self._news(pid, name, loaded=True) for pid in self._watchers)]
 
     def unload(self, name: str) -> list[Effect]:
-        """Forget a source."""
+        """Remove a source."""
         if name not in self._sources:
             return []
         return [*(self._news(pid, name, loaded=False) for pid in self._watchers), *self._drop(name)]
 
     def get(self, pid: int, rid: int, name: str) -> list[Effect]:
-        """Answer with a source; later, when there is no verdict yet."""
+        """Answer with a source; later, if there is no decision yet."""
         source = self._sources.get(name)
         if source is not None and source.content is None:
             source.waiting.append((pid, rid))
@@ -85,7 +85,7 @@ class Sources:
         return () if source is None or source.content is None else (source.content,)
 
     def watch(self, pid: int, *, enable: bool) -> list[Effect]:
-        """Begin or stop to tell a member of sources, those that are there included."""
+        """Begin or stop to notify a member of sources, including the present ones."""
         self._watchers = [watcher for watcher in self._watchers if watcher != pid]
         if not enable:
             return []
@@ -94,7 +94,7 @@ class Sources:
         return [self._news(pid, name, loaded=True) for name in known]
 
     def gone(self, pid: int) -> list[Effect]:
-        """Learn that a member has ended; an authority leaves nobody waiting for its verdict."""
+        """Note that a member has ended; if it was the authority, nobody waits for its decision any more."""
         self._watchers = [watcher for watcher in self._watchers if watcher != pid]
         for source in self._sources.values():
             source.waiting = [waiter for waiter in source.waiting if waiter[0] != pid]

@@ -1,4 +1,4 @@
-"""Spawn intensity: so that a fault cannot become a storm of processes."""
+"""A limit on the rate of forks, so that a fault cannot start a flood of processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Intensity:
         """Count n forks, or refuse all of them.
 
         Raises:
-            SpawnIntensityExceeded: says how many there were, and what may be changed.
+            SpawnIntensityExceeded: it says how many there were, and which setting to change.
         """
         while self._forks and self._forks[0][0] <= now - self._period:
             self._count -= self._forks.popleft()[1]

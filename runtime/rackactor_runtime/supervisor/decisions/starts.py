@@ -1,6 +1,6 @@
-"""Who waits for processes to come up: `fork(n, min_ok=k)`.
+"""Calls that wait for processes to come up: `fork(n, min_ok=k)`.
 
-Each of the processes is looked at when it comes up, and when it ends: never all of them for the sake of one.
+Each process is checked when it comes up and when it ends, and never all of them because of one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from rackactor_runtime.supervisor.decisions.table import Process, Table
 
-#: Causes of an end with which a process has never come up, whatever its agent had said.
+#: Causes with which a process has never come up, whatever its agent reported.
 _NEVER_UP = ("boot-failed", "load-failed", "lost")
 
 
 def state(record: Process | None) -> tuple[bool, bool]:
-    """Return (has come up, lives) of a process; of one that is not known (any more): neither."""
+    """Return (has come up, is alive) of a process; an unknown one is neither."""
     if record is None:
         return False, False
     ran = record.status is not None and record.status.cause not in _NEVER_UP
@@ -25,14 +25,14 @@ def state(record: Process | None) -> tuple[bool, bool]:
 
 @dataclass
 class Start:
-    """A call that waits until `count` of these processes have come up, or cannot any more."""
+    """A call that waits until `count` of these processes have come up, or cannot come up any more."""
 
     pid: int
     rid: int
     pids: tuple[int, ...]
     count: int
     up: set[int] = field(default_factory=set)
-    #: Those that live, and may yet come up.
+    #: Those that are alive, and may still come up.
     open: set[int] = field(default_factory=set)
 
     @property
@@ -41,16 +41,16 @@ class Start:
         return len(self.up) >= self.count or len(self.up) + len(self.open) < self.count
 
     def up_pids(self) -> list[int]:
-        """Return those that have come up, in the order in which they were named."""
+        """Return those that have come up, in the order of the call."""
         return [pid for pid in self.pids if pid in self.up]
 
 
 class Starts:
-    """The calls that wait for starts, by whom they wait for."""
+    """The calls that wait for starts, by the processes they wait for."""
 
     def __init__(self, table: Table, looked_at: Callable[[int], None] = lambda _: None) -> None:
         self._table = table
-        self._looked_at = looked_at  # called for each process that is looked at: what this costs
+        self._looked_at = looked_at  # called for each process that is checked, to measure the cost
         self._calls: dict[tuple[int, int], Start] = {}
         self._awaited: dict[int, list[Start]] = {}
         self._callers: dict[int, set[int]] = {}
@@ -82,7 +82,7 @@ class Starts:
             self._awaited.setdefault(each, []).append(start)
 
     def changed(self, pid: int) -> None:
-        """Learn that a process has come up, or has ended."""
+        """Note that a process has come up, or has ended."""
         for start in list(self._awaited.get(pid, ())):
             self._look(start, pid)
             if start.decided:

@@ -1,6 +1,6 @@
-"""All that a supervisor knows of its group, as values: no socket, no clock, no callable. `decide` alone changes it.
+"""The state of a group, as plain values: no socket, no clock, no callable. Only `decide` changes it.
 
-Times are those of the group's own clock, seconds (see `turn.Turn.now`), but for what people read: `created`, `started`
+Times are seconds of the group's own clock (see `turn.Turn.now`), except for those that people see: `created`, `started`
 and `ended` of a process are seconds since the epoch.
 """
 
@@ -26,15 +26,15 @@ STARTS = 5
 
 
 class StateView(Protocol):
-    """What those may read who serve the group's members beside `decide`; they change nothing."""
+    """The part of the state that other parts of the supervisor may read; they change nothing."""
 
     @property
     def settings(self) -> Settings:
-        """What the group was told at its making."""
+        """The settings that the group was made with."""
 
     @property
     def epoch(self) -> int:
-        """Which life of the supervisor this is."""
+        """The number of this life of the supervisor."""
 
     @property
     def table(self) -> Table:
@@ -53,11 +53,11 @@ class Service:
     """A service of the group."""
 
     name: str
-    #: Of the life that it has now; None: it does not run.
+    #: The pid of its present life; None: it does not run.
     pid: int | None = None
     joined: bool = False
     boot_by: float | None = None
-    #: (pid, number of the call) of whoever waits for it.
+    #: (pid, number of the call) of those who wait for it.
     waiting: list[tuple[int, int]] = field(default_factory=list)
     #: When it was started, the last `STARTS` times.
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=STARTS))
@@ -67,7 +67,7 @@ class Service:
 
 @dataclass
 class Shutdown:
-    """How far the end of the group is."""
+    """The progress of the group's end."""
 
     #: Why the group ends; empty: it does not.
     reason: str = ""
@@ -75,14 +75,14 @@ class Shutdown:
     detached: bool = False
     #: Everything has ended, and everybody has been told.
     finished: bool = False
-    #: (pid, number of the call) of whoever is answered when everything is gone.
+    #: (pid, number of the call) of those who are answered when everything is gone.
     callers: list[tuple[int, int]] = field(default_factory=list)
-    #: Pid of the program that still reads what was printed: the supervisor stays until it lets go, or ends.
+    #: Pid of the program that still reads the output: the supervisor stays until that program releases it, or ends.
     held_by: int = 0
     kill_at: float | None = None
     leave_at: float | None = None
     empty_since: float | None = None
-    #: Processes that have ended and that nobody will wait for, with when they are forgotten: the first one first.
+    #: Ended processes that nobody will wait for, with the times when they are forgotten, the earliest first.
     kept: deque[tuple[float, int]] = field(default_factory=deque)
 
 
@@ -92,14 +92,14 @@ class GroupState:
     Args:
         gid: of the group.
         name: of the group, for people.
-        settings: what it was told at its making.
-        services: names of the programs that the supervisor can start beside it.
-        epoch: which life of the supervisor this is.
-        machines: processes are virtual machines.
-        remote: they run where neither the script's disk nor the supervisor's directories are.
-        nearby: everybody is on this host, and the operating system tells of their ends: whoever has nothing to say is
-            left asleep. It is looked at from outside, and asked when that, or a missing heartbeat, raises a doubt.
-        python: (major, minor) of this interpreter: bytecode is for one only, and who sends code must know which.
+        settings: those that the group was made with.
+        services: names of the services that the supervisor can start.
+        epoch: the number of this life of the supervisor.
+        machines: whether processes are virtual machines.
+        remote: whether they run where neither the script's disk nor the supervisor's directories can be seen.
+        nearby: all members are on this host, and the operating system reports their ends, so idle members are not
+            woken. They are checked from outside, and asked when that check, or a missing heartbeat, raises a doubt.
+        python: (major, minor) of this interpreter: bytecode fits only one version, so senders of code must know it.
     """
 
     def __init__(
@@ -123,23 +123,23 @@ class GroupState:
         self.remote = remote
         self.nearby = nearby
         self.python = python
-        #: The operating system tells when the script dies: its silence means nothing (a long C call, Ctrl-Z).
+        #: The operating system reports the script's death, so its silence means nothing (a long C call, Ctrl-Z).
         self.owner_watched = False
         self.deadline_at: float | None = None
-        #: Until when something may come to be in the cloud that nobody waits for any more.
+        #: Until when something may still appear in the cloud that nobody waits for any more.
         self.owed_until = 0.0
         self.table = Table(settings.history)
         self.waits = Waits(self.table)
         self.starts = Starts(self.table)
         self.intensity = Intensity(settings.max_spawns, settings.spawn_period)
-        #: Of members that are expected: pids by their tokens.
+        #: Pids of expected members, by their tokens.
         self.tokens: dict[bytes, int] = {}
-        #: Names that the whole group knows, and whose they are.
+        #: Names known in the whole group, and their owners.
         self.names: dict[str, int] = {}
         self.names_of: dict[int, list[str]] = {}
-        #: Who gets dead letters, if anybody.
+        #: The handler of dead letters, if any.
         self.dead_letters: int | None = None
-        #: What the group's actor system can do, by name: values that only its members open.
+        #: The capabilities of the group's actor system, by name: values that only its members open.
         self.capabilities: dict[str, bytes] = {}
         self.sources = Sources()
         self.services = {name: Service(name) for name in services}
@@ -150,7 +150,7 @@ class GroupState:
         self.shutdown = Shutdown()
 
     def to_records(self) -> dict[str, Any]:
-        """Return all of it as plain values, from which `from_records` makes the same again."""
+        """Return all of it as plain values, for `from_records`."""
         return {
             **{name: getattr(self, name) for name in _PLAIN},
             "settings": asdict(self.settings),
@@ -204,12 +204,12 @@ class GroupState:
         return record is not None and record.alive
 
     def of(self, key: Key) -> Process | None:
-        """Return the process of an instance, if this is its present life."""
+        """Return the process of an instance, if the instance is its present life."""
         record = self.table.get(key.pid)
         return record if record is not None and record.incarnation == key.incarnation else None
 
     def sleeps(self, record: Process) -> bool:
-        """Tell whether a member is left asleep while it has nothing to say. A command line's silence is its end."""
+        """Tell whether a member may sleep while it is idle. A command line's silence means its end."""
         return self.nearby and record.kind != "operator"
 
     def silence(self, record: Process, now: float) -> float:
@@ -219,7 +219,7 @@ class GroupState:
         return 0.0 if record.asked is None else now - record.asked
 
 
-#: What of a state is plain as it is.
+#: The attributes that are plain values themselves.
 _PLAIN = (
     "gid",
     "name",

@@ -1,4 +1,4 @@
-"""The process table: a record for each process of the group, and who belongs to whom."""
+"""The process table: a record for each process of the group, and their family relations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rackactor.status import Cause, ExitStatus, Signal, State, signal_name
 from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.base import Key
 
-#: States in which a process lives.
+#: States of a living process.
 ALIVE = frozenset({State.NEW, State.BOOTING, State.RUNNING, State.STOPPING, State.UNKILLABLE})
 
 
@@ -39,7 +39,7 @@ class Process:
     #: "actor", "function", "command", "script" (the program that made the group), "operator" (a command line),
     #: "service" (a program of the supervisor's own) or "machine" (what runs on the machine of a process).
     kind: str
-    #: What it runs, for people.
+    #: Its target, for people.
     what: str
     created: float
     incarnation: int = 1
@@ -47,18 +47,18 @@ class Process:
     on_orphan: str = "kill"
     #: The provider's name for the instance (an OS pid, a server id).
     instance: str = ""
-    #: Where on the network that is, once it is known; and what the provider has said last.
+    #: Its place on the network, once that is known; and the provider's last note.
     address: str = ""
     note: str = ""
-    #: Where and as what its machine is made, for its children too.
+    #: The options of its machine, inherited by its children.
     placement: dict[str, Any] = field(default_factory=dict)
     #: The limit of its memory, bytes.
     memory: int | None = None
-    #: Pid of the member on its machine; of such a member, the process's.
+    #: Pid of the guest program on its machine; for a guest program, the pid of its process.
     machine: int = 0
     #: An operator that watches over the group for as long as it lives.
     keeper: bool = False
-    #: What the agent gets when it joins; emptied then.
+    #: Sent to the agent when it joins; then emptied.
     birth: dict[str, Any] = field(default_factory=dict)
     blobs: Sequence[Any] = ()
     started: float | None = None
@@ -71,33 +71,33 @@ class Process:
     #: Why the supervisor ends it, if it does.
     intent: Cause | None = None
     intent_words: str = ""
-    #: What its agent said of its end.
+    #: Its agent's report of its end.
     report: dict[str, Any] | None = None
     result: Sequence[Any] = ()
-    #: What it has sent of the messages that it is about to leave to the supervisor.
+    #: The parts that it has sent of the messages it is about to leave to the supervisor.
     pieces: Sequence[Any] = ()
     status: ExitStatus | None = None
     sent: list[Sent] = field(default_factory=list)
     held_signals: list[dict[str, Any]] = field(default_factory=list)
-    #: Who has exchanged messages with it, and hears of its end.
+    #: Processes that have exchanged messages with it, and are told of its end.
     correspondents: set[int] = field(default_factory=set)
     key: bytes | None = None
-    #: With which it may join, once.
+    #: The single-use token with which it may join.
     token: bytes = b""
     probed: float = 0.0
-    #: When it was last seen to run from outside, as far as that was of interest (monotonic).
+    #: When a check from outside last showed that it runs, if that was of interest (monotonic).
     ran: float = 0.0
-    #: From when on it owes an answer whether it is there, if it does (monotonic).
+    #: Since when an answer to the question whether it is alive is missing (monotonic).
     asked: float | None = None
 
     @property
     def life(self) -> Key:
-        """Return what its instance is known by."""
+        """Return the key of its instance."""
         return Key(self.pid, self.incarnation)
 
     @property
     def alive(self) -> bool:
-        """Tell whether it lives."""
+        """Tell whether it is alive."""
         return self.state in ALIVE
 
     @property
@@ -107,7 +107,7 @@ class Process:
 
     @property
     def hidden(self) -> bool:
-        """Tell whether it is no process of the group's program: not in `ps`, not among the targets of `kill 0`."""
+        """Tell whether it is no process of the group's program: not in `ps`, and no target of `kill 0`."""
         return self.kind in ("operator", "service", "machine")
 
     def to_record(self) -> dict[str, Any]:
@@ -165,21 +165,21 @@ class Process:
         }
 
 
-#: Command lines and services that have gone and are remembered, at the most: beside the history of processes.
+#: The most former command lines and services that are remembered, beside the history of processes.
 VISITS = 100
 
 
 class Table:
-    """The processes of a group by pid; a pid is never given twice.
+    """The processes of a group by pid; a pid is never used again.
 
     Args:
-        history: processes that have been waited for and are remembered, at the most.
+        history: the most reaped processes that are remembered.
     """
 
     def __init__(self, history: int) -> None:
         self._records: dict[int, Process] = {}
         self._children: dict[int, set[int]] = {}
-        self._zombies: dict[int, list[int]] = {}  # heaps, by parent; also of some reaped
+        self._zombies: dict[int, list[int]] = {}  # heaps, by parent; they include some reaped ones
         self._past: dict[int, Process] = {}
         self._visits: dict[int, Process] = {}
         self._history = history
@@ -221,12 +221,12 @@ class Table:
         return pid
 
     def add(self, record: Process) -> None:
-        """Enter a process."""
+        """Add a process."""
         self._records[record.pid] = record
         self._children.setdefault(record.ppid, set()).add(record.pid)
 
     def get(self, pid: int) -> Process | None:
-        """Return a process that lives or has not been waited for."""
+        """Return a process that is alive or has not been waited for."""
         return self._records.get(pid)
 
     def past(self, pid: int) -> Process | None:
@@ -270,7 +270,7 @@ class Table:
             self.bury(record)
 
     def reap(self, record: Process) -> None:
-        """Take a process that has been waited for out of the table."""
+        """Remove a process that has been waited for from the table."""
         record.state = State.GONE
         record.result = record.blobs = record.pieces = ()
         del self._records[record.pid]
@@ -279,7 +279,7 @@ class Table:
         self._zombies.pop(record.pid, None)
         self.zombie(record.ppid)
         if record.kind == "machine":
-            return  # nobody asks for one
+            return  # its parent has no other zombie
         past, most = (self._visits, VISITS) if record.hidden else (self._past, self._history)
         past[record.pid] = record
         while len(past) > most:

@@ -1,4 +1,4 @@
-"""One decision under way: the state that it changes, the time it happens at, and what it wants done."""
+"""One decision under way: the state that it changes, its time, and its effects."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rackactor_runtime.supervisor.decisions.messages import Called, Effect, Noti
 from rackactor_runtime.supervisor.decisions.state import GroupState
 from rackactor_runtime.supervisor.decisions.table import Process
 
-#: Bytes of a token.
+#: Size of a token, bytes.
 TOKEN = 24
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What else follows when a process joins or ends, by the rules of modules that `lifecycle` does not know."""
+    """What else follows when a process joins or ends, by rules of modules that `lifecycle` does not know."""
 
     joined: Sequence[Callable[[Turn, Process], None]] = ()
-    #: Before anybody hears of its end.
+    #: Called before anybody is told of its end.
     gone: Sequence[Callable[[Turn, Process], None]] = ()
-    #: When everybody has.
+    #: Called when everybody has been told.
     told: Sequence[Callable[[Turn, Process], None]] = ()
 
 
@@ -36,7 +36,7 @@ class Turn:
         state: of the group.
         now: seconds of the group's own clock, which never goes back.
         wall: seconds since the epoch.
-        entropy: random bytes, from which all tokens of this decision are made.
+        entropy: random bytes, from which all tokens of this decision are derived.
         hooks: see there.
 
     Attributes:
@@ -59,11 +59,11 @@ class Turn:
         return hashlib.blake2b(number, digest_size=TOKEN, key=self._entropy).digest()
 
     def emit(self, *effects: Effect) -> None:
-        """Want something done."""
+        """Add effects."""
         self.effects += effects
 
     def reply(self, call: Called, fields: dict[str, Any] | None = None, blobs: Sequence[Any] = ()) -> None:
-        """Answer a call, if it is one that wants an answer."""
+        """Answer a call, if the caller waits for an answer."""
         if call.rid:
             self.emit(Reply(call.pid, call.rid, True, fields or {}, blobs))
 
@@ -72,5 +72,5 @@ class Turn:
         self.emit(Reply(pid, rid, False, pack_error(error)))
 
     def notify(self, pid: int, event: Event) -> None:
-        """Tell a member what it did not ask for."""
+        """Tell a member something that it has not asked for."""
         self.emit(Notify(pid, event))

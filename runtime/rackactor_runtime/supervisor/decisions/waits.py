@@ -1,4 +1,4 @@
-"""Who waits for whose end: POSIX's wait, for processes of a group."""
+"""POSIX's wait, for processes of a group: who waits for whose end."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Waiter:
 
     pid: int
     rid: int
-    #: Whose end is awaited; empty: any child's.
+    #: The pids whose end is awaited; empty: any child's.
     targets: tuple[int, ...]
 
 
 class Waits:
-    """The waits under way, by whom they wait for, and the rules of waiting."""
+    """The waits under way, by the processes they wait for, and the rules of waiting."""
 
     def __init__(self, table: Table, looked_at: Callable[[Waiter], None] = lambda _: None) -> None:
         self._table = table
-        self._looked_at = looked_at  # called for each wait that is looked at: what this costs
+        self._looked_at = looked_at  # called for each wait that is checked, to measure the cost
         self._waiters: dict[tuple[int, int], Waiter] = {}
-        self._of: dict[int, dict[int, Waiter]] = {}  # by who waits, and the call's number
-        self._for: dict[int, dict[tuple[int, int], Waiter]] = {}  # by whose end is awaited; not: any child's
+        self._of: dict[int, dict[int, Waiter]] = {}  # by the waiting process, and the call's number
+        self._for: dict[int, dict[tuple[int, int], Waiter]] = {}  # by the awaited process; without waits for any child
 
     def to_record(self) -> list[Any]:
         """Return plain values for `load`."""
@@ -41,7 +41,7 @@ class Waits:
             self._add(Waiter(pid, rid, tuple(targets)))
 
     def begin(self, waiter: Waiter, *, hang: bool) -> Process | None:
-        """Begin to wait; return the process at once when one has ended already.
+        """Begin to wait; return a process if one has ended already.
 
         Raises:
             NoChild: there is nothing to wait for.
@@ -70,7 +70,7 @@ class Waits:
             self._remove(waiter)
 
     def ended(self, process: Process) -> Iterator[Waiter]:
-        """Yield who waited for this process: observers first, its parent last, for the parent reaps."""
+        """Yield the waits for this process: observers first, its parent last, since the parent's wait reaps it."""
         ready = sorted(self._concerned(process), key=lambda w: (w.pid == process.ppid, w.rid))
         reaped = False
         for waiter in ready:
@@ -81,7 +81,7 @@ class Waits:
             yield waiter
 
     def hopeless(self, process: Process) -> Iterator[tuple[Waiter, RackError]]:
-        """Yield the waits that nothing can end any more now that this process has ended."""
+        """Yield the waits that can never succeed now that this process has ended."""
         for waiter in self._concerned(process):
             try:
                 self._ended(waiter)
@@ -90,7 +90,7 @@ class Waits:
                 yield waiter, error
 
     def _concerned(self, process: Process) -> list[Waiter]:
-        """Return who waits for this process, or for any child of its parent's."""
+        """Return the waits for this process, or for any child of its parent."""
         waiters = list(self._for.get(process.pid, {}).values())
         waiters += [waiter for waiter in self._of.get(process.ppid, {}).values() if not waiter.targets]
         for waiter in waiters:

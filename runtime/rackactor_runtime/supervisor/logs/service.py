@@ -1,4 +1,4 @@
-"""The system call `logs`: reading and following what processes print."""
+"""The system call `logs`: reading and following the output of processes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rackactor.wire.calls.logs import FEED, Logs
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.logs.spool import Follower, Log, Spool
 
-#: Logs of ended processes kept open at the most.
+#: The most logs of ended processes that are kept open.
 _KEEP = 1000
 
 ReplyTo = Callable[[int, int, dict[str, Any], list[bytes]], None]
 
 
 class LogService:
-    """Keep the output of every process, and serve those who read it.
+    """Keeps the output of every process, and serves its readers.
 
     Args:
         directory: where the spools lie.
         limit: bytes kept of each.
         grant: gives a process credit for more output.
         reply: answers a call (pid, rid, fields, blobs).
-        lives: tells of a pid whether it is that of a living process.
+        lives: tells whether a pid is that of a living process.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class LogService:
         self._lives = lives
         self._logs: dict[int, Log] = {}
         self._withheld: dict[Key, int] = {}
-        self._feeding: set[Key] = set()  # of those withheld: whose output is part of the group's
-        self._unserved: set[int] = set()  # whose log could not be read the last time
+        self._feeding: set[Key] = set()  # processes, among those withheld, whose output is part of the group's
+        self._unserved: set[int] = set()  # readers whose log could not be read the last time
 
     def output(self, key: Key, stream: int, data: bytes, *, feed: bool) -> None:
         """Take what a process printed; `feed`: its output is part of the group's."""
@@ -64,7 +64,7 @@ class LogService:
             self._grant(key, len(data))
 
     def ended(self, pid: int) -> None:
-        """Take note that a process prints nothing any more."""
+        """Note that a process prints nothing any more."""
         log = self._log(pid)
         log.ended = True
         log.spool.rest()
@@ -74,7 +74,7 @@ class LogService:
         self._forget_oldest()
 
     def end_feed(self) -> None:
-        """Take note that no process prints anything any more."""
+        """Note that no process prints anything any more."""
         log = self._logs.get(FEED)
         if log is not None:
             log.ended = True
@@ -90,7 +90,7 @@ class LogService:
 
         Raises:
             InvalidCall: no record begins at that offset.
-            OSError: the log cannot be read at this moment. Who follows it only waits longer.
+            OSError: the log cannot be read now. A follower only waits longer.
         """
         offset = asked.offset
         log = self._log(asked.pid)
@@ -124,13 +124,13 @@ class LogService:
         self._release()
 
     def again(self) -> None:
-        """Answer those who follow a log that could not be read when there was something to read."""
+        """Answer followers of a log that could not be read when there was something to read."""
         pids, self._unserved = self._unserved, set()
         for pid in pids & self._logs.keys():
             self._serve(self._logs[pid])
 
     def move(self, directory: Path) -> None:
-        """Write to another directory from now on: the one there was is gone."""
+        """Write to another directory from now on, since the present one is gone."""
         self._directory = directory
         for pid, log in self._logs.items():
             log.spool.path = directory / f"out-{pid}"
@@ -149,7 +149,7 @@ class LogService:
         return log
 
     def _logs_of(self, key: Key, feed: bool) -> list[Log]:
-        """Return where the output of a process goes."""
+        """Return the logs to which the output of a process goes."""
         logs = [self._log(key.pid)]
         if feed and FEED in self._logs:
             logs.append(self._logs[FEED])
@@ -174,7 +174,7 @@ class LogService:
         self._reply(caller, rid, fields, [msgpack.packb(records)])
 
     def _release(self) -> None:
-        """Give back the credit that was withheld for followers who have caught up."""
+        """Return the credit that was withheld for followers that have caught up."""
         for key, count in list(self._withheld.items()):
             if not any(log.blocked() for log in self._logs_of(key, key in self._feeding)):
                 del self._withheld[key]

@@ -1,11 +1,11 @@
-"""What processes print: kept on disk within a bound, read from any offset, followed with back-pressure.
+"""Output of processes: kept on disk within a bound, read from any offset, followed with back-pressure.
 
-A `Spool` is a ring of two files of records. While somebody follows it nothing unread is dropped: the writer's credit
-is withheld instead, so that it blocks as on a full pipe (what its credit still lets through may need a third file).
-With nobody following, the oldest goes, and a later reader is told how much it missed.
+A `Spool` is a ring of two files of records. While it is followed, nothing unread is dropped. Instead the writer gets
+no credit, so that it blocks as on a full pipe (what its remaining credit lets through may need a third file). Without
+a follower the oldest records are dropped, and a later reader is told how much it missed.
 
-What no file can take (the disk is full, the directory has been removed) is kept in memory instead, much less of it, by
-the same two rules; each new segment tries a file first.
+If no file can be written (the disk is full, the directory has been removed), records are kept in memory instead: much
+fewer of them, by the same two rules. Each new segment tries a file first.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from rackactor_runtime import descriptors
 
 _RECORD = struct.Struct(">IBdI")  # pid, stream, time, length
 _NO_RECORD = (0, 0, 0.0, 0)
-#: Bytes given to a reader at once.
+#: Bytes sent to a reader at a time.
 CHUNK = 256 << 10
-#: Bytes of a segment that is in memory, since no file can take it.
+#: Size of a segment in memory, for which no file can be written, bytes.
 MEMORY = 32 << 10
 _TAIL = 8 << 10
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-#: Why a file cannot be read at this moment, and can later.
+#: Reasons why a file cannot be read now, but later.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 
 Record = tuple[int, int, float, bytes]
@@ -50,13 +50,13 @@ class _Segment:
         self.sizes = [0, 0]
 
     def open(self, writer: int | None) -> BinaryIO:
-        """Open it to read it.
+        """Open it for reading.
 
         Args:
-            writer: a descriptor of its file, if one is open: by that it is found even when its name is gone.
+            writer: a descriptor of its file, if one is open: it leads to the file even when the name is gone.
 
         Raises:
-            OSError: it is gone, or cannot be read at this moment.
+            OSError: it is gone, or cannot be read now.
         """
         if self.path is None:
             return io.BytesIO(self.data)
@@ -74,7 +74,7 @@ class Spool:
     """A bounded log of records at growing offsets.
 
     Args:
-        path: of its files; each has a number behind it.
+        path: prefix of its files' names; a number follows.
         limit: bytes kept.
     """
 
@@ -82,9 +82,9 @@ class Spool:
         self.path = path
         self._half = max(4096, limit // 2)
         self._segments: deque[_Segment] = deque()  # oldest first
-        self._writer: int | None = None  # the descriptor of the newest, if that is a file
+        self._writer: int | None = None  # the descriptor of the newest segment, if that is a file
         self.end = 0
-        #: Bytes of standard output and of standard error that are not kept any more.
+        #: Bytes of standard output and of standard error that are no longer kept.
         self.dropped = [0, 0]
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
@@ -109,7 +109,7 @@ class Spool:
 
         Raises:
             InvalidCall: no record begins there.
-            OSError: it cannot be read at this moment; later it can.
+            OSError: it cannot be read now, but later.
         """
         offset = max(0, min(offset, self.end))
         records: list[Record] = []
@@ -135,12 +135,12 @@ class Spool:
         return b"".join(self._tail)[-_TAIL:].decode("utf-8", "replace")
 
     def room(self, offset: int) -> bool:
-        """Tell whether a reader at `offset` has read so much that more may be written."""
+        """Tell whether a reader at `offset` is close enough to the end that more may be written."""
         held = sum(each.end - max(each.start, offset) for each in self._segments if not each.path and each.end > offset)
         return self.end - offset < self._half and held < self._in_memory
 
     def rest(self) -> None:
-        """Hold no descriptor while nothing is written."""
+        """Close the descriptor while nothing is written."""
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 os.close(self._writer)
@@ -173,7 +173,7 @@ class Spool:
         self.dropped = [gone + size for gone, size in zip(self.dropped, segment.sizes, strict=True)]
 
     def _write(self, segment: _Segment, head: bytes, data: bytes) -> bool:
-        """Write a record to a file; tell whether that was possible. If not, nothing more is written there."""
+        """Write a record to a file; tell whether that was possible. If not, nothing more is written to this file."""
         assert segment.path is not None
         try:
             if self._writer is None:
@@ -181,7 +181,7 @@ class Spool:
             if os.writev(self._writer, (head, data)) == len(head) + len(data):
                 return True
         except OSError:
-            pass  # the file system is full, or its directory is gone, or no file may be as large (`ulimit -f`)
+            pass  # the file system is full, or its directory is gone, or `ulimit -f` is reached
         if segment.end == segment.start:
             self._segments.remove(segment)
             segment.remove()
@@ -195,11 +195,11 @@ class Spool:
 
 
 def _read(file: BinaryIO, segment: _Segment, offset: int, records: list[Record], size: int) -> tuple[int, int]:
-    """Read records of a segment into `records`, up to a chunk; return the offset behind them, and how much it is.
+    """Read records of a segment into `records`, up to a chunk; return the offset after them, and their size.
 
     Raises:
         InvalidCall: no record begins at `offset`.
-        OSError: there is less than was written.
+        OSError: there is less data than was written.
     """
     file.seek(offset - segment.start)
     while offset < segment.end and size < CHUNK:
@@ -217,28 +217,28 @@ def _read(file: BinaryIO, segment: _Segment, offset: int, records: list[Record],
 
 @dataclass
 class Follower:
-    """Who reads a spool as it grows."""
+    """A reader of a spool as it grows."""
 
     offset: int = 0
-    #: The number of its call that waits for more, or 0.
+    #: The number of its waiting call, or 0.
     rid: int = 0
 
 
 @dataclass
 class Log:
-    """The output of one process (or of all, for the feed), and who follows it."""
+    """The output of one process (or of all, for the feed), and its followers."""
 
     pid: int
     spool: Spool
-    #: By the pid of the reader, and the number of its reader: it may have one for output and one for errors.
+    #: By the reader's pid and reader number: it may have one for output and one for errors.
     followers: dict[tuple[int, int], Follower] = field(default_factory=dict)
     ended: bool = False
 
     @property
     def keep(self) -> int | None:
-        """Return the offset from which on somebody has not read yet, or None."""
+        """Return the first offset that some follower has not read yet, or None."""
         return min((follower.offset for follower in self.followers.values()), default=None)
 
     def blocked(self) -> bool:
-        """Tell whether a follower lags so far behind that the writer must wait."""
+        """Tell whether a follower is so far behind that the writer must wait."""
         return any(not self.spool.room(follower.offset) for follower in self.followers.values())

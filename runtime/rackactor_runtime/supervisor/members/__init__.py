@@ -1,1 +1,1 @@
-"""Who is a member of the group, and what goes to and from each."""
+"""The members of the group, and the messages to and from each."""

@@ -1,4 +1,4 @@
-"""The door: who a connection speaks for, and who may not speak at all."""
+"""Authentication: which member a connection belongs to, and which connections are refused."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from rackactor.errors import AuthenticationError, ProtocolError
 from rackactor.wire.frames import PROTOCOL, Header, Kind
 from rackactor_runtime.supervisor.decisions.state import StateView
 
-#: Keys of members that have gone and are refused by name, at the most; an older one is as good as a stranger's.
+#: The most keys of former members that are refused by name; older ones count as unknown.
 REVOKED = 1000
 
 
 @dataclass
 class Speaker:
-    """A member behind a connection."""
+    """The member behind a connection."""
 
     pid: int
     incarnation: int
-    #: The CURVE key that its messages come under; None where there is no CURVE.
+    #: The CURVE key of its messages; None without CURVE.
     key: bytes | None = None
-    #: Number of the last message it sent; one that is not greater is a double.
+    #: Number of the last message it sent; one that is not greater is a duplicate.
     seq: int = 0
-    #: What it has joined with.
+    #: The token with which it has joined.
     token: bytes = b""
 
 
 class Door:
-    """Bind connections (and CURVE keys) to members; refuse everything else by name.
+    """Binds connections (and CURVE keys) to members; refuses everything else by name.
 
-    A token is used up when whoever has shown it is entered as a member (`Joined`), which is its caller's to see to.
+    A token is used up when its bearer becomes a member (`Joined`), for which the caller is responsible.
 
     Args:
         view: of the group's state.
-        enter: enters a command line; returns its pid.
-        operator_token: which all command lines have.
-        operator_key: the CURVE key which all of them have.
+        enter: adds a command line; returns its pid.
+        operator_token: the token of all command lines.
+        operator_key: the CURVE key of all command lines.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Door:
         self._revoked: dict[bytes, None] = {}
 
     def admit(self, key: bytes) -> bool:
-        """Tell whether a CURVE key may connect: it is known, or somebody is expected whose key is not."""
+        """Tell whether a CURVE key may connect: it is known, or a member with an unknown key is expected."""
         if key in self._revoked:
             return False
         return key in self._keys or key == self._operator_key or bool(self._view.tokens)
 
     def join(self, connection: bytes, token: object, protocol: object, key: bytes | None) -> Speaker:
-        """Let a token's bearer in, once; again if the answer may have been lost: it has not said a word since.
+        """Accept a token once; and again if its answer may be lost, because nothing has come from the bearer since.
 
         Raises:
             AuthenticationError: the token is unknown, or was used before.
@@ -94,24 +94,24 @@ class Door:
         return speaker
 
     def _unanswered(self, token: bytes, key: bytes | None) -> Speaker | None:
-        """Return who has used this token under this key, and has said nothing since."""
+        """Return the member that has used this token under this key and has sent nothing since."""
         speaker = None if key is None else self._keys.get(key)
         if speaker is None or speaker.seq or not hmac.compare_digest(token, speaker.token):
             return None
         return speaker
 
     def _bind(self, connection: bytes, speaker: Speaker) -> None:
-        """Have a connection be a member's only one."""
+        """Make a connection a member's only one."""
         self._speakers.pop(self._connections.get(speaker.pid, b""), None)
         self._speakers[connection] = speaker
         self._connections[speaker.pid] = connection
 
     def resume(self, connection: bytes, header: Header, key: bytes | None) -> Speaker | None:
-        """Take a member's new connection for its only one; None: it has made another since.
+        """Make a member's new connection its only one; None: there is a newer one.
 
         Raises:
-            AuthenticationError: this is no member's key, or another's.
-            ProtocolError: the message is of another life of the supervisor.
+            AuthenticationError: the key is no member's, or another member's.
+            ProtocolError: the message belongs to another life of the supervisor.
         """
         speaker = self._owner(key, header)
         if speaker is None:
@@ -126,19 +126,19 @@ class Door:
         return speaker
 
     def speaker(self, connection: bytes, header: Header, key: bytes | None) -> Speaker | None:
-        """Return who speaks, if the header says the same; None: a member on a connection that is not its own (yet).
+        """Return the sender, if the header agrees; None: a member on a connection that is not, or not yet, its own.
 
         Raises:
-            AuthenticationError: the connection has not joined, or claims to be somebody else.
-            ProtocolError: the message is of another life of the supervisor.
+            AuthenticationError: the connection has not joined, or claims to be another member's.
+            ProtocolError: the message belongs to another life of the supervisor.
         """
         speaker = self._speakers.get(connection)
         if speaker is None and (owner := self._owner(key, header)) is not None:
             self._check(owner, header)
-            return None  # an old connection's last words, or a new one's first: it says RESUME before it is heard
+            return None  # the last message of an old connection, or one that came on a new connection before RESUME
         if speaker is None:
             raise AuthenticationError("this connection has not joined: present a token first")
-        if speaker.key != key:  # ZeroMQ lets whoever connects choose the name of its connection
+        if speaker.key != key:  # with ZeroMQ, the connecting side chooses the name of its connection
             raise AuthenticationError("this connection has the name of another's, and not its key")
         self._check(speaker, header)
         return speaker
@@ -149,7 +149,7 @@ class Door:
         return speaker if speaker is not None and speaker.key == key else None
 
     def _owner(self, key: bytes | None, header: Header) -> Speaker | None:
-        """Return whose key this is; of the operators, which all have one, the one who speaks."""
+        """Return the owner of this key; of the operators, which share one key, the one that sends."""
         if key is None:
             return None
         known = self._operators.get(header.pid)
@@ -166,7 +166,7 @@ class Door:
         return self._connections.get(pid)
 
     def dismiss(self, pid: int) -> None:
-        """Forget a member; its key is revoked."""
+        """Forget a member, and revoke its key."""
         connection = self._connections.pop(pid, None)
         self._operators.pop(pid, None)
         speaker = None if connection is None else self._speakers.pop(connection, None)

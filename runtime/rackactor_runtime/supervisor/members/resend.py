@@ -1,4 +1,4 @@
-"""What the supervisor has said to members over tcp and may have to say again: see `rackactor.wire.resend`."""
+"""What the supervisor has sent to members over tcp, and may have to send again: see `rackactor.wire.resend`."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class ResendBuffers:
             end.keep(frames, sum(map(len, frames)))
 
     def took(self, pid: int, frames: Frames) -> int | None:
-        """Count what came from a member; return what to tell it at once, if anything."""
+        """Count a member's message; return the count if the member should be told now."""
         end = self._ends.get(pid)
         return end.tell() if end is not None and end.take(sum(map(len, frames))) else None
 
     def due(self, pid: int) -> int | None:
-        """Return what to tell a member now that it is told something anyway."""
+        """Return the count to tell a member along with another message, if it is due."""
         end = self._ends.get(pid)
         return end.tell() if end is not None and end.due else None
 
     def acknowledge(self, pid: int, count: int) -> None:
-        """Learn how much a member has."""
+        """Note how many messages a member has received."""
         end = self._ends.get(pid)
         if end is not None:
             end.acknowledge(count)
 
     def resume(self, pid: int, count: int) -> tuple[int, list[Frames]] | None:
-        """Return what to tell a member that is back, and what to say again; None: it cannot be mended."""
+        """Return the count for a member that is back, and the messages to send again; None: it cannot be resumed."""
         end = self._ends.get(pid)
         missing = None if end is None else end.resend_from(count)
         return None if end is None or missing is None else (end.tell(), missing)

@@ -1,7 +1,7 @@
-"""The supervisor's side of the wire: the socket that members connect to, who is behind each connection, and what is
-under way to them.
+"""The supervisor's side of the wire: the socket to which members connect, the member behind each connection, and the
+messages under way to it.
 
-What a message asks for is its listener's business; here is only who may say it, and that nothing is lost or told twice.
+The listener does what a message asks for. This module checks who may send it, and that nothing is lost or comes twice.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any, Protocol
 import zmq
 
 from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
-from rackactor.kernel import netaddr
-from rackactor.kernel import sockets as _link
+from rackactor.kernel import netaddr, sockets
 from rackactor.kernel.newcomers import Gate
 from rackactor.kernel.sockets import Keys
 from rackactor.kernel.zap import Authenticator
@@ -30,27 +29,27 @@ from rackactor_runtime.supervisor.home import Home
 from rackactor_runtime.supervisor.members.authentication import Door, Speaker
 from rackactor_runtime.supervisor.members.resend import ResendBuffers
 
-#: Messages taken from the socket in one go, so that the provider and the clock get their turn.
+#: Messages taken from the socket at a time, so that the provider and the clock get their turns.
 BATCH = 512
-#: Seconds that a port which was asked for may still be somebody else's, who is just leaving.
+#: Seconds for which another process, which is just ending, may still hold the port.
 PORT_PATIENCE = 5.0
-#: Answers to one impostor, and impostors that are answered at all.
+#: Answers to one unknown connection, and how many such connections are answered at all.
 ANSWERS, ANSWERED = 8, 10_000
 
 
 @dataclass
 class Config:
-    """How a supervisor is reached, and by whom."""
+    """How a supervisor is reached, and who may reach it."""
 
     home: Home
     transport: str
-    #: Where it is reached over tcp.
+    #: Its address over tcp.
     address: str
     operator_token: bytes
     operator_keys: Keys | None
     #: A pidfd of the program that made the group, or None.
     owner_fd: int | None
-    #: On which port; 0: any.
+    #: Its port; 0: any.
     port: int = 0
 
     @property
@@ -60,28 +59,28 @@ class Config:
 
 
 class Listener(Protocol):
-    """Who does what members ask for."""
+    """Carries out what members ask for."""
 
     def entered(self) -> int:
-        """Learn that a command line is here; return the pid that it has got."""
+        """Note that a command line has come; return the pid that it gets."""
 
     def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
-        """Learn that a member has shown its token."""
+        """Note that a member has presented its token."""
 
     def heard(self, pids: Sequence[int]) -> None:
-        """Learn which members have said something."""
+        """Note that these members have sent something."""
 
     def corresponded(self, pid: int, other: int) -> None:
-        """Learn that two members have exchanged a message for the first time."""
+        """Note that two members have exchanged their first message."""
 
     def severed(self, pid: int, why: str) -> None:
-        """Learn that a member's connection broke, and cannot be mended."""
+        """Note that a member's connection broke, and cannot be resumed."""
 
     def malformed(self, pid: int, why: str) -> None:
-        """Learn that a member sends what nobody of this wire sends."""
+        """Note that a member has sent something that breaks the protocol."""
 
     def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
-        """Do what a member calls for."""
+        """Carry out a member's call."""
 
 
 class Members:
@@ -101,21 +100,21 @@ class Members:
         self._router = self._open()
         self._gate = Gate(self._router, remote=self.keys is not None, ended=lambda name: self._refusals.pop(name, None))
         self._bind()
-        self.endpoint = _link.endpoint(self._router)
+        self.endpoint = sockets.endpoint(self._router)
         self._resend = ResendBuffers()
-        #: The welcomes of members that have said nothing since, over a network: they may not have heard them.
+        #: The welcomes of members, over a network, that have sent nothing since: a welcome may have been lost.
         self._welcomes: dict[int, list[Any]] = {}
-        #: What waits for members that have yet to join.
+        #: Messages for members that have yet to join.
         self._held: dict[int, list[list[Any]]] = {}
         self._leaving: set[int] = set()
-        #: Who has said something of which the listener has not heard.
+        #: Members that have sent something since the listener was last told.
         self._spoken: set[int] = set()
         self._seq = 0
 
     def _open(self) -> zmq.Socket[Any]:
         router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
-        _link.tune(router)
-        router.setsockopt(zmq.RCVHWM, _link.QUEUE)
+        sockets.tune(router)
+        router.setsockopt(zmq.RCVHWM, sockets.QUEUE)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.BACKLOG, 1024)
         return router
@@ -130,27 +129,27 @@ class Members:
         bind = netaddr.listener(self._config.address, self._config.port)
         if netaddr.is_ipv6(bind):
             router.setsockopt(zmq.IPV6, 1)
-        _link.watch_over(router)
+        sockets.watch_over(router)
         _bind_soon(router, bind, PORT_PATIENCE)
 
     def move(self) -> None:
-        """Listen in the group's directory, which is a new one. What is connected stays so."""
+        """Listen in the group's new directory. Present connections stay."""
         if self.keys is None:
             self.endpoint = f"ipc://{self._config.directory}/s"
             self._router.bind(self.endpoint)
 
     def bind_for(self, pid: int) -> str:
-        """Return where a process may listen for others; over tcp it knows itself where they reach it."""
+        """Return where a process may listen for others; over tcp the process itself knows its address."""
         return "" if self.keys is not None else f"ipc://{self._config.directory}/p{pid}"
 
     @property
     def sockets(self) -> list[zmq.Socket[Any]]:
         """What to poll."""
-        sockets = [self._router, self._gate.events]
-        return sockets if self._zap is None else [*sockets, self._zap.socket]
+        own = [self._router, self._gate.events]
+        return own if self._zap is None else [*own, self._zap.socket]
 
     def close(self) -> None:
-        """Say what is still to be said, and close."""
+        """Send the remaining messages, and close."""
         self._gate.close()
         self._router.close(500)
         if self._zap is not None:
@@ -158,14 +157,14 @@ class Members:
         self._context.term()
 
     def are_listening(self) -> bool:
-        """Tell whether a script or an operator is still there for the last words: it has not said goodbye."""
+        """Tell whether a script or an operator is still connected, to get last messages: it has not said goodbye."""
         here = {r.pid for r in self._view.table if r.external and r.alive and r.started is not None}
         return bool(here - self._leaving)
 
     # -- what comes from them -----------------------------------------------------------------------
 
     def take(self, ready: Mapping[Any, int]) -> None:
-        """Take what has come, up to a bound."""
+        """Process what has come, up to a limit."""
         if self._gate.events in ready:
             self._gate.read()
         if self._zap is not None and self._zap.socket in ready:
@@ -175,20 +174,20 @@ class Members:
                 frames, key = self._receive()
                 if frames is None:
                     break
-                if frames[-1] != _link.ABORTED:
+                if frames[-1] != sockets.ABORTED:
                     self._take(frames, key)
         if self._spoken:
             spoken, self._spoken = sorted(self._spoken), set()
             self._listener.heard(spoken)
 
     def tick(self, now: float) -> None:
-        """Cut connections that were to join and do not."""
+        """Cut connections that have not joined in time."""
         self._gate.turn(now)
 
     def _receive(self) -> tuple[list[Any] | None, bytes | None]:
         """Return the frames of one message, and the CURVE key that it came under."""
         if self.keys is None:
-            return _link.receive(self._router, 3, self._gate), None
+            return sockets.receive(self._router, 3, self._gate), None
         try:
             frames: list[Any] = [self._router.recv(zmq.NOBLOCK)]
         except zmq.Again:
@@ -200,7 +199,7 @@ class Members:
                 key = str(frame.get("User-Id")).encode()
                 if frames[0] not in self._gate.names:
                     self._gate.meet(frames[0], frame)
-            frames.append(frame.buffer if len(frame) >= _link.ZERO_COPY else frame.bytes)
+            frames.append(frame.buffer if len(frame) >= sockets.ZERO_COPY else frame.bytes)
         return frames, key
 
     def _take(self, frames: list[Any], key: bytes | None) -> None:
@@ -233,9 +232,9 @@ class Members:
             elif header.kind is Kind.BEAT:
                 self.send(speaker.pid, Kind.BEAT, (), [])
                 self._acknowledge(speaker.pid, self._resend.due(speaker.pid))
-        except Exception as error:  # whatever has come
+        except Exception as error:  # the message may be malformed in any way
             if isinstance(error, OSError) and not isinstance(error, RackError):
-                raise  # the system's, not the sender's fault
+                raise  # an error of the operating system is not the sender's fault
             self._refuse(connection, error)
             speaker = speaker or self._door.known(connection, key)
             if speaker is not None and not isinstance(error, AuthenticationError):
@@ -249,14 +248,14 @@ class Members:
         fields = parse_map(bodies[0])
         speaker = self._door.join(connection, fields.get("token"), fields.get("protocol"), key)
         self._gate.joined(connection)
-        if (welcome := self._welcomes.get(speaker.pid)) is not None:  # its connection broke before it heard us
+        if (welcome := self._welcomes.get(speaker.pid)) is not None:  # its connection broke before the welcome arrived
             self._go_on(speaker.pid, 0, lambda _: self._put(speaker.pid, welcome))
             return
         os_pid = fields.get("os_pid")
         self._listener.joined(speaker.pid, os_pid if isinstance(os_pid, int) else 0, key)
 
     def _resume(self, connection: bytes, header: Header, key: bytes | None) -> None:
-        """Go on with a member whose connection broke, where it broke."""
+        """Resume a member's broken connection where it broke."""
         speaker = self._door.resume(connection, header, key)
         if speaker is None:
             return
@@ -267,12 +266,12 @@ class Members:
         self._go_on(pid, header.extra[0], lambda got: self.send(pid, Kind.RESUME, (got,), []))
 
     def _go_on(self, pid: int, count: int, begin: Callable[[int], object]) -> None:
-        """Say again on a member's new connection what it does not have.
+        """Send again on a member's new connection what it does not have.
 
         Args:
             pid: of the member.
-            count: how many messages it has.
-            begin: says the first word there; it is given how many we have.
+            count: how many messages it has received.
+            begin: sends the first message there; it is called with the number of messages received from the member.
         """
         self._leaving.discard(pid)
         found = self._resend.resume(pid, count)
@@ -286,14 +285,14 @@ class Members:
     def _call(self, speaker: Speaker, header: Header, bodies: Sequence[Any]) -> None:
         rid, op = header.extra
         args = parse_map(bodies[0])
-        if not is_plain(args):  # the types of extensions, or nested so deeply that it could not be packed again
+        if not is_plain(args):  # extension types, or nested too deeply to be packed again
             raise ProtocolError(f"the arguments of {op!r} are not plain values")
         if op == "bye":
             self._leaving.add(speaker.pid)
         self._listener.called(speaker.pid, rid, op, args, tuple(bodies[1:]))
 
     def _relay(self, speaker: Speaker, header: Header, route: tuple[int, int], frames: list[Any]) -> None:
-        """Pass a message on to another member, its body untouched."""
+        """Relay a message to another member, with its body unchanged."""
         if header.kind not in (Kind.DATA, Kind.ACK):
             raise AuthenticationError(f"a {header.kind.name} to a process is the supervisor's to send")
         target = self._view.table.get(route[0])
@@ -310,7 +309,7 @@ class Members:
             self._forward(target.pid, frames)
 
     def _refuse(self, connection: bytes, error: Exception) -> None:
-        """Tell an impostor so, a few times; a flood of nonsense is not worth a flood of answers."""
+        """Refuse an unknown sender, a few times; a flood of invalid messages is not answered by a flood of refusals."""
         self._gate.refused(connection)
         count = self._refusals.get(connection, 0)
         if count >= ANSWERS or len(self._refusals) > ANSWERED:
@@ -320,14 +319,14 @@ class Members:
         body = pack_body(pack_error(known))
         header = Header(Kind.REFUSED, self._view.epoch, SUPERVISOR, 0, 0)
         try:
-            _link.send(self._router, [connection, pack_route(0), header.pack(), body])
+            sockets.send(self._router, [connection, pack_route(0), header.pack(), body])
         except zmq.ZMQError:
             pass
 
     # -- what goes to them --------------------------------------------------------------------------
 
     def send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> None:
-        """Send to a member; nobody is there any more: that is known by other ways."""
+        """Send to a member. If it is gone, nothing happens: that is noticed in other ways."""
         self._send(pid, kind, extra, bodies)
 
     def _send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> list[Any] | None:
@@ -339,11 +338,11 @@ class Members:
         if kind is Kind.REPLY or kind is Kind.EVENT:
             self._resend.keep(pid, frames)
         if not self._put(pid, frames):
-            self._leaving.add(pid)  # its connection has broken: nobody there needs our last words
+            self._leaving.add(pid)  # its connection has broken, so it does not need the last messages
         return frames
 
     def welcome(self, pid: int, bodies: Sequence[Any]) -> None:
-        """Begin with a member that has joined: with its welcome, then what has waited for it."""
+        """Start with a member that has joined: send its welcome, then the messages that have waited for it."""
         frames = self._send(pid, Kind.WELCOME, (), bodies)
         if self.keys is not None and frames is not None:
             self._resend.begin(pid)
@@ -352,7 +351,7 @@ class Members:
             self._forward(pid, frames)
 
     def dismiss(self, pid: int) -> None:
-        """Have no more to do with a member; whoever wrote to it before it came up is told."""
+        """Forget a member; the senders of messages that waited for it are told."""
         for frames in self._held.pop(pid, ()):
             self._send_gone(parse_header(frames[2]).pid, pid, self._view.table.get(pid))
         self._leaving.discard(pid)
@@ -365,12 +364,12 @@ class Members:
         self._put(pid, frames[1:])
 
     def _put(self, pid: int, frames: Sequence[Any]) -> bool:
-        """Send to a member; False when its connection has just broken: it comes back, or the provider will tell."""
+        """Send to a member; False if its connection has just broken: it will return, or the provider will tell."""
         connection = self._door.connection(pid)
         if connection is None:
             return False
         try:
-            _link.send(self._router, [connection, *frames])
+            sockets.send(self._router, [connection, *frames])
         except zmq.ZMQError:
             return False
         return True
@@ -382,10 +381,10 @@ class Members:
 
 
 def _bind_soon(socket: zmq.Socket[Any], endpoint: str, patience: float) -> None:
-    """Bind a socket; whoever has had its port until now may take a moment to leave it.
+    """Bind a socket; the previous holder of its port may take a moment to release it.
 
     Raises:
-        InvalidCall: the port is somebody else's.
+        InvalidCall: the port is in use.
     """
     until = time.monotonic() + patience
     while True:

@@ -1,4 +1,4 @@
-"""Snapshots that come in from members, in parts: kept in the group's directory until they are whole."""
+"""Snapshots that members send in parts: kept in the group's directory until they are complete."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rackactor_runtime import descriptors
 
 
 class Replacement(NamedTuple):
-    """A snapshot that takes the place of everything, when its turn has come."""
+    """A snapshot that replaces everything when its turn has come."""
 
     pid: int
     rid: int
     work: Generator[None, None, None]
 
     def go_on(self, seconds: float) -> bool:
-        """Do the next pieces of it; returns whether they were the last.
+        """Copy the next pieces of it; returns whether they were the last.
 
         Raises:
-            RackError: it cannot be; nothing has changed.
+            RackError: it is impossible; nothing has changed.
         """
         until = time.monotonic() + seconds
         try:
@@ -37,14 +37,14 @@ class Replacement(NamedTuple):
 
 
 class Restoring:
-    """The snapshots that are under way, one of each member at the most."""
+    """The snapshots under way, at most one of each member."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._files: dict[int, BinaryIO] = {}
 
     def take(self, pid: int, offset: int, data: Any) -> None:
-        """Take a part; one at offset 0 begins anew.
+        """Receive a part; one at offset 0 starts again.
 
         Raises:
             InvalidCall: it does not follow the last one.
@@ -66,20 +66,20 @@ class Restoring:
             raise _no_room(error) from error
 
     def replace(self, pid: int, store: Any, alive: Callable[[int], bool]) -> Generator[None, None, None]:
-        """Check a member's snapshot, then put it in the place of all there is; it is removed afterwards.
+        """Check a member's snapshot, then replace the contents by it; the file is removed afterwards.
 
-        Iterating does it, piece by piece: the supervisor has others to hear between two of them.
+        Iterating does this piece by piece: the supervisor must process other messages in between.
 
         Raises:
             InvalidCall: it is no snapshot, or damaged.
-            MemoryFull: it does not fit; everything is as it was.
+            MemoryFull: it does not fit; nothing has changed.
         """
         transfer = descriptors.spared(importlib.import_module, "rackactor.ipc.memory.snapshots")
         file, path = self._files.pop(pid, None), self._path(pid)
         if file is None:
             raise InvalidCall("no part of a snapshot has come")
         try:
-            # Its member may go, or send another one, meanwhile: from here on it is nobody's but ours.
+            # Its member may go, or send another one, meanwhile: from here on it belongs to this generator.
             path = path.rename(path.with_suffix(".whole"))
             file.truncate((yield from transfer.checking(file, "this")))
             file.flush()
@@ -95,7 +95,7 @@ class Restoring:
         file = self._files.pop(pid, None)
         if file is not None:
             with contextlib.suppress(OSError):
-                file.close()  # it writes what it still has
+                file.close()  # this writes out the buffer
             with contextlib.suppress(OSError):
                 self._path(pid).unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""Shared memory in the supervisor: operations in, one transaction for all that came in a turn, then the answers.
+"""Shared memory in the supervisor: one transaction for all operations that came in a turn, then the answers.
 
-What was asked for in one turn of the loop is committed together, and told in this order: the replicas, the watchers,
-those who asked. So whoever has its answer finds its own write, wherever it reads.
+What was requested in one turn of the loop is committed together, and reported in this order: to the replicas, to the
+watchers, to the callers. So a caller that has its answer finds its own write, wherever it reads.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, in_words, refusal
 from rackactor_runtime.supervisor.memory.restore import Replacement, Restoring
 
-#: Seconds of a turn that the operations of others may take before everything else gets its turn.
+#: Seconds of a turn that operations may take before everything else gets its turn.
 TURN = 0.02
 #: Bytes of records sent to a replica in one message.
 MESSAGE = 4 << 20
-#: Bytes that may be on the way to a replica; a slower one begins anew.
+#: Bytes that may be under way to a replica; a slower one starts again.
 BEHIND = 64 << 20
-#: Operations that make room, and may use the reserve for it.
+#: Operations that make room, and may use the reserve for that.
 _SHRINKING = frozenset({"delete", "pop", "remove", "expire"})
 
 Send = Callable[[int, Kind, tuple[Any, ...], Sequence[Any]], None]
 
 
 class _Asked(NamedTuple):
-    """A call that waits for its turn; `rid` 0: nobody waits for the answer; `pid` 0: the supervisor itself."""
+    """A call that waits for its turn; `rid` 0: no answer is wanted; `pid` 0: the supervisor itself."""
 
     pid: int
     rid: int
@@ -63,7 +63,7 @@ class _Asked(NamedTuple):
 
 
 class MemoryService:
-    """Serve a group's shared memory. The database is opened when somebody first asks for it.
+    """Serves a group's shared memory. The database is opened at the first request.
 
     Args:
         directory: the group's.
@@ -84,7 +84,7 @@ class MemoryService:
         self._replicas = Replicas(BEHIND)
         self._locks = Locks()
         self._restoring = Restoring(directory)
-        #: Keys that may go with a process: those that were once put so.
+        #: Keys that may have a lease: those that were once put with one.
         self._leased: dict[int, set[bytes]] = {}
         self._records: list[tuple[int, bytes]] = []
         self._keys: list[bytes] = []
@@ -108,7 +108,7 @@ class MemoryService:
         if self._opened is None:
             settings = self._settings
             try:
-                # It imports LMDB, for which not every group has a use.
+                # This imports LMDB, which not every group needs.
                 store = descriptors.spared(importlib.import_module, "rackactor_runtime.stores.memory")
                 directory = directories.memory_dir(self._directory, settings.shm_size + layout.RESERVE)
             except (OSError, ImportError) as error:
@@ -118,17 +118,17 @@ class MemoryService:
 
     @property
     def path(self) -> str:
-        """Where the memory is; "": nowhere yet."""
+        """The directory of the memory; "": there is none yet."""
         return str(self._opened.path) if self._opened is not None else ""
 
     def move(self, directory: Path) -> None:
-        """Take another directory for the group's."""
+        """Use another directory of the group from now on."""
         self._directory = self._restoring.directory = directory
 
     # -- from outside ------------------------------------------------------------------------------------
 
     def call(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: Sequence[Any]) -> None:
-        """Take a system call whose name begins with `shm`."""
+        """Accept a system call whose name begins with `shm`."""
         if not self._alive(pid):
             return
         try:
@@ -149,7 +149,7 @@ class MemoryService:
             self._locks.cancel(pid, rid)
 
     def gone(self, pid: int) -> None:
-        """Learn that a process is no more: what goes with it goes, and its locks are the next one's."""
+        """Note that a process is gone: its leased keys are deleted, and its locks are passed on."""
         self._watchers.gone(pid)
         self._replicas.gone(pid)
         self._restoring.gone(pid)
@@ -160,7 +160,7 @@ class MemoryService:
         self._readers_died = self._opened is not None
 
     def turn(self) -> bool:
-        """Carry out what has been asked for; returns whether there is more to do at once."""
+        """Carry out what has been requested; returns whether there is more to do at once."""
         if not self._queue:
             return False
         if self._readers_died and self._opened is not None:
@@ -172,8 +172,8 @@ class MemoryService:
         batch: list[_Asked] = []
         try:
             answers = self._together(batch)
-        except Exception:  # full; or whatever else the database says
-            if not batch and isinstance(first, _Asked):  # not even a transaction could be begun
+        except Exception:  # the memory is full; or any other error of the database
+            if not batch and isinstance(first, _Asked):  # not even a transaction could begin
                 batch.append(first)
                 self._queue.popleft()
             answers = [(asked, [self._alone(op, asked) for op in asked.ops]) for asked in batch]
@@ -184,7 +184,7 @@ class MemoryService:
         return bool(self._queue)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close everything."""
         for asked in self._queue:
             if isinstance(asked, Replacement):
                 asked.work.close()
@@ -199,7 +199,7 @@ class MemoryService:
         self._queue.append(_Asked(pid, rid, call.ops, blobs))
 
     def _together(self, batch: list[_Asked]) -> list[tuple[_Asked, list[Any]]]:
-        """Carry out calls in one transaction; `batch` gets those that were begun.
+        """Carry out calls in one transaction; those that were begun are added to `batch`.
 
         Raises:
             MemoryFull: everything is undone.
@@ -226,7 +226,7 @@ class MemoryService:
         return answers
 
     def _alone(self, op: Sequence[Any], asked: _Asked) -> Any:
-        """Carry out one operation in a transaction of its own; what makes room may use the reserve."""
+        """Carry out one operation in its own transaction; operations that make room may use the reserve."""
         try:
             return self._try_alone(op, asked, reserve=False)
         except MemoryFull as error:
@@ -260,7 +260,7 @@ class MemoryService:
         """Carry out an operation within a transaction; a refusal is its result.
 
         Raises:
-            MemoryFull: the transaction can only be undone.
+            MemoryFull: the transaction must be aborted.
         """
         store = self._store
         try:
@@ -293,7 +293,7 @@ class MemoryService:
                 self._leased.setdefault(layout.head(change[2]).lease, set()).add(change[1])
 
     def _publish(self) -> None:
-        """Tell those who want to know of what has been committed."""
+        """Report what has been committed to the subscribers."""
         records, self._records = self._records, []
         message: list[tuple[int, bytes]] = []
         size = 0
@@ -349,7 +349,7 @@ class MemoryService:
         self._answer(pid, rid, {"revision": self._store.revision})
 
     def _ack(self, pid: int, rid: int, call: ShmAck, blobs: Sequence[Any]) -> None:
-        """Hear how far a replica is. If it asks, it is told how far it could be, and sees if something is missing."""
+        """Process a replica's acknowledgement. If it asks, it is told the newest revision, to notice a gap."""
         known = self._replicas.acknowledged(pid, call.got)
         if call.ask:
             self._event(pid, ShmEvent(at=self._store.revision) if known else ShmEvent(gap=True))
@@ -379,7 +379,7 @@ class MemoryService:
     # -- the whole ---------------------------------------------------------------------------------------------
 
     def _restore(self, pid: int, rid: int, call: ShmRestore, blobs: Sequence[Any]) -> None:
-        """Take a snapshot in parts; with the last one it replaces what there is."""
+        """Receive a snapshot in parts; with the last part it replaces the contents."""
         if not call.last:
             self._restoring.take(pid, call.offset, blobs[0])
             self._answer(pid, rid, {})
@@ -387,7 +387,7 @@ class MemoryService:
         self._queue.append(Replacement(pid, rid, self._restoring.replace(pid, self._store, self._alive)))
 
     def _go_on(self, restore: Replacement) -> None:
-        """Take over a piece of a snapshot; when it was the last one, tell everybody."""
+        """Copy a piece of a snapshot; after the last one, tell everybody."""
         try:
             if not restore.go_on(TURN):
                 return
@@ -416,7 +416,7 @@ class MemoryService:
 
 
 def _with_blobs(op: Sequence[Any], blobs: Sequence[Any]) -> list[Any]:
-    """Return an operation with the values that came in frames of their own: [number of the frame] stands for each."""
+    """Return an operation with the values from separate frames; [number of the frame] stands for each."""
     if op[0] == "append":
         return [op[0], op[1], [blobs[v[0]] if type(v) is list else v for v in op[2]], *op[3:]]
     if op[0] == "transaction":

@@ -1,4 +1,4 @@
-"""Who holds which lock, and who waits for it: first come, first served, each grant with a greater token."""
+"""The holders of locks, and who waits for them: first come, first served, each grant with a greater token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Asker(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """A call that has got it."""
+    """A call that has been granted a lock."""
 
     pid: int
     rid: int
@@ -39,7 +39,7 @@ class Locks:
         self._token = 0
 
     def acquire(self, name: str, asker: Asker, *, wait: bool = True) -> Grant | None:
-        """Ask for a lock; None: not now, the grant comes when it is this call's turn (if it waits)."""
+        """Ask for a lock; None: not now, but the grant comes when it is this call's turn (if it waits)."""
         lock = self._locks.setdefault(name, _Lock())
         if lock.pid == 0:
             return self._grant(lock, asker)
@@ -48,10 +48,10 @@ class Locks:
         return None
 
     def release(self, name: str, pid: int, token: int) -> Grant | None:
-        """Give a lock back; return who has it next.
+        """Release a lock; return its next holder.
 
         Raises:
-            LockError: it is not this process's, or not with this token any more.
+            LockError: this process does not hold it, or no longer with this token.
         """
         lock = self._locks.get(name)
         if lock is None or (lock.pid, lock.token) != (pid, token):
@@ -65,7 +65,7 @@ class Locks:
                 lock.waiting.remove(Asker(pid, rid))
 
     def gone(self, pid: int) -> list[Grant]:
-        """Learn that a process is no more; return who has its locks now."""
+        """Note that a process is gone; return the new holders of its locks."""
         grants = []
         for name, lock in list(self._locks.items()):
             lock.waiting = deque(asker for asker in lock.waiting if asker.pid != pid)
@@ -76,7 +76,7 @@ class Locks:
         return grants
 
     def holder(self, name: str) -> tuple[int, int]:
-        """Return (pid, token) of who holds a lock; zeros: nobody."""
+        """Return (pid, token) of a lock's holder; zeros: there is none."""
         lock = self._locks.get(name)
         return (0, 0) if lock is None else (lock.pid, lock.token)
 

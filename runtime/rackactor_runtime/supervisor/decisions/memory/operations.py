@@ -1,9 +1,8 @@
-"""What an operation on shared memory does: values as they are go in, a result and the changes come out.
+"""The effect of an operation on shared memory: from the present values to a result and changes.
 
-Nothing here keeps what matters between two operations. An operation looks at the memory through a `View`, and whoever
-carries out its changes gives them the revision that it was decided for: so a batch can be decided once more, when
-the map was full in the middle of it. Values are bytes that only the members open; of an integer alone it is known
-how it is written.
+Nothing here keeps a state that matters between two operations. An operation reads the memory through a `View`, and its
+changes must be applied at the revision that it was decided for. So a batch can be decided again if the map was full in
+the middle of it. Values are bytes that only the members open; of integers alone the encoding is known here.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from rackactor.ipc.memory import layout
 from rackactor.ipc.memory.layout import DELETE, DROP, HEADER, LIST, POP, PUSH, PUT, REMOVE, VALUE, Blob, Change, Head
 from rackactor.ipc.memory.values import integer, pack_integer
 
-#: Operations of one transaction, elements of one append, at the most.
+#: The most operations of one transaction, elements of one append.
 MANY = 100_000
-#: The lease of a cas that leaves it as it is.
+#: The lease of a cas that leaves the lease unchanged.
 KEEP = -1
-#: What a transaction may consist of: what cannot depend on an element of a list that the same transaction moves.
+#: The operations allowed in a transaction: those that cannot depend on a list element that the transaction moves.
 _IN_TRANSACTION = frozenset({"put", "delete", "incr", "append"})
 
 
 class View(Protocol):
-    """The memory as it is."""
+    """The present memory."""
 
     def get(self, key: bytes) -> Blob | None:
         """Return an entry's bytes."""
@@ -59,10 +58,10 @@ class _Overlay:
 
 
 class Operations:
-    """Decide on operations.
+    """Decides on operations.
 
     Args:
-        alive: tells whether a pid is that of a living process, with which a key may go.
+        alive: tells whether a pid is that of a living process, which may have a lease.
     """
 
     def __init__(self, alive: Callable[[int], bool]) -> None:
@@ -80,7 +79,7 @@ class Operations:
         }
 
     def decide(self, view: View, revision: int, op: Sequence[Any]) -> Outcome:
-        """Return the result of an operation and its changes, which are to have this revision.
+        """Return the result of an operation and its changes, which must be applied at this revision.
 
         Raises:
             RackError: it cannot be done; nothing changes.
@@ -96,7 +95,7 @@ class Operations:
             raise InvalidCall(f"{op[0]}: bad arguments ({type(error).__name__}: {error})") from None
 
     def expire(self, view: View, pid: int, keys: Sequence[bytes]) -> list[Change]:
-        """Return the changes by which the keys of a process go with it, of those that may be its own."""
+        """Return the changes that delete the keys of a process; `keys` are those that may be leased to it."""
         changes: list[Change] = []
         for key in keys:
             entry = view.get(key)
@@ -123,7 +122,7 @@ class Operations:
     def _cas(
         self, view: View, revision: int, key: bytes, expected: Blob | int | None, value: Blob, lease: int = KEEP
     ) -> Outcome:
-        """Put if the value is this one (None: if there is none), or if it was put at this revision (an integer)."""
+        """Put if the value is this one (None: there is none), or if it was put at this revision (an integer)."""
         _check_key(key)
         entry = view.get(key)
         if not _is(entry, expected):
@@ -167,7 +166,7 @@ class Operations:
         return count, changes
 
     def _pop(self, view: View, revision: int, key: bytes, last: bool = True) -> Outcome:
-        """Take an element from an end; None when there is none."""
+        """Take an element from an end; None if there is none."""
         if view.get(key) is None:
             return None, []
         head, number, first, end, count = self._list(view, revision, key)
@@ -210,7 +209,7 @@ class Operations:
     # -- several at once ---------------------------------------------------------------------------------
 
     def _transaction(self, view: View, revision: int, checks: Sequence[Any], ops: Sequence[Any]) -> Outcome:
-        """Do several operations at one revision if each key of `checks` has still the revision that goes with it."""
+        """Do several operations at one revision, if each key of `checks` still has the revision given with it."""
         if len(ops) > MANY or len(checks) > MANY:
             raise InvalidCall(f"a transaction of {max(len(ops), len(checks))} keys; at most {MANY}")
         for key, expected in checks:
@@ -239,7 +238,7 @@ class Operations:
 def _check_key(key: object) -> None:
     if type(key) is not bytes or not 0 < len(key) <= layout.MAX_KEY:
         raise InvalidCall(f"a key of shared memory is 1 to {layout.MAX_KEY} bytes")
-    key.decode()  # it is shown as a text, and iterated over by prefixes of one
+    key.decode()  # keys are shown, and iterated over by prefix, as strings
 
 
 def _is(entry: Blob | None, expected: Blob | int | None) -> bool:

@@ -1,16 +1,16 @@
-"""Who hears of changes of shared memory: watchers of a prefix by a word, replicas by the changes themselves."""
+"""Subscribers to changes of shared memory: watchers of a prefix get a notice, replicas the changes themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-#: Changes of a turn up to which it is worth looking whom they concern.
+#: Up to this number of changes in a turn, it is checked which watchers they concern.
 FEW = 256
 
 
 class Watchers:
-    """The processes that watch, and which prefixes."""
+    """The processes that watch, and their prefixes."""
 
     def __init__(self) -> None:
         self._prefixes: dict[bytes, dict[int, int]] = {}
@@ -21,7 +21,7 @@ class Watchers:
         pids[pid] = pids.get(pid, 0) + 1
 
     def remove(self, pid: int, prefix: bytes) -> None:
-        """Count it no more."""
+        """Remove a watch of a process."""
         pids = self._prefixes.get(prefix, {})
         if pids.get(pid, 0) > 1:
             pids[pid] -= 1
@@ -34,7 +34,7 @@ class Watchers:
             self._forget(prefix, pid)
 
     def concerned(self, keys: list[bytes]) -> Iterable[int]:
-        """Return the pids of those who watch one of these keys; in doubt too many."""
+        """Return the pids of the watchers of one of these keys; in doubt too many."""
         found: set[int] = set()
         for prefix, pids in self._prefixes.items():
             if not prefix or len(keys) > FEW or any(key.startswith(prefix) for key in keys):
@@ -42,7 +42,7 @@ class Watchers:
         return found
 
     def everybody(self) -> Iterable[int]:
-        """Return the pids of all who watch."""
+        """Return the pids of all watchers."""
         return {pid for pids in self._prefixes.values() for pid in pids}
 
     def __bool__(self) -> bool:
@@ -60,7 +60,7 @@ class Watchers:
 class Replica:
     """A replica, and how far it is."""
 
-    #: Bytes sent so far, and what it has said that it has got.
+    #: Bytes sent so far, and bytes acknowledged.
     sent: int = 0
     acknowledged: int = 0
 
@@ -70,14 +70,14 @@ class Replicas:
     """The processes that keep a replica.
 
     Attributes:
-        limit: bytes that may be on the way to one; a slower one has to begin anew, from a snapshot.
+        limit: bytes that may be under way to one; a slower one must start again from a snapshot.
     """
 
     limit: int
     _replicas: dict[int, Replica] = field(default_factory=dict)
 
     def add(self, pid: int) -> None:
-        """Send a process the changes from now on; one that begins anew has got everything so far."""
+        """Send a process the changes from now on; one that starts again counts as up to date."""
         self._replicas[pid] = Replica()
 
     def gone(self, pid: int) -> None:
@@ -85,7 +85,7 @@ class Replicas:
         self._replicas.pop(pid, None)
 
     def send(self, size: int) -> tuple[list[int], list[int]]:
-        """Return (who gets a message of so many bytes, who is too slow for it and is forgotten)."""
+        """Return (the pids that get a message of this size, the pids that are too slow for it and are removed)."""
         good, slow = [], []
         for pid, replica in list(self._replicas.items()):
             # One message is always let through, so that one of any size passes.
@@ -98,7 +98,7 @@ class Replicas:
         return good, slow
 
     def acknowledged(self, pid: int, size: int) -> bool:
-        """Learn how much a replica has got; False: it is none, or none any more."""
+        """Record a replica's acknowledgement; False: it is not, or no longer, a replica."""
         replica = self._replicas.get(pid)
         if replica is None:
             return False
@@ -106,7 +106,7 @@ class Replicas:
         return True
 
     def forget_all(self) -> list[int]:
-        """Forget them all: they have to begin anew. Returns who they were."""
+        """Remove all: they must start again. Returns their pids."""
         pids = list(self._replicas)
         self._replicas.clear()
         return pids
