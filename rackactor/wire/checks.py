@@ -57,7 +57,7 @@ def list_of(each: Check) -> Check:
 
 
 def map_of(each: Check, what: str) -> Check:
-    """Return the check of a map with texts as keys."""
+    """Return the check of a map with strings as keys."""
 
     def fits(value: Any) -> bool:
         return isinstance(value, Mapping) and all(type(key) is str and each.fits(value[key]) for key in value)
@@ -74,19 +74,19 @@ def _is_seconds(value: Any) -> bool:
     return type(value) in (int, float) and 0 < value < math.inf
 
 
-_TEXT = instance(str, "a text")
+_TEXT = instance(str, "a string")
 _PID = integer(1, 1 << 32)
 _NOTHING = Check("None", lambda value: value is None)
-_SIGNAL = Check("a signal: a number, a name, or a free text", lambda value: value is not None, parse_signal)
+_SIGNAL = Check("a signal: a number, a name, or a free string", lambda value: value is not None, parse_signal)
 
 Flag = Annotated[bool, instance(bool, "True or False")]
 Text = Annotated[str, _TEXT]
 Texts = Annotated[Sequence[str], list_of(_TEXT)]
 Bytes = Annotated[bytes, instance(bytes, "bytes")]
-#: A map with texts as keys; its values are looked at by whoever uses them.
+#: A map with strings as keys; its values are looked at by whoever uses them.
 Map = Annotated[Mapping[str, Any], map_of(Check("anything", lambda value: True), "anything by name")]
-TextMap = Annotated[Mapping[str, str], map_of(_TEXT, "texts")]
-OptionalTextMap = Annotated[Mapping[str, str | None], map_of(either(_TEXT, _NOTHING), "texts")]
+TextMap = Annotated[Mapping[str, str], map_of(_TEXT, "strings")]
+OptionalTextMap = Annotated[Mapping[str, str | None], map_of(either(_TEXT, _NOTHING), "strings")]
 BytesMap = Annotated[
     Mapping[str, bytes | None],
     map_of(either(instance(bytes, "bytes"), _NOTHING), "packed values by name, or None to remove one"),

@@ -25,7 +25,7 @@ from rackactor.wire.schema import Call
 
 #: Children of one fork call at the most.
 MAX_FORK = 10_000
-#: What may be said of the machine that a process is to be. The provider knows what of it it can do.
+#: The options for the machine of a process. Each provider uses those that it knows.
 PLACEMENT = ("availability_zone", "flavor", "image", "keypair", "network", "security_groups")
 #: What a process inherits beside its environment and directory, and of which type each is.
 INHERITED = {

@@ -25,6 +25,7 @@ from rackactor.ipc.pipes.registry import PipeTable
 from rackactor.ipc.pipes.writing import BACKLOG
 from rackactor.kernel.peers import Delivery
 from rackactor.status import Cause, ExitStatus
+from rackactor.wire.calls.pipes import PipeBequeath
 from rackactor.wire.errors import unpack_error
 from rackactor.wire.events import PipeEvent
 from rackactor.wire.schema import Call
@@ -364,10 +365,10 @@ def test_what_the_supervisor_may_not_have_taken_is_told() -> None:
     end.put(pack([1]), 0.0)
     call = kernel.call
 
-    def late(op: str, args: dict[str, Any], *blobs: Any) -> Any:
-        if op == "pipe_bequeath":
+    def late(asked: Call, *blobs: Any) -> Any:
+        if isinstance(asked, PipeBequeath):
             raise errors.RackTimeout("no answer to 'pipe_bequeath' within 60 s")
-        return call(op, args, *blobs)
+        return call(asked, *blobs)
 
     kernel.call = late  # type: ignore[method-assign]
     (told,) = kernel.pipe_table.leave()

@@ -50,7 +50,7 @@ def test_a_message_travels(message: Message) -> None:
         (Fork, {"n": True, "kind": "actor"}, "n is an integer from 1 to 10000, not True"),
         (Fork, {"n": 1, "kind": "daemon"}, "kind is one of actor, function, command, not 'daemon'"),
         (Fork, {"n": 1, "kind": "actor", "deadline": -1}, "deadline is a positive number of seconds, not -1"),
-        (Fork, {"n": 1, "kind": "actor", "env": {"A": 1}}, "env is a map of texts, not {'A': 1}"),
+        (Fork, {"n": 1, "kind": "actor", "env": {"A": 1}}, "env is a map of strings, not {'A': 1}"),
         (Kill, {"pids": [1], "signal": 1000}, "1000 is not the number of a signal (see `kill -l`)"),
         (PipeOpen, {"mode": "a"}, "mode is 'r' (to read), 'w' (to write) or 'rw', not 'a'"),
     ],

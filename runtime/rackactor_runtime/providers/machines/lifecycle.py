@@ -167,7 +167,7 @@ class Machines:
             return self.tick(now)
         why = told.why
         if told.event == "failed":
-            # A machine may say nothing of what the cloud does, only of itself.
+            # A machine reports only on itself, not on the cloud.
             kind = NO_DIRECTORY if told.kind == NO_DIRECTORY else ""
             said = Ending(fault=told.fault or "it could not be started", kind=kind)
         else:
