@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("openstack")
 
+from rackactor.wire.events import EndEvent
 from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova import late, launch
@@ -99,7 +100,7 @@ def test_it_is_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_program_runs() -> None:
     words = [late.sys.executable, "-m", "rackactor_runtime.providers.nova.late", "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=120)
-    assert "Look out for what may still come" in done.stdout
+    assert "Wait for late machines" in done.stdout
 
 
 @pytest.mark.parametrize("fault, waits", [("", True), ("No valid host was found", False)])
@@ -130,7 +131,7 @@ class Kernel:
 
     def speak(self) -> None:
         if self.last is not None:
-            self.keeper._group_ended(self.last)
+            self.keeper._group_ended(EndEvent.from_wire(self.last))
 
 
 @pytest.mark.parametrize(
