@@ -325,7 +325,7 @@ class PipeTable:
             done: list[Any] = []
             self.kernel.call_soon_threadsafe(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
             if not self.kernel.wait(lambda: done, max(1.0, deadline - time.monotonic())):  # noqa: B023
-                return False
+                break
             if done[0] is None:
                 return True
             args, blobs = done[0]
@@ -335,10 +335,12 @@ class PipeTable:
             writing.frozen = False
             self.kernel.call_soon_batched(writing.pump)
             if time.monotonic() >= deadline:
-                self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": f"it ended, and {NO_HEIR}"})
-                return False
+                break
             self.kernel.wait(lambda: self._gone(writing), 0.2)
-        return True
+        else:
+            return True
+        self.kernel.cast("pipe_close", {"seat": writing.seat, "lost": f"it ended, and {NO_HEIR}"})
+        return False
 
     def _hand_over(self, args: dict[str, Any], blobs: list[Any]) -> bool:
         """Hand messages to the supervisor; returns whether it has taken them.
