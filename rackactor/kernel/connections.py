@@ -41,6 +41,8 @@ class Connection:
     socket: zmq.Socket[Any] | None = None
     #: Where that leads; "" where we listen.
     endpoint: str = ""
+    #: The CURVE key with which the other one comes where we listen, over a network.
+    key: bytes | None = None
     #: What ZeroMQ calls it at our listening socket, once it has joined.
     identity: bytes = b""
     #: Its ticket may still open the short way.

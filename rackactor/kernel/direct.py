@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgpack
@@ -57,6 +58,8 @@ from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_hea
 from rackactor.wire.schema import Event
 from rackactor.wire.stream import Entry
 
+#: Seconds for which what a process had still to say when it ended may come from its own connection.
+LAST_WORDS = 60.0
 _FOR_STREAMS = frozenset({Kind.DATA, Kind.ACK, Kind.BEAT})
 
 
@@ -72,7 +75,7 @@ class Receiver(Protocol):
     def malformed(self, pid: int, error: Exception) -> None:
         """Learn that a process has sent what nobody of this wire sends."""
 
-    def at_time(self, delay: float, action: Callable[[], None]) -> None:
+    def at_time(self, delay: float, action: Callable[[], object]) -> None:
         """Run `action` in `delay` seconds."""
 
 
@@ -131,7 +134,8 @@ class Direct:
         if path is not None and path.line is not None:
             self._hang_up(path.line)
         for number in self._connections.numbers(pid):
-            self._drop(pid, number, incoming=False)  # its last words may still be under way to us
+            if not self._drop(pid, number, incoming=False):  # its last words may still be under way to us
+                self._receiver.at_time(LAST_WORDS, partial(self._drop, pid, number))
         self._monitor.forget(pid)
 
     # -- giving up ---------------------------------------------------------------------------------------
@@ -192,6 +196,8 @@ class Direct:
         self._connections.close(connection)
         if connection.socket is not None:
             self._sockets.drop(connection.socket)
+        if connection.key is not None and not self._connections.numbers(pid):
+            self._listener.refuse(connection.key)
         return True
 
     def send(self, path: Path, frames: Sequence[Any]) -> bool:
@@ -283,7 +289,7 @@ class Direct:
             self._listener.expect(event.key)
         if self._identity.keys is None:  # over a network it may be that only one of the two can reach the other
             self._peers.introduced(event.pid)
-        expected = Connection(event.pid, event.incarnation, event.number, event.ticket, State.EXPECTED)
+        expected = Connection(event.pid, event.incarnation, event.number, event.ticket, State.EXPECTED, key=event.key)
         expected.opens_short_way = self._listener.channel is not None
         self._connections.add(expected)
         self._uplink.request(Listening(event.pid, event.number, event.ticket, self._listener.endpoint))

@@ -97,7 +97,7 @@ class EventLoop:
         self._heartbeat = Heartbeat(self.uplink, self.end)
         self._receive = sockets.receive
         self._malformed: set[int] = set()  # who has sent what cannot be read
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._timer_numbers = itertools.count(1)  # of two that are due at once, the older one is first
         self._later: deque[Callable[[], object]] = deque()
         self._ack_at: float | None = None
@@ -197,11 +197,11 @@ class EventLoop:
 
     # -- for what is done in the loop (leader only) ------------------------------------------------------
 
-    def at(self, due: float, action: Callable[[], None]) -> None:
+    def at(self, due: float, action: Callable[[], object]) -> None:
         """Run `action` at a time (monotonic)."""
         heapq.heappush(self._timers, (due, next(self._timer_numbers), action))
 
-    def at_time(self, delay: float, action: Callable[[], None]) -> None:
+    def at_time(self, delay: float, action: Callable[[], object]) -> None:
         """Run `action` in `delay` seconds."""
         self.at(time.monotonic() + delay, action)
 

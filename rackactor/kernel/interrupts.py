@@ -84,12 +84,15 @@ def release() -> None:
 
 
 def raise_when_safe(error: BaseException) -> None:
-    """Raise, in a signal handler; in the middle of what must be finished, when that is done."""
+    """Raise, in a signal handler; in the middle of what must be finished, when that is done.
+
+    Of several errors that are put off one is raised; a Ctrl-C is never lost for another.
+    """
     global pending
-    if busy:
-        pending = error
-    else:
+    if not busy:
         raise error
+    if not isinstance(pending, KeyboardInterrupt):
+        pending = error
 
 
 def withdraw(error: BaseException) -> None:

@@ -55,6 +55,10 @@ class Listener:
         """Let in whoever has this key."""
         self._keys.add(key)
 
+    def refuse(self, key: bytes) -> None:
+        """Let nobody in with this key any more."""
+        self._keys.discard(key)
+
     def open(self, bind: str) -> bool:
         """Listen, unless it does already; False when there is nowhere to listen at this moment.
 

@@ -36,6 +36,7 @@ LINGER = 0.3
 PATIENCE = 30.0
 #: Why messages of an ended process are lost.
 NO_HEIR = "nobody has read it in time, and the group's pipe_held= has no room for it"
+NO_LOOP = "nobody has read it in time, and the process was too busy to hand it to the supervisor"
 
 _making = threading.RLock()
 _all: weakref.WeakSet[PipeTable] = weakref.WeakSet()
@@ -309,8 +310,8 @@ class PipeTable:
         kernel.wait(lambda: not any(writing.writer.lanes for writing in self._unsettled()), linger)
         deadline = time.monotonic() + PATIENCE
         for writing in self._unsettled():
-            if not self._bequeath(writing, deadline):
-                lost.append(f"what was sent into pipe {writing.pipe} is lost: {NO_HEIR}")
+            if reason := self._bequeath(writing, deadline):
+                lost.append(f"what was sent into pipe {writing.pipe} is lost: {reason}")
 
     def _unsettled(self) -> list[WriteEnd]:
         return [writing for writing in list(self._writings.values()) if not writing.writer.settled or writing.closed]
@@ -320,25 +321,29 @@ class PipeTable:
         for batch in writing.writer.assign():
             self.send(writing, batch)
 
-    def _bequeath(self, writing: WriteEnd, deadline: float) -> bool:
-        """Wait until a writer's messages are read, or hand them to the supervisor; False: they are lost."""
+    def _bequeath(self, writing: WriteEnd, deadline: float) -> str:
+        """Wait until a writer's messages are read, or hand them to the supervisor; return why they are lost, or ""."""
+        reason = NO_HEIR
         while not writing.writer.settled or writing.closed:
             done: list[Any] = []
             self.kernel.call_soon_threadsafe(lambda: done.append(self._estate(writing)))  # noqa: B023 - awaited here
             if not self.kernel.wait(lambda: done, max(1.0, deadline - time.monotonic())):  # noqa: B023
-                return False
+                reason = NO_LOOP
+                break
             if done[0] is None:
-                return True
+                return ""
             if self._hand_over(*done[0]):
                 self._writings.pop(writing.seat, None)
-                return True
+                return ""
             writing.frozen = False
             self.kernel.call_soon_batched(writing.pump)
             if time.monotonic() >= deadline:
-                self.kernel.cast(PipeClose(writing.seat, lost=f"it ended, and {NO_HEIR}"))
-                return False
+                break
             self.kernel.wait(lambda: self._gone(writing), 0.2)
-        return True
+        else:
+            return ""
+        self.kernel.cast(PipeClose(writing.seat, lost=f"it ended, and {reason}"))
+        return reason
 
     def _hand_over(self, estate: PipeBequeath, blobs: list[Any]) -> bool:
         """Hand messages to the supervisor; returns whether it has taken them.

@@ -313,9 +313,11 @@ def test_the_parent_hears_of_its_children(group: rack.Group) -> None:
 @pytest.mark.machines
 def test_signals_to_a_command_that_boots(group: rack.Group) -> None:
     """Held for the command; its agent is not the one that is stopped."""
-    child = group.fork(["sh", "-c", "echo up"])
+    child = group.fork(["sh", "-c", "read go; echo up"])  # it does not end by itself before the signals are sent
     child.kill("STOP")
     child.kill("CONT")
+    child.stdin.write(b"go\n")
+    child.stdin.close()
     assert child.wait(ENOUGH).ok
     assert child.stdout.read() == b"up\n"
     doomed = group.fork(["sleep", "60"])

@@ -373,3 +373,19 @@ def test_what_the_supervisor_may_not_have_taken_is_told() -> None:
     kernel.call = late  # type: ignore[method-assign]
     (told,) = kernel.pipe_table.leave()
     assert "may be lost: no answer to 'pipe_bequeath'" in told
+
+
+def test_readers_and_writer_hear_what_an_event_loop_without_time_has_lost() -> None:
+    world = World()
+    writer, reader = world.process(), world.process()
+    (end,) = writer.pipe_table.open("w", name="x")
+    assert isinstance(end, WriteEnd)
+    end.put(pack([1]), 0.0)
+    writer.call_soon_threadsafe = lambda action, *args: None  # type: ignore[method-assign]
+    (told,) = writer.pipe_table.leave()
+    assert "too busy to hand it to the supervisor" in told
+    (other,) = reader.pipe_table.open("r", name="x")
+    assert isinstance(other, ReadEnd)
+    world.settle()
+    with pytest.raises(errors.PipeBroken, match="too busy to hand it to the supervisor"):
+        recv(other)

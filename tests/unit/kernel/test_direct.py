@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,9 +14,10 @@ from rackactor.kernel.identity import Identity
 from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Peers
 from rackactor.kernel.sockets import Keys
+from rackactor.kernel.sockets import Sockets as RealSockets
 from rackactor.wire.calls.connections import Part
-from rackactor.wire.events import MeetEvent, PartEvent
-from rackactor.wire.frames import Header, Kind, pack_route, parse_header
+from rackactor.wire.events import ListenEvent, MeetEvent, PartEvent
+from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header
 from rackactor.wire.schema import Call
 
 ME, OTHER = 4, 7
@@ -110,3 +112,41 @@ def test_a_connection_that_is_not_used_may_go_alone(met: tuple[Agent, Direct]) -
     assert agent.peers.get(OTHER).path.number == 2
     assert agent.requests == []
     assert len(direct._connections.sockets) == 1
+
+
+def test_nothing_is_kept_of_processes_that_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where we listen their last words may still be under way for a while."""
+    real = RealSockets()
+    agent = Agent(cast("Any", real))
+    later: list[Callable[[], object]] = []
+    monkeypatch.setattr(agent, "at_time", lambda delay, action: later.append(action))
+    agent.direct._identity.keys = None
+    direct = agent.direct
+    callers = []
+    try:
+        for pid in range(10, 20):
+            ticket = b"ticket of %d" % pid
+            direct.event(ListenEvent(pid, 1, pid, ticket, b"key of %d" % pid, f"ipc://{tmp_path}/p4"))
+            caller = real.context.socket(zmq.DEALER)
+            callers.append(caller)
+            caller.connect(f"ipc://{tmp_path}/p4")
+            join = Header(Kind.JOIN, 1, pid, 1, 0).pack()
+            caller.send_multipart([pack_route(ME), join, pack_body({"ticket": ticket})])
+            socket = direct._listener.socket
+            assert socket is not None
+            assert socket.poll(5000)
+            direct.read(socket)
+        assert len(direct._connections._by_identity) == 10
+        for pid in range(10, 20):
+            direct.forget(pid)
+        assert len(direct._connections._by_identity) == 10
+        for action in later:
+            action()
+        left = (direct._connections._all, direct._connections._by_identity, direct._connections._by_ticket)
+        assert [len(each) for each in left] == [0, 0, 0]
+        assert not direct._listener._keys
+    finally:
+        for caller in callers:
+            caller.close(0)
+        direct.close()
+        real.close(0)

@@ -65,6 +65,20 @@ def test_what_was_put_off_can_be_withdrawn(usr1: None) -> None:
     interrupts.release()
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_ctrl_c_is_not_lost_for_another_error(usr1: None, order: int) -> None:
+    lost_pipe = BrokenPipeError()
+    interrupts.busy = True
+    try:
+        for error in [KeyboardInterrupt(), lost_pipe][::order]:
+            interrupts.raise_when_safe(error)
+        interrupts.withdraw(lost_pipe)
+    finally:
+        interrupts.busy = False
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.release()
+
+
 def test_nobody_is_blamed_for_what_a_handler_of_the_program_raises(usr1: None) -> None:
     """Until a program is seen to have handlers, one may interrupt the reading of a message."""
     near, far = seqpacket.socket.socketpair(seqpacket.socket.AF_UNIX, seqpacket.socket.SOCK_SEQPACKET)

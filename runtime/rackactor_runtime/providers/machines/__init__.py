@@ -1,5 +1,5 @@
 """Providers whose processes run on separate machines."""
 
-from rackactor_runtime.providers.machines.provider import MachineProvider
+from rackactor_runtime.providers.machines.provider import CloudFault, Machine, MachineProvider, Seen
 
-__all__ = ["MachineProvider"]
+__all__ = ["CloudFault", "Machine", "MachineProvider", "Seen"]
