@@ -18,6 +18,8 @@ import rackactor as rack
 from rackactor.kernel.kernel import Kernel
 from rackactor.status import Cause
 from rackactor.wire import frames, outcomes
+from rackactor.wire.calls.results import ResultPart
+from rackactor.wire.schema import Call
 
 ENOUGH = 20.0
 
@@ -88,9 +90,9 @@ def die_in_the_midst() -> bytes:
     """Return a large value, and be killed when a part of it is there."""
     call = Kernel.call
 
-    def once(self: Kernel, op: str, *args: Any, **options: Any) -> Any:
-        answer = call(self, op, *args, **options)
-        if op == "result_part":
+    def once(self: Kernel, asked: Call, *args: Any, **options: Any) -> Any:
+        answer = call(self, asked, *args, **options)
+        if isinstance(asked, ResultPart):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
