@@ -10,7 +10,7 @@ receiver does not know has no consequence: so fields can be added.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform, get_type_hints
 
 from rackactor.errors import InvalidCall
@@ -34,6 +34,23 @@ class Message:
     """
 
     op: ClassVar[str] = ""
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        names, values = self.__match_args__, vars(self)
+        values.update(self._defaults)
+        values.update(zip(names, args, strict=False))
+        values.update(named)
+        twice = args and not named.keys().isdisjoint(names[: len(args)])
+        if len(args) > len(names) or len(values) != len(names) or twice or not values.keys() >= {*names}:
+            raise TypeError(f"{type(self).__name__} takes {names}, not {args} and {named}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def to_wire(self) -> dict[str, Any]:
         """Return its fields as plain values."""
@@ -91,8 +108,9 @@ EVENTS: dict[str, type[Event]] = {}
 
 def _enter(cls: type[Any], op: str, table: dict[str, type[Any]]) -> None:
     cls.op = op
-    # What it need not make for each class it does not: programs that start import dozens of these.
-    dataclass(frozen=True, eq=False, repr=False)(cls)
+    # It generates no code, for that takes a third of a millisecond for each class: see `Message.__init__`.
+    dataclass(init=False, eq=False, repr=False)(cls)
+    cls._defaults = {each.name: each.default for each in fields(cls) if each.default is not MISSING}
     table[op] = cls
 
 

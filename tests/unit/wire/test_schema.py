@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -59,6 +60,21 @@ def test_what_does_not_fit_is_named(kind: type[Message], told: dict[str, Any], w
     with pytest.raises(InvalidCall) as caught:
         kind.from_wire(told)
     assert str(caught.value) == words
+
+
+def test_a_message_is_a_frozen_dataclass() -> None:
+    assert [each.name for each in fields(Wait())] == ["pids", "hang"]
+    assert replace(Wait((7,)), hang=False) == Wait((7,), False)
+    with pytest.raises(FrozenInstanceError):
+        Wait().hang = False  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        del Wait().hang
+    anything: Any = PipeCredit
+    for args, named in [((1, 2, 3, 4), {}), ((1, 2, 3, 4, 5, 6), {}), ((1, 2, 3, 4, 5), {"seat": 1})]:
+        with pytest.raises(TypeError, match="PipeCredit takes"):
+            anything(*args, **named)
+    with pytest.raises(TypeError, match="PipeCredit takes"):
+        anything(1, 2, 3, 4, limits=5)
 
 
 def test_what_a_receiver_does_not_know_has_no_consequence() -> None:
