@@ -35,15 +35,18 @@ class Message:
 
     op: ClassVar[str] = ""
     __match_args__: ClassVar[tuple[str, ...]] = ()
+    _names: ClassVar[frozenset[str]] = frozenset()
     _defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *args: Any, **named: Any) -> None:
-        names, values = self.__match_args__, vars(self)
-        values.update(self._defaults)
-        values.update(zip(names, args, strict=False))
-        values.update(named)
-        twice = args and not named.keys().isdisjoint(names[: len(args)])
-        if len(args) > len(names) or len(values) != len(names) or twice or not values.keys() >= {*names}:
+        names, values = self.__match_args__, self.__dict__
+        values |= self._defaults
+        values |= zip(names, args, strict=False)
+        twice = False
+        if named:
+            twice = not named.keys().isdisjoint(names[: len(args)])
+            values |= named
+        if twice or len(args) > len(names) or values.keys() != self._names:
             raise TypeError(f"{type(self).__name__} takes {names}, not {args} and {named}")
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -110,6 +113,7 @@ def _enter(cls: type[Any], op: str, table: dict[str, type[Any]]) -> None:
     cls.op = op
     # It generates no code, for that takes a third of a millisecond for each class: see `Message.__init__`.
     dataclass(init=False, eq=False, repr=False)(cls)
+    cls._names = frozenset(cls.__match_args__)
     cls._defaults = {each.name: each.default for each in fields(cls) if each.default is not MISSING}
     table[op] = cls
 
