@@ -180,39 +180,36 @@ class Trap:
         return os.mkdir, (str(self.trace),)
 
 
-def _put(group: rackactor.Group, trap: Trap) -> None:
-    group.shm["trap"] = trap
+def _put(group: rackactor.Group, key: str, trap: Trap) -> None:
+    group.shm[key] = trap
 
 
-def _append(group: rackactor.Group, trap: Trap) -> None:
-    group.shm.delete("trap")
-    group.shm.append("trap", "an element")
-    group.shm.append("trap", trap)
+def _append(group: rackactor.Group, key: str, trap: Trap) -> None:
+    group.shm.append(key, "an element")
+    group.shm.append(key, trap)
 
 
-@pytest.mark.parametrize("put", [_put, _append])
+@pytest.mark.parametrize("put, key, changes", [(_put, "trap", 1), (_append, "traps", 2)])
 def test_no_pickle_of_a_member_is_opened(
-    rack: Rack, group: rackactor.Group, tmp_path: Path, put: Callable[[rackactor.Group, Trap], None]
+    rack: Rack, group: rackactor.Group, tmp_path: Path, put: Callable[..., None], key: str, changes: int
 ) -> None:
     trace = tmp_path / "trace"
     begin = group.shm.revision + 1
-    put(group, Trap(trace))
-    got = rack("shm", "get", "trap")
+    put(group, key, Trap(trace))
+    got = rack("shm", "get", key)
     assert (got.returncode, got.stderr) == (0, "")
     assert got.stdout.startswith("pickle, ")
     size = int(got.stdout.split()[1])
-    assert "pickle, " in rack("shm", "ls", "trap").stdout
-    (row,) = json.loads(rack("shm", "ls", "-f", "json", "trap").stdout)
+    assert "pickle, " in rack("shm", "ls", key).stdout
+    (row,) = [row for row in json.loads(rack("shm", "ls", "-f", "json", key).stdout) if row["Key"] == key]
     assert row["Value"] is None
     assert row["Kind"] == ("pickle" if put is _put else "list")
-    assert (
-        f"trap pickle, {size} bytes"
-        in rack("shm", "watch", "--from-revision", begin, "-n", 3 if put is _append else 1).stdout
-    )
-    cas = rack("shm", "cas", "trap", "old", "new")
-    assert (cas.returncode, cas.stderr) == (1, f"rack: trap is pickle, {size} bytes\n")
+    watched = rack("shm", "watch", "--from-revision", begin, "-n", changes)
+    assert f"{key} pickle, {size} bytes" in watched.stdout
+    cas = rack("shm", "cas", key, "old", "new")
+    assert (cas.returncode, cas.stderr) == (1, f"rack: {key} is pickle, {size} bytes\n")
     assert not trace.exists()
-    assert rack("shm", "get", "--unpickle", "trap").returncode == 0
+    assert rack("shm", "get", "--unpickle", key).returncode == 0
     assert trace.exists()
 
 
