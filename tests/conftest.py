@@ -30,6 +30,7 @@ from support import (
     eventually,
     file_dirs,
     group_dirs,
+    listening,
     open_files,
     opened,
     place_of,
@@ -142,7 +143,7 @@ def pytest_sessionfinish() -> None:
 def leaves_nothing() -> Iterator[None]:
     """Compare processes, directories, networks, threads and descriptors before and after each test."""
     processes, directories, networks = started_here(), group_dirs() | file_dirs(), netlab.networks()
-    threads, files = set(threading.enumerate()), open_files()
+    threads, files, listeners = set(threading.enumerate()), open_files(), listening()
     yield
     machines.bury()
     left = {os_pid: describe(os_pid) for os_pid in wait_gone(started_here() - processes)}
@@ -154,7 +155,7 @@ def leaves_nothing() -> Iterator[None]:
         thread.join(PATIENCE)
         assert not thread.is_alive(), f"left running: {thread}"
     # pyzmq's own thread may have opened two meanwhile; and the end of a process closes what led to it a moment later.
-    most = len(files) + 2
+    most = len(files) + 2 + max(0, listening() - listeners)
     if not eventually(lambda: len(open_files()) <= most, timeout=0.5):
         gc.collect()  # it takes its time: not after each test
     assert eventually(lambda: len(open_files()) <= most), f"left open: {opened(files)}"

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 import rackactor as rack
+from rackactor import current
 from rackactor.system.readiness import readable
 
 #: The project's directory, and that of the programs which tests of it start.
@@ -114,6 +115,16 @@ def open_files() -> dict[str, str]:
         except OSError:
             continue
     return found
+
+
+def listening() -> int:
+    """Return how many descriptors this process has open because it listens for direct connections, in all its groups.
+
+    It begins to when a process of the group first has much to say to it, and goes on until the group ends.
+    """
+    listeners = [member.kernel.loop.direct._listener for member in current._open]
+    # A ZeroMQ socket has one of its own; over a network it has one more that says what happens at it, and ZAP's.
+    return sum(2 * bool(it.socket) + bool(it.channel) + 2 * bool(it.gate) + bool(it._zap) for it in listeners)
 
 
 def opened(before: dict[str, str]) -> list[str]:
