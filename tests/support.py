@@ -32,7 +32,7 @@ _BEFORE = frozenset(os.listdir("/proc"))
 PATIENCE = 20.0
 
 #: A group of one test has little use for all the processes that are otherwise made ready for its program.
-FEW_WARM = {"warm": 2}
+FEW_WARM = {"warm": 1}
 
 
 def started_here() -> set[int]:
