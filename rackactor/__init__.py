@@ -3,6 +3,9 @@
 The same program runs on a laptop, where OS processes stand in for virtual machines.
 """
 
+from rackactor.system import platform_check as _platforms  # noqa: F401 - it refuses systems without what the rest needs
+
+# isort: split
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
@@ -70,7 +73,6 @@ from rackactor.syscalls.group import Group, group, groups
 from rackactor.syscalls.process import Process
 from rackactor.syscalls.session import Message
 from rackactor.syscalls.shm import shm
-from rackactor.system import platform_check as _platforms  # noqa: F401 - first: it refuses systems without what the rest needs
 from rackactor.system.executable import freeze_support, set_executable
 
 if _TYPE_CHECKING:

@@ -38,8 +38,11 @@ def test_an_old_system_is_named_at_the_import() -> None:
     platform_check.check()
 
 
-def test_the_import_itself_says_it() -> None:
-    code = "import sys; sys.platform = 'darwin'; import rackactor"
+def test_the_import_itself_says_it_before_anything_else() -> None:
+    others = (
+        "import sys; sys.platform = 'darwin'; sys.modules |= dict.fromkeys(['ctypes', 'thespian', 'typing', 'zmq'])"
+    )
+    code = f"{others}; import rackactor"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: rackactor runs on Linux" in done.stderr.splitlines()[-1]
 
