@@ -67,8 +67,8 @@ from rackactor.syscalls.functions import (
     wait,
 )
 from rackactor.syscalls.group import Group, group, groups
+from rackactor.syscalls.message import Message
 from rackactor.syscalls.process import Process
-from rackactor.syscalls.session import Message
 from rackactor.syscalls.shm import shm
 from rackactor.system import platform_check as _platforms  # noqa: F401 - first: it refuses systems without what the rest needs
 from rackactor.system.executable import freeze_support, set_executable

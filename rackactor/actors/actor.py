@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from thespian.actors import ActorSystemMessage, ActorTypeDispatcher, WakeupMessage
 
@@ -17,6 +17,7 @@ from rackactor.kernel import coroutines
 from rackactor.status import ExitStatus
 from rackactor.syscalls import functions
 from rackactor.syscalls.fork_call import typed
+from rackactor.syscalls.pipe_call import typed_pipe
 from rackactor.syscalls.process import Process
 from rackactor.units import DEFAULT_TIMEOUT, Timeout
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from rackactor.ipc.files.filesystem import RackFileSystem
     from rackactor.ipc.memory.locks import Lock
     from rackactor.ipc.memory.mapping import Memory
-    from rackactor.ipc.pipes.ends import PipeReader, PipeWriter
-    from rackactor.ipc.pipes.fifo import Pipe
 
 
 #: Prefix of the names of handlers.
@@ -93,14 +92,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Start processes as children of this one: see `rack.fork`."""
         return functions.fork(target, *args, **options)
 
-    @overload
-    def pipe(self, name: None = None, mode: None = None, **options: Any) -> tuple[PipeReader, PipeWriter]: ...
-    @overload
-    def pipe(self, name: str, mode: None = None, **options: Any) -> Pipe: ...
-    @overload
-    def pipe(self, name: str, mode: Literal["r"], **options: Any) -> PipeReader: ...
-    @overload
-    def pipe(self, name: str, mode: Literal["w"], **options: Any) -> PipeWriter: ...
+    @typed_pipe
     def pipe(self, name: str | None = None, mode: str | None = None, **options: Any) -> Any:
         """Open a pipe: see `rack.pipe`."""
         opened: Any = functions.pipe

@@ -9,20 +9,20 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from rackactor import current
 from rackactor.status import ExitStatus
 from rackactor.syscalls.fork_call import typed
 from rackactor.syscalls.group import current_or_ephemeral
+from rackactor.syscalls.message import Message
+from rackactor.syscalls.pipe_call import typed_pipe
 from rackactor.syscalls.process import Process
-from rackactor.syscalls.session import Message, Session
+from rackactor.syscalls.session import Session
 from rackactor.units import DEFAULT_TIMEOUT, Timeout
 
 if TYPE_CHECKING:
     from rackactor.ipc.memory.locks import Lock
-    from rackactor.ipc.pipes.ends import PipeReader, PipeWriter
-    from rackactor.ipc.pipes.fifo import Pipe
     from rackactor.syscalls.pipeline import Pipeline
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -112,49 +112,7 @@ def process(pid: int) -> Process[Any]:
     return session().process(pid)
 
 
-_Seconds = Timeout | Literal["default"]
-
-
-@overload
-def pipe(
-    name: None = None,
-    mode: None = None,
-    *,
-    text: bool = False,
-    binary: bool = False,
-    encoding: str = "utf-8",
-    timeout: _Seconds = DEFAULT_TIMEOUT,
-) -> tuple[PipeReader, PipeWriter]: ...
-@overload
-def pipe(
-    name: str,
-    mode: None = None,
-    *,
-    text: bool = False,
-    binary: bool = False,
-    encoding: str = "utf-8",
-    timeout: _Seconds = DEFAULT_TIMEOUT,
-) -> Pipe: ...
-@overload
-def pipe(
-    name: str,
-    mode: Literal["r"],
-    *,
-    text: bool = False,
-    binary: bool = False,
-    encoding: str = "utf-8",
-    timeout: _Seconds = DEFAULT_TIMEOUT,
-) -> PipeReader: ...
-@overload
-def pipe(
-    name: str,
-    mode: Literal["w"],
-    *,
-    text: bool = False,
-    binary: bool = False,
-    encoding: str = "utf-8",
-    timeout: _Seconds = DEFAULT_TIMEOUT,
-) -> PipeWriter: ...
+@typed_pipe
 @_says(Session.pipe, _MAKES_ONE)
 def pipe(name: str | None = None, mode: str | None = None, **options: Any) -> Any:
     opened: Any = current_or_ephemeral().pipe

@@ -106,7 +106,7 @@ class Group(Session):
             far = self._supervisor is not None and self._supervisor.far
             fields, _ = self.kernel.call(call, timeout=KEEPER_TIMEOUT if far else END_TIMEOUT)
             for pid, status in fields["statuses"]:
-                self.reaping.learn(pid, ExitStatus.from_wire(status))
+                self.waits.learn(pid, ExitStatus.from_wire(status))
             if self._feed is not None:
                 self._feed.finish()
         except GroupEnded:

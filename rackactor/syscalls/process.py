@@ -24,7 +24,7 @@ from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
-from rackactor.syscalls.wait import RESULT_KEPT, Reaping
+from rackactor.syscalls.wait import RESULT_KEPT, Waits
 from rackactor.units import DEFAULT_TIMEOUT, Timeout
 from rackactor.wire import outcomes
 from rackactor.wire.calls.logs import Logs
@@ -111,16 +111,16 @@ class Process(Generic[T]):
     """
 
     def __init__(
-        self, kernel: Kernel, reaping: Reaping, pid: int, *, ppid: int = 0, name: str = "", kind: str = ""
+        self, kernel: Kernel, waits: Waits, pid: int, *, ppid: int = 0, name: str = "", kind: str = ""
     ) -> None:
         self._kernel = kernel
-        self._reaping = reaping
+        self._waits = waits
         self.pid = pid
         self._ppid = ppid
         self._name = name
         self._kind = kind
         self._files: dict[int, Any] = {}
-        self._fate = reaping.fate(pid)
+        self._fate = waits.fate(pid)
 
     def __repr__(self) -> str:
         status = self._fate.status
@@ -227,11 +227,11 @@ class Process(Generic[T]):
         Raises:
             RackTimeout: it is still alive.
         """
-        return self._reaping.wait_for(self._fate, timeout)
+        return self._waits.wait_for(self._fate, timeout)
 
     def poll(self) -> ExitStatus | None:
         """Return how it ended, or None while it lives."""
-        return self._reaping.poll(self._fate)
+        return self._waits.poll(self._fate)
 
     def is_alive(self) -> bool:
         """Tell whether it is alive (a booting process is)."""
@@ -402,7 +402,7 @@ class _Stdin(io.RawIOBase):
 def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process[Any]:
     """Rebuild a handle that has come from another process."""
     member = current.member_of(gid, f"process {pid}")
-    return Process(member.kernel, member.reaping, pid, ppid=ppid, name=name, kind=kind)
+    return Process(member.kernel, member.waits, pid, ppid=ppid, name=name, kind=kind)
 
 
 def send_signal(kernel: Kernel, pids: Sequence[int], sig: int | str) -> None:

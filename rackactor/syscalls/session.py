@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import os
-import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from rackactor import units
-from rackactor.errors import ForkFailed, InvalidCall, ProtocolError, RackTimeout
+from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
 from rackactor.ipc.pipes.inheriting import collected, streams
 from rackactor.kernel import coroutines
 from rackactor.kernel.inbox import EventHandler
 from rackactor.kernel.kernel import Kernel
-from rackactor.kernel.peers import Delivery
 from rackactor.launch import process_context
 from rackactor.program import shipping
 from rackactor.program.shipping import Shipping
 from rackactor.status import ExitStatus
-from rackactor.syscalls import fork_options, mail, main_names
+from rackactor.syscalls import fork_options, main_names
 from rackactor.syscalls.fork_call import Forked, typed
 from rackactor.syscalls.fork_options import OnOrphan
-from rackactor.syscalls.pipe_methods import PipeMethods
+from rackactor.syscalls.message import Message, receive
+from rackactor.syscalls.pipe_call import typed_pipe
 from rackactor.syscalls.process import Process, send_signal
-from rackactor.syscalls.signal_handlers import Handlers
-from rackactor.syscalls.wait import Reaping
+from rackactor.syscalls.signal_handlers import SignalHandlers
+from rackactor.syscalls.wait import Waits
 from rackactor.units import DEFAULT_TIMEOUT, Timeout
 from rackactor.wire.calls.fork import Fork, Started
+from rackactor.wire.calls.pipes import ListPipes
 from rackactor.wire.calls.processes import Ps
-from rackactor.wire.codec import MESSAGE
-from rackactor.wire.stream import EntryKind
 from rackactor.wire.target import Creation, Target, more_words, pack_arguments, pack_target
 
 if TYPE_CHECKING:
@@ -38,42 +36,33 @@ if TYPE_CHECKING:
     from rackactor.ipc.files.filesystem import RackFileSystem
     from rackactor.ipc.memory.locks import Lock
     from rackactor.ipc.memory.mapping import Memory
+    from rackactor.syscalls.pipeline import Pipeline
 
 
-class Message:
-    """A message taken from this process's mailbox by `receive`.
+class Session:
+    """The calls of one process of a group. Thread-safe.
+
+    Args:
+        kernel: this process's half of the wire.
+        on_signal: handles signals instead of this process; None: it handles them itself.
 
     Attributes:
-        value: what was sent.
-        sender: the pid it came from.
+        gid: the UUID of the group.
+        kernel: this process's half of the wire.
+        waits: what this process knows of the ends of others.
+        signals: its handlers of signals, and of the ends of its children.
+        shipping: the program's code, on its way to where the group's processes run.
     """
 
-    def __init__(self, session: Session, delivery: Delivery, value: Any) -> None:
-        self._session = session
-        self._rid = delivery.entry.rid if delivery.entry.kind is EntryKind.ASK else 0
-        self.sender = delivery.pid
-        self.value = value
-
-    def reply(self, value: Any) -> None:
-        """Answer the sender: the reply to its ask, or a message of its own if it did not ask.
-
-        If the sender has ended meanwhile, the reply is a dead letter.
-        """
-        self._session.reply(self.sender, self._rid, value)
-
-
-class Session(PipeMethods, Handlers):
-    """The calls of one process of a group. Thread-safe."""
-
     def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
-        """Initialize; `on_signal` handles signals instead of this process."""
-        super().__init__(kernel, on_signal)
+        self.kernel = kernel
         self.gid = kernel.gid
-        self.reaping = Reaping(kernel)
+        self.waits = Waits(kernel)
+        self.signals = SignalHandlers(kernel, on_signal)
+        self.shipping = Shipping(kernel, self.open)
+        self._memory: Memory | None = None  # made at its first use, as the files are
         self._files: Files | None = None
         self._exit_hooks: list[Callable[[], Any]] = []
-        self._shm: Memory | None = None
-        self.shipping = Shipping(kernel, self.open)
         main_names.serve(kernel)
         #: The context that forked processes have by default; None: not known.
         self.base = process_context.base
@@ -96,7 +85,7 @@ class Session(PipeMethods, Handlers):
         """Return a handle on any process of the group."""
         if not isinstance(pid, int) or pid < 1:
             raise InvalidCall(f"a pid is a positive integer, not {pid!r}")
-        return Process(self.kernel, self.reaping, pid)
+        return Process(self.kernel, self.waits, pid)
 
     def ps(self) -> list[dict[str, Any]]:
         """Return the process table: a row of plain values for each process that lives or is a zombie."""
@@ -210,7 +199,7 @@ class Session(PipeMethods, Handlers):
         forked: Forked[Any] = Forked(
             Process(
                 self.kernel,
-                self.reaping,
+                self.waits,
                 pid,
                 ppid=self.kernel.pid,
                 name=options.get("name") or f"process-{pid}",
@@ -287,7 +276,7 @@ class Session(PipeMethods, Handlers):
 
         Source: POSIX waitpid.
         """
-        return self.reaping.wait(pid, timeout)
+        return self.waits.wait(pid, timeout)
 
     # -- signals -----------------------------------------------------------------------------------------
 
@@ -307,6 +296,22 @@ class Session(PipeMethods, Handlers):
         pids = [pid] if isinstance(pid, int) else list(pid)
         send_signal(self.kernel, pids, sig)
 
+    def signal(self, sig: int | str, handler: Any) -> Any:
+        """Set the handler of a signal for this process.
+
+        Args:
+            sig: a POSIX signal: `signal.signal(sig, handler)`, a real one; SIGCHLD and free strings:
+                `handler(signal, pid)` runs in the main thread, with the child's or the sender's pid.
+            handler: a function, or None for the default. It may be `async def`: it runs at once, or as a task of the
+                event loop that runs in the main thread.
+
+        A free string that comes before its first handler waits for it, so a parent can send one to a booting child.
+        Without a handler, or after None, it has no effect.
+
+        Returns: the previous handler.
+        """
+        return self.signals.set(sig, handler)
+
     # -- messages ----------------------------------------------------------------------------------------
 
     def receive(self, timeout: Timeout = DEFAULT_TIMEOUT) -> Message:
@@ -317,32 +322,72 @@ class Session(PipeMethods, Handlers):
             GroupEnded: the group has ended, so no message will come.
             CannotOpen: the next message cannot be opened here; it has been removed from the mailbox.
         """
-        seconds = self.kernel.bound(timeout)
-        until = None if seconds is None else time.monotonic() + seconds
-        item = self.kernel.take(seconds)
-        while item is not None:
-            try:
-                value = self.kernel.open(item.entry.payload, MESSAGE, item.pid)
-                return Message(self, item, value)
-            except ProtocolError:  # it is no message
-                item = self.kernel.take(None if until is None else max(0.0, until - time.monotonic()))
-        self.kernel.check()
-        raise RackTimeout(f"no message within {seconds:g} s" if seconds is not None else None)
+        return receive(self.kernel, timeout)
 
-    def reply(self, pid: int, rid: int, value: Any) -> None:
-        """Send a reply to an ask (`rid`), or a message; if the receiver is gone, it becomes a dead letter."""
-        mail.post(self.kernel, pid, EntryKind.REPLY if rid else EntryKind.TELL, value, rid)
+    # -- pipes -------------------------------------------------------------------------------------------
+
+    @typed_pipe
+    def pipe(
+        self,
+        name: str | None = None,
+        mode: str | None = None,
+        *,
+        text: bool = False,
+        binary: bool = False,
+        encoding: str = "utf-8",
+        timeout: Timeout | Literal["default"] = DEFAULT_TIMEOUT,
+    ) -> Any:
+        """Open a pipe.
+
+        Args:
+            name: of a FIFO, which any process of the group can open by this name, in any order; None: an anonymous
+                pipe, whose ends are given to children as arguments of `fork`, or sent in messages.
+            mode: "r" or "w": open that end of the FIFO now; None: the end that is used first, at its first use.
+            text: `write` takes and `read` gives text; iteration is by lines.
+            binary: iteration is by lines of bytes.
+            encoding: of the text.
+            timeout: seconds that `recv`, `send`, ... wait if the call gives no timeout; None: no bound. 60 s by
+                default, and no bound for iteration.
+
+        Returns: without a name, (reader, writer); otherwise the end that was asked for, or a FIFO.
+
+        Source: POSIX pipe, mkfifo; RACK's pipes.
+        """
+        from rackactor.ipc.pipes.opening import open_pipe
+
+        options = {"text": text, "binary": binary, "encoding": encoding, "timeout": timeout}
+        return open_pipe(self.kernel, name, mode, options)
+
+    def pipes(self) -> list[dict[str, Any]]:
+        """Return the pipes of the group: id, name, pids of readers and writers, bytes held for readers to come."""
+        fields, _ = self.kernel.call(ListPipes())
+        rows: list[dict[str, Any]] = fields["pipes"]
+        return rows
+
+    def run(self, target: Any, *args: Any, n: int = 1, **options: Any) -> Pipeline:
+        """Describe a command, or a pipeline of them with `|`; nothing runs before it is started.
+
+        Args:
+            target: a command: a list of strings, or one string, which is split as a shell would (no shell is run); or a
+                function, whose standard files are connected.
+            args: what a function is called with; further arguments of a command.
+            n: how many processes share the stage's input, line by line.
+            options: further options of `fork`: name, env, cwd, deadline, memory, stderr, ...
+        """
+        from rackactor.syscalls.pipeline import Pipeline, stage
+
+        return Pipeline(self, [stage(target, args, n, options)])
 
     # -- shared memory ---------------------------------------------------------------------------------
 
     @property
     def shm(self) -> Memory:
         """The group's shared memory."""
-        if self._shm is None:
+        if self._memory is None:
             from rackactor.ipc.memory.mapping import Memory
 
-            self._shm = Memory(self.kernel)
-        return self._shm
+            self._memory = Memory(self.kernel)
+        return self._memory
 
     def lock(self, name: str, timeout: Timeout = DEFAULT_TIMEOUT) -> Lock:
         """Return a lock of the group: `with g.lock("name") as token:`. See `Lock`."""

@@ -87,7 +87,7 @@ class _End(NamedTuple):
     result: Any
 
 
-class Reaping:
+class Waits:
     """Wait for processes. Thread-safe."""
 
     def __init__(self, kernel: Kernel) -> None:
