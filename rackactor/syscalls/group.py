@@ -47,8 +47,10 @@ class Group(Session):
         name: for people.
     """
 
-    def __init__(self, kernel: Kernel, name: str, supervisor: Supervisor | None) -> None:
-        super().__init__(kernel)
+    def __init__(
+        self, kernel: Kernel, name: str, supervisor: Supervisor | None, base: process_context.Base | None = None
+    ) -> None:
+        super().__init__(kernel, base)
         self.name = name
         self._supervisor = supervisor
         self._os_pid = os.getpid()
@@ -286,8 +288,7 @@ def group(
     except BaseException:
         supervisor.call_off()
         raise
-    made = Group(kernel, supervisor.birth["name"], supervisor)
-    made.base = base
+    made = Group(kernel, supervisor.birth["name"], supervisor, base)
     directories.claim(made.gid)
     supervisor.watch(kernel)
     if echo:
@@ -313,9 +314,7 @@ def attach_as(kind: type[G], card: dict[str, Any]) -> G:
     if (life := Life.of(card)) is not None:
         kernel.at_close.append(life.close)
         kernel.watch_supervisor(life.pidfd, life.verdict)
-    group = kind(kernel, card["name"], None)
-    group.base = None  # the group was made by another program
-    return group
+    return kind(kernel, card["name"], None)  # another program has made it: its context is not known
 
 
 def groups() -> list[dict[str, Any]]:

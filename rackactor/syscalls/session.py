@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from rackactor import units
-from rackactor.errors import ForkFailed, InvalidCall, RackTimeout
-from rackactor.ipc.pipes.inheriting import collected, streams
+from rackactor.errors import InvalidCall
 from rackactor.kernel import coroutines
 from rackactor.kernel.inbox import EventHandler
 from rackactor.kernel.kernel import Kernel
 from rackactor.launch import process_context
-from rackactor.program import shipping
 from rackactor.program.shipping import Shipping
 from rackactor.status import ExitStatus
-from rackactor.syscalls import fork_options, main_names
-from rackactor.syscalls.fork_call import Forked, typed
-from rackactor.syscalls.fork_options import OnOrphan
+from rackactor.syscalls import main_names
+from rackactor.syscalls.describing import takes
+from rackactor.syscalls.fork_call import typed
+from rackactor.syscalls.fork_request import ForkRequest
+from rackactor.syscalls.forks import Forks
 from rackactor.syscalls.message import Message, receive
 from rackactor.syscalls.pipe_call import typed_pipe
 from rackactor.syscalls.process import Process, send_signal
 from rackactor.syscalls.signal_handlers import SignalHandlers
 from rackactor.syscalls.wait import Waits
 from rackactor.units import DEFAULT_TIMEOUT, Timeout
-from rackactor.wire.calls.fork import Fork, Started
 from rackactor.wire.calls.pipes import ListPipes
 from rackactor.wire.calls.processes import Ps
-from rackactor.wire.target import Creation, Target, more_words, pack_arguments, pack_target
+from rackactor.wire.target import Creation, Target
 
 if TYPE_CHECKING:
     from rackactor.ipc.files.client import Files
@@ -44,6 +42,7 @@ class Session:
 
     Args:
         kernel: this process's half of the wire.
+        base: the context that forked processes have by default; None: not known.
         on_signal: handles signals instead of this process; None: it handles them itself.
 
     Attributes:
@@ -54,18 +53,19 @@ class Session:
         shipping: the program's code, on its way to where the group's processes run.
     """
 
-    def __init__(self, kernel: Kernel, on_signal: EventHandler | None = None) -> None:
+    def __init__(
+        self, kernel: Kernel, base: process_context.Base | None = None, on_signal: EventHandler | None = None
+    ) -> None:
         self.kernel = kernel
         self.gid = kernel.gid
         self.waits = Waits(kernel)
         self.signals = SignalHandlers(kernel, on_signal)
         self.shipping = Shipping(kernel, self.open)
+        self._forks = Forks(kernel, self.waits, self.shipping, base)
         self._memory: Memory | None = None  # made at its first use, as the files are
         self._files: Files | None = None
         self._exit_hooks: list[Callable[[], Any]] = []
         main_names.serve(kernel)
-        #: The context that forked processes have by default; None: not known.
-        self.base = process_context.base
 
     # -- who am I ----------------------------------------------------------------------------------------
 
@@ -96,30 +96,8 @@ class Session:
     # -- fork --------------------------------------------------------------------------------------------
 
     @typed
-    def fork(
-        self,
-        target: Any,
-        *args: Any,
-        n: int | None = None,
-        each: Iterable[Any] | None = None,
-        kwargs: dict[str, Any] | None = None,
-        name: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: fork_options.Path | None = None,
-        deadline: float | str | None = None,
-        on_orphan: OnOrphan = "kill",
-        memory: int | str | None = None,
-        image: str | None = None,
-        flavor: str | None = None,
-        availability_zone: str | None = None,
-        keypair: str | None = None,
-        security_groups: str | Sequence[str] | None = None,
-        stdin: Any = None,
-        stdout: Any = None,
-        stderr: Any = None,
-        min_ok: int | None = None,
-        timeout: float | None = None,
-    ) -> Any:
+    @takes(ForkRequest.fork)
+    def fork(self, target: Any, *args: Any, **options: Any) -> Any:
         """Start processes as children of this one.
 
         Returns as soon as the supervisor has recorded the fork: the pids are known then. Messages to a child that is
@@ -153,111 +131,14 @@ class Session:
             SpawnIntensityExceeded: too many forks in too short a time.
             ForkFailed: fewer than `min_ok` came up; nothing of this fork is left.
         """
-        packed, ends = collected(pack_target, target)
-        items = fork_options.items(each)
-        count = fork_options.count(n, items)
-        options: dict[str, Any] = {
-            "n": count,
-            "name": fork_options.text(name, "name"),
-            "env": fork_options.env(env),
-            "cwd": fork_options.path(cwd),
-            "deadline": units.seconds(deadline, "deadline"),
-            "on_orphan": on_orphan,
-            "memory": units.size(memory, "memory"),
-            "placement": fork_options.placement(
-                security_groups, image=image, flavor=flavor, availability_zone=availability_zone, keypair=keypair
-            ),
-            "stdin": stdin is True or (stdin is None and packed.kind == "command"),
-        }
-        options["streams"], standard = streams(stdin, stdout, stderr)
-        options["pipes"] = ends + standard
-        keywords = fork_options.kwargs(kwargs)
-        options["args"] = fork_options.shown(keywords)
-        fork_options.bounds(min_ok, timeout, count)
-        if count == 0:
-            return Forked()
-        calls = [(args, keywords)] if items is None else [((item, *args), keywords) for item in items]
-        if packed.kind == "command":
-            calls = [(tuple(more_words(words)), keywords) for words, _ in calls]
-        forked = self._fork(packed, calls, options)
-        if min_ok is not None:
-            self._await_start(forked, min_ok, timeout)
-        return forked[0] if n is None and items is None else forked
+        return self._forks.start(ForkRequest.fork(target, *args, **options))
 
-    def _fork(self, packed: Target, calls: Sequence[tuple[Any, Any]], options: dict[str, Any]) -> Forked[Any]:
-        packs = [collected(pack_arguments, *call) for call in calls]
-        options["pipes"] = [options["pipes"] + ends for _, ends in packs]
-        placed = options["cwd"] is not None
-        options |= self._inherited(options["env"], options["cwd"])
-        blobs = [packed.blob, *(blob for blob, _ in packs)]
-        if self.shipping.needed:
-            options["code"] = self.shipping.for_fork(packed.kind, packed.words, blobs, placed=placed)
-        else:
-            shipping.check_python(self.kernel.welcome.python, blobs)
-        call = Fork(kind=packed.kind, what=packed.what, words=packed.words, **options)
-        fields, _ = self.kernel.call(call, *blobs)
-        forked: Forked[Any] = Forked(
-            Process(
-                self.kernel,
-                self.waits,
-                pid,
-                ppid=self.kernel.pid,
-                name=options.get("name") or f"process-{pid}",
-                kind=packed.kind,
-            )
-            for pid in fields["pids"]
-        )
-        forked.outcomes = {}
-        return forked
-
-    def _inherited(self, env: dict[str, str], cwd: str | None) -> dict[str, Any]:
-        """Return the context that a child on this host inherits from this process; arguments take precedence."""
-        if self.kernel.welcome.remote:
-            return {"env": env, "cwd": cwd}
-        found = process_context.differences(self.base)
-        directory = found["cwd"] if cwd is None else os.path.join(found["cwd"], cwd)
-        return {"env": found["env"] | env, "cwd": directory, "inherited": found["inherited"]}
-
-    def fork_actor(self, packed: Target, creation: Creation) -> tuple[int, bool]:
+    def fork_actor(self, target: Target, creation: Creation) -> tuple[int, bool]:
         """Start an actor as Thespian's createActor does.
 
         Returns: its pid, and whether the global name belonged to an existing actor.
         """
-        name = creation.global_name
-        # A global name belongs to the whole group: its actor does not end with the process that happened to make it.
-        options: dict[str, Any] = {"n": 1, "name": name, "global_name": name, "on_orphan": "adopt" if name else "kill"}
-        options["placement"] = fork_options.wanted_placement(creation.requirements)
-        options |= self._inherited({}, None)
-        options["source_hash"] = creation.source_hash
-        blobs = (packed.blob, pack_arguments((creation,), {}))
-        if self.shipping.needed:
-            options["code"] = self.shipping.for_fork(packed.kind, None, blobs, placed=False)
-        else:
-            shipping.check_python(self.kernel.welcome.python, blobs)
-        fields, _ = self.kernel.call(Fork(kind=packed.kind, what=packed.what, **options), *blobs)
-        return fields["pids"][0], bool(fields.get("existing"))
-
-    def _await_start(self, forked: Forked[Any], min_ok: int, timeout: float | None) -> None:
-        pids = [process.pid for process in forked]
-        up: list[int] = []
-        try:
-            fields, _ = self.kernel.call(Started(pids, min_ok), timeout=timeout)
-            up = fields["up"]
-        except RackTimeout:
-            rows = {row["pid"]: row for row in self.ps()}
-            up = [pid for pid in pids if pid in rows and rows[pid]["started"] is not None]
-        enough = len(up) >= min_ok
-        rest = [process for process in forked if not enough or process.pid not in up]
-        for process in rest:
-            if process.is_alive():
-                process.kill("KILL")
-        outcomes: dict[int, str | ExitStatus] = dict.fromkeys(pids, "running")
-        outcomes.update({process.pid: process.wait(units.CALL_TIMEOUT) for process in rest})
-        forked.outcomes = outcomes
-        if not enough:
-            told = "; ".join(f"{pid}: {outcome}" for pid, outcome in outcomes.items())
-            raise ForkFailed(f"{len(up)} of {len(pids)} processes came up, {min_ok} were wanted ({told})", outcomes)
-        forked[:] = [process for process in forked if process.pid in up]
+        return self._forks.create_actor(ForkRequest.create_actor(target, creation))
 
     # -- wait --------------------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ def main(birth: dict[str, Any]) -> int:
     kernel.join(birth, EXPECTED_TIMEOUT)
     # A command gets its signals itself, instead of its agent, from the first one on.
     relay = Relay() if kernel.welcome.kind == "command" else None
-    session = Session(kernel, None if relay is None else relay.hear)
+    session = Session(kernel, process_context.base, None if relay is None else relay.hear)
     current.enter(session)
     main_module.look_up = partial(main_names.look_up, kernel)
     # The process ends when it loses the supervisor, whatever the target does and whichever thread notices it.
