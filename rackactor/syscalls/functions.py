@@ -119,15 +119,8 @@ def receive(timeout: Timeout = DEFAULT_TIMEOUT) -> Message:
     return session().receive(timeout)
 
 
+@says(Session.lock, _MAKES_ONE)
 def lock(name: str, timeout: Timeout = DEFAULT_TIMEOUT) -> Lock:
-    """Return a lock of the group: `with rack.lock("name") as token:`.
-
-    First come, first served; released when its process ends; not re-entrant. The token grows with each grant.
-
-    Args:
-        name: the same name is the same lock.
-        timeout: seconds to wait for it; None: no bound.
-    """
     return current_or_ephemeral().lock(name, timeout)
 
 

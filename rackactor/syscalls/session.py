@@ -271,7 +271,14 @@ class Session:
         return self._memory
 
     def lock(self, name: str, timeout: Timeout = DEFAULT_TIMEOUT) -> Lock:
-        """Return a lock of the group: `with g.lock("name") as token:`. See `Lock`."""
+        """Return a lock of the group: `with rack.lock("name") as token:`.
+
+        First come, first served; released when its process ends; not re-entrant. The token grows with each grant.
+
+        Args:
+            name: the same name is the same lock.
+            timeout: seconds to wait for it; None: no bound.
+        """
         return self.shm.lock(name, timeout)
 
     # -- files -------------------------------------------------------------------------------------------
