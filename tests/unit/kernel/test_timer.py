@@ -9,7 +9,7 @@ import time
 import pytest
 
 from rackactor.kernel import leader
-from rackactor.kernel.leader import Timer
+from rackactor.kernel.timerfd import Timer
 
 
 def fires(timer: Timer) -> bool:
