@@ -70,8 +70,8 @@ from rackactor.syscalls.functions import (
     wait,
 )
 from rackactor.syscalls.group import Group, group, groups
+from rackactor.syscalls.message import Message
 from rackactor.syscalls.process import Process
-from rackactor.syscalls.session import Message
 from rackactor.syscalls.shm import shm
 from rackactor.system.executable import freeze_support, set_executable
 

@@ -33,8 +33,8 @@ class Member(Protocol):
         """The group's files."""
 
     @property
-    def reaping(self) -> Any:
-        """How processes have ended, a `rackactor.syscalls.wait.Reaping`."""
+    def waits(self) -> Any:
+        """How processes have ended, a `rackactor.syscalls.wait.Waits`."""
 
 
 _chosen: ContextVar[Member | None] = ContextVar("rackactor_session", default=None)

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import numbers
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from thespian.actors import ActorSystemMessage, ActorTypeDispatcher, WakeupMessage
 
 from rackactor.address import RackAddress
 from rackactor.errors import InvalidCall
 from rackactor.kernel import coroutines
-from rackactor.status import ExitStatus
 from rackactor.syscalls import functions
 from rackactor.syscalls.fork_call import typed
+from rackactor.syscalls.pipe_call import typed_pipe
 from rackactor.syscalls.process import Process
-from rackactor.units import DEFAULT_TIMEOUT, Timeout
 
 if TYPE_CHECKING:
     from rackactor.ipc.files.filesystem import RackFileSystem
-    from rackactor.ipc.memory.locks import Lock
     from rackactor.ipc.memory.mapping import Memory
-    from rackactor.ipc.pipes.ends import PipeReader, PipeWriter
-    from rackactor.ipc.pipes.fifo import Pipe
 
 
 #: Prefix of the names of handlers.
@@ -85,54 +80,21 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
             sender: pid of the process that sent it.
         """
 
-    #: `rack.open`, with its types.
+    # The functions of `rackactor`, with their types and docstrings.
+    fork = typed(staticmethod(functions.fork))
+    pipe = typed_pipe(staticmethod(functions.pipe))
+    wait = staticmethod(functions.wait)
+    kill = staticmethod(functions.kill)
+    signal = staticmethod(functions.signal)
+    ps = staticmethod(functions.ps)
+    getpid = staticmethod(functions.getpid)
+    getppid = staticmethod(functions.getppid)
+    getgid = staticmethod(functions.getgid)
+    lock = staticmethod(functions.lock)
     open = staticmethod(functions.open)
-
-    @typed
-    def fork(self, target: Any, *args: Any, **options: Any) -> Any:
-        """Start processes as children of this one: see `rack.fork`."""
-        return functions.fork(target, *args, **options)
-
-    @overload
-    def pipe(self, name: None = None, mode: None = None, **options: Any) -> tuple[PipeReader, PipeWriter]: ...
-    @overload
-    def pipe(self, name: str, mode: None = None, **options: Any) -> Pipe: ...
-    @overload
-    def pipe(self, name: str, mode: Literal["r"], **options: Any) -> PipeReader: ...
-    @overload
-    def pipe(self, name: str, mode: Literal["w"], **options: Any) -> PipeWriter: ...
-    def pipe(self, name: str | None = None, mode: str | None = None, **options: Any) -> Any:
-        """Open a pipe: see `rack.pipe`."""
-        opened: Any = functions.pipe
-        return opened(name, mode, **options)
-
-    def wait(self, pid: int | Sequence[int] = -1, timeout: float | None = None) -> tuple[int, ExitStatus]:
-        """Wait for the end of a process: see `rack.wait`."""
-        return functions.wait(pid, timeout)
-
-    def kill(self, pid: int | Sequence[int], sig: int | str = "TERM") -> None:
-        """Send a signal: see `rack.kill`."""
-        functions.kill(pid, sig)
-
-    def signal(self, sig: int | str, handler: Any) -> Any:
-        """Set the handler of a signal for this process: see `rack.signal`."""
-        return functions.signal(sig, handler)
-
-    def ps(self) -> list[dict[str, Any]]:
-        """Return the process table of the group."""
-        return functions.ps()
-
-    def getpid(self) -> int:
-        """Return this process's pid."""
-        return functions.getpid()
-
-    def getppid(self) -> int:
-        """Return its parent's pid."""
-        return functions.getppid()
-
-    def getgid(self) -> str:
-        """Return the UUID of its group."""
-        return functions.getgid()
+    listdir = staticmethod(functions.listdir)
+    exit = staticmethod(functions.exit)
+    on_exit = staticmethod(functions.on_exit)
 
     def process(self, who: int | RackAddress) -> Process[Any]:
         """Return a handle on a process, by pid or by address."""
@@ -143,26 +105,10 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """The group's shared memory: see `rack.shm`."""
         return functions.session().shm
 
-    def lock(self, name: str, timeout: Timeout = DEFAULT_TIMEOUT) -> Lock:
-        """Return a lock of the group: see `rack.lock`."""
-        return functions.lock(name, timeout)
-
-    def listdir(self, path: str | os.PathLike[str] = "/") -> list[str]:
-        """Return the names in a directory of the group's files."""
-        return functions.listdir(path)
-
     @cached_property
     def fs(self) -> RackFileSystem:
         """The group's files as an fsspec file system."""
         return functions.session().fs
-
-    def exit(self, code: int = 0) -> None:
-        """End this process with an exit code, 0-255."""
-        functions.exit(code)
-
-    def on_exit(self, hook: Callable[[], Any]) -> None:
-        """Register a function to run when this process exits by itself."""
-        functions.on_exit(hook)
 
 
 def _handlers(actor: Any, message: Any) -> Iterator[Any]:

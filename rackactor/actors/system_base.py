@@ -148,6 +148,7 @@ class SystemBase:
         if isinstance(session, Group) and session in _own_groups:
             session.end("its actor system was shut down")
             return
+        session.signals.remove_child_listener(self._reap)
         try:
             self._end_primaries(session)
         except GroupEnded:
@@ -213,8 +214,7 @@ class SystemBase:
             enter(session)
         self._set_capabilities(session, self._facts())
         mail.collect_dead_letters(session.kernel)
-        if session.on_child is None:
-            session.on_child = self._reap
+        session.signals.add_child_listener(self._reap)
         return session
 
     def _set_capabilities(self, session: Session, facts: dict[str, Any]) -> None:
@@ -331,8 +331,8 @@ def _as_thespian() -> Iterator[None]:
 
 
 def _raise_why(session: Session, pid: int, actor: Any, source_hash: str | None) -> NoReturn:
-    fate = session.reaping.fate(pid)
-    status = session.reaping.wait_for(fate, END_TIMEOUT)
+    fate = session.waits.fate(pid)
+    status = session.waits.wait_for(fate, END_TIMEOUT)
     failure = ActorSystemFailure(f"the actor {actor} did not start: {status}\n{status.evidence}")
     frames = fate.take()
     if frames is None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from rackactor.cli.common import InGroup, moment, visit
 from rackactor.cli.group_paths import SCHEME, inside, plainly
+from rackactor.cli.own_output import write_all
 from rackactor.cli.tables import Cell, Listed
-from rackactor.cli.tap import write_all
 from rackactor.errors import InvalidCall
 from rackactor.syscalls.group import Group
 

@@ -9,14 +9,15 @@ from typing import Any
 from rackactor.cli.common import explain, say
 from rackactor.cli.feeder import Feeder
 from rackactor.cli.interrupts import SIGNALS, Interrupts
+from rackactor.cli.own_output import OwnOutput
 from rackactor.cli.plan import Plan
 from rackactor.cli.progress import Progress
-from rackactor.cli.tap import Tap
 from rackactor.errors import GroupEnded, NoChild, NoSuchProcess, RackTimeout
 from rackactor.kernel.pending import Pending
 from rackactor.status import ExitStatus
 from rackactor.syscalls.group import Group
 from rackactor.syscalls.lines import PATIENCE, PATIENCE_WITH_COPIES, Lines
+from rackactor.syscalls.output import OutputFollower
 from rackactor.syscalls.process import Process
 from rackactor.wire.calls.fork import Started
 from rackactor.wire.calls.logs import FEED
@@ -44,9 +45,9 @@ class Foreground:
     def run(self, plan: Plan, count: int, deadline: str | None) -> int:
         """Run them; return the exit code: the first one that is not 0, in the order of pids."""
         lines = Lines(PATIENCE if count == 1 else PATIENCE_WITH_COPIES) if count > 1 or plan.script else None
-        self._tap = Tap(self._kernel, self._progress.clear, lines=lines)
+        self._show_output(lines)
         if plan.script:
-            self._tap.follow(FEED)
+            self._output.follow(FEED)
         if plan.path:
             self._group.shipping.add_script(plan.path)
         forked = self._group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
@@ -64,23 +65,28 @@ class Foreground:
         self._waits = {pid: self._kernel.begin_call(Wait([pid]))[0] for pid in pids}
         self._watch_start(pids, what)
 
+    def _show_output(self, lines: Lines | None) -> None:
+        """Make ready to show output; what is followed is told later."""
+        self._own = OwnOutput(self._progress.clear)
+        self._output = OutputFollower(self._kernel, self._own, lines)
+
     def _follow_each(self) -> None:
         for process in self._forked:
-            self._tap.follow(process.pid)
+            self._output.follow(process.pid)
 
     def _finish(self, *, settle: bool) -> int:
         try:
             self._await_ends()
-            if settle and not self._tap.broken:
+            if settle and not self._own.broken:
                 self._settle()
             self._await_output()
         except GroupEnded as error:
             if not all(self._ended(pid) for pid in self._waits):
                 say(f"the group has ended: {error}")
         self._progress.clear()
-        if self._tap.fault is not None:
-            raise self._tap.fault
-        if self._tap.broken:
+        if self._own.fault is not None:
+            raise self._own.fault
+        if self._own.broken:
             return BROKEN_PIPE
         return self._verdict()
 
@@ -101,7 +107,7 @@ class Foreground:
                 self._interrupt(handled)
 
     def _over(self) -> bool:
-        return self._tap.broken or all(pending.done for pending in self._waits.values())
+        return self._own.broken or all(pending.done for pending in self._waits.values())
 
     def _interrupt(self, press: int) -> None:
         """Pass a Ctrl-C on, with a stronger signal each time."""
@@ -115,7 +121,7 @@ class Foreground:
         if not self._alone_within(_SETTLE):
             self._group.kill(self._living(), "KILL")
             self._alone_within(_AFTER_KILL)
-        self._tap.finish()
+        self._output.finish()
 
     def _alone_within(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
@@ -135,7 +141,7 @@ class Foreground:
         """Wait until all output has been shown; Ctrl-C ends the wait."""
         pressed = self._interrupts.count
         bound = _AFTER_KILL if pressed else None
-        self._kernel.wait(lambda: self._tap.done or self._tap.broken or self._interrupts.count > pressed, bound)
+        self._kernel.wait(lambda: self._output.done or self._own.broken or self._interrupts.count > pressed, bound)
 
     def _ended(self, pid: int) -> ExitStatus | None:
         pending = self._waits[pid]

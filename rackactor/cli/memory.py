@@ -13,8 +13,8 @@ from typing import Any
 from rackactor.cli.common import InGroup, say, visit
 from rackactor.cli.encoding import encode
 from rackactor.cli.outlet import while_read
+from rackactor.cli.own_output import write_all
 from rackactor.cli.tables import Cell, Listed
-from rackactor.cli.tap import write_all
 from rackactor.cli.values import (
     Sealed,
     add_unpickle,

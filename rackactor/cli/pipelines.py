@@ -18,7 +18,6 @@ from rackactor.cli.pipes import pieces
 from rackactor.cli.progress import Progress
 from rackactor.cli.run import AFTER, add_group_options, find_rack, make_group, obey_debug
 from rackactor.cli.stages import Stage, StageParser, check
-from rackactor.cli.tap import Tap
 from rackactor.errors import GroupEnded, RackError
 from rackactor.status import ExitStatus
 from rackactor.syscalls.group import Group
@@ -87,8 +86,7 @@ class _Joined(Foreground):
     def pour(self, stages: Sequence[Stage], options: argparse.Namespace) -> int:
         """Run the stages; return the exit code."""
         self._stages: list[Sequence[Process[Any]]] = []
-        lines = _Lines(single=stages[-1].count == 1)
-        self._tap = Tap(self._kernel, self._progress.clear, lines=lines)
+        self._show_output(_Lines(single=stages[-1].count == 1))
         try:
             self._fork(stages, options)
             self._attend([process for forked in self._stages for process in forked], "the pipeline")
@@ -97,10 +95,10 @@ class _Joined(Foreground):
         except GroupEnded:
             raise
         except BaseException:
-            self._tap.broken = True
+            self._own.broken = True
             raise
         finally:
-            if self._tap.broken:
+            if self._own.broken:
                 self._give_up()
 
     def _fork(self, stages: Sequence[Stage], options: argparse.Namespace) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from rackactor.cli.common import InGroup, visit
 from rackactor.cli.outlet import while_read
+from rackactor.cli.own_output import write_all
 from rackactor.cli.tables import Cell, Listed
-from rackactor.cli.tap import write_all
 from rackactor.cli.values import add_unpickle, opened, to_bytes
 from rackactor.errors import InvalidCall, PipeEnded
 

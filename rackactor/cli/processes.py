@@ -11,8 +11,8 @@ from typing import Any
 import msgpack
 
 from rackactor.cli.common import InGroup, add_group_choice, duration, explain, moment, say, seconds, visit
+from rackactor.cli.own_output import write_all
 from rackactor.cli.tables import DATA, Listed
-from rackactor.cli.tap import write_all
 from rackactor.errors import InvalidCall, RackTimeout
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus, State

@@ -14,6 +14,9 @@ class Echo:
     a notebook, `contextlib.redirect_stdout`, pytest's `capsys`. Bytes written to the file below would bypass it.
     """
 
+    #: See `rackactor.syscalls.output.Sink`: what cannot be shown here is still in the log.
+    broken = False
+
     def __init__(self) -> None:
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
 

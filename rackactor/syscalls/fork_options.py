@@ -1,4 +1,4 @@
-"""Checks of the arguments of `fork`, made before anything is started."""
+"""The options of `fork`, checked before anything is started: what cannot be used is an `InvalidCall`."""
 
 from __future__ import annotations
 
@@ -39,20 +39,8 @@ class ForkOptions(TypedDict, total=False):
     timeout: float | None
 
 
-def targets(pid: int | Sequence[int]) -> list[int]:
-    """Return the pids whose end is to be awaited; an empty list: any child's."""
-    if pid == -1:
-        return []
-    try:
-        pids = [pid] if isinstance(pid, int) else list(pid)
-    except TypeError:
-        pids = []
-    if not pids or not all(isinstance(p, int) and p > 0 for p in pids):
-        raise InvalidCall(f"wait takes a pid, -1 (any child) or a list of pids, not {pid!r}")
-    return pids
-
-
-def items(each: Iterable[Any] | None) -> list[Any] | None:
+def first_arguments(each: Iterable[Any] | None) -> list[Any] | None:
+    """Return the first argument of each process; None: they are not told apart by it."""
     if each is None:
         return None
     try:
@@ -61,13 +49,15 @@ def items(each: Iterable[Any] | None) -> list[Any] | None:
         raise InvalidCall(f"each= holds the first argument of each process: {error}") from None
 
 
-def kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
+def keywords(kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the keyword arguments of the target."""
     if kwargs is not None and not (isinstance(kwargs, dict) and all(isinstance(key, str) for key in kwargs)):
         raise InvalidCall(f"kwargs is a dict of the target's keyword arguments by name, not {kwargs!r}")
     return kwargs or {}
 
 
-def text(value: str | None, name: str) -> str | None:
+def check_text(value: str | None, name: str) -> str | None:
+    """Return a string as it is, or None."""
     if value is not None and (not isinstance(value, str) or "\0" in value):
         raise InvalidCall(f"{name} is a string without NUL characters, not {show(value)}")
     return value
@@ -75,15 +65,15 @@ def text(value: str | None, name: str) -> str | None:
 
 def placement(security_groups: str | Sequence[str] | None = None, **given: str | None) -> dict[str, Any]:
     """Return the options for the machine that a process is to run on."""
-    said: dict[str, Any] = {name: value for name, value in given.items() if _label(value, name)}
+    said: dict[str, Any] = {name: value for name, value in given.items() if _check_label(value, name)}
     if security_groups is not None:
         said["security_groups"] = _names(security_groups, "security_groups")
     return said
 
 
-def _label(value: str | None, name: str) -> str | None:
-    """Check a name for a cloud's object: no surrogates."""
-    if text(value, name) is not None and str(value).encode("utf-8", "replace") != to_bytes(str(value)):
+def _check_label(value: str | None, name: str) -> str | None:
+    """Return the name of a cloud's object as it is; it has no surrogates."""
+    if check_text(value, name) is not None and str(value).encode("utf-8", "replace") != to_bytes(str(value)):
         raise InvalidCall(f"{name} is a string that UTF-8 can encode, not {show(value)}")
     return value
 
@@ -93,7 +83,7 @@ def _names(value: str | Sequence[str], name: str) -> list[str]:
     found = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
     if not isinstance(found, (list, tuple)) or not all(isinstance(each, str) and each for each in found):
         raise InvalidCall(f"{name} is a name, or a list of names, not {value!r}")
-    return [each for each in found if _label(each, name)]
+    return [each for each in found if _check_label(each, name)]
 
 
 def wanted_placement(requirements: Any) -> dict[str, Any]:
@@ -110,22 +100,25 @@ def other_requirements(requirements: Any) -> Any:
     return {name: value for name, value in requirements.items() if name not in PLACEMENT}
 
 
-def path(cwd: Path | None) -> str | None:
+def directory(cwd: Path | None) -> str | None:
+    """Return a working directory as a string."""
     return None if cwd is None else os_text(cwd, "cwd")
 
 
-def shown(kwargs: dict[str, Any]) -> dict[str, str]:
+def shown_arguments(kwargs: dict[str, Any]) -> dict[str, str]:
     """Return the keyword arguments that are strings; a cloud's list of machines shows them."""
     return {name: value for name, value in kwargs.items() if isinstance(value, str) and len(value) <= MAX_SHOWN}
 
 
-def bounds(min_ok: int | None, timeout: float | None, count: int) -> None:
+def check_bounds(min_ok: int | None, timeout: float | None, count: int) -> None:
+    """Refuse a number of processes that must come up which cannot be reached, and a time that is none."""
     if min_ok is not None and not (type(min_ok) is int and 1 <= min_ok <= count):
         raise InvalidCall(f"min_ok is an integer from 1 to n ({count}), not {min_ok!r}")
     units.timeout(timeout)
 
 
 def count(n: int | None, items: list[Any] | None) -> int:
+    """Return how many processes to fork."""
     if n is not None and items is not None:
         raise InvalidCall("fork takes n= or each=, not both")
     if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0):
@@ -133,7 +126,8 @@ def count(n: int | None, items: list[Any] | None) -> int:
     return len(items) if items is not None else 1 if n is None else n
 
 
-def env(env: Mapping[Any, Any] | None) -> dict[str, str]:
+def environment(env: Mapping[Any, Any] | None) -> dict[str, str]:
+    """Return environment variables as strings."""
     if env is not None and not isinstance(env, Mapping):
         raise InvalidCall(f"env is a dict of strings, not {show(env)}")
     found: dict[str, str] = {}

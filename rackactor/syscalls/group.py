@@ -6,17 +6,12 @@ import atexit
 import json
 import logging
 import os
-import queue
 import sys
-import threading
-import time
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-import msgpack
-
 from rackactor import current, units
-from rackactor.errors import GroupEnded, InvalidCall, NoGroup, RackError
+from rackactor.errors import GroupEnded, InvalidCall, NoGroup
 from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.kernel.sockets import Keys
 from rackactor.launch import directories, process_context
@@ -25,18 +20,17 @@ from rackactor.launch.supervisor import KEEPER_TIMEOUT, Progress, Supervisor
 from rackactor.status import ExitStatus
 from rackactor.syscalls.echo import Echo
 from rackactor.syscalls.lines import Lines
+from rackactor.syscalls.output import OutputFollower
 from rackactor.syscalls.session import Session
 from rackactor.system import real_threads
 from rackactor.wire.calls.group import DetachGroup, EndGroup
-from rackactor.wire.calls.logs import FEED, Logs
+from rackactor.wire.calls.logs import FEED
 from rackactor.wire.calls.processes import Bye
 
 #: Seconds that the end of a group may take beyond its grace period.
 END_TIMEOUT = 30.0
 #: The provider when a cloud is named.
 CLOUD_PROVIDER = "nova"
-#: In the queue of a feed: ask for what is there.
-_ASK = object()
 
 
 class Group(Session):
@@ -47,12 +41,16 @@ class Group(Session):
         name: for people.
     """
 
-    def __init__(self, kernel: Kernel, name: str, supervisor: Supervisor | None) -> None:
-        super().__init__(kernel)
+    def __init__(
+        self, kernel: Kernel, name: str, supervisor: Supervisor | None, base: process_context.Base | None = None
+    ) -> None:
+        super().__init__(kernel, base)
         self.name = name
         self._supervisor = supervisor
         self._os_pid = os.getpid()
-        self._feed: _Feed | None = None
+        self._output: OutputFollower | None = None
+        #: Seconds that showing the last output may take; None: as long as the reader takes.
+        self._patience: float | None = None
 
     def __repr__(self) -> str:
         return f"<Group {self.name!r} {self.gid}>"
@@ -64,14 +62,15 @@ class Group(Session):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._feed is not None and kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._feed.patience = 1.0  # a paused terminal must not require a second Ctrl-C
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._patience = 1.0  # a paused terminal must not require a second Ctrl-C
         self.end()
 
     def echo(self) -> None:
         """Show the output of actors and functions on this program's own standard output and error."""
-        if self._feed is None:
-            self._feed = _Feed(self.kernel)
+        if self._output is None:
+            self._output = OutputFollower(self.kernel, Echo(), Lines())
+            self._output.follow(FEED)
 
     def detach(self) -> None:
         """Let the group live on after this program; it ends at its deadline, or with its last process."""
@@ -102,13 +101,14 @@ class Group(Session):
             return
         try:
             # Held until all output has been shown: a pager may take its time.
-            call = EndGroup(reason or "its block ended", hold=self._feed is not None)
+            call = EndGroup(reason or "its block ended", hold=self._output is not None)
             far = self._supervisor is not None and self._supervisor.far
             fields, _ = self.kernel.call(call, timeout=KEEPER_TIMEOUT if far else END_TIMEOUT)
             for pid, status in fields["statuses"]:
-                self.reaping.learn(pid, ExitStatus.from_wire(status))
-            if self._feed is not None:
-                self._feed.finish()
+                self.waits.learn(pid, ExitStatus.from_wire(status))
+            if self._output is not None:
+                self._output.finish()
+                self._output.wait(self._patience)
         except GroupEnded:
             pass  # it is gone already, as intended
         finally:
@@ -116,8 +116,8 @@ class Group(Session):
             self._part()
 
     def _part(self) -> None:
-        if self._feed is not None:
-            self._feed.stop()
+        if self._output is not None:
+            self._output.stop()
         self.kernel.cast(Bye())
         self.kernel.close()
         current.leave(self)
@@ -128,101 +128,6 @@ class Group(Session):
 
 
 G = TypeVar("G", bound=Group)
-
-
-class _Feed:
-    """Copies the output of the group's processes to this program's own output, in the order of arrival.
-
-    It writes in its own thread: a paused terminal blocks the printing processes, but never the heartbeats.
-    """
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._lines = Lines()
-        self._echo = Echo()
-        self._offset = 0
-        self._follow = True
-        self._eof = threading.Event()
-        self._stopped = False
-        #: Seconds that showing the last output may take; None: as long as the reader takes.
-        self.patience: float | None = None
-        self._ask()
-        self._thread = threading.Thread(target=self._write, name="rackactor-output", daemon=True)
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Wait until all output has been shown; there will be no more."""
-        self._follow = False
-        self._kernel.cast(Logs(FEED, 0, leave=True))
-        # The feed's own thread asks, without a lock: a signal handler may call this during such a call, and wait.
-        self._queue.put(_ASK)
-        try:
-            self._kernel.wait(self._eof.is_set, self.patience)
-        except GroupEnded:
-            self._eof.wait(self.patience)  # what has come must still be shown
-
-    def stop(self) -> None:
-        """Stop showing."""
-        self._stopped = True
-        self._queue.put(None)
-        self._thread.join(1.0)
-
-    def _ask(self) -> None:
-        if self._stopped or self._kernel.closed or self._kernel.ended:
-            self._end()
-            return
-        offset, asked = self._offset, Logs(FEED, self._offset, follow=self._follow)
-        self._kernel.begin_call(asked, callback=lambda pending: self._queue.put((offset, pending)))
-
-    def _end(self) -> None:
-        self._eof.set()
-        self._kernel.wake()
-
-    def _write(self) -> None:
-        while (item := self._next()) is not None:
-            if item is _ASK:
-                if not self._ask_on():
-                    break
-                continue
-            asked, pending = item
-            if asked != self._offset:
-                continue  # `finish` has asked once more, for output that had just come
-            if pending.error is not None:
-                break
-            for pid, stream, _, data in msgpack.unpackb(pending.blobs[0]):
-                self._echo.show(pid, stream, self._lines.take(pid, stream, data, time.monotonic()))
-            if not self._go_on(pending.value):
-                break
-        self._show_rest()
-        self._end()
-
-    def _next(self) -> Any:
-        """Return the next output; an unfinished line does not wait long for its end."""
-        while True:
-            for pid, stream, data in self._lines.due(time.monotonic()):
-                self._echo.show(pid, stream, data)
-            try:
-                return self._queue.get(timeout=self._lines.wait(time.monotonic()))
-            except queue.Empty:
-                continue
-
-    def _show_rest(self) -> None:
-        for pid, stream, data in self._lines.rest():
-            self._echo.show(pid, stream, data)
-        self._echo.finish()
-
-    def _go_on(self, fields: dict[str, Any]) -> bool:
-        empty = not self._follow and fields["next"] == self._offset
-        self._offset = fields["next"]
-        return not fields["eof"] and not empty and self._ask_on()
-
-    def _ask_on(self) -> bool:
-        try:
-            self._ask()
-        except RackError:
-            return False
-        return True
 
 
 def group(
@@ -286,8 +191,7 @@ def group(
     except BaseException:
         supervisor.call_off()
         raise
-    made = Group(kernel, supervisor.birth["name"], supervisor)
-    made.base = base
+    made = Group(kernel, supervisor.birth["name"], supervisor, base)
     directories.claim(made.gid)
     supervisor.watch(kernel)
     if echo:
@@ -313,9 +217,7 @@ def attach_as(kind: type[G], card: dict[str, Any]) -> G:
     if (life := Life.of(card)) is not None:
         kernel.at_close.append(life.close)
         kernel.watch_supervisor(life.pidfd, life.verdict)
-    group = kind(kernel, card["name"], None)
-    group.base = None  # the group was made by another program
-    return group
+    return kind(kernel, card["name"], None)  # another program has made it: its context is not known
 
 
 def groups() -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from rackactor.errors import InvalidCall, RackError, RackTimeout
-from rackactor.kernel.kernel import Kernel, check_size
+from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.news import NameAsked
 from rackactor.kernel.peers import Delivery
 from rackactor.wire import codec, frames, main_module, pickling
@@ -66,7 +66,7 @@ class _Desk:
     def _answer(self, delivery: Delivery) -> None:
         try:
             answer = msgpack.packb((True, _find(*codec.unpack(delivery.entry.payload))))
-            check_size(answer)
+            frames.check_size(answer)
         except Exception as error:
             said = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
             answer = msgpack.packb((False, said))

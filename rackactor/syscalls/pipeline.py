@@ -21,6 +21,8 @@ from rackactor.status import ExitStatus
 from rackactor.strings import os_text
 
 if TYPE_CHECKING:
+    from rackactor.syscalls.fork_call import Fork
+    from rackactor.syscalls.pipe_call import OpenPipe
     from rackactor.syscalls.process import Process
 
 
@@ -53,13 +55,15 @@ def stage(target: Any, args: Sequence[Any], n: int, options: dict[str, Any]) -> 
 
 
 class Starts(Protocol):
-    """What a pipeline needs of its group."""
+    """What a pipeline needs of its group: to start processes, and to open pipes."""
 
-    def fork(self, target: Any, *args: Any, n: int, **options: Any) -> Sequence[Process[Any]]:
-        """Start processes."""
+    @property
+    def fork(self) -> Fork:
+        """Start processes: see `Session.fork`."""
 
-    def pipe(self) -> tuple[Any, Any]:
-        """Open a pipe: its reader and its writer."""
+    @property
+    def pipe(self) -> OpenPipe:
+        """Open a pipe: see `Session.pipe`."""
 
 
 class Pipeline:

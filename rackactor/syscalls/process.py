@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar, cast
 
-import msgpack
-
 from rackactor import current
 from rackactor.address import RackAddress
 from rackactor.errors import (
     InvalidCall,
     NoChild,
     NoSuchProcess,
-    OutputLost,
     ProcessDied,
     RackError,
     RackTimeout,
@@ -24,19 +21,16 @@ from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.signals import parse_signal
 from rackactor.status import ExitStatus
-from rackactor.syscalls.wait import RESULT_KEPT, Reaping
+from rackactor.syscalls.stdio import Output, Stdin
+from rackactor.syscalls.wait import RESULT_KEPT, Waits
 from rackactor.units import DEFAULT_TIMEOUT, Timeout
 from rackactor.wire import outcomes
-from rackactor.wire.calls.logs import Logs
 from rackactor.wire.calls.processes import Kill, Why
 from rackactor.wire.codec import REPLY, encode
 from rackactor.wire.stream import EntryKind
 
 #: What its target returns.
 T = TypeVar("T")
-
-#: Bytes of standard input sent in one message.
-_STDIN_CHUNK = 64 << 10
 
 
 class Reply(Future[Any]):
@@ -111,16 +105,16 @@ class Process(Generic[T]):
     """
 
     def __init__(
-        self, kernel: Kernel, reaping: Reaping, pid: int, *, ppid: int = 0, name: str = "", kind: str = ""
+        self, kernel: Kernel, waits: Waits, pid: int, *, ppid: int = 0, name: str = "", kind: str = ""
     ) -> None:
         self._kernel = kernel
-        self._reaping = reaping
+        self._waits = waits
         self.pid = pid
         self._ppid = ppid
         self._name = name
         self._kind = kind
         self._files: dict[int, Any] = {}
-        self._fate = reaping.fate(pid)
+        self._fate = waits.fate(pid)
 
     def __repr__(self) -> str:
         status = self._fate.status
@@ -227,11 +221,11 @@ class Process(Generic[T]):
         Raises:
             RackTimeout: it is still alive.
         """
-        return self._reaping.wait_for(self._fate, timeout)
+        return self._waits.wait_for(self._fate, timeout)
 
     def poll(self) -> ExitStatus | None:
         """Return how it ended, or None while it lives."""
-        return self._reaping.poll(self._fate)
+        return self._waits.poll(self._fate)
 
     def is_alive(self) -> bool:
         """Tell whether it is alive (a booting process is)."""
@@ -274,7 +268,7 @@ class Process(Generic[T]):
     def stdin(self) -> io.BufferedWriter:
         """Its standard input, a binary file; close it for an end of file."""
         if 0 not in self._files:
-            self._files[0] = io.BufferedWriter(_Stdin(self._kernel, self.pid))
+            self._files[0] = io.BufferedWriter(Stdin(self._kernel, self.pid))
         file: io.BufferedWriter = self._files[0]
         return file
 
@@ -295,114 +289,10 @@ class Process(Generic[T]):
         return file
 
 
-class Output(io.RawIOBase):
-    """The output of a process, as a file. Once it is open, it holds the writer back, as a pipe does.
-
-    Earlier output beyond the group's `log_limit` is lost: the first read raises `OutputLost`, and the next one goes on
-    with what is left.
-    """
-
-    def __init__(self, kernel: Kernel, pid: int, stream: int) -> None:
-        super().__init__()
-        self._kernel = kernel
-        self._pid = pid
-        self._stream = stream
-        self._offset = 0
-        self._buffer = bytearray()
-        self._eof = False
-        self._received = 0
-        self._lost = 0
-        self._ask()
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read some bytes; 0 at the end.
-
-        Raises:
-            OutputLost: some were dropped before the file was opened.
-        """
-        while not self._buffer and not self._eof:
-            self._fetch()
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            raise OutputLost(
-                f"{lost} bytes that process {self._pid} printed here are gone: nobody read them in time, and no"
-                " more is kept than the group's log_limit= (less where the disk is full); what follows can be read"
-            )
-        count = min(len(buffer), len(self._buffer))
-        buffer[:count] = self._buffer[:count]
-        del self._buffer[:count]
-        return count
-
-    def _ask(self) -> None:
-        asked = Logs(self._pid, self._offset, follow=True, reader=self._stream)
-        self._next, _ = self._kernel.begin_call(asked)
-
-    def _fetch(self) -> None:
-        self._kernel.wait(lambda: self._next.done, None)
-        fields = self._next.get()
-        self._offset, self._eof = fields["next"], fields["eof"]
-        if fields["skipped"]:  # the count is for both streams together; the bytes dropped of this one are:
-            self._lost = max(0, fields["dropped"][self._stream - 1] - self._received)
-            self._received += self._lost
-        for _, stream, _, data in msgpack.unpackb(self._next.blobs[0]):
-            if stream == self._stream:
-                self._buffer += data
-                self._received += len(data)
-        if not self._eof:
-            self._ask()
-
-    def close(self) -> None:
-        """Stop reading; the writer is no longer held back."""
-        if not self.closed and not self._kernel.closed and not self._kernel.ended:
-            self._kernel.cast(Logs(self._pid, 0, reader=self._stream, leave=True))
-        super().close()
-
-
-class _Stdin(io.RawIOBase):
-    """The standard input of a process, as a file."""
-
-    def __init__(self, kernel: Kernel, pid: int) -> None:
-        super().__init__()
-        self._kernel = kernel
-        self._pid = pid
-
-    def writable(self) -> bool:
-        """Tell that it can be written."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Send bytes; waits while the process does not read.
-
-        Raises:
-            BrokenPipeError: the process is gone.
-        """
-        chunk = bytes(memoryview(data)[:_STDIN_CHUNK])
-        if not chunk:
-            return 0
-        try:
-            self._kernel.post(self._pid, EntryKind.STDIN, chunk, timeout=None)
-        except NoSuchProcess as error:
-            raise BrokenPipeError(str(error)) from None
-        return len(chunk)
-
-    def close(self) -> None:
-        """Send the end of file."""
-        if not self.closed:
-            super().close()
-            try:
-                self._kernel.post(self._pid, EntryKind.STDIN, b"", timeout=None)
-            except (RackError, NoSuchProcess):
-                pass  # the process is gone, and so is its input
-
-
 def _here(gid: str, pid: int, ppid: int, name: str, kind: str) -> Process[Any]:
     """Rebuild a handle that has come from another process."""
     member = current.member_of(gid, f"process {pid}")
-    return Process(member.kernel, member.reaping, pid, ppid=ppid, name=name, kind=kind)
+    return Process(member.kernel, member.waits, pid, ppid=ppid, name=name, kind=kind)
 
 
 def send_signal(kernel: Kernel, pids: Sequence[int], sig: int | str) -> None:

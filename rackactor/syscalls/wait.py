@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from rackactor import units
-from rackactor.errors import NoChild, RackTimeout
+from rackactor.errors import InvalidCall, NoChild, RackTimeout
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.status import ExitStatus
-from rackactor.syscalls import fork_options
 from rackactor.units import CALL_TIMEOUT
 from rackactor.wire.calls.processes import Wait
 from rackactor.wire.calls.results import ResultDrop, ResultNext
@@ -87,7 +86,7 @@ class _End(NamedTuple):
     result: Any
 
 
-class Reaping:
+class Waits:
     """Wait for processes. Thread-safe."""
 
     def __init__(self, kernel: Kernel) -> None:
@@ -108,7 +107,7 @@ class Reaping:
     def wait(self, pid: int | Sequence[int], timeout: float | None) -> tuple[int, ExitStatus]:
         """Wait for the end of one of several processes: see `Session.wait`."""
         timeout = units.timeout(timeout)
-        pids = fork_options.targets(pid)
+        pids = _targets(pid)
         if (known := self._take_late(pids)) is not None:
             return known
         with self._asking(Wait(pids)) as (pending, rid):
@@ -217,3 +216,16 @@ class Reaping:
                 fate.result, fate.status = end.result, end.status
             return end.pid, end.status
         return None
+
+
+def _targets(pid: int | Sequence[int]) -> list[int]:
+    """Return the pids whose end is to be awaited; an empty list: any child's."""
+    if pid == -1:
+        return []
+    try:
+        pids = [pid] if isinstance(pid, int) else list(pid)
+    except TypeError:
+        pids = []
+    if not pids or not all(isinstance(p, int) and p > 0 for p in pids):
+        raise InvalidCall(f"wait takes a pid, -1 (any child) or a list of pids, not {pid!r}")
+    return pids

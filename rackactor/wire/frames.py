@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from rackactor.errors import ProtocolError
+from rackactor.errors import InvalidCall, ProtocolError
 from rackactor.wire.codec import pack, unpack
 
 #: Changes with the meaning of frames; a JOIN with another number is refused.
@@ -178,3 +178,13 @@ def parse_map(body: bytes | memoryview) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(type(key) is str for key in value):
         raise ProtocolError("this body is a map with string keys")
     return value
+
+
+def check_size(payload: bytes | memoryview) -> None:
+    """Refuse what no frame can carry: a peer would cut us off for it.
+
+    Raises:
+        InvalidCall: says how large it is and may be.
+    """
+    if len(payload) > MAX_MESSAGE:
+        raise InvalidCall(f"a message of {len(payload)} bytes; at most {MAX_MESSAGE}: send it in parts")

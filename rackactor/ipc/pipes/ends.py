@@ -12,6 +12,7 @@ from rackactor.errors import InvalidCall, PipeClosed, PipeEnded
 from rackactor.ipc.pipes.framing import BYTES, pack, unpack_message
 from rackactor.ipc.pipes.handles import ReadEnd, WriteEnd
 from rackactor.ipc.pipes.inheriting import note
+from rackactor.ipc.pipes.raw import RawPipe
 from rackactor.ipc.pipes.registry import table_of
 from rackactor.kernel.kernel import Kernel
 from rackactor.units import DEFAULT_TIMEOUT, Timeout
@@ -252,7 +253,7 @@ class PipeReader(_End):
         """Return a file object of the standard library: `rb`, or `r` for text. Closing it closes this end."""
         if mode not in ("r", "rb"):
             raise InvalidCall(f"a reader's file is opened with 'r' or 'rb', not {mode!r}")
-        raw = io.BufferedReader(_Raw(self), CHUNK)
+        raw = io.BufferedReader(RawPipe(self, reads=True), CHUNK)
         return raw if mode == "rb" else io.TextIOWrapper(raw, self._encoding)
 
     def statistics(self) -> dict[str, int]:
@@ -326,7 +327,7 @@ class PipeWriter(_End):
         """Return a file object of the standard library: `wb`, or `w` for text. Closing it closes this end."""
         if mode not in ("w", "wb"):
             raise InvalidCall(f"a writer's file is opened with 'w' or 'wb', not {mode!r}")
-        raw = io.BufferedWriter(_Raw(self), 64 << 10)
+        raw = io.BufferedWriter(RawPipe(self, reads=False), 64 << 10)
         return raw if mode == "wb" else io.TextIOWrapper(raw, self._encoding)
 
     def statistics(self) -> dict[str, int]:
@@ -340,31 +341,6 @@ class PipeWriter(_End):
             "unconfirmed_bytes": writer.unconfirmed_cost,
             "readers": len(writer.lanes),
         }
-
-
-class _Raw(io.RawIOBase):
-    """An end as a raw file, for the buffers of the standard library."""
-
-    def __init__(self, end: Any) -> None:
-        super().__init__()
-        self._pipe = end
-
-    def readable(self) -> bool:
-        return isinstance(self._pipe, PipeReader)
-
-    def writable(self) -> bool:
-        return isinstance(self._pipe, PipeWriter)
-
-    def readinto(self, buffer: Any) -> int:
-        return int(self._pipe.readinto(buffer))
-
-    def write(self, data: Any) -> int:
-        return int(self._pipe.write(bytes(data)))
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._pipe.close()
 
 
 def open_pair(kernel: Kernel, options: dict[str, Any]) -> tuple[PipeReader, PipeWriter]:

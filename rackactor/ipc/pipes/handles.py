@@ -14,7 +14,8 @@ from rackactor.errors import NoReader, PipeBroken, PipeClosed, PipeEnded, RackEr
 from rackactor.ipc.pipes.framing import OVERHEAD, Assembly, Message, Part
 from rackactor.ipc.pipes.reading import Credit, Reader
 from rackactor.ipc.pipes.writing import BACKLOG, Batch, Writer
-from rackactor.kernel.kernel import COLLECT, Kernel
+from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.messages import COLLECT
 
 #: Bytes of small messages that are collected before they are sent.
 FLUSH = 40 << 10

@@ -72,11 +72,12 @@ class PipeTable:
         self._writings: dict[int, WriteEnd] = {}
         _all.add(self)
         self._ends: dict[tuple[int, str], End] = {}
-        #: Calls under way that open something: messages for seats that are not known yet wait for them.
-        #: How many began (counted under the lock), and how many were done (counted in the loop).
+        #: Calls under way that open something: messages for seats that are not known yet wait for them, and so do ends
+        #: that are to be closed, for the answer may name one of them. How many began (counted under the lock), and how
+        #: many were done (counted in the loop).
         self._begun = self._done = 0
         #: `leave` has closed all ends: objects of the program that go later close nothing.
-        self._left = False
+        self._leaving = self._left = False
         #: Parts that have come of messages in pieces, by seats of reader and writer.
         self._pieces: dict[tuple[int, int], list[Any]] = {}
         self._stash: list[tuple[int, Callable[[], None]]] = []
@@ -106,12 +107,13 @@ class PipeTable:
                 known.users.append(True)
                 return [known]
             self._begun += 1
-            try:
-                fields, _ = self.kernel.call(PipeOpen(mode, pipe, name))
+        try:
+            fields, _ = self.kernel.call(PipeOpen(mode, pipe, name))  # without the lock: others may open meanwhile
+            with self._lock:
                 seats = zip(mode, fields["seats"], strict=True)
                 return [self._opened(each, fields["id"], seat) for each, seat in seats]
-            finally:
-                self.kernel.call_soon_threadsafe(self._open_done)
+        finally:
+            self.kernel.call_soon_threadsafe(self._open_done)
 
     def _opened(self, mode: str, pipe: int, seat: int) -> End:
         known = self._ends.get((pipe, mode))
@@ -140,8 +142,10 @@ class PipeTable:
             self.kernel.call_soon_batched(self._close_reading if isinstance(end, ReadEnd) else self._close_writing, end)
 
     def _close_reading(self, reading: ReadEnd) -> None:
-        if reading.seat not in self._readings:
-            return
+        if not reading.closed or reading.seat not in self._readings:
+            return  # it has been opened again, or closed already
+        if self._opening and not self._leaving:
+            return  # see `_open_done`
         if not self.kernel.take_briefly(reading.lock, lambda: self._close_reading(reading)):
             return
         try:
@@ -187,6 +191,8 @@ class PipeTable:
             self._stash.clear()
             for writing in list(self._writings.values()):
                 writing.pump()  # some may have been kept from closing
+            for reading in [each for each in self._readings.values() if each.closed]:
+                self._close_reading(reading)
 
     def _later(self, seat: int, action: Callable[[], None]) -> None:
         if self._opening:
@@ -288,6 +294,7 @@ class PipeTable:
         Returns: what is lost, a sentence for each pipe.
         """
         lost: list[str] = []
+        self._leaving = True  # a reader's last word must leave before this process does
         try:
             self._leave(clean, linger, lost)
         except GroupEnded:

@@ -260,9 +260,9 @@ class ActorHost:
         """Put events of the group into the mailbox; this runs in the loop, and must be quick."""
         session, kernel = self._session, self._kernel
 
-        session.on_child = lambda pid: kernel.put((_Ended(pid, wholly=True), self._me))
+        session.signals.add_child_listener(lambda pid: kernel.put((_Ended(pid, wholly=True), self._me)))
         kernel.on(LeavingEvent, lambda event, _: kernel.put((_Ended(event.pid, wholly=False), self._me)))
-        session.take_free_signals(lambda sig, sender: kernel.put((_Free(sig, sender), self._me)))
+        session.signals.take_free(lambda sig, sender: kernel.put((_Free(sig, sender), self._me)))
         mail.collect_dead_letters(kernel)
         kernel.on(CapabilitiesEvent, lambda event, _: kernel.put((_Changed(event.set), self._me)))
         kernel.on(DeadLetterEvent, self._on_dead_letter)

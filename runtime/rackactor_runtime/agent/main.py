@@ -80,7 +80,7 @@ def main(birth: dict[str, Any]) -> int:
     kernel.join(birth, EXPECTED_TIMEOUT)
     # A command gets its signals itself, instead of its agent, from the first one on.
     relay = Relay() if kernel.welcome.kind == "command" else None
-    session = Session(kernel, None if relay is None else relay.hear)
+    session = Session(kernel, process_context.base, None if relay is None else relay.hear)
     current.enter(session)
     main_module.look_up = partial(main_names.look_up, kernel)
     # The process ends when it loses the supervisor, whatever the target does and whichever thread notices it.
@@ -241,7 +241,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
             finishing.finish(_wait_for, session.run_exit_hooks)
         finishing.flush()
         if own and clean:
-            session.drop_handlers()
+            session.signals.drop()
             finishing.clear()  # files that lead into pipes must be closed before the pipes
         lost = []
         if piping is not None:
@@ -251,7 +251,7 @@ def _leave(session: Session, report: Report, piping: Piping | None, *, own: bool
         report = _with_losses(report, lost)
         if own and not clean:
             _kept.clear()
-            session.drop_handlers()
+            session.signals.drop()
             finishing.clear()
         if kernel.welcome.kind == "actor":
             mail.return_letters(kernel)  # messages that have come while the program was finishing

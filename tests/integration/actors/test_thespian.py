@@ -324,6 +324,16 @@ def test_inside_a_group_the_system_is_part_of_it(group: rack.Group) -> None:
     assert [row["kind"] for row in group.ps()] == ["script"]
 
 
+def test_each_system_of_a_program_reaps_its_own_actors(group: rack.Group) -> None:
+    systems = [ActorSystem(rack.SystemBase(), transientUnique=True) for _ in range(2)]
+    actors = [system.createActor(Parent) for system in systems]
+    for system, actor in zip(systems, actors, strict=True):
+        system.tell(actor, ActorExitRequest())
+    assert eventually(lambda: [row["kind"] for row in group.ps()] == ["script"])
+    for system in systems:
+        system.shutdown()
+
+
 def test_a_program_that_forgets_shutdown_leaves_nothing(script: Any) -> None:
     program = script(
         """

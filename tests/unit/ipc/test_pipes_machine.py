@@ -7,6 +7,7 @@ somebody who was killed, nothing comes twice, and one writer's messages reach on
 from __future__ import annotations
 
 import random
+import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from support import PATIENCE
 
 from rackactor import errors
 from rackactor.ipc.pipes import framing
@@ -389,3 +391,70 @@ def test_readers_and_writer_hear_what_an_event_loop_without_time_has_lost() -> N
     world.settle()
     with pytest.raises(errors.PipeBroken, match="too busy to hand it to the supervisor"):
         recv(other)
+
+
+def test_a_slow_open_does_not_hold_up_that_of_another_pipe() -> None:
+    kernel = World().process()
+    answer, begun, go_on = kernel.call, threading.Event(), threading.Event()
+
+    def call(asked: Any, *blobs: Any) -> Any:
+        if asked.name == "slow":
+            begun.set()
+            assert go_on.wait(PATIENCE)
+        return answer(asked, *blobs)
+
+    kernel.call = call  # type: ignore[method-assign]
+    opened: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda name=name: opened.extend(kernel.pipe_table.open("r", name=name)))
+        for name in ("slow", "quick")
+    ]
+    try:
+        threads[0].start()
+        assert begun.wait(PATIENCE)
+        threads[1].start()
+        threads[1].join(1.0)
+        assert len(opened) == 1
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("mode", ["r", "w"])
+def test_an_end_that_is_closed_while_it_is_opened_again_stays_open(mode: str) -> None:
+    world = World()
+    kernel, other = world.process(), world.process()
+    (first,) = kernel.pipe_table.open(mode, name="x")
+    answer = kernel.call
+
+    def call(asked: Any, *blobs: Any) -> Any:
+        answered = answer(asked, *blobs)
+        kernel.pipe_table.close(first)  # another thread is faster to close its end than this one to take the answer
+        return answered
+
+    kernel.call = call  # type: ignore[method-assign]
+    (again,) = kernel.pipe_table.open(mode, name="x")
+    (beyond,) = other.pipe_table.open("rw".replace(mode, ""), name="x")
+    world.settle()
+    reader, writer = (again, beyond) if mode == "r" else (beyond, again)
+    writer.put(pack(1), None)
+    world.settle()
+    assert recv(reader) == 1
+
+
+def test_an_end_that_was_closed_while_another_was_opened_is_closed_then() -> None:
+    world = World()
+    kernel = world.process()
+    (first,) = kernel.pipe_table.open("r", name="x")
+    answer = kernel.call
+
+    def call(asked: Any, *blobs: Any) -> Any:
+        kernel.pipe_table.close(first)
+        return answer(asked, *blobs)
+
+    kernel.call = call  # type: ignore[method-assign]
+    kernel.pipe_table.open("r", name="y")
+    world.settle()
+    assert [row["name"] for row in world.pipes.rows()] == ["y"]

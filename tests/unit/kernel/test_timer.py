@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from rackactor.kernel import leader
-from rackactor.kernel.leader import Timer
+from rackactor.kernel import leader, timerfd
+from rackactor.kernel.timerfd import Timer
 
 
 def fires(timer: Timer) -> bool:
@@ -29,7 +29,7 @@ def test_it_can_be_armed_after_another_thread_armed_it_while_it_was_cleared(monk
     try:
         timer.arm(0.001)
         assert fires(timer)
-        monkeypatch.setattr(leader.os, "read", interrupted)
+        monkeypatch.setattr(timerfd.os, "read", interrupted)
         timer.clear()
         monkeypatch.undo()
         timer.arm(0.001)
