@@ -7,7 +7,6 @@ watchers, to the callers. So a caller that has its answer finds its own write, w
 from __future__ import annotations
 
 import importlib
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,15 +30,16 @@ from rackactor.wire.calls.memory import (
     ShmWatch,
 )
 from rackactor.wire.events import ShmEvent
-from rackactor.wire.frames import Kind, pack_body
 from rackactor.wire.schema import Call
 from rackactor_runtime import descriptors
+from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.decisions.memory.locks import Asker, Grant, Locks
 from rackactor_runtime.supervisor.decisions.memory.operations import Operations
 from rackactor_runtime.supervisor.decisions.memory.subscribers import Replicas, Watchers
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, in_words, refusal
 from rackactor_runtime.supervisor.memory.restore import Replacement, Restoring
+from rackactor_runtime.supervisor.post import Post
 
 #: Seconds of a turn that operations may take before everything else gets its turn.
 TURN = 0.02
@@ -49,8 +49,6 @@ MESSAGE = 4 << 20
 BEHIND = 64 << 20
 #: Operations that make room, and may use the reserve for that.
 _SHRINKING = frozenset({"delete", "pop", "remove", "expire"})
-
-Send = Callable[[int, Kind, tuple[Any, ...], Sequence[Any]], None]
 
 
 class _Asked(NamedTuple):
@@ -68,15 +66,19 @@ class MemoryService:
     Args:
         directory: the group's.
         settings: of the group.
-        send: sends a member a message (pid, kind, extra, bodies).
+        post: sends members their answers, and news.
         alive: tells whether a pid is that of a living process.
+        clock: tells when something was changed, and how long a turn takes.
     """
 
-    def __init__(self, directory: Path, settings: Settings, send: Send, alive: Callable[[int], bool]) -> None:
+    def __init__(
+        self, directory: Path, settings: Settings, post: Post, alive: Callable[[int], bool], clock: Clock
+    ) -> None:
         self._directory = directory
         self._settings = settings
-        self._send = send
+        self._post = post
         self._alive = alive
+        self._clock = clock
         self._opened: Any = None
         self._operations = Operations(alive)
         self._queue: deque[_Asked | Replacement] = deque()
@@ -138,10 +140,10 @@ class MemoryService:
             says, handler = known
             handler(pid, rid, says.from_wire(args), blobs)
         except (RackError, *SYSTEM_ERRORS) as error:
-            self._answer(pid, rid, refusal(error, op), ok=False)
+            self._post.reply(pid, rid, refusal(error, op), ok=False)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             refused = InvalidCall(f"{op}: bad arguments ({type(error).__name__}: {error})")
-            self._answer(pid, rid, refusal(refused), ok=False)
+            self._post.reply(pid, rid, refusal(refused), ok=False)
 
     def cancel(self, pid: int, rid: object) -> None:
         """Withdraw a call that waits for a lock."""
@@ -180,7 +182,7 @@ class MemoryService:
         self._publish()
         revision = self._opened.revision if self._opened is not None else 0
         for asked, results in answers:
-            self._answer(asked.pid, asked.rid, {"results": results, "revision": revision})
+            self._post.reply(asked.pid, asked.rid, {"results": results, "revision": revision})
         return bool(self._queue)
 
     def close(self) -> None:
@@ -204,11 +206,11 @@ class MemoryService:
         Raises:
             MemoryFull: everything is undone.
         """
-        store, until = self._store, time.monotonic() + TURN
+        store, until = self._store, self._clock.now() + TURN
         answers = []
         store.begin()
         try:
-            while self._queue and (not batch or time.monotonic() < until):
+            while self._queue and (not batch or self._clock.now() < until):
                 if isinstance(asked := self._queue[0], Replacement):
                     break
                 self._queue.popleft()
@@ -280,7 +282,7 @@ class MemoryService:
 
     def _change(self, changes: list[layout.Change]) -> None:
         store = self._store
-        record = store.apply(time.time(), changes)
+        record = store.apply(self._clock.wall(), changes)
         if self._replicas:
             self._records.append((store.revision, record))
         for change in changes:
@@ -311,14 +313,14 @@ class MemoryService:
         body = msgpack.packb(records)
         good, slow = self._replicas.send(len(body))
         for pid in good:
-            self._event(pid, ShmEvent(records[-1][0]), body)
+            self._post.notify(pid, ShmEvent(records[-1][0]), [body])
         for pid in slow:
-            self._event(pid, ShmEvent(gap=True))
+            self._post.notify(pid, ShmEvent(gap=True))
 
     def _tell_watchers(self, pids: Any) -> None:
         revision = self._store.revision
         for pid in pids:
-            self._event(pid, ShmEvent(revision))
+            self._post.notify(pid, ShmEvent(revision))
 
     # -- those who want to know ------------------------------------------------------------------------------
 
@@ -332,27 +334,27 @@ class MemoryService:
             "revision": store.revision,
             "replica": self._settings.shm_replica,
         }
-        self._answer(pid, rid, fields)
+        self._post.reply(pid, rid, fields)
 
     def _sync(self, pid: int, rid: int, call: ShmSync, blobs: Sequence[Any]) -> None:
-        self._answer(pid, rid, {"revision": self._store.revision})
+        self._post.reply(pid, rid, {"revision": self._store.revision})
 
     def _watch(self, pid: int, rid: int, call: ShmWatch, blobs: Sequence[Any]) -> None:
         if call.on:
             self._watchers.add(pid, call.prefix)
         else:
             self._watchers.remove(pid, call.prefix)
-        self._answer(pid, rid, {"revision": self._store.revision})
+        self._post.reply(pid, rid, {"revision": self._store.revision})
 
     def _replica(self, pid: int, rid: int, call: ShmReplica, blobs: Sequence[Any]) -> None:
         self._replicas.add(pid)
-        self._answer(pid, rid, {"revision": self._store.revision})
+        self._post.reply(pid, rid, {"revision": self._store.revision})
 
     def _ack(self, pid: int, rid: int, call: ShmAck, blobs: Sequence[Any]) -> None:
         """Process a replica's acknowledgement. If it asks, it is told the newest revision, to notice a gap."""
         known = self._replicas.acknowledged(pid, call.got)
         if call.ask:
-            self._event(pid, ShmEvent(at=self._store.revision) if known else ShmEvent(gap=True))
+            self._post.notify(pid, ShmEvent(at=self._store.revision) if known else ShmEvent(gap=True))
 
     # -- locks -----------------------------------------------------------------------------------------------
 
@@ -361,20 +363,20 @@ class MemoryService:
         if grant is not None:
             self._tell(grant)
         elif not call.wait:
-            self._answer(pid, rid, {"token": 0})
+            self._post.reply(pid, rid, {"token": 0})
 
     def _unlock(self, pid: int, rid: int, call: ShmUnlock, blobs: Sequence[Any]) -> None:
         grant = self._locks.release(call.name, pid, call.token)
-        self._answer(pid, rid, {})
+        self._post.reply(pid, rid, {})
         if grant is not None:
             self._tell(grant)
 
     def _holder(self, pid: int, rid: int, call: ShmHolder, blobs: Sequence[Any]) -> None:
         holder, token = self._locks.holder(call.name)
-        self._answer(pid, rid, {"pid": holder, "token": token})
+        self._post.reply(pid, rid, {"pid": holder, "token": token})
 
     def _tell(self, grant: Grant) -> None:
-        self._answer(grant.pid, grant.rid, {"token": grant.token})
+        self._post.reply(grant.pid, grant.rid, {"token": grant.token})
 
     # -- the whole ---------------------------------------------------------------------------------------------
 
@@ -382,18 +384,18 @@ class MemoryService:
         """Receive a snapshot in parts; with the last part it replaces the contents."""
         if not call.last:
             self._restoring.take(pid, call.offset, blobs[0])
-            self._answer(pid, rid, {})
+            self._post.reply(pid, rid, {})
             return
         self._queue.append(Replacement(pid, rid, self._restoring.replace(pid, self._store, self._alive)))
 
     def _go_on(self, restore: Replacement) -> None:
         """Copy a piece of a snapshot; after the last one, tell everybody."""
         try:
-            if not restore.go_on(TURN):
+            if not restore.go_on(TURN, self._clock):
                 return
             self._replaced(restore)
         except (RackError, *SYSTEM_ERRORS) as error:
-            self._answer(restore.pid, restore.rid, refusal(error), ok=False)
+            self._post.reply(restore.pid, restore.rid, refusal(error), ok=False)
         self._queue.popleft()
 
     def _replaced(self, restore: Replacement) -> None:
@@ -401,18 +403,9 @@ class MemoryService:
         for owner, key in self._store.leases():
             self._leased.setdefault(owner, set()).add(key)
         for replica in self._replicas.forget_all():
-            self._event(replica, ShmEvent(gap=True))
+            self._post.notify(replica, ShmEvent(gap=True))
         self._tell_watchers(self._watchers.everybody())
-        self._answer(restore.pid, restore.rid, {"revision": self._store.revision})
-
-    # -- the wire ------------------------------------------------------------------------------------------------
-
-    def _answer(self, pid: int, rid: int, fields: dict[str, Any], *, ok: bool = True) -> None:
-        if rid:
-            self._send(pid, Kind.REPLY, (rid, ok), [pack_body(fields)])
-
-    def _event(self, pid: int, event: ShmEvent, *blobs: bytes) -> None:
-        self._send(pid, Kind.EVENT, (event.op,), [pack_body(event.to_wire()), *blobs])
+        self._post.reply(restore.pid, restore.rid, {"revision": self._store.revision})
 
 
 def _with_blobs(op: Sequence[Any], blobs: Sequence[Any]) -> list[Any]:
