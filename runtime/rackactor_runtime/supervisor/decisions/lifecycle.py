@@ -9,6 +9,7 @@ from rackactor.status import Cause, Signal, State
 from rackactor.wire.events import ChildEvent, GoneEvent, LeavingEvent, SignalEvent
 from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.base import Key
+from rackactor_runtime.supervisor.decisions import pipes, sources
 from rackactor_runtime.supervisor.decisions.exit_status import Ending, verdict
 from rackactor_runtime.supervisor.decisions.messages import Delete, Dismiss, InstanceEnded, Reply, Welcome
 from rackactor_runtime.supervisor.decisions.table import Process, Sent
@@ -169,7 +170,8 @@ def gone(turn: Turn, record: Process, ending: Ending) -> None:
     _unname(turn, record.pid)
     if state.dead_letters == record.pid:
         state.dead_letters = None
-    turn.emit(*state.sources.gone(record.pid), *state.pipes.gone(record.pid, record.status))
+    sources.gone(turn, record.pid)
+    pipes.gone(turn, record)
     state.waits.forget(record.pid)
     state.starts.gone(record.pid)
     state.starts.changed(record.pid)

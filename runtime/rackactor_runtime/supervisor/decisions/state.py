@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from rackactor_runtime.providers.base import Key
-from rackactor_runtime.supervisor.decisions.pipes import Pipes
+from rackactor_runtime.supervisor.decisions.pipe_table import Pipes
 from rackactor_runtime.supervisor.decisions.results import Shelf
 from rackactor_runtime.supervisor.decisions.settings import Settings
-from rackactor_runtime.supervisor.decisions.sources import Sources
+from rackactor_runtime.supervisor.decisions.source_table import Sources
 from rackactor_runtime.supervisor.decisions.spawn_rate import Intensity
 from rackactor_runtime.supervisor.decisions.starts import Starts
 from rackactor_runtime.supervisor.decisions.table import Process, Table
