@@ -294,11 +294,11 @@ class Loop:
                 self._hear(m.InstanceCreated(key, instance))
             case base.CreateFailed(key, fault, kind):
                 self._last_output(key.pid)
-                self._hear(m.InstanceEnded(key, None, None, fault=fault, kind=kind))
+                self._hear(m.InstanceEnded(key, base.InstanceExit(fault=fault, kind=kind)))
             case base.Ended(key, code, signal, oom, note, outside, deleted):
                 tail = self._last_output(key.pid)
-                ended = m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside, deleted=deleted)
-                self._hear(ended)
+                how = base.InstanceExit(code, signal, oom, note, tail=tail, outside=outside, deleted=deleted)
+                self._hear(m.InstanceEnded(key, how))
             case base.Located(key, address):
                 self._hear(m.InstanceLocated(key, address))
             case base.Unanswered(key, seconds, words):
@@ -351,7 +351,7 @@ class Loop:
             words = in_words(error)
             match effect:
                 case m.Create(order):
-                    self._hear(m.InstanceEnded(order.key, None, None, fault=words))
+                    self._hear(m.InstanceEnded(order.key, base.InstanceExit(fault=words)))
                 case m.StartService(pid):
                     self._hear(m.ServiceEnded(pid, f"its program could not be started: {words}"))
                 case m.Probe(key):

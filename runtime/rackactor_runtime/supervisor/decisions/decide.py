@@ -116,5 +116,5 @@ def _open(turn: Turn, token: bytes, watched: bool) -> None:
         state.deadline_at = turn.now + settings.deadline
     state.owner_watched = watched
     script = births.external(turn, "script", token=token)
-    script.boot_by = turn.now + settings.boot_timeout
+    script.timers.boot_by = turn.now + settings.boot_timeout
     turn.emit(Entered(script.pid))

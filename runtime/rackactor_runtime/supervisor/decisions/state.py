@@ -215,8 +215,8 @@ class GroupState:
     def silence(self, record: Process, now: float) -> float:
         """Return for how long a member has not answered, seconds."""
         if not self.sleeps(record):
-            return now - record.heard
-        return 0.0 if record.asked is None else now - record.asked
+            return now - record.timers.heard
+        return 0.0 if record.timers.asked is None else now - record.timers.asked
 
 
 #: The attributes that are plain values themselves.

@@ -69,7 +69,7 @@ def _fork_one(turn: Turn, caller: Process, call: Called, args: Fork, pid: int, p
         memory=args.memory,
     )
     if args.deadline is not None:
-        record.deadline = turn.now + args.deadline
+        record.timers.deadline = turn.now + args.deadline
     record.correspondents.add(caller.pid)
     target, *arguments = call.blobs
     blobs = (target, arguments[index % len(arguments)], *state.sources.content(args.source_hash))
