@@ -22,7 +22,7 @@ from rackactor_runtime.providers import base
 from rackactor_runtime.supervisor.actor import WORLD, Store, Supervisor, Timed
 from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.decisions.state import GroupState
+from rackactor_runtime.supervisor.decisions.state import GroupState, StateView
 from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, Faults, in_words, refusal
 from rackactor_runtime.supervisor.home import Home
 from rackactor_runtime.supervisor.logs.service import LogService
@@ -56,7 +56,7 @@ class Loop:
     """Runs a supervisor.
 
     Args:
-        state: of the group; only `decide` changes it, and it is only read here.
+        state: of the group; only `decide` changes it, and only a view of it is kept here.
         store: keeps the state.
         home: the group's directory.
         members: the connections of the group's members.
@@ -86,7 +86,7 @@ class Loop:
         entropy: Callable[[int], bytes],
         owner_fd: int | None = None,
     ) -> None:
-        self._state = state
+        self._view: StateView = state
         self._home = home
         self._members = members
         self._logs = logs
@@ -172,7 +172,7 @@ class Loop:
 
     def close(self) -> None:
         """Close everything."""
-        kept = any(record.keeper and record.alive for record in self._state.table)
+        kept = any(record.keeper and record.alive for record in self._view.table)
         self._provider.close(self._provider.capabilities.closing)
         self._services.close()
         self._logs.close()
@@ -228,7 +228,7 @@ class Loop:
         """Note that a member has presented its token."""
         self._hear(m.Joined(pid, os_pid, key))
         self._machines.joined(pid, os_pid)
-        if self._prewarming is not None and not self._state.tokens:
+        if self._prewarming is not None and not self._view.tokens:
             self._prewarming.settled()
 
     def severed(self, pid: int, why: str) -> None:
@@ -271,7 +271,7 @@ class Loop:
         """Refuse a wait for the output of a process that has none."""
         if pid == FEED:
             return
-        record = self._state.table.get(pid) or self._state.table.past(pid)
+        record = self._view.table.get(pid) or self._view.table.past(pid)
         if record is None:
             raise NoSuchProcess(f"this group never had a process {pid}, or has forgotten it")
         if record.external:
@@ -287,7 +287,7 @@ class Loop:
     def _take_event(self, event: base.Event) -> None:
         match event:
             case base.Output(key, stream, data):
-                record = self._state.table.get(key.pid)
+                record = self._view.table.get(key.pid)
                 feed = record is not None and record.kind != "command"
                 self._logs.output(key, stream, data, feed=feed)
             case base.Created(key, instance):
@@ -325,7 +325,7 @@ class Loop:
         return {
             **self._common,
             "directory": str(self._home.directory),
-            "settings": asdict(self._state.settings),
+            "settings": asdict(self._view.settings),
         }
 
     def _start_service(self, order: m.StartService) -> None:

@@ -7,7 +7,7 @@ and `ended` of a process are seconds since the epoch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
@@ -25,8 +25,20 @@ from rackactor_runtime.supervisor.decisions.waits import Waits
 STARTS = 5
 
 
+class TableView(Protocol):
+    """What other parts of the supervisor see of the table."""
+
+    def __iter__(self) -> Iterator[Process]: ...
+
+    def get(self, pid: int) -> Process | None:
+        """Return a process that is alive or has not been waited for."""
+
+    def past(self, pid: int) -> Process | None:
+        """Return a process that has been waited for, as long as it is remembered."""
+
+
 class StateView(Protocol):
-    """The part of the state that other parts of the supervisor may read; they change nothing."""
+    """What other parts of the supervisor see of the state: they can change nothing."""
 
     @property
     def settings(self) -> Settings:
@@ -37,11 +49,11 @@ class StateView(Protocol):
         """The number of this life of the supervisor."""
 
     @property
-    def table(self) -> Table:
+    def table(self) -> TableView:
         """The processes."""
 
     @property
-    def tokens(self) -> dict[bytes, int]:
+    def tokens(self) -> Mapping[bytes, int]:
         """Pids of members that are expected, by their tokens."""
 
     def lives(self, pid: int) -> bool:
