@@ -22,10 +22,10 @@ from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.machines.console import LINES
 from rackactor_runtime.providers.machines.effects import Condition, condition
 from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova.departures import Departures
-from rackactor_runtime.providers.nova.faults import fault
+from rackactor_runtime.providers.nova.access.faults import fault
 from rackactor_runtime.providers.nova.lookup import Finder
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks.departures import Departures
 from rackactor_runtime.providers.nova.session import Session
 
 #: Seconds before each check for the result of an unclear answer; after the last of them the request is repeated.

@@ -19,9 +19,9 @@ from rackactor.cli.escaping import visible
 from rackactor.errors import RackError
 from rackactor_runtime.providers.machines.effects import Condition, condition
 from rackactor_runtime.providers.machines.provider import CloudFault
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova import sdk
-from rackactor_runtime.providers.nova.found import Found
+from rackactor_runtime.providers.nova.access import sdk
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks.found import Found
 
 if TYPE_CHECKING:  # openstacksdk cannot be imported everywhere, and that is said in one line: see `sdk`
     from rackactor_runtime.providers.nova.session import Session
@@ -131,7 +131,7 @@ def sweep(
         sleep, clock: functions to wait, and to get the time.
     """
     from rackactor_runtime.providers.nova.inventory import Inventory
-    from rackactor_runtime.providers.nova.removal import remove
+    from rackactor_runtime.providers.nova.marks.removal import remove
 
     inventory = Inventory(session, clock=clock)
     said: set[str] = set()

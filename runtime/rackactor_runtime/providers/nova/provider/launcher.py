@@ -32,16 +32,16 @@ from rackactor_runtime.providers.machines.order_client import Sender
 from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.machines.userdata import script
-from rackactor_runtime.providers.nova import late
+from rackactor_runtime.providers.nova.access.logins import objection
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
 from rackactor_runtime.providers.nova.inventory import Inventory
-from rackactor_runtime.providers.nova.logins import objection
-from rackactor_runtime.providers.nova.removal import remove
-from rackactor_runtime.providers.nova.resources import Plan, Resources, plan
-from rackactor_runtime.providers.nova.routes import routed
+from rackactor_runtime.providers.nova.marks.removal import remove
+from rackactor_runtime.providers.nova.provider import late
+from rackactor_runtime.providers.nova.provider.resources import Plan, Resources, plan
+from rackactor_runtime.providers.nova.provider.routes import routed
+from rackactor_runtime.providers.nova.provider.settings import NovaSettings, own_swift, swift_access
+from rackactor_runtime.providers.nova.provider.watchdog import Keeper
 from rackactor_runtime.providers.nova.session import Session
-from rackactor_runtime.providers.nova.settings import NovaSettings, own_swift, swift_access
-from rackactor_runtime.providers.nova.watchdog import Keeper
 
 #: Seconds within which the supervisor's machine must be ACTIVE, and its supervisor must answer, by default.
 BOOT_TIMEOUT = 300.0
