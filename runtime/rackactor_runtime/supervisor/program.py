@@ -33,7 +33,8 @@ from rackactor_runtime.supervisor.home import Home, link_log
 if TYPE_CHECKING:  # what makes the supervisor is imported after the provider has forked
     from rackactor_runtime.supervisor.decisions.state import GroupState
     from rackactor_runtime.supervisor.loop import Loop
-    from rackactor_runtime.supervisor.members.router import Config, Members
+    from rackactor_runtime.supervisor.members.config import Config
+    from rackactor_runtime.supervisor.members.router import Members
 
 #: Seconds for finding out whether fsspec can use a URL: its backends are slow to import.
 URL_PATIENCE = 20.0
@@ -79,7 +80,8 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
     provider = provider_loading.make(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
     provider_loading.check_reach(provider, order)
     descriptors.keep_reserve()
-    from rackactor_runtime.supervisor.members.router import Config, Members
+    from rackactor_runtime.supervisor.members.config import Config
+    from rackactor_runtime.supervisor.members.router import Members
 
     home = Home(directory)
     keys = Keys.make() if order["transport"] == "tcp" else None
@@ -221,9 +223,7 @@ def _redirect(directory: Path) -> None:
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.dup2(log, 2)
         os.close(log)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    descriptors.lead_nowhere(0)
 
 
 def _address(order: dict[str, Any]) -> str:
@@ -253,6 +253,4 @@ def _owner_fd(order: dict[str, Any]) -> int | None:
 def _answer(fields: dict[str, Any]) -> None:
     """Write the one line, then close the pipe, so that nobody waits for more."""
     os.write(1, json.dumps(fields).encode() + b"\n")
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+    descriptors.lead_nowhere(1)

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from rackactor.wire.frames import SUPERVISOR
-from rackactor_runtime.providers.machines.provider import CloudFault
+from rackactor_runtime.providers.machines.cloud import CloudFault
 from rackactor_runtime.providers.nova import deletes
 from rackactor_runtime.providers.nova.access.faults import fault
 from rackactor_runtime.providers.nova.marks import names as w

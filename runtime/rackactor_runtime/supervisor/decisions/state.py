@@ -127,9 +127,7 @@ class GroupState:
         nearby: bool = False,
         python: tuple[int, int] = (0, 0),
     ) -> None:
-        self.gid = gid
-        self.name = name
-        self.settings = settings
+        self.gid, self.name, self.settings = gid, name, settings
         self.epoch = epoch
         self.machines = machines
         self.remote = remote

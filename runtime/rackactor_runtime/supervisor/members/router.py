@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import zmq
 
@@ -26,8 +24,9 @@ from rackactor.wire.plain_values import is_plain
 from rackactor.wire.schema import Event
 from rackactor_runtime.supervisor.decisions.state import StateView
 from rackactor_runtime.supervisor.decisions.table import Process
-from rackactor_runtime.supervisor.home import Home
 from rackactor_runtime.supervisor.members.authentication import Door, Speaker
+from rackactor_runtime.supervisor.members.config import Config
+from rackactor_runtime.supervisor.members.listener import Listener
 from rackactor_runtime.supervisor.members.resend import ResendBuffers
 
 #: Messages taken from the socket at a time, so that the provider and the clock get their turns.
@@ -36,50 +35,6 @@ BATCH = 512
 PORT_PATIENCE = 5.0
 #: Answers to one unknown connection, and how many such connections are answered at all.
 ANSWERS, ANSWERED = 8, 10_000
-
-
-@dataclass
-class Config:
-    """How a supervisor is reached, and who may reach it."""
-
-    home: Home
-    transport: str
-    #: Its address over tcp.
-    address: str
-    operator_token: bytes
-    operator_keys: Keys | None
-    #: Its port; 0: any.
-    port: int = 0
-
-    @property
-    def directory(self) -> Path:
-        """The group's directory."""
-        return self.home.directory
-
-
-class Listener(Protocol):
-    """Carries out what members ask for."""
-
-    def entered(self) -> int:
-        """Note that a command line has come; return the pid that it gets."""
-
-    def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
-        """Note that a member has presented its token."""
-
-    def heard(self, pids: Sequence[int]) -> None:
-        """Note that these members have sent something."""
-
-    def corresponded(self, pid: int, other: int) -> None:
-        """Note that two members have exchanged their first message."""
-
-    def severed(self, pid: int, why: str) -> None:
-        """Note that a member's connection broke, and cannot be resumed."""
-
-    def malformed(self, pid: int, why: str) -> None:
-        """Note that a member has sent something that breaks the protocol."""
-
-    def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
-        """Carry out a member's call."""
 
 
 class Members:

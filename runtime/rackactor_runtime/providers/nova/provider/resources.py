@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rackactor.errors import InvalidCall, StartError
-from rackactor_runtime.providers.machines.provider import CloudFault
+from rackactor_runtime.providers.machines.cloud import CloudFault
 from rackactor_runtime.providers.nova import deletes
 from rackactor_runtime.providers.nova.access.faults import fault
 from rackactor_runtime.providers.nova.lookup import Finder
