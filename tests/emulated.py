@@ -20,7 +20,7 @@ from typing import Any
 from machines import Yard
 
 from rackactor_runtime.providers.machines.provider import Machine, MachineProvider
-from rackactor_runtime.providers.nova import names
+from rackactor_runtime.providers.nova.marks import names
 
 #: What the supervisor of a group is told to find this module.
 NAME = "emulated:Provider"

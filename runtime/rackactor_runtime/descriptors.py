@@ -43,9 +43,7 @@ def spared(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     with _lock:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         try:
-            for limit in range(
-                soft + 1, min(hard, soft + RESERVE) + 1
-            ):  # step by step: a thread of ZeroMQ may be faster
+            for limit in range(soft + 1, min(hard, soft + RESERVE) + 1):  # a thread of ZeroMQ may be faster
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
                 try:
                     return call(*args, **kwargs)
@@ -55,6 +53,14 @@ def spared(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def lead_nowhere(*numbers: int) -> None:
+    """Replace descriptors of this process by the null device: what is written is lost, and there is nothing to read."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for number in numbers:
+        os.dup2(null, number)
+    os.close(null)
 
 
 def _none_left(error: Exception) -> bool:

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 from leftovers import KINDS
 
-from rackactor_runtime.providers.nova import late, names
+from rackactor_runtime.providers.nova.marks import names
+from rackactor_runtime.providers.nova.provider import late
 
 #: Seconds that a group has to begin, and that everything of it has to be gone.
 BEGIN, GONE = 200.0, 120.0

@@ -12,9 +12,9 @@ import pytest
 from cloudgroups import PIPE_SCRIPT, a_program, active, of_group
 
 from rackactor_runtime.providers.nova import deletes
-from rackactor_runtime.providers.nova.resources import Resources, plan
+from rackactor_runtime.providers.nova.provider.resources import Resources, plan
+from rackactor_runtime.providers.nova.provider.settings import NovaSettings
 from rackactor_runtime.providers.nova.session import Session
-from rackactor_runtime.providers.nova.settings import NovaSettings
 
 pytestmark = pytest.mark.usefixtures("no_idle_connections")
 

@@ -16,9 +16,9 @@ from cloudrack import BIN
 
 from rackactor_runtime.providers.nova import gc
 from rackactor_runtime.providers.nova.lookup import Finder
-from rackactor_runtime.providers.nova.resources import Plan, Resources
+from rackactor_runtime.providers.nova.provider.resources import Plan, Resources
+from rackactor_runtime.providers.nova.provider.settings import NovaSettings
 from rackactor_runtime.providers.nova.session import Session
-from rackactor_runtime.providers.nova.settings import NovaSettings
 
 pytestmark = pytest.mark.usefixtures("no_idle_connections")
 

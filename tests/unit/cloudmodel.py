@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from rackactor_runtime.providers.nova import names as w
+from rackactor_runtime.providers.nova.marks import names as w
 
 #: What an answer is: a status, and its JSON.
 Answer = tuple[int, Any]

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rackactor_runtime.providers.base import Key, Liveness
+from rackactor_runtime.providers.base import InstanceExit, Key, Liveness
 from rackactor_runtime.services import SERVICES
 from rackactor_runtime.supervisor.actor import WORLD, NullStore, Supervisor, Timed
 from rackactor_runtime.supervisor.decisions import messages as m
@@ -154,7 +154,7 @@ class House:
 
     def die(self, pid: int, code: int | None = None, signal: int | None = None, **how: Any) -> list[m.Effect]:
         """Have the provider say that an instance is gone."""
-        return self.hear(m.InstanceEnded(Key(pid, 1), code, signal, **how))
+        return self.hear(m.InstanceEnded(Key(pid, 1), InstanceExit(code, signal, **how)))
 
     def probed(self, pid: int, liveness: Liveness) -> list[m.Effect]:
         """Have the provider say what it sees of an instance."""

@@ -22,8 +22,8 @@ from rackactor_runtime.providers.machines import strays
 from rackactor_runtime.providers.machines.effects import Ask, Discard, Effect, Find, List, Remove, Say, Tell
 from rackactor_runtime.providers.machines.lifecycle import Machines
 from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
-from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
+from rackactor_runtime.providers.nova.marks import names as w
 
 GID = "01234567-89ab-4cde-8f01-23456789abcd"
 #: Seconds until a guest program gives up that is not let in, and until one that is silent is looked at.

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from cloudmodel import CloudModel
 from openstack import exceptions as sdk
 
-from rackactor_runtime.providers.nova.clocks import CloudClock
+from rackactor_runtime.providers.nova.access.clocks import CloudClock
 from rackactor_runtime.providers.nova.session import Session
 
 _PATHS = {"compute": "compute/v2.1", "network": "network/v2.0", "identity": "v3", "image": "image"}

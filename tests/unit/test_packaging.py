@@ -19,7 +19,7 @@ import pytest
 
 from rackactor._version import __version__
 from rackactor.system import platform_check
-from rackactor_runtime.supervisor.program import OWN
+from rackactor_runtime.supervisor.provider_loading import OWN
 
 ROOT = Path(__file__).parents[2]
 #: What is imported only where an extra is installed: by the provider `nova`, by the suite that providers are held to.

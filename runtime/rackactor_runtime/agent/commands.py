@@ -89,13 +89,7 @@ def host_command(
             preexec_fn=_die_with_the_agent,
         )
     except (OSError, ValueError) as told:
-        error = _truth(told, words[0])
-        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-        text = f"cannot run {words[0]!r}: {error.strerror if isinstance(error, OSError) else error}"
-        if isinstance(error, FileNotFoundError) and error.filename not in (words[0], to_bytes(words[0])):
-            text = f"cannot run {words[0]!r}: {error.filename}: {error.strerror}"
-        print(f"rackactor: {text}", file=sys.stderr)
-        return Report("load-failed", code, evidence=text)
+        return _not_run(_truth(told, words[0]), words[0])
     if pump is not None:
         os.close(pump.reader)
     if piping is not None:
@@ -109,6 +103,16 @@ def host_command(
     if returncode < 0:
         return Report("signalled", 128 - returncode, -returncode)
     return Report("exited", returncode)
+
+
+def _not_run(error: OSError | ValueError, word: str) -> Report:
+    """Say why a command could not be started."""
+    code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    text = f"cannot run {word!r}: {error.strerror if isinstance(error, OSError) else error}"
+    if isinstance(error, FileNotFoundError) and error.filename not in (word, to_bytes(word)):
+        text = f"cannot run {word!r}: {error.filename}: {error.strerror}"
+    print(f"rackactor: {text}", file=sys.stderr)
+    return Report("load-failed", code, evidence=text)
 
 
 def _truth(error: OSError | ValueError, word: str) -> OSError | ValueError:

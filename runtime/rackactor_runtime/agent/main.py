@@ -122,34 +122,9 @@ def _run(
     relay: Relay | None,
     piping: Piping | None,
 ) -> Report:
+    """Run the target; return how it ended."""
     try:
-        kind = welcome.kind
-        remote = welcome.remote
-        try:
-            program_code.unpack(session, welcome)
-        except Exception as error:
-            return _tell(_report.raised(error, how="load-failed"))
-        if relay is not None:
-            args, _ = pickle.loads(welcome.blobs[1])
-            return host_command(session, [*welcome.words, *map(str, args)], pump, relay, piping)
-        if pump is not None:
-            pump.become_stdin()
-        if piping is not None:
-            piping.become_standard()
-        process_context.enter_limits()
-        gc.freeze()  # the garbage collector then looks only through the program's own objects
-        try:
-            what = "what it is to run"
-            target = unpack_target(welcome.blobs[0], at_home=not remote)
-            what = "the arguments of its birth"
-            args, kwargs = pickle.loads(welcome.blobs[1])
-        except Exception as error:
-            error.add_note(f"{what} cannot be opened in process {session.getpid()}")
-            program_code.advise(session, error)
-            return _tell(_report.raised(error, how="load-failed"))
-        if kind == "actor":
-            return host_actor(session, target, args, kwargs)
-        return _host_function(target, args, kwargs)
+        return _run_target(session, welcome, pump, relay, piping)
     except coroutines.CalledOff:
         return Report("signalled", 128 + signal.SIGTERM, int(signal.SIGTERM), "its coroutine was cancelled")
     except SystemExit as error:
@@ -170,6 +145,41 @@ def _run(
         trace = _report.strip(error).__traceback__
         report = _report.raised(error)
         return _show(error.with_traceback(trace), report)
+
+
+def _run_target(
+    session: Session,
+    welcome: Welcome,
+    pump: StdinPump | None,
+    relay: Relay | None,
+    piping: Piping | None,
+) -> Report:
+    """Run the target; what it raises goes on."""
+    try:
+        program_code.unpack(session, welcome)
+    except Exception as error:
+        return _tell(_report.raised(error, how="load-failed"))
+    if relay is not None:
+        args, _ = pickle.loads(welcome.blobs[1])
+        return host_command(session, [*welcome.words, *map(str, args)], pump, relay, piping)
+    if pump is not None:
+        pump.become_stdin()
+    if piping is not None:
+        piping.become_standard()
+    process_context.enter_limits()
+    gc.freeze()  # the garbage collector then looks only through the program's own objects
+    try:
+        what = "what it is to run"
+        target = unpack_target(welcome.blobs[0], at_home=not welcome.remote)
+        what = "the arguments of its birth"
+        args, kwargs = pickle.loads(welcome.blobs[1])
+    except Exception as error:
+        error.add_note(f"{what} cannot be opened in process {session.getpid()}")
+        program_code.advise(session, error)
+        return _tell(_report.raised(error, how="load-failed"))
+    if welcome.kind == "actor":
+        return host_actor(session, target, args, kwargs)
+    return _host_function(target, args, kwargs)
 
 
 def _host_function(function: Any, args: Any, kwargs: Any) -> Report:

@@ -77,6 +77,30 @@ class Liveness(Enum):
 
 
 @dataclass(frozen=True)
+class InstanceExit:
+    """How an instance has ended, or why there never was one, as far as that is known."""
+
+    #: Exit code 0-255, or None when a signal ended it, or when the provider cannot know.
+    code: int | None = None
+    #: Number of the signal that ended it, or None.
+    signal: int | None = None
+    #: The memory limit ended it, or something that it had started.
+    oom: bool = False
+    #: The provider's own message on the end, "" for none.
+    note: str = ""
+    #: The provider's own message on why it could not be made; None: it existed.
+    fault: str | None = None
+    #: The last of its output.
+    tail: str = ""
+    #: The kind of the fault, if it has a name: see `CreateFailed`.
+    kind: str = ""
+    #: The provider knows that nobody in the group has asked for this end.
+    outside: bool = False
+    #: Somebody has deleted it, which no machine does to itself.
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
 class Created:
     """The instance exists and its agent was started."""
 

@@ -21,6 +21,7 @@ from rackactor.wire.errors import pack_error
 from rackactor.wire.events import GoneEvent
 from rackactor.wire.frames import parse_map
 from rackactor.wire.stream import EntryKind
+from rackactor_runtime import descriptors
 from rackactor_runtime.services import SERVICES
 from rackactor_runtime.services.fair_queue import AT_ONCE, Turn, Turns
 
@@ -77,8 +78,7 @@ def main(name: str) -> int:
         name: of the service. The birth data come on standard input, which stays open as long as the supervisor lives.
     """
     lifeline = os.dup(0)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
+    descriptors.lead_nowhere(0)
     birth = _read_birth(lifeline)
     program = Program(birth, lifeline)
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, cast
 
@@ -14,21 +13,21 @@ import zmq
 
 from rackactor.errors import InvalidCall, NoSuchProcess, NotAllowed, RackError
 from rackactor.launch import last_words
-from rackactor.wire import frames
 from rackactor.wire.calls.logs import FEED, Logs
 from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.calls.processes import Cancel
 from rackactor.wire.errors import pack_error
 from rackactor.wire.events import ListenEvent
-from rackactor.wire.frames import Kind
 from rackactor_runtime.providers import base
 from rackactor_runtime.supervisor.actor import WORLD, Store, Supervisor, Timed
+from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.decisions import messages as m
-from rackactor_runtime.supervisor.decisions.state import GroupState
+from rackactor_runtime.supervisor.decisions.state import GroupState, StateView
 from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, Faults, in_words, refusal
+from rackactor_runtime.supervisor.home import Home
 from rackactor_runtime.supervisor.logs.service import LogService
 from rackactor_runtime.supervisor.machine_link import MachineLink
-from rackactor_runtime.supervisor.members.router import Config, Members
+from rackactor_runtime.supervisor.members.router import Members
 from rackactor_runtime.supervisor.memory.service import MemoryService
 from rackactor_runtime.supervisor.service_programs import ServicePrograms
 
@@ -57,62 +56,88 @@ class Loop:
     """Runs a supervisor.
 
     Args:
-        state: of the group; only `decide` changes it, and it is only read here.
+        state: of the group; only `decide` changes it, and only a view of it is kept here.
         store: keeps the state.
-        config: how the supervisor is reached.
+        home: the group's directory.
+        members: the connections of the group's members.
+        logs: keeps what processes print.
+        memory: the group's shared memory.
+        services: the programs of the group's services.
+        machines: connects the provider with the programs on its machines.
         provider: makes the processes.
+        clock: tells the time.
+        entropy: returns so many random bytes.
+        owner_fd: a descriptor that becomes readable when the program that made the group dies; None: there is none.
     """
 
-    def __init__(self, state: GroupState, store: Store, config: Config, provider: base.Provider) -> None:
-        self._state = state
-        self._config = config
+    def __init__(
+        self,
+        state: GroupState,
+        store: Store,
+        *,
+        home: Home,
+        members: Members,
+        logs: LogService,
+        memory: MemoryService,
+        services: ServicePrograms,
+        machines: MachineLink,
+        provider: base.Provider,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        owner_fd: int | None = None,
+    ) -> None:
+        self._view: StateView = state
+        self._home = home
+        self._members = members
+        self._logs = logs
+        self._memory = memory
+        self._services = services
+        self._machines = machines
         self._provider = provider
-        self._members = Members(state, config, self)
-        self.keys, self.endpoint = self._members.keys, self._members.endpoint
+        self._clock = clock
+        self._entropy = entropy
+        self._owner_fd = owner_fd
+        members.connect(self)
         #: The part that all birth data share.
-        self._common = {"endpoint": self.endpoint, "server_key": self.keys and self.keys.public}
+        self._common = {"endpoint": members.endpoint, "server_key": members.keys and members.keys.public}
         self._prewarming = cast(base.Prewarming, provider) if provider.capabilities.prewarms else None
         if self._prewarming is not None:
             self._prewarming.expect(self._common)
         self._poller = zmq.Poller()
         self._watch_all()
-        limit = state.settings.log_limit
-        self._logs = LogService(config.directory, limit, self._grant, self._reply_logs, state.lives)
-        self._memory = MemoryService(config.directory, state.settings, self._members.send, state.lives)
-        self._services = ServicePrograms(self._surroundings())
-        self._machines = MachineLink(provider, self._members.send)
         self._actor = Supervisor(state, store)
         self._actor._myRef = _Reference(self)
         self._finish_by: float | None = None
         self._entered = 0
         self._faults = Faults()
+        self._next_tick, self._more = clock.now(), False
 
     # -- the loop -----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until the group has ended."""
-        self._next_tick, self._more = time.monotonic(), False
         while not self._finished():
             try:
-                self._turn()
+                self.turn()
             except SYSTEM_ERRORS as error:
                 self._faults.note("a turn of the supervisor's loop", error)
                 self._faults.pause()
 
-    def _turn(self) -> None:
-        self._take(0.0 if self._more else max(0.0, min(TICK, self._next_tick - time.monotonic())))
+    def turn(self) -> None:
+        """Process what has come, or comes before the next tick; then tick, if it is time."""
+        self._take(0.0 if self._more else max(0.0, min(TICK, self._next_tick - self._clock.now())))
         self._more = self._memory.turn()
-        late = time.monotonic() - self._next_tick
+        late = self._clock.now() - self._next_tick
         if late >= 0:
             if late > TICK:
                 self._hear(m.Absent(late))
                 self._take(0.0)  # what has happened meanwhile must be known before any member is judged
-            self._next_tick = time.monotonic() + TICK
+            self._next_tick = self._clock.now() + TICK
             self._hear(m.Ticked())
-            self._members.tick(time.monotonic())
+            self._members.tick(self._clock.now())
             self._logs.again()
             last_words.bound_log(2, *LOG)
-            if self._config.home.is_lost(time.monotonic()):
+            if self._home.is_lost(self._clock.now()):
                 self._move()
 
     def _take(self, wait: float) -> None:
@@ -121,34 +146,33 @@ class Loop:
         self._members.take(ready)
         if any(fd in ready for fd in self._provider.fds()):
             self._take_provider()
-        if self._config.owner_fd in ready:
+        if self._owner_fd in ready:
             self._owner_gone()
         self._take_services(ready)
 
     def _move(self) -> None:
         """Make the group's directory again, after it was removed."""
-        home = self._config.home
+        home = self._home
         _log.warning("the group's directory %s has been removed", home.directory)
         try:
             home.make_again(self._memory.path)
             if self._provider.capabilities.housed:  # first: should this process die now, the provider removes it
                 cast(base.Housed, self._provider).moved(str(home.directory))
             self._members.move()
-            self.endpoint = self._common["endpoint"] = self._members.endpoint
-            home.open({**home.card, "endpoint": self.endpoint})
+            self._common["endpoint"] = self._members.endpoint
+            home.open({**home.card, "endpoint": self._members.endpoint})
         except (RackError, *SYSTEM_ERRORS) as error:
             self._faults.note("the group's directory cannot be made again", error)
             return
         self._logs.move(home.directory)
         self._memory.move(home.directory)
-        self._services.move(self._surroundings())
         if self._prewarming is not None:
             self._prewarming.expect(self._common)
         _log.warning("it is %s now", home.directory)
 
     def close(self) -> None:
         """Close everything."""
-        kept = any(record.keeper and record.alive for record in self._state.table)
+        kept = any(record.keeper and record.alive for record in self._view.table)
         self._provider.close(self._provider.capabilities.closing)
         self._services.close()
         self._logs.close()
@@ -159,23 +183,23 @@ class Loop:
     def _finished(self) -> bool:
         if self._finish_by is None:
             return False
-        return (not self._members.are_listening() and self._services.empty) or time.monotonic() >= self._finish_by
+        return (not self._members.are_listening() and self._services.empty) or self._clock.now() >= self._finish_by
 
     def _watch_all(self) -> None:
         for socket in self._members.sockets:
             self._poller.register(socket, zmq.POLLIN)
-        for fd in [*self._provider.fds(), *([self._config.owner_fd] if self._config.owner_fd is not None else [])]:
+        for fd in [*self._provider.fds(), *([self._owner_fd] if self._owner_fd is not None else [])]:
             self._poller.register(fd, zmq.POLLIN)
 
     def _owner_gone(self) -> None:
-        assert self._config.owner_fd is not None
-        self._poller.unregister(self._config.owner_fd)
-        os.close(self._config.owner_fd)
-        self._config.owner_fd = None
+        assert self._owner_fd is not None
+        self._poller.unregister(self._owner_fd)
+        os.close(self._owner_fd)
+        self._owner_fd = None
         self._hear(m.OwnerGone("the program that made the group is gone"))
 
     def _hear(self, event: m.Event) -> None:
-        self._actor.receiveMessage(Timed(event, time.monotonic(), time.time(), os.urandom(32)), WORLD)
+        self._actor.receiveMessage(Timed(event, self._clock.now(), self._clock.wall(), self._entropy(32)), WORLD)
 
     def _enter(self, event: m.Event) -> int:
         """Add a member that was not forked; return its pid."""
@@ -184,7 +208,7 @@ class Loop:
 
     def open(self, token: bytes) -> int:
         """Begin: expect the program that made the group, with a token; return its pid."""
-        return self._enter(m.GroupOpened(token, self._config.owner_fd is not None))
+        return self._enter(m.GroupOpened(token, self._owner_fd is not None))
 
     # -- what members ask for -----------------------------------------------------------------------
 
@@ -204,7 +228,7 @@ class Loop:
         """Note that a member has presented its token."""
         self._hear(m.Joined(pid, os_pid, key))
         self._machines.joined(pid, os_pid)
-        if self._prewarming is not None and not self._state.tokens:
+        if self._prewarming is not None and not self._view.tokens:
             self._prewarming.settled()
 
     def severed(self, pid: int, why: str) -> None:
@@ -247,7 +271,7 @@ class Loop:
         """Refuse a wait for the output of a process that has none."""
         if pid == FEED:
             return
-        record = self._state.table.get(pid) or self._state.table.past(pid)
+        record = self._view.table.get(pid) or self._view.table.past(pid)
         if record is None:
             raise NoSuchProcess(f"this group never had a process {pid}, or has forgotten it")
         if record.external:
@@ -263,18 +287,18 @@ class Loop:
     def _take_event(self, event: base.Event) -> None:
         match event:
             case base.Output(key, stream, data):
-                record = self._state.table.get(key.pid)
+                record = self._view.table.get(key.pid)
                 feed = record is not None and record.kind != "command"
                 self._logs.output(key, stream, data, feed=feed)
             case base.Created(key, instance):
                 self._hear(m.InstanceCreated(key, instance))
             case base.CreateFailed(key, fault, kind):
                 self._last_output(key.pid)
-                self._hear(m.InstanceEnded(key, None, None, fault=fault, kind=kind))
+                self._hear(m.InstanceEnded(key, base.InstanceExit(fault=fault, kind=kind)))
             case base.Ended(key, code, signal, oom, note, outside, deleted):
                 tail = self._last_output(key.pid)
-                ended = m.InstanceEnded(key, code, signal, oom, note, tail=tail, outside=outside, deleted=deleted)
-                self._hear(ended)
+                how = base.InstanceExit(code, signal, oom, note, tail=tail, outside=outside, deleted=deleted)
+                self._hear(m.InstanceEnded(key, how))
             case base.Located(key, address):
                 self._hear(m.InstanceLocated(key, address))
             case base.Unanswered(key, seconds, words):
@@ -299,14 +323,13 @@ class Loop:
     def _surroundings(self) -> dict[str, Any]:
         """Return the part of a service's birth data that all services share."""
         return {
-            "endpoint": self.endpoint,
-            "server_key": self.keys and self.keys.public,
-            "directory": str(self._config.directory),
-            "settings": asdict(self._state.settings),
+            **self._common,
+            "directory": str(self._home.directory),
+            "settings": asdict(self._view.settings),
         }
 
     def _start_service(self, order: m.StartService) -> None:
-        descriptor = self._services.start(order)
+        descriptor = self._services.start(order, self._surroundings())
         if descriptor is not None:
             self._poller.register(descriptor, zmq.POLLIN)
 
@@ -328,7 +351,7 @@ class Loop:
             words = in_words(error)
             match effect:
                 case m.Create(order):
-                    self._hear(m.InstanceEnded(order.key, None, None, fault=words))
+                    self._hear(m.InstanceEnded(order.key, base.InstanceExit(fault=words)))
                 case m.StartService(pid):
                     self._hear(m.ServiceEnded(pid, f"its program could not be started: {words}"))
                 case m.Probe(key):
@@ -339,14 +362,13 @@ class Loop:
     def _carry_out(self, effect: m.Effect) -> None:
         match effect:
             case m.Welcome(pid, fields, blobs):
-                self._members.welcome(pid, [frames.pack_body(fields), *blobs])
+                self._members.welcome(pid, fields, blobs)
             case m.Reply(pid, rid, ok, fields, blobs):
-                if rid:
-                    self._members.send(pid, Kind.REPLY, (rid, ok), [frames.pack_body(fields), *blobs])
+                self._members.reply(pid, rid, fields, blobs, ok=ok)
             case m.Notify(pid, event, blobs):
                 if isinstance(event, ListenEvent):
-                    event = replace(event, bind=self._members.bind_for(pid), ticket=os.urandom(16))
-                self._members.send(pid, Kind.EVENT, (event.op,), [frames.pack_body(event.to_wire()), *blobs])
+                    event = replace(event, bind=self._members.bind_for(pid), ticket=self._entropy(16))
+                self._members.notify(pid, event, blobs)
             case m.Create(order):
                 self._provider.create(self._machines.order(order, self._common))
             case m.Delete(key):
@@ -362,7 +384,7 @@ class Loop:
             case m.Dismiss(pid):
                 self._dismiss(pid)
             case m.Finish(_, left):
-                self._finish_by = self._finish_by or time.monotonic() + LAST_WORDS
+                self._finish_by = self._finish_by or self._clock.now() + LAST_WORDS
                 for words in left:
                     _log.warning("the group ended without a confirmed delete: %s", words)
                 self._logs.end_feed()
@@ -373,9 +395,3 @@ class Loop:
         self._memory.gone(pid)
         self._members.dismiss(pid)
         self._machines.dismissed(pid)
-
-    def _grant(self, key: base.Key, count: int) -> None:
-        self._provider.grant_output(key, count)
-
-    def _reply_logs(self, pid: int, rid: int, fields: dict[str, Any], blobs: list[bytes]) -> None:
-        self._members.send(pid, Kind.REPLY, (rid, True), [frames.pack_body(fields), *blobs])

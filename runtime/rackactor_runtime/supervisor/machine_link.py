@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from rackactor.wire import frames
 from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
-from rackactor.wire.frames import Kind
 from rackactor_runtime.providers.base import Key, MachineryProvider, Order, Provider
 from rackactor_runtime.supervisor.decisions.messages import InstanceOver
-
-#: Sends to a member: pid, kind, extra, bodies.
-Send = Callable[[int, Kind, tuple[Any, ...], Sequence[Any]], None]
+from rackactor_runtime.supervisor.post import Post
 
 
 class MachineLink:
     """See the module. With a provider that makes no machines, nothing here has an effect."""
 
-    def __init__(self, provider: Provider, send: Send) -> None:
+    def __init__(self, provider: Provider, post: Post) -> None:
         self._provider = cast(MachineryProvider, provider) if provider.capabilities.machines else None
-        self._send = send
+        self._post = post
         self._pids: dict[Key, int] = {}
         self._keys: dict[int, Key] = {}
         if self._provider is not None:
@@ -65,4 +61,4 @@ class MachineLink:
     def _say(self, key: Key, event: MachineEvent) -> None:
         pid = self._pids.get(key)
         if pid is not None:
-            self._send(pid, Kind.EVENT, (event.op,), [frames.pack_body(event.to_wire())])
+            self._post.notify(pid, event)

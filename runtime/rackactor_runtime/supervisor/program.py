@@ -6,7 +6,6 @@ there is no group. Nothing is left behind in the second case.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import secrets
@@ -17,7 +16,7 @@ import time
 import traceback
 import uuid
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rackactor.errors import InvalidCall, RackError, StartError
 from rackactor.kernel import netaddr
@@ -27,13 +26,18 @@ from rackactor.system import executable
 from rackactor.wire.errors import pack_error
 from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Capabilities, Prewarming, Provider
+from rackactor_runtime.supervisor import provider_loading
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.home import Home, link_log
 
+if TYPE_CHECKING:  # what makes the supervisor is imported after the provider has forked
+    from rackactor_runtime.supervisor.decisions.state import GroupState
+    from rackactor_runtime.supervisor.loop import Loop
+    from rackactor_runtime.supervisor.members.config import Config
+    from rackactor_runtime.supervisor.members.router import Members
+
 #: Seconds for finding out whether fsspec can use a URL: its backends are slow to import.
 URL_PATIENCE = 20.0
-#: Our own entry points by module: a search through all installed packages would take much of a group's start.
-OWN = {"local": "rackactor_runtime.providers.local:LocalProvider"}
 #: The longest time that a group's start waits for what its provider makes ahead of time, seconds.
 WARM_UP = 0.2
 
@@ -44,7 +48,7 @@ def main() -> int:
     order = json.loads(sys.stdin.readline())
     directory: Path | None = None
     try:
-        maker = _load(order["provider"], order.get("import_path") or [])
+        maker = provider_loading.load(order["provider"], order.get("import_path") or [])
         capabilities: Capabilities = maker.capabilities
         settings = Settings.parse({**capabilities.defaults, **order["settings"]})
         gid = order.get("gid") or str(uuid.uuid4())
@@ -73,17 +77,41 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
         signal.signal(number, signal.SIG_IGN)
     _redirect(directory)
     # The provider comes first: it may fork, and must do so before any thread or ZeroMQ context exists.
-    provider = _provider(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
-    _check_reach(provider, order)
+    provider = provider_loading.make(maker, order["provider"], order.get("provider_settings", {}), directory, gid)
+    provider_loading.check_reach(provider, order)
     descriptors.keep_reserve()
-    from rackactor_runtime.services import SERVICES
-    from rackactor_runtime.supervisor.actor import NullStore
-    from rackactor_runtime.supervisor.decisions.state import GroupState
-    from rackactor_runtime.supervisor.loop import Loop
-    from rackactor_runtime.supervisor.members.router import Config
+    from rackactor_runtime.supervisor.members.config import Config
+    from rackactor_runtime.supervisor.members.router import Members
 
-    can = provider.capabilities
-    state = GroupState(
+    home = Home(directory)
+    keys = Keys.make() if order["transport"] == "tcp" else None
+    port = order.get("port") or 0
+    config = Config(home, order["transport"], order["address"], secrets.token_bytes(24), keys, port)
+    state = _state(gid, order, settings, provider.capabilities)
+    try:
+        members = Members(state, config)
+        loop = _compose(state, home, members, provider, _owner_fd(order))
+    except BaseException:
+        provider.close(2.0)
+        raise
+    try:
+        if provider.capabilities.prewarms:
+            cast(Prewarming, provider).warm_up(WARM_UP)
+        token = secrets.token_bytes(24)
+        script = loop.open(token)
+        _publish(state, config, members, order, {"pid": script, "incarnation": 1, "token": token.hex()})
+        loop.run()
+    finally:
+        loop.close()
+        if home.directory != directory:
+            directories.remove(home.directory)
+
+
+def _state(gid: str, order: dict[str, Any], settings: Settings, can: Capabilities) -> GroupState:
+    from rackactor_runtime.services import SERVICES
+    from rackactor_runtime.supervisor.decisions.state import GroupState
+
+    return GroupState(
         gid,
         order.get("name") or f"group-{gid[:8]}",
         settings,
@@ -93,36 +121,44 @@ def _run(gid: str, directory: Path, order: dict[str, Any], settings: Settings, m
         nearby=order["transport"] == "ipc" and not can.machines,
         python=sys.version_info[:2],
     )
-    operator_token = secrets.token_bytes(24)
-    operator_keys = Keys.make() if order["transport"] == "tcp" else None
-    owner = _owner_fd(order)
-    port = order.get("port") or 0
-    config = Config(Home(directory), order["transport"], order["address"], operator_token, operator_keys, owner, port)
-    try:
-        shell = Loop(state, NullStore(), config, provider)
-    except BaseException:
-        provider.close(2.0)
-        raise
-    try:
-        if can.prewarms:
-            cast(Prewarming, provider).warm_up(WARM_UP)
-        _open_door(shell, state, config, order)
-        shell.run()
-    finally:
-        shell.close()
-        if config.directory != directory:
-            directories.remove(config.directory)
 
 
-def _open_door(shell: Any, state: Any, config: Any, order: dict[str, Any]) -> None:
-    """Publish how to reach the group: on the card for operators, in the answer for the script."""
-    token = secrets.token_bytes(24)
-    script = shell.open(token)
-    server_key = shell.keys.public.decode() if shell.keys else None
+def _compose(state: GroupState, home: Home, members: Members, provider: Provider, owner_fd: int | None) -> Loop:
+    """Make the parts of the supervisor, and hand them to its loop: nothing else makes any."""
+    from rackactor_runtime.supervisor.actor import NullStore
+    from rackactor_runtime.supervisor.clock import Clock
+    from rackactor_runtime.supervisor.logs.service import LogService
+    from rackactor_runtime.supervisor.loop import Loop
+    from rackactor_runtime.supervisor.machine_link import MachineLink
+    from rackactor_runtime.supervisor.memory.service import MemoryService
+    from rackactor_runtime.supervisor.service_programs import ServicePrograms
+
+    clock, settings, directory = Clock(), state.settings, home.directory
+    return Loop(
+        state,
+        NullStore(),
+        home=home,
+        members=members,
+        logs=LogService(directory, settings.log_limit, provider.grant_output, members.reply, state.lives, clock),
+        memory=MemoryService(directory, settings, members, state.lives, clock),
+        services=ServicePrograms(),
+        machines=MachineLink(provider, members),
+        provider=provider,
+        clock=clock,
+        entropy=os.urandom,
+        owner_fd=owner_fd,
+    )
+
+
+def _publish(
+    state: GroupState, config: Config, members: Members, order: dict[str, Any], ticket: dict[str, Any]
+) -> None:
+    """Publish how to reach the group: on the card for operators, in the answer, with its ticket, for the script."""
+    server_key = members.keys.public.decode() if members.keys else None
     card = {
         "gid": state.gid,
         "name": state.name,
-        "endpoint": shell.endpoint,
+        "endpoint": members.endpoint,
         "server_key": server_key,
         "token": config.operator_token.hex(),
         "keys": [k.decode() for k in (config.operator_keys.public, config.operator_keys.secret)]
@@ -135,8 +171,7 @@ def _open_door(shell: Any, state: Any, config: Any, order: dict[str, Any]) -> No
         "provider": order["provider"],
     }
     config.home.open(card)
-    answer = {"pid": script, "incarnation": 1, "token": token.hex(), "endpoint": shell.endpoint}
-    answer |= {"server_key": server_key, "gid": state.gid, "name": state.name, "here": card["here"]}
+    answer = ticket | {key: card[key] for key in ("endpoint", "server_key", "gid", "name", "here")}
     if order.get("inside"):
         answer["card"] = card  # the program that started this machine writes the card for the command lines there
     _answer(answer)
@@ -188,61 +223,7 @@ def _redirect(directory: Path) -> None:
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.dup2(log, 2)
         os.close(log)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-
-
-def _load(name: str, path: list[str]) -> Any:
-    """Return the class of a provider, by the name of its entry point or by "module:Class".
-
-    Args:
-        name: see above.
-        path: where such a module is searched for, too.
-
-    Raises:
-        InvalidCall: there is no such provider.
-    """
-    maker = _find(name, path)
-    if not isinstance(getattr(maker, "capabilities", None), Capabilities):
-        raise InvalidCall(
-            f"the provider {name!r} does not say what it can: give its class an attribute `capabilities`, a"
-            f" {Capabilities.__module__}.Capabilities"
-        )
-    return maker
-
-
-def _find(name: str, path: list[str]) -> Any:
-    """Import the class of a provider: see `_load`."""
-    if ":" in (place := OWN.get(name, name)):
-        module, _, attribute = place.partition(":")
-        sys.path += [entry for entry in path if entry not in sys.path]
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise InvalidCall(f"there is no provider {name!r}: {error}") from error
-    from importlib.metadata import entry_points
-
-    known = {point.name: point for point in entry_points(group="rackactor.providers")}
-    point = known.get(name)
-    if point is None:
-        raise InvalidCall(f"there is no provider {name!r}; installed: {', '.join(sorted(known)) or 'none'}")
-    try:
-        return point.load()
-    except ImportError as error:
-        raise InvalidCall(f"the provider {name!r} cannot be imported: {error}") from error
-
-
-def _provider(maker: Any, name: str, settings: dict[str, Any], directory: Path, gid: str) -> Provider:
-    if not isinstance(settings, dict):
-        raise InvalidCall(f"provider_settings is a dict of what the provider {name!r} may be told, not {settings!r}")
-    if maker.capabilities.machines:
-        settings = {**settings, "gid": gid}
-    try:
-        provider: Provider = maker(settings, str(directory))
-    except (TypeError, ValueError) as error:
-        raise InvalidCall(f"the provider {name!r} cannot use its settings {settings!r}: {error}") from error
-    return provider
+    descriptors.lead_nowhere(0)
 
 
 def _address(order: dict[str, Any]) -> str:
@@ -263,16 +244,6 @@ def _address(order: dict[str, Any]) -> str:
     return netaddr.check(order["address"])
 
 
-def _check_reach(provider: Provider, order: dict[str, Any]) -> None:
-    """Refuse a group whose processes could never join it."""
-    if provider.capabilities.remote and (order["transport"] != "tcp" or netaddr.is_loopback(order["address"])):
-        provider.close(2.0)
-        raise InvalidCall(
-            "processes that are elsewhere (a network namespace, another machine) reach their supervisor by tcp only:"
-            ' transport="tcp", and address= an address of this host that they have a way to'
-        )
-
-
 def _owner_fd(order: dict[str, Any]) -> int | None:
     """Return a descriptor that becomes readable when the program that made the group dies."""
     owner = order.get("owner")
@@ -282,6 +253,4 @@ def _owner_fd(order: dict[str, Any]) -> int | None:
 def _answer(fields: dict[str, Any]) -> None:
     """Write the one line, then close the pipe, so that nobody waits for more."""
     os.write(1, json.dumps(fields).encode() + b"\n")
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+    descriptors.lead_nowhere(1)

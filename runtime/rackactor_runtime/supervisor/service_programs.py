@@ -34,14 +34,9 @@ class _Servant:
 
 
 class ServicePrograms:
-    """Starts services, and leaves none running.
+    """Starts services, and leaves none running."""
 
-    Args:
-        surroundings: the part of the birth data that all services share.
-    """
-
-    def __init__(self, surroundings: Mapping[str, Any]) -> None:
-        self._surroundings = surroundings
+    def __init__(self) -> None:
         self._servants: dict[int, _Servant] = {}
         self._unborn: list[ServiceEnded] = []
 
@@ -50,18 +45,18 @@ class ServicePrograms:
         """Tell whether no service runs."""
         return not self._servants
 
-    def move(self, surroundings: Mapping[str, Any]) -> None:
-        """Change the shared part of the birth data, for services that are started from now on."""
-        self._surroundings = surroundings
-
-    def start(self, order: StartService) -> int | None:
+    def start(self, order: StartService, surroundings: Mapping[str, Any]) -> int | None:
         """Start the program of a service.
 
         It stays in the supervisor's session, from which a local provider tells what belongs to its processes.
 
+        Args:
+            order: which service, and how it joins.
+            surroundings: the part of the birth data that all services share.
+
         Returns: a descriptor that becomes readable when it ends; None: it could not be started (see `ended`).
         """
-        birth = {**self._surroundings, "pid": order.pid, "incarnation": order.incarnation, "token": order.token}
+        birth = {**surroundings, "pid": order.pid, "incarnation": order.incarnation, "token": order.token}
         # UTF-8 whatever the locale, because the file names in requests are in UTF-8.
         words = executable.words("rackactor_runtime.services", order.name, options=("-X", "utf8", "-W", "ignore"))
         data = pack_body(birth)

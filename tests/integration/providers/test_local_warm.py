@@ -147,8 +147,8 @@ def test_most_of_the_pool_is_given_back_where_nothing_is_asked_for(monkeypatch: 
 
 
 def test_the_pool_grows_with_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rackactor_runtime.providers.local.provider.FIRST", 2)
-    monkeypatch.setattr("rackactor_runtime.providers.local.provider.WARM", 4)
+    monkeypatch.setattr("rackactor_runtime.providers.local.settings.FIRST", 2)
+    monkeypatch.setattr("rackactor_runtime.providers.local.settings.WARM", 4)
     driver = t.Driver(LocalProvider({}, "", entry=act, prepare=prepare))
     for size in (2, 3, 4, 4):
         filled(driver, size)

@@ -32,10 +32,12 @@ from rackactor.wire.errors import unpack_error
 from rackactor.wire.events import PipeEvent
 from rackactor.wire.schema import Call
 from rackactor.wire.stream import Entry
+from rackactor_runtime.supervisor.decisions import pipes
 from rackactor_runtime.supervisor.decisions.calls.dispatch import carry_out
 from rackactor_runtime.supervisor.decisions.messages import Called, Notify
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.decisions.state import GroupState
+from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Hooks, Turn
 
 
@@ -119,7 +121,10 @@ class World:
         self.gone(kernel, Cause.EXITED)
 
     def gone(self, kernel: Kernel, cause: Cause) -> None:
-        self.effects += self.pipes.gone(kernel.pid, ExitStatus(0, None, cause, "", None, 0.0))
+        turn = Turn(self.state, 0.0, 0.0, b"", Hooks())
+        status = ExitStatus(0, None, cause, "", None, 0.0)
+        pipes.gone(turn, Process(kernel.pid, 1, kernel.pid, "", "function", "", 0.0, status=status))
+        self.effects += turn.effects
         self.spread()
 
 

@@ -8,7 +8,7 @@ import pytest
 from driving import House, refusal
 
 from rackactor.status import Cause
-from rackactor_runtime.providers.base import Key, Liveness
+from rackactor_runtime.providers.base import InstanceExit, Key, Liveness
 from rackactor_runtime.supervisor.decisions import messages as m
 
 TERM = 15
@@ -128,9 +128,9 @@ def test_a_stale_event_of_the_provider_changes_nothing(house: House, script: int
     pid = house.spawn(script)
     house.exit(pid, 3)
     for event in (
-        m.InstanceEnded(Key(pid, 1), 9, None),
-        m.InstanceEnded(Key(pid, 2), 9, None),
-        m.InstanceEnded(Key(999, 1), 9, None),
+        m.InstanceEnded(Key(pid, 1), InstanceExit(9)),
+        m.InstanceEnded(Key(pid, 2), InstanceExit(9)),
+        m.InstanceEnded(Key(999, 1), InstanceExit(9)),
         m.InstanceCreated(Key(pid, 2), "x"),
         m.Probed(Key(pid, 1), Liveness.STOPPED),
         m.Joined(pid, 1),

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackactor.status import Cause, ExitStatus
-from rackactor_runtime.supervisor.decisions.exit_status import Ending, verdict
+from rackactor_runtime.providers.base import InstanceExit
+from rackactor_runtime.supervisor.decisions.exit_status import verdict
 from rackactor_runtime.supervisor.decisions.table import Process, Sent
 
 TERM, KILL, SEGV, INT, USR1, ABRT = 15, 9, 11, 2, 10, 6
 
 
 def judge(
-    ending: Ending,
+    ending: InstanceExit,
     report: dict[str, Any] | None = None,
     sent: tuple[Any, ...] = (),
     intent: Cause | None = None,
@@ -38,18 +39,18 @@ def said(how: str, code: int = 0, sig: int | None = None, evidence: str = "") ->
     return {"how": how, "code": code, "evidence": evidence, **({} if sig is None else {"signal": sig})}
 
 
-EXITED, DIED, UNKNOWN = Ending(0, None), Ending(None, KILL), Ending(None, None)
-WENT_DOWN = Ending(None, None, note="the machine is being shut down", outside=True)
+EXITED, DIED, UNKNOWN = InstanceExit(0), InstanceExit(None, KILL), InstanceExit()
+WENT_DOWN = InstanceExit(note="the machine is being shut down", outside=True)
 
 #: ending, report, signals sent, intent, has joined -> code, signal, cause
-TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[int, int | None, Cause]]] = {
+TABLE: dict[str, tuple[InstanceExit, Any, tuple[Any, ...], Cause | None, bool, tuple[int, int | None, Cause]]] = {
     "returned": (EXITED, said("exited"), (), None, True, (0, None, Cause.EXITED)),
-    "sys.exit(3)": (Ending(3, None), said("exited", 3), (), None, True, (3, None, Cause.EXITED)),
-    "os._exit(4): the agent says nothing": (Ending(4, None), None, (), None, True, (4, None, Cause.EXITED)),
+    "sys.exit(3)": (InstanceExit(3), said("exited", 3), (), None, True, (3, None, Cause.EXITED)),
+    "os._exit(4): the agent says nothing": (InstanceExit(4), None, (), None, True, (4, None, Cause.EXITED)),
     "os._exit(0)": (EXITED, None, (), None, True, (0, None, Cause.EXITED)),
-    "exception": (Ending(1, None), said("exception", 1), (), None, True, (1, None, Cause.EXCEPTION)),
+    "exception": (InstanceExit(1), said("exception", 1), (), None, True, (1, None, Cause.EXCEPTION)),
     "a module that cannot be imported": (
-        Ending(1, None),
+        InstanceExit(1),
         said("load-failed", 1),
         (),
         None,
@@ -57,17 +58,17 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (1, None, Cause.LOAD_FAILED),
     ),
     "a command that is not there": (
-        Ending(127, None),
+        InstanceExit(127),
         said("load-failed", 127),
         (),
         None,
         True,
         (127, None, Cause.LOAD_FAILED),
     ),
-    "MemoryError": (Ending(1, None), said("oom", 1), (), None, True, (1, None, Cause.OOM)),
-    "the memory limit killed it": (Ending(None, KILL, oom=True), None, (), None, True, (137, KILL, Cause.OOM)),
+    "MemoryError": (InstanceExit(1), said("oom", 1), (), None, True, (1, None, Cause.OOM)),
+    "the memory limit killed it": (InstanceExit(None, KILL, oom=True), None, (), None, True, (137, KILL, Cause.OOM)),
     "the memory limit killed it while it was asked to end": (
-        Ending(None, KILL, oom=True),
+        InstanceExit(None, KILL, oom=True),
         None,
         (TERM,),
         Cause.DEADLINE,
@@ -75,11 +76,18 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (137, KILL, Cause.OOM),
     ),
     # signals
-    "TERM, not handled": (Ending(None, TERM), None, (TERM,), None, True, (143, TERM, Cause.SIGNALLED)),
+    "TERM, not handled": (InstanceExit(None, TERM), None, (TERM,), None, True, (143, TERM, Cause.SIGNALLED)),
     "TERM, handled with exit 0": (EXITED, said("exited"), (TERM,), None, True, (0, None, Cause.EXITED)),
-    "TERM, handled with exit 5": (Ending(5, None), said("exited", 5), (TERM,), None, True, (5, None, Cause.EXITED)),
+    "TERM, handled with exit 5": (
+        InstanceExit(5),
+        said("exited", 5),
+        (TERM,),
+        None,
+        True,
+        (5, None, Cause.EXITED),
+    ),
     "TERM, its handler raised": (
-        Ending(1, None),
+        InstanceExit(1),
         said("exception", 1),
         (TERM,),
         None,
@@ -87,7 +95,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (1, None, Cause.EXCEPTION),
     ),
     "TERM ignored, then KILL": (DIED, None, (TERM, KILL), None, True, (137, KILL, Cause.SIGNALLED)),
-    "TERM, and it crashed": (Ending(None, SEGV), None, (TERM,), None, True, (139, SEGV, Cause.SIGNALLED)),
+    "TERM, and it crashed": (InstanceExit(None, SEGV), None, (TERM,), None, True, (139, SEGV, Cause.SIGNALLED)),
     "TERM, then a KILL that nobody in the group sent": (
         DIED,
         None,
@@ -98,7 +106,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
     ),
     "KILL": (DIED, None, (KILL,), None, True, (137, KILL, Cause.SIGNALLED)),
     "KILL, but it had exited": (EXITED, None, (KILL,), None, True, (0, None, Cause.EXITED)),
-    "KILL, but it had crashed": (Ending(None, SEGV), None, (KILL,), None, True, (139, SEGV, Cause.SIGNALLED)),
+    "KILL, but it had crashed": (InstanceExit(None, SEGV), None, (KILL,), None, True, (139, SEGV, Cause.SIGNALLED)),
     "KILL, and the provider cannot know": (UNKNOWN, None, (KILL,), None, True, (137, KILL, Cause.SIGNALLED)),
     "KILL before it had joined": (DIED, None, (KILL,), None, False, (137, KILL, Cause.SIGNALLED)),
     "KILL before it had joined, and the provider cannot know": (
@@ -118,7 +126,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         True,
         (137, KILL, Cause.DELETED_OUTSIDE),
     ),
-    "TERM from outside": (Ending(None, TERM), None, (), None, True, (143, TERM, Cause.SIGNALLED)),
+    "TERM from outside": (InstanceExit(None, TERM), None, (), None, True, (143, TERM, Cause.SIGNALLED)),
     "its machine went down, and TERM was quicker": (
         WENT_DOWN,
         said("signalled", 143, sig=TERM),
@@ -143,13 +151,13 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         True,
         (139, SEGV, Cause.SIGNALLED),
     ),
-    "SEGV": (Ending(None, SEGV), None, (), None, True, (139, SEGV, Cause.SIGNALLED)),
+    "SEGV": (InstanceExit(None, SEGV), None, (), None, True, (139, SEGV, Cause.SIGNALLED)),
     "a free string is no KILL": (DIED, None, ("KILLED",), None, True, (137, KILL, Cause.DELETED_OUTSIDE)),
     "a VM deleted by hand": (UNKNOWN, None, (), None, True, (255, None, Cause.DELETED_OUTSIDE)),
     "a VM deleted by hand after a USR1": (UNKNOWN, None, (USR1,), None, True, (255, None, Cause.DELETED_OUTSIDE)),
     # commands, whose agent tells how they ended
     "a command died of TERM": (
-        Ending(143, None),
+        InstanceExit(143),
         said("signalled", 143, TERM),
         (TERM,),
         None,
@@ -157,7 +165,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (143, TERM, Cause.SIGNALLED),
     ),
     "a command crashed": (
-        Ending(139, None),
+        InstanceExit(139),
         said("signalled", 139, SEGV),
         (),
         None,
@@ -165,7 +173,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (139, SEGV, Cause.SIGNALLED),
     ),
     "a command was killed, and not by us": (
-        Ending(137, None),
+        InstanceExit(137),
         said("signalled", 137, KILL),
         (),
         None,
@@ -181,7 +189,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (137, KILL, Cause.DELETED_OUTSIDE),
     ),
     "a command exited with 143 by itself": (
-        Ending(143, None),
+        InstanceExit(143),
         said("exited", 143),
         (),
         None,
@@ -198,7 +206,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (0, None, Cause.EXITED),
     ),
     "reported, then the agent crashed": (
-        Ending(None, SEGV),
+        InstanceExit(None, SEGV),
         said("exited", 3),
         (),
         None,
@@ -214,13 +222,13 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (1, None, Cause.EXCEPTION),
     ),
     "reported, then the VM was gone": (UNKNOWN, said("exited"), (), None, True, (0, None, Cause.EXITED)),
-    "reported, then exited otherwise": (Ending(7, None), said("exited"), (), None, True, (0, None, Cause.EXITED)),
+    "reported, then exited otherwise": (InstanceExit(7), said("exited"), (), None, True, (0, None, Cause.EXITED)),
     # what the supervisor meant
-    "deadline": (Ending(None, TERM), None, (TERM,), Cause.DEADLINE, True, (143, TERM, Cause.DEADLINE)),
+    "deadline": (InstanceExit(None, TERM), None, (TERM,), Cause.DEADLINE, True, (143, TERM, Cause.DEADLINE)),
     "deadline, TERM ignored": (DIED, None, (TERM, KILL), Cause.DEADLINE, True, (137, KILL, Cause.DEADLINE)),
     "deadline, TERM handled": (EXITED, said("exited"), (TERM,), Cause.DEADLINE, True, (0, None, Cause.DEADLINE)),
     "deadline, TERM made into an interrupt": (
-        Ending(130, None),
+        InstanceExit(130),
         said("signalled", 130, INT),
         (TERM,),
         Cause.DEADLINE,
@@ -228,7 +236,7 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         (130, INT, Cause.DEADLINE),
     ),
     "deadline, but it crashed": (
-        Ending(None, SEGV),
+        InstanceExit(None, SEGV),
         None,
         (TERM,),
         Cause.DEADLINE,
@@ -251,23 +259,30 @@ TABLE: dict[str, tuple[Ending, Any, tuple[Any, ...], Cause | None, bool, tuple[i
         True,
         (137, KILL, Cause.DEADLINE),
     ),
-    "parent died": (Ending(None, TERM), None, (TERM,), Cause.PARENT_DIED, True, (143, TERM, Cause.PARENT_DIED)),
+    "parent died": (InstanceExit(None, TERM), None, (TERM,), Cause.PARENT_DIED, True, (143, TERM, Cause.PARENT_DIED)),
     "group ended": (DIED, None, (TERM, KILL), Cause.GROUP_ENDED, True, (137, KILL, Cause.GROUP_ENDED)),
     "lost": (DIED, None, (KILL,), Cause.LOST, True, (137, KILL, Cause.LOST)),
     # never joined
-    "could not be made": (Ending(None, None, fault="no room"), None, (), None, False, (255, None, Cause.BOOT_FAILED)),
+    "could not be made": (InstanceExit(fault="no room"), None, (), None, False, (255, None, Cause.BOOT_FAILED)),
     "it has no directory": (
-        Ending(None, None, fault="cannot enter directory", kind="directory"),
+        InstanceExit(fault="cannot enter directory", kind="directory"),
         None,
         (),
         None,
         False,
         (1, None, Cause.LOAD_FAILED),
     ),
-    "its agent ended before it had joined": (Ending(1, None), None, (), None, False, (1, None, Cause.BOOT_FAILED)),
+    "its agent ended before it had joined": (
+        InstanceExit(1),
+        None,
+        (),
+        None,
+        False,
+        (1, None, Cause.BOOT_FAILED),
+    ),
     "its agent ended with 0 before it had joined": (EXITED, None, (), None, False, (255, None, Cause.BOOT_FAILED)),
     "its agent crashed before it had joined": (
-        Ending(None, SEGV),
+        InstanceExit(None, SEGV),
         None,
         (),
         None,
@@ -289,7 +304,7 @@ def test_the_truth(name: str) -> None:
 
 
 def test_the_evidence_of_signals_says_who_sent_them() -> None:
-    assert judge(Ending(None, TERM), sent=(TERM,)).evidence == "SIGTERM from process 2"
+    assert judge(InstanceExit(None, TERM), sent=(TERM,)).evidence == "SIGTERM from process 2"
     assert (
         judge(DIED, sent=(TERM, KILL), by=1).evidence == "SIGTERM from the supervisor; then SIGKILL from the supervisor"
     )
@@ -297,30 +312,30 @@ def test_the_evidence_of_signals_says_who_sent_them() -> None:
 
 
 def test_the_evidence_of_a_crash() -> None:
-    assert judge(Ending(None, SEGV)).evidence == "it crashed: SIGSEGV"
+    assert judge(InstanceExit(None, SEGV)).evidence == "it crashed: SIGSEGV"
     assert "nobody in the group sent" in judge(DIED).evidence
-    assert judge(Ending(None, USR1)).evidence == "SIGUSR1 that nobody in the group sent"
+    assert judge(InstanceExit(None, USR1)).evidence == "SIGUSR1 that nobody in the group sent"
 
 
 def test_the_evidence_of_a_report() -> None:
     trace = "Traceback\nValueError: x\n"
-    status = judge(Ending(1, None, tail="hello\n" + trace), said("exception", 1, evidence=trace))
+    status = judge(InstanceExit(1, tail="hello\n" + trace), said("exception", 1, evidence=trace))
     assert status.evidence == trace  # its output, which holds the same, is not told twice
-    status = judge(Ending(1, None, tail="hello\n"), said("exception", 1, evidence=trace))
+    status = judge(InstanceExit(1, tail="hello\n"), said("exception", 1, evidence=trace))
     assert status.evidence == f"{trace}\nlast output:\nhello"
 
 
 def test_the_evidence_holds_the_last_lines_and_the_words_of_the_provider() -> None:
     tail = "\n".join(f"line {n}" for n in range(100))
-    evidence = judge(Ending(3, None, note="a note", tail=tail)).evidence
+    evidence = judge(InstanceExit(3, note="a note", tail=tail)).evidence
     assert evidence.splitlines()[:2] == ["a note", "last output:"]
     assert evidence.splitlines()[2:] == [f"line {n}" for n in range(80, 100)]
-    assert "no room" in judge(Ending(None, None, fault="no room"), started=False).evidence
+    assert "no room" in judge(InstanceExit(fault="no room"), started=False).evidence
 
 
 def test_what_befell_the_agent_after_its_report_is_told() -> None:
-    assert "SIGSEGV" in judge(Ending(None, SEGV), said("exited", 3)).evidence
-    assert judge(Ending(143, None), said("signalled", 143, TERM), (TERM,)).evidence == "SIGTERM from process 2"
+    assert "SIGSEGV" in judge(InstanceExit(None, SEGV), said("exited", 3)).evidence
+    assert judge(InstanceExit(143), said("signalled", 143, TERM), (TERM,)).evidence == "SIGTERM from process 2"
 
 
 def test_times() -> None:
@@ -329,7 +344,7 @@ def test_times() -> None:
 
 
 endings = st.builds(
-    Ending,
+    InstanceExit,
     st.none() | st.integers(0, 255),
     st.none() | st.integers(1, 64),
     st.booleans(),
@@ -350,7 +365,7 @@ signals = st.lists(st.sampled_from([0, TERM, KILL, SEGV, INT, "reload"]), max_si
 @given(endings, reports, signals, st.none() | st.sampled_from(list(Cause)), st.booleans())
 @settings(max_examples=400, deadline=None)
 def test_every_verdict_is_of_one_piece(
-    ending: Ending, report: Any, sent: tuple[Any, ...], intent: Cause | None, started: bool
+    ending: InstanceExit, report: Any, sent: tuple[Any, ...], intent: Cause | None, started: bool
 ) -> None:
     started = started or report is not None  # who has not joined reports nothing
     status = judge(ending, report, sent, intent, started)
@@ -386,7 +401,7 @@ def test_the_evidence_of_a_crash_that_python_has_shown_is_where_the_program_was(
         "",
         "Extension modules: numpy (total: 1)",
     ]
-    told = judge(Ending(None, SEGV, tail="\n".join(dump))).evidence
+    told = judge(InstanceExit(None, SEGV, tail="\n".join(dump))).evidence
     assert "it crashed: SIGSEGV" in told
     assert "line 29\nFatal Python error: Segmentation fault" in told
     assert 'first):\n  File "/home/me/program.py", line 2 in inner' in told

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rackactor.errors import InvalidCall
 from rackactor.wire.calls.logs import FEED, Logs
 from rackactor_runtime.providers.base import Key
+from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.logs.service import _KEEP, LogService
 from rackactor_runtime.supervisor.logs.spool import CHUNK, Record, Spool
 
@@ -139,7 +140,7 @@ class Service:
         self.granted: dict[Key, int] = {}
         self.answers: list[tuple[int, int, dict[str, Any], list[Any]]] = []
         self.dead: set[int] = set()
-        self.service = LogService(directory, limit, self.grant, self.reply, lambda pid: pid not in self.dead)
+        self.service = LogService(directory, limit, self.grant, self.reply, lambda pid: pid not in self.dead, Clock())
 
     def grant(self, key: Key, count: int) -> None:
         self.granted[key] = self.granted.get(key, 0) + count

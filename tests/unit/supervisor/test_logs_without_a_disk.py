@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from rackactor.wire.calls.logs import Logs
 from rackactor_runtime.providers.base import Key
+from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.logs import spool
 from rackactor_runtime.supervisor.logs.service import LogService
 from rackactor_runtime.supervisor.logs.spool import MEMORY, Spool
@@ -126,6 +127,7 @@ def test_a_log_that_cannot_be_read_just_now_is_read_later(tmp_path: Path, monkey
         lambda key, count: None,
         lambda pid, rid, fields, blobs: answers.append((rid, fields, msgpack.unpackb(blobs[0]))),
         lambda pid: True,
+        Clock(),
     )
     with monkeypatch.context() as broken:
         broken.setattr(Path, "open", _refuse)
@@ -161,7 +163,7 @@ def test_a_follower_misses_nothing_however_full_the_disk_is(tmp_path: Path, disk
         seen.extend(record[3] for record in msgpack.unpackb(blobs[0]))
         place = fields["next"]
 
-    service = LogService(tmp_path, 4 << 20, grant, reply, lambda pid: True)
+    service = LogService(tmp_path, 4 << 20, grant, reply, lambda pid: True, Clock())
     service.call(2, 1, Logs(5, 0, follow=True))
     printed: list[bytes] = []
     held = 0

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 
 from rackactor.ipc.memory import snapshots, values
-from rackactor.wire.frames import Kind
+from rackactor.wire.schema import Event
 from rackactor_runtime.stores import memory as stores
+from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.memory import service as memory
 
@@ -23,13 +23,16 @@ class Service:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
-        self.service = memory.MemoryService(directory, Settings(shm_size=8 << 20), self._send, lambda pid: True)
+        self.service = memory.MemoryService(directory, Settings(shm_size=8 << 20), self, lambda pid: True, Clock())
         self.answers: list[tuple[int, bool, dict[str, Any]]] = []
         self.directory = directory
 
-    def _send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> None:
-        if kind is Kind.REPLY:
-            self.answers.append((extra[0], extra[1], msgpack.unpackb(bodies[0])))
+    def reply(self, pid: int, rid: int, fields: dict[str, Any], blobs: Sequence[Any] = (), *, ok: bool = True) -> None:
+        if rid:
+            self.answers.append((rid, ok, fields))
+
+    def notify(self, pid: int, event: Event, blobs: Sequence[Any] = ()) -> None:
+        pass
 
     def put(self, rid: int, key: str, value: Any) -> None:
         self.service.call(3, rid, "shm", {"ops": [["put", key.encode(), values.encode(value)]]}, ())

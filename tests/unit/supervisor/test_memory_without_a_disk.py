@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
-import msgpack
 import pytest
 
 from rackactor.errors import MemoryFull, RackError
@@ -17,6 +16,7 @@ from rackactor.ipc.memory import allocation, layout
 from rackactor.ipc.memory.frozen import Frozen
 from rackactor_runtime.stores import memory
 from rackactor_runtime.stores.memory import Store
+from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.memory.service import MemoryService
 
@@ -80,10 +80,11 @@ def test_a_memory_that_cannot_be_opened_is_an_answer(
 ) -> None:
     answers: list[tuple[int, bool, dict[str, Any]]] = []
 
-    def send(pid: int, kind: Any, extra: tuple[Any, ...], bodies: Any) -> None:
-        answers.append((*extra, unpacked(bodies[0])))
+    class Post:
+        def reply(self, pid: int, rid: int, fields: dict[str, Any], blobs: Any = (), *, ok: bool = True) -> None:
+            answers.append((rid, ok, fields))
 
-    service = MemoryService(tmp_path, Settings(), send, lambda pid: True)
+    service = MemoryService(tmp_path, Settings(), Post(), lambda pid: True, Clock())
     real = memory.lmdb.open
 
     def refuse(*_: Any, **__: Any) -> Any:
@@ -103,11 +104,6 @@ def test_a_memory_that_cannot_be_opened_is_an_answer(
     service.call(2, 3, "shm_open", {}, ())
     assert answers[-1][:2] == (3, True)
     service.close()
-
-
-def unpacked(body: bytes) -> dict[str, Any]:
-    fields: dict[str, Any] = msgpack.unpackb(body)
-    return fields
 
 
 def test_a_map_that_cannot_be_resized_is_opened_anew(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from driving import House
 from rackactor.ipc.pipes.framing import pack_parcel
 from rackactor.ipc.pipes.writing import Writer
 from rackactor.status import State
-from rackactor_runtime.providers.base import Key, Liveness
+from rackactor_runtime.providers.base import InstanceExit, Key, Liveness
 from rackactor_runtime.supervisor.actor import Timed
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.decisions.calls.dispatch import CALLS
@@ -110,7 +110,9 @@ class Run:
         dice = self.dice
         code, sig, fault = dice.choice([(0, None, None), (3, None, None), (None, 9, None), (None, None, "no room")])
         how = {"oom": dice.random() < 0.1, "outside": dice.random() < 0.1, "deleted": dice.random() < 0.1}
-        self.house.hear(m.InstanceEnded(Key(self.instance(), 1), code, sig, fault=fault, tail="words", **how))
+        self.house.hear(
+            m.InstanceEnded(Key(self.instance(), 1), InstanceExit(code, sig, fault=fault, tail="words", **how))
+        )
 
     def exit(self) -> None:
         pid = self.member()

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rackactor_runtime.providers.base import Key, Liveness
+from rackactor_runtime.providers.base import InstanceExit, Key, Liveness
 from rackactor_runtime.supervisor.decisions import messages as m
 
 pick = st.integers(0, 30)
@@ -84,7 +84,7 @@ class Group(RuleBasedStateMachine):
         code = int(how) if how.isdigit() else None
         signal = {"term": 15, "kill": 9, "segv": 11, "oom": 9}.get(how)
         fault = "no room" if how == "fault" else None
-        self.house.hear(m.InstanceEnded(Key(pid, 1), code, signal, oom=how == "oom", fault=fault))
+        self.house.hear(m.InstanceEnded(Key(pid, 1), InstanceExit(code, signal, oom=how == "oom", fault=fault)))
 
     @rule(which=pick, code=st.sampled_from([0, 3, 255]), how=st.sampled_from(["exited", "exception", "signalled"]))
     def report(self, which: int, code: int, how: str) -> None:
@@ -214,7 +214,7 @@ class Group(RuleBasedStateMachine):
             parent = state.table.get(record.ppid)
             orphaned = record.ppid != 1 and (parent is None or not parent.alive)
             if orphaned:  # the parent is dead: this one has been told to end, and will be made to
-                assert record.kill_at is not None or any(sent.signal == 9 for sent in record.sent)
+                assert record.timers.kill_at is not None or any(sent.signal == 9 for sent in record.sent)
 
     def teardown(self) -> None:
         """End the group: everything ends, once, and everybody is told."""
@@ -228,7 +228,7 @@ class Group(RuleBasedStateMachine):
             for pid, state in list(self.created.items()):
                 if state != "ended" and pid in deleted:
                     self.created[pid] = "ended"
-                    house.hear(m.InstanceEnded(Key(pid, 1), None, 9))
+                    house.hear(m.InstanceEnded(Key(pid, 1), InstanceExit(None, 9)))
         assert set(self.created.values()) <= {"ended"}
         assert not [record for record in house.state.table if record.alive and not record.external]
         counted = Counter(type(effect).__name__ for effect in house.effects)

@@ -82,9 +82,7 @@ def _settle(sock: socket.socket) -> None:
     child.reset_signals(child.list_changed_signals())
     faulthandler.disable()  # it would write to whatever file has its descriptor's number by then
     child.disinherit_hooks()
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
+    descriptors.lead_nowhere(0, 1)
     gc.collect()  # garbage that owns a descriptor must not close the new one of that number later
     linux.close_from(3, keep=sock.fileno())
     child.replace_streams()

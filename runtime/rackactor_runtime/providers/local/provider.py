@@ -14,18 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rackactor.errors import InvalidCall
 from rackactor.kernel.wakeup import Waker
 from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Capabilities, Created, CreateFailed, Ended, Event, Key, Liveness, Order
-from rackactor_runtime.providers.local import forkserver, linux, namespaces, protocol, tree
+from rackactor_runtime.providers.local import forkserver, linux, protocol, tree
 from rackactor_runtime.providers.local.cgroup import MemoryGroups, make_name
 from rackactor_runtime.providers.local.child import Entry, Prepare, Program
+from rackactor_runtime.providers.local.settings import LocalSettings, check_state_dir
 
 _log = logging.getLogger(__name__)
 
-#: Processes kept ready by default: at the start, and at most.
-FIRST, WARM = 8, 32
 #: Reads of the fork server's socket in one call of `events`.
 _READS = 16
 #: Seconds that the processes of a dead fork server have to die before their end is reported anyway.
@@ -71,14 +69,8 @@ class LocalProvider:
         entry: Entry | None = None,
         prepare: Prepare | None = None,
     ) -> None:
-        _check_names(settings)
-        preload = _check_preload(settings.get("preload", ()))
-        networks = namespaces.check(settings.get("namespaces", ()))
-        self.capabilities = replace(self.capabilities, remote=bool(networks))
-        warm = _check_warm(settings.get("warm", 0 if networks else WARM))
-        first = warm if "warm" in settings else min(warm, FIRST)
-        if warm and networks:
-            raise InvalidCall("with 'namespaces' no process is kept ready: leave 'warm' out, or make it 0")
+        told = LocalSettings.parse(settings)
+        self.capabilities = replace(self.capabilities, remote=bool(told.networks))
         self._decoder = protocol.Decoder()
         self._outbox = protocol.Outbox()
         self._live: dict[Key, int | None] = {}  # the OS pid, once known
@@ -94,16 +86,16 @@ class LocalProvider:
         linux.become_subreaper()
         self._strangers = {(ospid, stat.started) for ospid, stat in _look_at_children()}
         plan = forkserver.Plan(
-            state_dir=_check_state_dir(state_dir),
-            preload=preload,
+            state_dir=check_state_dir(state_dir),
+            preload=told.preload,
             # Imported before the fork, for both: the supervisor needs most of what the agent does.
             program=forkserver.load_agent() if entry is None else Program(entry, () if prepare is None else (prepare,)),
-            warm=warm,
-            first_warm=first,
+            warm=told.warm,
+            first_warm=told.first_warm,
             supervisor=os.getpid(),
             descriptors=linux.raise_descriptor_limit(),
             groups=self._groups,
-            networks=networks,
+            networks=told.networks,
         )
         self._sock, self._server = _start(plan)
         self._servers.add(self._server)
@@ -125,7 +117,7 @@ class LocalProvider:
 
     def moved(self, state_dir: str) -> None:
         """Note that the directory to remove, should this process die, has changed."""
-        self._send(protocol.frame(protocol.MOVED, _check_state_dir(state_dir)))
+        self._send(protocol.frame(protocol.MOVED, check_state_dir(state_dir)))
 
     def settled(self) -> None:
         """Note that all ordered processes are up: the next ones can be made ready."""
@@ -353,38 +345,6 @@ def _try_reap(ospid: int) -> bool:
         return os.waitpid(ospid, os.WNOHANG)[0] == ospid
     except ChildProcessError:
         return True  # something else in this process has reaped it
-
-
-def _check_names(settings: Mapping[str, Any]) -> None:
-    for name in settings:
-        if name not in ("preload", "warm", "namespaces"):
-            raise InvalidCall(f"the local provider has no setting {name!r}; it has: preload, warm, namespaces")
-
-
-def _check_preload(value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
-        raise InvalidCall(f"the setting 'preload' is a list of names of modules, not {value!r}")
-    return tuple(value)
-
-
-def _check_warm(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= 1000:
-        raise InvalidCall(f"the setting 'warm' is an integer from 0 to 1000, not {value!r}")
-    return value
-
-
-def _check_state_dir(path: str) -> str:
-    """Return the absolute path of the directory to remove.
-
-    Raises:
-        ValueError: nobody can want this directory to be removed.
-    """
-    if not path:
-        return ""
-    path = os.path.abspath(path)
-    if path in (os.path.abspath(os.sep), os.path.expanduser("~"), linux.current_directory()):
-        raise ValueError(f"not a directory of a group's own: {path!r}")
-    return path
 
 
 def _start(plan: forkserver.Plan) -> tuple[socket.socket, int]:

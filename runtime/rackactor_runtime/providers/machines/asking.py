@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from rackactor_runtime.providers.base import Unanswered
+from rackactor_runtime.providers.base import InstanceExit, Unanswered
 from rackactor_runtime.providers.machines.effects import Ask, Tell
 from rackactor_runtime.providers.machines.lives import GRACE, Lives
 from rackactor_runtime.providers.machines.pacing import Pace
-from rackactor_runtime.providers.machines.register import Ending, Record
+from rackactor_runtime.providers.machines.register import Record
 
 #: Seconds between checks of machines that wait for a cloud without clear answers.
 _LOOK = 1.0
@@ -61,7 +61,7 @@ class Asking:
         else:
             self._pace.made(record.key, now)
             if record.ending is None and not record.joined:
-                self._lives.end(record, Ending(fault=words, kind=kind), now)
+                self._lives.end(record, InstanceExit(fault=words, kind=kind), now)
             if kind == "quota":
                 self._fail_the_rest(record, words, now)
         if record.joined and record.ending is None:  # an earlier create has made it after all: look for it
@@ -71,7 +71,7 @@ class Asking:
         """End a life for which the cloud has given no clear answer since then."""
         words = record.words or self._pace.words or "it says nothing"
         fault = f"the cloud has given no clear answer for {now - since:.0f} s: {words}"
-        self._lives.end(record, Ending(fault=fault, kind="unclear"), now)
+        self._lives.end(record, InstanceExit(fault=fault, kind="unclear"), now)
 
     def _unclear(self, record: Record, words: str, retry_after: float | None, now: float) -> None:
         rested = self._pace.resting
@@ -98,8 +98,8 @@ class Asking:
             record.queued = True
             self._lives.sort(record)
             self._lives.queued.move_to_end(record.key, last=False)
-        elif record.ending == Ending() and not record.attempts:
-            record.ending = Ending(note="it was deleted before it was asked for")
+        elif record.ending == InstanceExit() and not record.attempts:
+            record.ending = InstanceExit(note="it was deleted before it was asked for")
 
     def _tell(self, record: Record, now: float) -> None:
         """Report that there is no clear answer, and since when."""
@@ -116,7 +116,7 @@ class Asking:
             record = self._lives.records[key]
             if record.fork == refused.fork and not record.lost and not record.joined:
                 why = f"{words} (said of process {refused.key.pid} of the same fork; this one was not asked for)"
-                self._lives.end(record, Ending(fault=why, kind="quota"), now)
+                self._lives.end(record, InstanceExit(fault=why, kind="quota"), now)
 
     def _give_up_the_queue(self, now: float) -> None:
         since = self._pace.troubled

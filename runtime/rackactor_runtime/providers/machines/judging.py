@@ -6,9 +6,10 @@ unknown for a moment, so the cloud is asked again. And a machine that reports ru
 
 from __future__ import annotations
 
+from rackactor_runtime.providers.base import InstanceExit
 from rackactor_runtime.providers.machines.effects import Condition, Find, Seen, classify, condition
 from rackactor_runtime.providers.machines.lives import Lives, heard
-from rackactor_runtime.providers.machines.register import Ending, Record
+from rackactor_runtime.providers.machines.register import Record
 
 #: Seconds within which the cloud must show what it has made: after an unclear answer, and after a clear one.
 SETTLE = 4.0
@@ -86,7 +87,7 @@ class Judging:
             self._lives.found(record, record.doubles[0].instance, now)
         else:
             words = f"{record.instance} is not in the cloud's list any more, and nobody in the group had it deleted"
-            self._lives.end(record, Ending(note=words, outside=True, deleted=True), now)
+            self._lives.end(record, InstanceExit(note=words, outside=True, deleted=True), now)
 
     def by_status(self, record: Record, seen: Seen, now: float) -> None:
         """Process the cloud's status of a machine."""
@@ -99,15 +100,15 @@ class Judging:
                 return
             words = seen.fault or f"{seen.instance} went into ERROR, and the cloud does not say why"
             if record.joined:
-                self._lives.end(record, Ending(note=f"{seen.instance} is in ERROR: {words}", outside=True), now)
+                self._lives.end(record, InstanceExit(note=f"{seen.instance} is in ERROR: {words}", outside=True), now)
             else:
-                self._lives.end(record, Ending(fault=words, kind=classify(words)), now)
+                self._lives.end(record, InstanceExit(fault=words, kind=classify(words)), now)
         else:
             # A machine that goes before its first report has failed to boot: its image may lack the guest program.
             outside = record.joined or means is Condition.GONE
             why = "and nobody in the group had asked for that" if outside else "before it had joined"
             note, deleted = f"{seen.instance} is {seen.status}, {why}", means is Condition.GONE
-            self._lives.end(record, Ending(note=note, outside=outside, deleted=deleted), now)
+            self._lives.end(record, InstanceExit(note=note, outside=outside, deleted=deleted), now)
 
     def _choose(self, record: Record, rows: list[Seen], now: float) -> tuple[Seen | None, list[Seen]]:
         """Return the one that counts of the machines with one mark, if it is listed, and those that must go."""
@@ -141,7 +142,7 @@ class Judging:
         else:
             record.unclear = False
             words = f"asked {record.attempts} times, the cloud gave no clear answer: {record.words}"
-            self._lives.end(record, Ending(fault=words, kind="unclear"), now)
+            self._lives.end(record, InstanceExit(fault=words, kind="unclear"), now)
 
 
 def _going(record: Record, rows: list[Seen], began: float, now: float) -> None:

@@ -22,14 +22,23 @@ from dataclasses import replace
 
 from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
-from rackactor_runtime.providers.base import NO_DIRECTORY, CreateFailed, Ended, Key, Liveness, Owed, Unkillable
+from rackactor_runtime.providers.base import (
+    NO_DIRECTORY,
+    CreateFailed,
+    Ended,
+    InstanceExit,
+    Key,
+    Liveness,
+    Owed,
+    Unkillable,
+)
 from rackactor_runtime.providers.machines.asking import Asking
 from rackactor_runtime.providers.machines.console import tail
 from rackactor_runtime.providers.machines.effects import Condition, Effect, List, Remove, Say, Seen, Tell, condition
 from rackactor_runtime.providers.machines.judging import APART, ATTEMPTS, MISSING, SETTLE, Judging
 from rackactor_runtime.providers.machines.lives import Lives
 from rackactor_runtime.providers.machines.pacing import Pace
-from rackactor_runtime.providers.machines.register import Ending, Record
+from rackactor_runtime.providers.machines.register import Record
 from rackactor_runtime.providers.machines.strays import DEBT, Strays
 
 __all__ = ["APART", "ATTEMPTS", "MISSING", "PAUSES", "SETTLE", "UNKILLABLE", "Machines"]
@@ -111,7 +120,7 @@ class Machines:
         if record.joined:
             self._effects.append(Say(key, MachineEvent("delete")))  # it may be faster, and may have more to report
         note = "it was deleted before it was asked for" if record.queued and not record.attempts else ""
-        self._lives.end(record, Ending(note=note), now)
+        self._lives.end(record, InstanceExit(note=note), now)
         return self.tick(now)
 
     def probe(self, key: Key, now: float) -> tuple[Liveness, list[Effect]]:
@@ -169,12 +178,12 @@ class Machines:
         if told.event == "failed":
             # A machine reports only on itself, not on the cloud.
             kind = NO_DIRECTORY if told.kind == NO_DIRECTORY else ""
-            said = Ending(fault=told.fault or "it could not be started", kind=kind)
+            said = InstanceExit(fault=told.fault or "it could not be started", kind=kind)
         else:
-            said = Ending(_number(told.code), _number(told.signal), told.oom, why or told.note, outside=bool(why))
+            said = InstanceExit(_number(told.code), _number(told.signal), told.oom, why or told.note, outside=bool(why))
         if record.ending is None:
             self._lives.end(record, said, now)
-        elif record.ending == Ending() and not why:
+        elif record.ending == InstanceExit() and not why:
             record.ending = said  # it was to be deleted; now it is also known how it ended
         return self.tick(now)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from rackactor_runtime.providers.base import Created, Located
+from rackactor_runtime.providers.base import Created, InstanceExit, Located
 from rackactor_runtime.providers.machines.effects import Effect, Tell
-from rackactor_runtime.providers.machines.register import Ending, Record, Register
+from rackactor_runtime.providers.machines.register import Record, Register
 
 #: Seconds beyond its boot time for which a machine may be requested without a clear answer.
 GRACE = 120.0
@@ -40,7 +40,7 @@ class Lives(Register):
             record.address = address
             self.effects.append(Tell(Located(record.key, address)))
 
-    def end(self, record: Record, ending: Ending, now: float) -> None:
+    def end(self, record: Record, ending: InstanceExit, now: float) -> None:
         """Begin its end."""
         record.ending, record.ending_since, record.remove_at = ending, now, now
         record.console = record.instance is not None and (ending.outside or not record.joined)

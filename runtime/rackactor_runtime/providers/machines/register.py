@@ -11,23 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rackactor_runtime.providers.base import Key
+from rackactor_runtime.providers.base import InstanceExit, Key
 from rackactor_runtime.providers.machines.effects import Seen
-
-
-@dataclass(frozen=True)
-class Ending:
-    """Why and how a life has ended."""
-
-    code: int | None = None
-    signal: int | None = None
-    oom: bool = False
-    note: str = ""
-    #: Why there never was a machine.
-    fault: str | None = None
-    kind: str = ""
-    outside: bool = False
-    deleted: bool = False
 
 
 @dataclass
@@ -70,7 +55,7 @@ class Record:
     joined: bool = False
     #: When it was last found silent.
     silent: float = -math.inf
-    ending: Ending | None = None
+    ending: InstanceExit | None = None
     #: Since when, whether and how often its removal was requested; when the next request is due.
     ending_since: float = 0.0
     removing: bool = False

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rackactor.wire.frames import SUPERVISOR
+from rackactor_runtime.providers.machines.cloud import CloudFault, Machine
 from rackactor_runtime.providers.machines.console import LINES
-from rackactor_runtime.providers.machines.effects import Condition, condition
-from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova.departures import Departures
-from rackactor_runtime.providers.nova.faults import fault
+from rackactor_runtime.providers.machines.effects import Condition, Seen, condition
+from rackactor_runtime.providers.nova.access.faults import fault
 from rackactor_runtime.providers.nova.lookup import Finder
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks.departures import Departures
+from rackactor_runtime.providers.nova.marks.rows import seen
 from rackactor_runtime.providers.nova.session import Session
 
 #: Seconds before each check for the result of an unclear answer; after the last of them the request is repeated.
@@ -237,7 +238,7 @@ class NovaCloud:
 
     def survey(self) -> Servers:
         """Return the group's servers, by one call for all of them."""
-        found = [_seen(row) for row in self._rows()]
+        found = [seen(row) for row in self._rows()]
         now = self._clock()
         for each in found:
             self._ids.setdefault(each.mark, set()).add(each.instance)
@@ -251,14 +252,14 @@ class NovaCloud:
     def find(self, instance: str) -> Seen | None:
         """Return Nova's record of a server by its id, whatever its lists say."""
         row = self._server(instance)
-        return None if row is None else _seen(row)
+        return None if row is None else seen(row)
 
     def list(self) -> dict[str, Seen]:
         """Return the group's servers by mark, only the one that counts of each; the others are deleted."""
         by_mark: dict[str, list[dict[str, Any]]] = {}
         for row in self._rows():
             by_mark.setdefault(row["metadata"]["rack_key"], []).append(row)
-        return {mark: _seen(self._one_of(mark, rows)) for mark, rows in by_mark.items()}
+        return {mark: seen(self._one_of(mark, rows)) for mark, rows in by_mark.items()}
 
     def _rows(self, mark: str | None = None) -> Rows:
         """Return the servers of the group, or with one mark, oldest first."""
@@ -395,12 +396,3 @@ def _texts(value: Any) -> Sequence[str]:
     """Return names, which may be given as one string, separated by commas."""
     parts = value.split(",") if isinstance(value, str) else value or []
     return [str(each).strip() for each in parts if str(each).strip()]
-
-
-def _seen(row: Mapping[str, Any]) -> Seen:
-    found = row.get("fault") or {}
-    nets = row.get("addresses") or {}
-    kinds = {each["addr"]: each.get("OS-EXT-IPS:type") for net in nets.values() for each in net}
-    addresses = tuple(sorted(kinds, key=lambda address: kinds[address] == "floating"))
-    mark = str((row.get("metadata") or {}).get("rack_key") or "")
-    return Seen(mark, str(row["id"]), str(row["status"]), str(found.get("message") or ""), addresses)

@@ -12,18 +12,19 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rackactor.cli.escaping import visible
 from rackactor.errors import RackError
+from rackactor_runtime.providers.machines.cloud import CloudFault
 from rackactor_runtime.providers.machines.effects import Condition, condition
-from rackactor_runtime.providers.machines.provider import CloudFault
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova import sdk
-from rackactor_runtime.providers.nova.found import Found
+from rackactor_runtime.providers.nova.access import sdk
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks.found import Found
 
 if TYPE_CHECKING:  # openstacksdk cannot be imported everywhere, and that is said in one line: see `sdk`
+    from rackactor_runtime.providers.nova.inventory import Inventory
     from rackactor_runtime.providers.nova.session import Session
 
 #: Seconds beyond its deadline in which a group may end by itself.
@@ -114,6 +115,47 @@ def _ago(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
+class _Sweeping:
+    """One sweep: what looks dead, and what of it shows that it lives after all.
+
+    Args:
+        session: for the cloud.
+        inventory: of what carries our mark there.
+        gids: of the groups to remove; none: all that look dead.
+    """
+
+    def __init__(self, session: Session, inventory: Inventory, gids: Sequence[str]) -> None:
+        self._session = session
+        self._inventory = inventory
+        self._gids = gids
+        self._said: set[str] = set()
+        self._chosen: set[str] = set()
+        #: Groups that have turned out to live, by the first 12 characters of their gids.
+        self.spared: set[str] = set()
+
+    def look(self) -> list[tuple[Found, str]]:
+        """Return what no group claims now, with the reasons; say once of each group why it is spared."""
+        found = self._inventory.take()
+        now = self._session.clock.earliest()
+        for gid12, things in _groups(found).items():
+            if not self._gids and (why := judge(things, now)[1]) and gid12 not in self._said:
+                self._said.add(gid12)
+                _log.warning("the group %s is spared: %s", gid12, why)
+        return unclaimed(found, now, self._gids)
+
+    def choose(self, victims: Sequence[tuple[Found, str]]) -> None:
+        """Have the groups of these things removed."""
+        self._chosen = {each.claim.gid12 for each, _ in victims}
+
+    def take(self) -> list[Found]:
+        """Return what there is of the chosen groups."""
+        groups = _groups(each for each in self._inventory.take() if each.claim.gid12 in self._chosen)
+        if not self._gids:  # what appears only now may show that the group is alive
+            now = self._session.clock.earliest()
+            self.spared.update(gid12 for gid12, things in groups.items() if _shows(things, now))
+        return [each for gid12, things in groups.items() if gid12 not in self.spared for each in things]
+
+
 def sweep(
     session: Session,
     gids: Sequence[str] = (),
@@ -131,51 +173,32 @@ def sweep(
         sleep, clock: functions to wait, and to get the time.
     """
     from rackactor_runtime.providers.nova.inventory import Inventory
-    from rackactor_runtime.providers.nova.removal import remove
+    from rackactor_runtime.providers.nova.marks.removal import remove
 
-    inventory = Inventory(session, clock=clock)
-    said: set[str] = set()
-
-    def look() -> list[tuple[Found, str]]:
-        found = inventory.take()
-        now = session.clock.earliest()
-        for gid12, things in _groups(found).items():
-            if not gids and (why := judge(things, now)[1]) and gid12 not in said:
-                said.add(gid12)
-                _log.warning("the group %s is spared: %s", gid12, why)
-        return unclaimed(found, now, gids)
-
-    victims = look()
+    sweeping = _Sweeping(session, Inventory(session, clock=clock), gids)
+    victims = sweeping.look()
     if victims and not gids and not dry_run:
         before = {each.claim.gid12 for each, _ in victims}
         _log.warning("%d group(s) look dead; looking again in %g s", len(before), APART)
         sleep(APART)
-        victims = [pair for pair in look() if pair[0].claim.gid12 in before]
+        victims = [pair for pair in sweeping.look() if pair[0].claim.gid12 in before]
     rows = {each.id: {**each.row(), "reason": reason, "result": "would be deleted"} for each, reason in victims}
     if dry_run or not victims:
         return list(rows.values()), True
-    chosen = {each.claim.gid12 for each, _ in victims}
-    spared: set[str] = set()
-
-    def take() -> list[Found]:
-        groups = _groups(each for each in inventory.take() if each.claim.gid12 in chosen)
-        if not gids:  # what appears only now may show that the group is alive
-            now = session.clock.earliest()
-            spared.update(gid12 for gid12, things in groups.items() if _shows(things, now))
-        return [each for gid12, things in groups.items() if gid12 not in spared for each in things]
-
-    left, words = remove(take, sleep=sleep, clock=clock)
-    remaining = {each.id: each for each in left}
+    sweeping.choose(victims)
+    left, words = remove(sweeping.take, sleep=sleep, clock=clock)
     for each in left:
         rows.setdefault(each.id, {**each.row(), "reason": "came later", "result": ""})
     for number, row in rows.items():
-        if number in remaining:
-            row["result"] = f"left: {words.get(number, 'not gone yet')}"
-        elif row["gid"] in spared:
-            row["result"] = "left: its group lives after all"
-        else:
-            row["result"] = "deleted"
-    return list(rows.values()), not left and not words and not spared
+        row["result"] = _result(number, row["gid"], {each.id for each in left}, words, sweeping.spared)
+    return list(rows.values()), not left and not words and not sweeping.spared
+
+
+def _result(number: str, gid: str, left: set[str], words: Mapping[str, str], spared: set[str]) -> str:
+    """Say what has become of a thing."""
+    if number in left:
+        return f"left: {words.get(number, 'not gone yet')}"
+    return "left: its group lives after all" if gid in spared else "deleted"
 
 
 def _shows(things: Sequence[Found], now: float) -> bool:

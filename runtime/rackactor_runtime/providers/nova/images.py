@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rackactor_runtime.providers.nova import sdk
+from rackactor_runtime.providers.nova.access import sdk
 
 #: Our mark: an image with this property contains an agent of this version.
 VERSION = "rackactor_version"

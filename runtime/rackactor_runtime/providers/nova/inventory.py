@@ -18,13 +18,14 @@ from functools import partial
 from typing import Any
 
 from rackactor.wire.frames import SUPERVISOR
-from rackactor_runtime.providers.machines.provider import CloudFault
-from rackactor_runtime.providers.nova import deletes, ports
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova.faults import fault
-from rackactor_runtime.providers.nova.found import KINDS, Found
-from rackactor_runtime.providers.nova.ports import Port, Whose
-from rackactor_runtime.providers.nova.removal import CONFIRM
+from rackactor_runtime.providers.machines.cloud import CloudFault
+from rackactor_runtime.providers.nova import deletes
+from rackactor_runtime.providers.nova.access.faults import fault
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks import ports
+from rackactor_runtime.providers.nova.marks.found import KINDS, Found
+from rackactor_runtime.providers.nova.marks.ports import Port, Whose
+from rackactor_runtime.providers.nova.marks.removal import CONFIRM
 from rackactor_runtime.providers.nova.session import Session
 
 #: Nova's number for a machine that its hypervisor says is running.

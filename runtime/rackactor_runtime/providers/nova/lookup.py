@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from rackactor_runtime.providers.machines.provider import CloudFault
-from rackactor_runtime.providers.nova.faults import fault
+from rackactor_runtime.providers.machines.cloud import CloudFault
+from rackactor_runtime.providers.nova.access.faults import fault
 from rackactor_runtime.providers.nova.session import Session
 
 #: How many existing names an error lists.

@@ -16,11 +16,11 @@ from openstack import exceptions as sdk
 
 from rackactor._version import __version__
 from rackactor.errors import InvalidCall, StartError
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova import sdk as our_sdk
-from rackactor_runtime.providers.nova.clocks import CloudClock
-from rackactor_runtime.providers.nova.faults import status_of, words
-from rackactor_runtime.providers.nova.logins import repeatable
+from rackactor_runtime.providers.nova.access import sdk as our_sdk
+from rackactor_runtime.providers.nova.access.clocks import CloudClock
+from rackactor_runtime.providers.nova.access.faults import status_of, words
+from rackactor_runtime.providers.nova.access.logins import repeatable
+from rackactor_runtime.providers.nova.marks import names as w
 
 #: Seconds that a call may be without a byte of its answer, unless `api_timeout` of clouds.yaml says otherwise.
 API_TIMEOUT = 30.0

@@ -1,5 +1,5 @@
-"""The former name of `rackactor_runtime.providers.nova.names`."""
+"""The former name of `rackactor_runtime.providers.nova.marks.names`."""
 
 from __future__ import annotations
 
-from rackactor_runtime.providers.nova.names import *  # noqa: F403
+from rackactor_runtime.providers.nova.marks.names import *  # noqa: F403

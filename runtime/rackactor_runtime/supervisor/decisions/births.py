@@ -22,7 +22,7 @@ def external(turn: Turn, kind: str, *, name: str = "", token: bytes = b"") -> Pr
     record = Process(
         pid=pid, ppid=SUPERVISOR, pgid=pid, name=name or kind, kind=kind, what="", created=turn.wall, on_orphan="adopt"
     )
-    record.birth = birth_of(turn, record)
+    record.joining.birth = birth_of(turn, record)
     turn.state.table.add(record)
     if token:
         expect(turn, record, token)
@@ -32,7 +32,7 @@ def external(turn: Turn, kind: str, *, name: str = "", token: bytes = b"") -> Pr
 def expect(turn: Turn, record: Process, token: bytes) -> None:
     """Let the bearer of a token join as a process, once."""
     turn.state.tokens[token] = record.pid
-    record.token = token
+    record.joining.token = token
 
 
 def birth_of(turn: Turn, record: Process) -> dict[str, Any]:

@@ -62,7 +62,6 @@ def decide(state: GroupState, event: Event, now: float, wall: float, entropy: by
 
 
 def _take(turn: Turn, event: Event) -> None:
-    table = turn.state.table
     match event:
         case Heard(pids):
             silence.heard(turn, pids)
@@ -79,15 +78,13 @@ def _take(turn: Turn, event: Event) -> None:
         case Probed(life, liveness):
             silence.probed(turn, life, liveness)
         case Corresponded(pid, other):
-            for one, two in ((pid, other), (other, pid)):
-                if (record := table.get(one)) is not None:
-                    record.correspondents.add(two)
+            _corresponded(turn.state, pid, other)
         case OperatorArrived():
             turn.emit(Entered(births.external(turn, "operator").pid))
         case GroupOpened(token, watched):
             _open(turn, token, watched)
         case Malformed(pid, words):
-            if (record := table.get(pid)) is not None:
+            if (record := turn.state.table.get(pid)) is not None:
                 lifecycle.expel(turn, record, words)
         case Severed(pid, reason):
             silence.severed(turn, pid, reason)
@@ -109,6 +106,13 @@ def _take(turn: Turn, event: Event) -> None:
             silence.excuse(turn, seconds)
 
 
+def _corresponded(state: GroupState, pid: int, other: int) -> None:
+    """Note that two members have exchanged messages: each is told of the other's end."""
+    for one, two in ((pid, other), (other, pid)):
+        if (record := state.table.get(one)) is not None:
+            record.correspondents.add(two)
+
+
 def _open(turn: Turn, token: bytes, watched: bool) -> None:
     """Begin: the program that made the group is expected, with a token."""
     state, settings = turn.state, turn.state.settings
@@ -116,5 +120,5 @@ def _open(turn: Turn, token: bytes, watched: bool) -> None:
         state.deadline_at = turn.now + settings.deadline
     state.owner_watched = watched
     script = births.external(turn, "script", token=token)
-    script.boot_by = turn.now + settings.boot_timeout
+    script.timers.boot_by = turn.now + settings.boot_timeout
     turn.emit(Entered(script.pid))

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.status import Cause, ExitStatus, signal_name
 from rackactor_runtime.memory_reserve import NO_MEMORY
-from rackactor_runtime.providers.base import NO_DIRECTORY
+from rackactor_runtime.providers.base import NO_DIRECTORY, InstanceExit
 from rackactor_runtime.supervisor.decisions.table import Process
 
 _LAST_LINES = 20
@@ -27,23 +26,7 @@ _OUR_THREAD = re.compile(r'Thread 0x\w+ [^\n]*\n  File "[^"]*/rackactor/')
 NOT_EXECUTABLE = 126
 
 
-@dataclass(frozen=True)
-class Ending:
-    """The provider's report of the instance's end."""
-
-    code: int | None
-    signal: int | None
-    oom: bool = False
-    note: str = ""
-    fault: str | None = None
-    tail: str = ""
-    #: The kind of the fault, if it has a name.
-    kind: str = ""
-    #: The provider knows that nobody in the group has asked for it.
-    outside: bool = False
-
-
-def verdict(process: Process, ending: Ending, now: float) -> ExitStatus:
+def verdict(process: Process, ending: InstanceExit, now: float) -> ExitStatus:
     """Decide how a process ended.
 
     Args:
@@ -58,7 +41,7 @@ def verdict(process: Process, ending: Ending, now: float) -> ExitStatus:
     return ExitStatus(_exit_code(process, report, ending, sig), sig, cause, evidence, process.started, now)
 
 
-def _signal(process: Process, report: dict[str, Any], ending: Ending) -> int | None:
+def _signal(process: Process, report: dict[str, Any], ending: InstanceExit) -> int | None:
     """Return the signal that ended the target; what happens to the agent after its report does not count."""
     if report:
         sig: int | None = report.get("signal") if report.get("how") == "signalled" else None
@@ -68,7 +51,7 @@ def _signal(process: Process, report: dict[str, Any], ending: Ending) -> int | N
     return ending.signal
 
 
-def _exit_code(process: Process, report: dict[str, Any], ending: Ending, sig: int | None) -> int:
+def _exit_code(process: Process, report: dict[str, Any], ending: InstanceExit, sig: int | None) -> int:
     """Return 0-255: the report's code takes precedence, since an agent may end normally after a killed command."""
     if sig is not None:
         return 128 + sig
@@ -81,7 +64,7 @@ def _exit_code(process: Process, report: dict[str, Any], ending: Ending, sig: in
     return ending.code & 0xFF
 
 
-def _cause(process: Process, report: dict[str, Any], ending: Ending, sig: int | None) -> tuple[Cause, str]:
+def _cause(process: Process, report: dict[str, Any], ending: InstanceExit, sig: int | None) -> tuple[Cause, str]:
     """Return the cause, and the evidence for people."""
     how = report.get("how")
     unknown = not report and ending.code is None and ending.signal is None
@@ -114,7 +97,7 @@ def _surprising(process: Process, sig: int | None) -> bool:
     return (sig in _FAULTS or sig == signal.SIGKILL) and not _sent(process, sig)
 
 
-def _signalled(process: Process, ending: Ending, sig: int) -> tuple[Cause, str]:
+def _signalled(process: Process, ending: InstanceExit, sig: int) -> tuple[Cause, str]:
     """Decide on a death by signal, by the sender."""
     if _sent(process, sig):
         return Cause.SIGNALLED, _signals(process)
@@ -151,7 +134,7 @@ def _signals(process: Process) -> str:
     return "; then ".join(str(sent) for sent in process.sent[-5:])
 
 
-def _evidence(words: str, report: dict[str, Any], ending: Ending, sig: int | None) -> str:
+def _evidence(words: str, report: dict[str, Any], ending: InstanceExit, sig: int | None) -> str:
     tail = _last_lines(ending.tail)
     said = str(report.get("evidence", ""))
     if said.strip() and said.strip() in tail:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from rackactor.status import Cause, Signal, State
 from rackactor.wire.events import ChildEvent, GoneEvent, LeavingEvent, SignalEvent
 from rackactor.wire.frames import SUPERVISOR
-from rackactor_runtime.providers.base import Key
-from rackactor_runtime.supervisor.decisions.exit_status import Ending, verdict
+from rackactor_runtime.providers.base import InstanceExit, Key
+from rackactor_runtime.supervisor.decisions import pipes, sources
+from rackactor_runtime.supervisor.decisions.exit_status import verdict
 from rackactor_runtime.supervisor.decisions.messages import Delete, Dismiss, InstanceEnded, Reply, Welcome
-from rackactor_runtime.supervisor.decisions.table import Process, Sent
+from rackactor_runtime.supervisor.decisions.table import Joining, Process, Sent
 from rackactor_runtime.supervisor.decisions.turn import Turn
 
 #: The most signals that are remembered of each process.
@@ -38,8 +39,8 @@ def created(turn: Turn, key: Key, instance: str) -> None:
     if record is not None:
         record.instance = instance
         record.note = record.note if record.state is State.UNKILLABLE else ""
-        if record.started is None and record.boot_by is None and record.state in (State.NEW, State.BOOTING):
-            record.boot_by = turn.now + turn.state.settings.boot_timeout
+        if record.started is None and record.timers.boot_by is None and record.state in (State.NEW, State.BOOTING):
+            record.timers.boot_by = turn.now + turn.state.settings.boot_timeout
         if record.state is State.NEW:
             record.state = State.BOOTING
 
@@ -50,23 +51,22 @@ def joined(turn: Turn, pid: int, os_pid: int, key: bytes | None) -> None:
     record = state.table.get(pid)
     if record is None or not record.alive:
         return
-    state.tokens.pop(record.token, None)
-    record.started, record.heard, record.key = turn.wall, turn.now, key
-    record.boot_by = None
+    state.tokens.pop(record.joining.token, None)
+    record.started, record.timers.heard, record.key = turn.wall, turn.now, key
+    record.timers.boot_by = None
     if record.external:
         record.instance = str(os_pid)
     if record.state in (State.NEW, State.BOOTING):
         record.state = State.RUNNING
     state.starts.changed(pid)
     if record.kind == "actor" and state.capabilities:
-        record.birth["capabilities"] = dict(state.capabilities)
-    turn.emit(Welcome(pid, record.birth, record.blobs))
+        record.joining.birth["capabilities"] = dict(state.capabilities)
+    turn.emit(Welcome(pid, record.joining.birth, record.joining.blobs))
     for hook in turn.hooks.joined:
         hook(turn, record)
-    record.birth, record.blobs = {}, ()
-    for held in record.held_signals:
-        turn.notify(pid, SignalEvent(**held))
-    record.held_signals.clear()
+    held, record.joining = record.joining.signals, Joining()
+    for each in held:
+        turn.notify(pid, SignalEvent(**each))
 
 
 # -- ends ---------------------------------------------------------------------------------------------------
@@ -95,11 +95,11 @@ def send_signal(
         return
     if record.state is State.UNKILLABLE:
         return
-    if sig == signal.SIGTERM and not record.external and record.kill_at is None:
-        record.kill_at = turn.now + turn.state.settings.grace
+    if sig == signal.SIGTERM and not record.external and record.timers.kill_at is None:
+        record.timers.kill_at = turn.now + turn.state.settings.grace
         record.state = State.STOPPING if record.started is not None else record.state
     if record.started is None:
-        record.held_signals.append({"signal": sig, "sender": sender})
+        record.joining.signals.append({"signal": sig, "sender": sender})
     else:
         turn.notify(record.pid, SignalEvent(sig, sender))
 
@@ -116,11 +116,11 @@ def terminate(turn: Turn, record: Process, intent: Cause, words: str) -> None:
 
 def _delete(turn: Turn, record: Process) -> None:
     if record.external:
-        gone(turn, record, Ending(None, None))
+        gone(turn, record, InstanceExit())
         return
     if record.state is not State.UNKILLABLE:
         record.state = State.STOPPING
-    record.kill_at = record.deadline = record.boot_by = None
+    record.timers.clear()
     turn.emit(Delete(record.life))
 
 
@@ -129,16 +129,15 @@ def instance_ended(turn: Turn, event: InstanceEnded) -> None:
     record = turn.state.of(event.key)
     if record is None or not record.alive:
         return
-    _explain(turn, record, event)
-    how = (event.code, event.signal, event.oom, event.note, event.fault, event.tail, event.kind, event.outside)
-    gone(turn, record, Ending(*how))
+    _explain(turn, record, event.how)
+    gone(turn, record, event.how)
 
 
-def _explain(turn: Turn, record: Process, event: InstanceEnded) -> None:
+def _explain(turn: Turn, record: Process, how: InstanceExit) -> None:
     """Check whether a process that ended without a report did so because it had been cut off from the supervisor."""
     settings = turn.state.settings
     silent = turn.state.silence(record, turn.now)
-    ended_by = event.deleted or (event.code is None and not event.outside)
+    ended_by = how.deleted or (how.code is None and not how.outside)
     said = record.report is not None or record.intent is not None or ended_by
     if record.started is not None and not said and silent >= settings.lease - 2 * settings.heartbeat:
         record.intent = Cause.LOST
@@ -156,20 +155,21 @@ def leaving(turn: Turn, record: Process) -> None:
         turn.notify(parent.pid, LeavingEvent(record.pid))
 
 
-def gone(turn: Turn, record: Process, ending: Ending) -> None:
+def gone(turn: Turn, record: Process, ending: InstanceExit) -> None:
     """Turn a process into a zombie, tell everyone concerned, and handle its children."""
     state = turn.state
     record.status = verdict(record, ending, turn.wall)
     record.ended = turn.wall
     state.table.bury(record)
-    record.kill_at = record.deadline = record.boot_by = None
-    state.tokens.pop(record.token, None)
+    record.timers.clear()
+    state.tokens.pop(record.joining.token, None)
     for hook in turn.hooks.gone:
         hook(turn, record)
     _unname(turn, record.pid)
     if state.dead_letters == record.pid:
         state.dead_letters = None
-    turn.emit(*state.sources.gone(record.pid), *state.pipes.gone(record.pid, record.status))
+    sources.gone(turn, record.pid)
+    pipes.gone(turn, record)
     state.waits.forget(record.pid)
     state.starts.gone(record.pid)
     state.starts.changed(record.pid)

@@ -12,9 +12,8 @@ from typing import Any
 
 from rackactor.status import Cause, State
 from rackactor.wire.calls.fork import Fork
-from rackactor_runtime.providers.base import Key, Order
+from rackactor_runtime.providers.base import InstanceExit, Key, Order
 from rackactor_runtime.supervisor.decisions import births, lifecycle
-from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Create, Probe
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
@@ -37,11 +36,11 @@ def fork(turn: Turn, args: Fork, record: Process, blobs: Sequence[Any], *, first
     """
     state = turn.state
     births.expect(turn, record, turn.token())
-    record.birth = births.birth_of(turn, record)
-    record.birth.update(_welcome(args))
-    record.blobs = blobs
+    record.joining.birth = births.birth_of(turn, record)
+    record.joining.birth.update(_welcome(args))
+    record.joining.blobs = blobs
     if not state.machines:  # machines wait for each other: see `lifecycle.created`
-        record.boot_by = turn.now + state.settings.boot_timeout
+        record.timers.boot_by = turn.now + state.settings.boot_timeout
     state.table.add(record)
     turn.emit(Create(_order(turn, record, args, first)))
 
@@ -59,7 +58,7 @@ def _welcome(args: Fork) -> dict[str, Any]:
 def _order(turn: Turn, record: Process, args: Fork, first: int) -> Order:
     """Return the order for the provider: an instance that gets the agent's birth data, or a machine."""
     settings = turn.state.settings
-    birth = {"pid": record.pid, "incarnation": record.incarnation, "token": record.token}
+    birth = {"pid": record.pid, "incarnation": record.incarnation, "token": record.joining.token}
     surroundings: dict[str, Any] = {
         "env": args.env or {},
         "cwd": args.cwd,
@@ -77,13 +76,18 @@ def _order(turn: Turn, record: Process, args: Fork, first: int) -> Order:
         return Order(record.life, birth, **surroundings, inherited=dict(args.inherited or {}), **about)
     member = births.external(turn, "machine", name=f"machine of {record.name}", token=turn.token())
     member.machine, record.machine = record.pid, member.pid
-    member.birth["order"] = {"pid": record.pid, "incarnation": record.incarnation, "birth": birth, **surroundings}
+    member.joining.birth["order"] = {
+        "pid": record.pid,
+        "incarnation": record.incarnation,
+        "birth": birth,
+        **surroundings,
+    }
     deadline = _deadline(turn, record)
     machine = {
         "role": "machine",
         "pid": member.pid,
         "incarnation": member.incarnation,
-        "token": member.token.hex(),
+        "token": member.joining.token.hex(),
         "deadline": deadline,
         "lease": settings.lease,
         "boot_timeout": settings.boot_timeout,
@@ -94,8 +98,8 @@ def _order(turn: Turn, record: Process, args: Fork, first: int) -> Order:
 def _deadline(turn: Turn, record: Process) -> float | None:
     """Return when the machine ends itself: later than the supervisor ends the process, or the group."""
     state, ends = turn.state, []
-    if record.deadline is not None:
-        ends.append(record.deadline + state.settings.grace)
+    if record.timers.deadline is not None:
+        ends.append(record.timers.deadline + state.settings.grace)
     if state.deadline_at is not None:
         ends.append(state.deadline_at + state.settings.end_grace)
     return turn.wall + min(ends) - turn.now + MARGIN if ends else None
@@ -115,7 +119,7 @@ def over(turn: Turn, key: Key) -> None:
     """Note that its process has ended: from now on its machine is not needed."""
     record = turn.state.of(key)
     if record is not None and record.alive:
-        record.kill_at = record.deadline = record.boot_by = None
+        record.timers.clear()
         if record.state is not State.UNKILLABLE:
             record.state = State.STOPPING
 
@@ -150,7 +154,7 @@ def gone(turn: Turn, record: Process) -> None:
     """Note that a process is gone: its machine is no longer a member either."""
     member = turn.state.table.get(record.machine) if record.machine and not record.external else None
     if member is not None and member.alive:
-        lifecycle.gone(turn, member, Ending(None, None))
+        lifecycle.gone(turn, member, InstanceExit())
 
 
 def silent(turn: Turn, member: Process) -> None:
@@ -158,11 +162,11 @@ def silent(turn: Turn, member: Process) -> None:
     settings, record = turn.state.settings, turn.state.table.get(member.machine)
     if record is None or not record.alive or record.state in (State.STOPPING, State.UNKILLABLE):
         return
-    seconds = turn.now - member.heard
+    seconds = turn.now - member.timers.heard
     if seconds > settings.silence_limit:
         lost(turn, member, f"the guest program on its machine has not answered for {seconds:.1f} s")
-    elif turn.now - member.probed >= settings.heartbeat:
-        member.probed = turn.now
+    elif turn.now - member.timers.probed >= settings.heartbeat:
+        member.timers.probed = turn.now
         turn.emit(Probe(record.life))
 
 

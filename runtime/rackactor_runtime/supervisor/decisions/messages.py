@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rackactor.wire.schema import Event as WireEvent
-from rackactor_runtime.providers.base import Key, Liveness, Order
+from rackactor_runtime.providers.base import InstanceExit, Key, Liveness, Order
 
 # -- events ---------------------------------------------------------------------------------------
 
@@ -45,18 +45,7 @@ class InstanceEnded:
     """The provider says that an instance is gone, or could not be made (`fault`)."""
 
     key: Key
-    code: int | None
-    signal: int | None
-    oom: bool = False
-    note: str = ""
-    #: Why it could not be made; None when it existed.
-    fault: str | None = None
-    #: The last of its output.
-    tail: str = ""
-    #: See `providers.base`: the fields of `CreateFailed` and of `Ended`.
-    kind: str = ""
-    outside: bool = False
-    deleted: bool = False
+    how: InstanceExit
 
 
 @dataclass(frozen=True)

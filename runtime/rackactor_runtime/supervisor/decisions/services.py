@@ -7,8 +7,8 @@ error, and the next request starts it again, a limited number of times: nothing 
 from __future__ import annotations
 
 from rackactor.errors import InvalidCall, ServiceFailed
+from rackactor_runtime.providers.base import InstanceExit
 from rackactor_runtime.supervisor.decisions import births, lifecycle
-from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Reply, StartService, StopService
 from rackactor_runtime.supervisor.decisions.state import STARTS, GroupState, Service
 from rackactor_runtime.supervisor.decisions.table import Process
@@ -51,7 +51,7 @@ def _start(turn: Turn, service: Service) -> None:
     starts.append(turn.now)
     record = births.external(turn, "service", name=service.name, token=turn.token())
     service.pid, service.boot_by = record.pid, turn.now + BOOT
-    turn.emit(StartService(record.pid, record.incarnation, service.name, record.token))
+    turn.emit(StartService(record.pid, record.incarnation, service.name, record.joining.token))
 
 
 def joined(turn: Turn, record: Process) -> None:
@@ -71,7 +71,7 @@ def ended(turn: Turn, pid: int, words: str) -> None:
         service.last_words = words
     if record is not None and record.alive:
         record.intent_words = words
-        lifecycle.gone(turn, record, Ending(None, None, note=words))
+        lifecycle.gone(turn, record, InstanceExit(note=words))
 
 
 def gone(turn: Turn, record: Process) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rackactor.status import Cause, State
 from rackactor.wire.events import EndEvent
+from rackactor_runtime.providers.base import InstanceExit
 from rackactor_runtime.supervisor.decisions import lifecycle, machines
-from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Finish, Reply
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
@@ -48,7 +48,7 @@ def owner_gone(turn: Turn, reason: str) -> None:
         begin(turn, reason)
     for record in turn.state.table:
         if record.kind == "script" and record.alive:
-            lifecycle.gone(turn, record, Ending(None, None))
+            lifecycle.gone(turn, record, InstanceExit())
 
 
 def check_deadline(turn: Turn) -> None:

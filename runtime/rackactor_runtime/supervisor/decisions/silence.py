@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from rackactor.status import Cause, State
 from rackactor.wire.events import HeartbeatEvent
-from rackactor_runtime.providers.base import Key, Liveness
+from rackactor_runtime.providers.base import InstanceExit, Key, Liveness
 from rackactor_runtime.supervisor.decisions import lifecycle, machines, services, shutdown
-from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Probe
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
@@ -19,7 +18,7 @@ def heard(turn: Turn, pids: Iterable[int]) -> None:
     for pid in pids:
         record = turn.state.table.get(pid)
         if record is not None:
-            record.heard, record.asked = turn.now, None
+            record.timers.heard, record.timers.asked = turn.now, None
 
 
 def probed(turn: Turn, key: Key, liveness: Liveness) -> None:
@@ -41,17 +40,17 @@ def probed(turn: Turn, key: Key, liveness: Liveness) -> None:
 
 def _doubted(turn: Turn, record: Process, liveness: Liveness) -> bool:
     """If there is a doubt, ask a sleeping member whether it is alive; tell whether it may be judged now."""
-    if record.asked is not None:
+    if record.timers.asked is not None:
         return True
     settings = turn.state.settings
-    overdue = turn.now - record.heard > settings.idle_beat + settings.lost_after
+    overdue = turn.now - record.timers.heard > settings.idle_beat + settings.lost_after
     if liveness is Liveness.RUNNING:
-        record.ran = turn.now
+        record.timers.ran = turn.now
     if liveness is Liveness.GONE or (liveness is Liveness.RUNNING and not overdue):
         return False
     turn.notify(record.pid, HeartbeatEvent())
     stopped = liveness is Liveness.STOPPED  # since the last check or earlier; it cannot answer, and has not
-    record.asked = max(record.ran, record.heard) if stopped else turn.now
+    record.timers.asked = max(record.timers.ran, record.timers.heard) if stopped else turn.now
     return stopped
 
 
@@ -64,7 +63,7 @@ def severed(turn: Turn, pid: int, words: str) -> None:
         machines.lost(turn, record, f"the machine's connection: {words}")
     elif record.external:
         record.intent, record.intent_words = Cause.LOST, words
-        lifecycle.gone(turn, record, Ending(None, None))
+        lifecycle.gone(turn, record, InstanceExit())
     else:
         lifecycle.kill(turn, record, Cause.LOST, words)
 
@@ -73,12 +72,7 @@ def excuse(turn: Turn, away: float) -> None:
     """Count the time in which the supervisor did not run neither as silence nor as boot: messages are still unread."""
     fresh = away > turn.state.settings.lost_after / 2
     for record in turn.state.table:
-        for time in ("heard", "asked", "ran", "probed"):
-            then = getattr(record, time)
-            if then is not None:
-                setattr(record, time, turn.now if fresh else min(turn.now, then + away))
-        if record.boot_by is not None:
-            record.boot_by += away
+        record.timers.excuse(away, turn.now, fresh=fresh)
     services.excuse(turn, away)
 
 
@@ -94,16 +88,16 @@ def tick(turn: Turn) -> None:
 
 def _tick(turn: Turn, record: Process) -> None:
     now = turn.now
-    if record.kill_at is not None and now >= record.kill_at:
+    if record.timers.kill_at is not None and now >= record.timers.kill_at:
         lifecycle.kill(turn, record)
-    elif record.deadline is not None and now >= record.deadline:
-        record.deadline = None
+    elif record.timers.deadline is not None and now >= record.timers.deadline:
+        record.timers.deadline = None
         lifecycle.terminate(turn, record, Cause.DEADLINE, "its deadline passed")
-    elif record.boot_by is not None and now >= record.boot_by:
-        record.boot_by = None
+    elif record.timers.boot_by is not None and now >= record.timers.boot_by:
+        record.timers.boot_by = None
         words = f"its agent had not joined within {turn.state.settings.boot_timeout:g} s"
         lifecycle.kill(turn, record, Cause.BOOT_FAILED, words)
-    elif record.started is not None and now - record.heard > _quiet_for(turn, record):
+    elif record.started is not None and now - record.timers.heard > _quiet_for(turn, record):
         _silent(turn, record)
 
 
@@ -117,13 +111,13 @@ def _silent(turn: Turn, record: Process) -> None:
     if record.external:
         _silent_member(turn, record)
     elif turn.now >= _look_at(turn, record) and record.state is State.RUNNING:
-        record.probed = turn.now
+        record.timers.probed = turn.now
         turn.emit(Probe(record.life))
 
 
 def _silent_member(turn: Turn, record: Process) -> None:
     """Decide on a silent member that no provider made."""
-    too_long = turn.now - record.heard > turn.state.settings.silence_limit
+    too_long = turn.now - record.timers.heard > turn.state.settings.silence_limit
     match record.kind:
         case "machine":
             machines.silent(turn, record)
@@ -136,15 +130,15 @@ def _silent_member(turn: Turn, record: Process) -> None:
             at_once = record.kind == "operator" and not record.keeper
             if too_long or at_once:
                 record.intent, record.intent_words = Cause.LOST, "it has not answered"
-                lifecycle.gone(turn, record, Ending(None, None))
+                lifecycle.gone(turn, record, InstanceExit())
 
 
 def _look_at(turn: Turn, record: Process) -> float:
     """Return when a silent member is to be checked from outside: as soon as it may be lost, else now and then."""
     settings = turn.state.settings
-    at = record.probed + settings.heartbeat
-    lost = 0.0 if record.asked is None else record.asked + settings.lost_after
-    return min(at, lost + 1e-3) if record.probed <= lost else at
+    at = record.timers.probed + settings.heartbeat
+    lost = 0.0 if record.timers.asked is None else record.timers.asked + settings.lost_after
+    return min(at, lost + 1e-3) if record.timers.probed <= lost else at
 
 
 def _is_kept(turn: Turn) -> bool:

@@ -7,15 +7,15 @@ and `ended` of a process are seconds since the epoch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from rackactor_runtime.providers.base import Key
-from rackactor_runtime.supervisor.decisions.pipes import Pipes
+from rackactor_runtime.supervisor.decisions.pipe_table import Pipes
 from rackactor_runtime.supervisor.decisions.results import Shelf
 from rackactor_runtime.supervisor.decisions.settings import Settings
-from rackactor_runtime.supervisor.decisions.sources import Sources
+from rackactor_runtime.supervisor.decisions.source_table import Sources
 from rackactor_runtime.supervisor.decisions.spawn_rate import Intensity
 from rackactor_runtime.supervisor.decisions.starts import Starts
 from rackactor_runtime.supervisor.decisions.table import Process, Table
@@ -25,8 +25,20 @@ from rackactor_runtime.supervisor.decisions.waits import Waits
 STARTS = 5
 
 
+class TableView(Protocol):
+    """What other parts of the supervisor see of the table."""
+
+    def __iter__(self) -> Iterator[Process]: ...
+
+    def get(self, pid: int) -> Process | None:
+        """Return a process that is alive or has not been waited for."""
+
+    def past(self, pid: int) -> Process | None:
+        """Return a process that has been waited for, as long as it is remembered."""
+
+
 class StateView(Protocol):
-    """The part of the state that other parts of the supervisor may read; they change nothing."""
+    """What other parts of the supervisor see of the state: they can change nothing."""
 
     @property
     def settings(self) -> Settings:
@@ -37,11 +49,11 @@ class StateView(Protocol):
         """The number of this life of the supervisor."""
 
     @property
-    def table(self) -> Table:
+    def table(self) -> TableView:
         """The processes."""
 
     @property
-    def tokens(self) -> dict[bytes, int]:
+    def tokens(self) -> Mapping[bytes, int]:
         """Pids of members that are expected, by their tokens."""
 
     def lives(self, pid: int) -> bool:
@@ -115,9 +127,7 @@ class GroupState:
         nearby: bool = False,
         python: tuple[int, int] = (0, 0),
     ) -> None:
-        self.gid = gid
-        self.name = name
-        self.settings = settings
+        self.gid, self.name, self.settings = gid, name, settings
         self.epoch = epoch
         self.machines = machines
         self.remote = remote
@@ -215,8 +225,8 @@ class GroupState:
     def silence(self, record: Process, now: float) -> float:
         """Return for how long a member has not answered, seconds."""
         if not self.sleeps(record):
-            return now - record.heard
-        return 0.0 if record.asked is None else now - record.asked
+            return now - record.timers.heard
+        return 0.0 if record.timers.asked is None else now - record.timers.asked
 
 
 #: The attributes that are plain values themselves.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from rackactor.status import Cause, ExitStatus, Signal, State, signal_name
@@ -26,6 +26,71 @@ class Sent:
     def __str__(self) -> str:
         who = "the supervisor" if self.sender == SUPERVISOR else f"process {self.sender}"
         return f"{signal_name(self.signal)} from {who}"
+
+
+@dataclass
+class Timers:
+    """The times of a process by the group's own clock, seconds."""
+
+    #: When its agent was last heard.
+    heard: float = 0.0
+    #: When it must have joined, must end, will be killed.
+    boot_by: float | None = None
+    deadline: float | None = None
+    kill_at: float | None = None
+    #: When it was last checked from outside; when that last showed that it runs, if this was of interest.
+    probed: float = 0.0
+    ran: float = 0.0
+    #: Since when an answer to the question whether it is alive is missing.
+    asked: float | None = None
+
+    def clear(self) -> None:
+        """Drop all limits: it ends, or has ended."""
+        self.boot_by = self.deadline = self.kill_at = None
+
+    def excuse(self, away: float, now: float, *, fresh: bool) -> None:
+        """Leave out the time in which nobody could be heard.
+
+        Args:
+            away: how long that was.
+            now: when it ended.
+            fresh: it was so long that all silence begins anew.
+        """
+
+        def later(then: float) -> float:
+            return now if fresh else min(now, then + away)
+
+        self.heard, self.probed, self.ran = later(self.heard), later(self.probed), later(self.ran)
+        self.asked = None if self.asked is None else later(self.asked)
+        self.boot_by = None if self.boot_by is None else self.boot_by + away
+
+
+@dataclass
+class Joining:
+    """What a process gets when it joins; empty afterwards."""
+
+    #: The single-use token with which it may join.
+    token: bytes = b""
+    #: What it is told, its target and its arguments.
+    birth: dict[str, Any] = field(default_factory=dict)
+    blobs: Sequence[Any] = ()
+    #: The signals that it was sent before.
+    signals: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_record(self) -> list[Any]:
+        """Return plain values from which `from_record` makes the same again."""
+        return [
+            self.token,
+            dict(self.birth),
+            [bytes(blob) for blob in self.blobs],
+            [dict(each) for each in self.signals],
+        ]
+
+    @classmethod
+    def from_record(cls, record: Sequence[Any]) -> Joining:
+        """Make it of what `to_record` gave."""
+        token, birth, blobs, signals = record
+        return cls(token, birth, tuple(blobs), signals)
 
 
 @dataclass
@@ -58,16 +123,10 @@ class Process:
     machine: int = 0
     #: An operator that watches over the group for as long as it lives.
     keeper: bool = False
-    #: Sent to the agent when it joins; then emptied.
-    birth: dict[str, Any] = field(default_factory=dict)
-    blobs: Sequence[Any] = ()
+    joining: Joining = field(default_factory=Joining)
+    timers: Timers = field(default_factory=Timers)
     started: float | None = None
     ended: float | None = None
-    #: Monotonic times: when its agent was last heard, must have joined, must end, will be killed.
-    heard: float = 0.0
-    boot_by: float | None = None
-    deadline: float | None = None
-    kill_at: float | None = None
     #: Why the supervisor ends it, if it does.
     intent: Cause | None = None
     intent_words: str = ""
@@ -78,17 +137,10 @@ class Process:
     pieces: Sequence[Any] = ()
     status: ExitStatus | None = None
     sent: list[Sent] = field(default_factory=list)
-    held_signals: list[dict[str, Any]] = field(default_factory=list)
     #: Processes that have exchanged messages with it, and are told of its end.
     correspondents: set[int] = field(default_factory=set)
+    #: Its CURVE key.
     key: bytes | None = None
-    #: The single-use token with which it may join.
-    token: bytes = b""
-    probed: float = 0.0
-    #: When a check from outside last showed that it runs, if that was of interest (monotonic).
-    ran: float = 0.0
-    #: Since when an answer to the question whether it is alive is missing (monotonic).
-    asked: float | None = None
 
     @property
     def life(self) -> Key:
@@ -118,10 +170,9 @@ class Process:
             "intent": None if self.intent is None else str(self.intent),
             "status": None if self.status is None else self.status.to_wire(),
             "sent": [[sent.at, sent.sender, sent.signal] for sent in self.sent],
-            "held_signals": [dict(held) for held in self.held_signals],
             "correspondents": sorted(self.correspondents),
-            "birth": dict(self.birth),
-            "blobs": [bytes(blob) for blob in self.blobs],
+            "joining": self.joining.to_record(),
+            "timers": asdict(self.timers),
             "result": [bytes(frame) for frame in self.result],
             "pieces": [bytes(piece) for piece in self.pieces],
         }
@@ -137,7 +188,8 @@ class Process:
                 "status": None if record["status"] is None else ExitStatus.from_wire(record["status"]),
                 "sent": [Sent(*sent) for sent in record["sent"]],
                 "correspondents": set(record["correspondents"]),
-                "blobs": tuple(record["blobs"]),
+                "joining": Joining.from_record(record["joining"]),
+                "timers": Timers(**record["timers"]),
                 "result": tuple(record["result"]),
                 "pieces": tuple(record["pieces"]),
             }
@@ -272,7 +324,8 @@ class Table:
     def reap(self, record: Process) -> None:
         """Remove a process that has been waited for from the table."""
         record.state = State.GONE
-        record.result = record.blobs = record.pieces = ()
+        record.result = record.pieces = ()
+        record.joining = Joining()
         del self._records[record.pid]
         self._children.get(record.ppid, set()).discard(record.pid)
         self._children.pop(record.pid, None)

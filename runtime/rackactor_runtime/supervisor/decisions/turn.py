@@ -71,6 +71,6 @@ class Turn:
         """Answer a call with an error."""
         self.emit(Reply(pid, rid, False, pack_error(error)))
 
-    def notify(self, pid: int, event: Event) -> None:
+    def notify(self, pid: int, event: Event, blobs: Sequence[Any] = ()) -> None:
         """Tell a member something that it has not asked for."""
-        self.emit(Notify(pid, event))
+        self.emit(Notify(pid, event, blobs))

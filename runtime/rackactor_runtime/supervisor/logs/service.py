@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgpack
 from rackactor.errors import InvalidCall
 from rackactor.wire.calls.logs import FEED, Logs
 from rackactor_runtime.providers.base import Key
+from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.logs.spool import Follower, Log, Spool
 
 #: The most logs of ended processes that are kept open.
@@ -29,6 +29,7 @@ class LogService:
         grant: gives a process credit for more output.
         reply: answers a call (pid, rid, fields, blobs).
         lives: tells whether a pid is that of a living process.
+        clock: tells when something was printed.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class LogService:
         grant: Callable[[Key, int], None],
         reply: ReplyTo,
         lives: Callable[[int], bool],
+        clock: Clock,
     ) -> None:
         self._directory = directory
         self._limit = limit
         self._grant = grant
         self._reply = reply
         self._lives = lives
+        self._clock = clock
         self._logs: dict[int, Log] = {}
         self._withheld: dict[Key, int] = {}
         self._feeding: set[Key] = set()  # processes, among those withheld, whose output is part of the group's
@@ -51,7 +54,7 @@ class LogService:
 
     def output(self, key: Key, stream: int, data: bytes, *, feed: bool) -> None:
         """Take what a process printed; `feed`: its output is part of the group's."""
-        now = time.time()
+        now = self._clock.wall()
         logs = self._logs_of(key, feed)
         for log in logs:
             log.spool.append(key.pid, stream, now, data, log.keep)

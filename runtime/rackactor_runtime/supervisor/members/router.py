@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import zmq
 
@@ -23,10 +21,12 @@ from rackactor.kernel.zap import Authenticator
 from rackactor.wire.errors import pack_error
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header, parse_map, parse_route
 from rackactor.wire.plain_values import is_plain
+from rackactor.wire.schema import Event
 from rackactor_runtime.supervisor.decisions.state import StateView
 from rackactor_runtime.supervisor.decisions.table import Process
-from rackactor_runtime.supervisor.home import Home
 from rackactor_runtime.supervisor.members.authentication import Door, Speaker
+from rackactor_runtime.supervisor.members.config import Config
+from rackactor_runtime.supervisor.members.listener import Listener
 from rackactor_runtime.supervisor.members.resend import ResendBuffers
 
 #: Messages taken from the socket at a time, so that the provider and the clock get their turns.
@@ -37,64 +37,23 @@ PORT_PATIENCE = 5.0
 ANSWERS, ANSWERED = 8, 10_000
 
 
-@dataclass
-class Config:
-    """How a supervisor is reached, and who may reach it."""
-
-    home: Home
-    transport: str
-    #: Its address over tcp.
-    address: str
-    operator_token: bytes
-    operator_keys: Keys | None
-    #: A pidfd of the program that made the group, or None.
-    owner_fd: int | None
-    #: Its port; 0: any.
-    port: int = 0
-
-    @property
-    def directory(self) -> Path:
-        """The group's directory."""
-        return self.home.directory
-
-
-class Listener(Protocol):
-    """Carries out what members ask for."""
-
-    def entered(self) -> int:
-        """Note that a command line has come; return the pid that it gets."""
-
-    def joined(self, pid: int, os_pid: int, key: bytes | None) -> None:
-        """Note that a member has presented its token."""
-
-    def heard(self, pids: Sequence[int]) -> None:
-        """Note that these members have sent something."""
-
-    def corresponded(self, pid: int, other: int) -> None:
-        """Note that two members have exchanged their first message."""
-
-    def severed(self, pid: int, why: str) -> None:
-        """Note that a member's connection broke, and cannot be resumed."""
-
-    def malformed(self, pid: int, why: str) -> None:
-        """Note that a member has sent something that breaks the protocol."""
-
-    def called(self, pid: int, rid: int, op: str, args: dict[str, Any], blobs: tuple[Any, ...]) -> None:
-        """Carry out a member's call."""
-
-
 class Members:
-    """The connections of a group's members."""
+    """The connections of a group's members. Nothing is taken from them before a listener is connected.
 
-    def __init__(self, view: StateView, config: Config, listener: Listener) -> None:
+    Args:
+        view: of the group's state.
+        config: how the supervisor is reached.
+    """
+
+    def __init__(self, view: StateView, config: Config) -> None:
         self._view = view
         self._config = config
-        self._listener = listener
+        self._listener: Listener
         self._context = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
         self.keys = Keys.make() if config.transport == "tcp" else None
         operator = config.operator_keys
-        self._door = Door(view, listener.entered, config.operator_token, operator.public if operator else None)
+        self._door = Door(view, self._enter, config.operator_token, operator.public if operator else None)
         self._zap = Authenticator(self._context, self._door.admit) if self.keys else None
         self._refusals: dict[bytes, int] = {}
         self._router = self._open()
@@ -110,6 +69,13 @@ class Members:
         #: Members that have sent something since the listener was last told.
         self._spoken: set[int] = set()
         self._seq = 0
+
+    def connect(self, listener: Listener) -> None:
+        """Begin to serve: from now on the listener carries out what members ask for."""
+        self._listener = listener
+
+    def _enter(self) -> int:
+        return self._listener.entered()
 
     def _open(self) -> zmq.Socket[Any]:
         router: zmq.Socket[Any] = self._context.socket(zmq.ROUTER)
@@ -329,6 +295,15 @@ class Members:
         """Send to a member. If it is gone, nothing happens: that is noticed in other ways."""
         self._send(pid, kind, extra, bodies)
 
+    def reply(self, pid: int, rid: int, fields: dict[str, Any], blobs: Sequence[Any] = (), *, ok: bool = True) -> None:
+        """Answer a member's call; see `Post`."""
+        if rid:
+            self._send(pid, Kind.REPLY, (rid, ok), [pack_body(fields), *blobs])
+
+    def notify(self, pid: int, event: Event, blobs: Sequence[Any] = ()) -> None:
+        """Tell a member something that it has not asked for."""
+        self._send(pid, Kind.EVENT, (event.op,), [pack_body(event.to_wire()), *blobs])
+
     def _send(self, pid: int, kind: Kind, extra: tuple[Any, ...], bodies: Sequence[Any]) -> list[Any] | None:
         if self._door.connection(pid) is None:
             return None
@@ -341,9 +316,9 @@ class Members:
             self._leaving.add(pid)  # its connection has broken, so it does not need the last messages
         return frames
 
-    def welcome(self, pid: int, bodies: Sequence[Any]) -> None:
+    def welcome(self, pid: int, fields: dict[str, Any], blobs: Sequence[Any]) -> None:
         """Start with a member that has joined: send its welcome, then the messages that have waited for it."""
-        frames = self._send(pid, Kind.WELCOME, (), bodies)
+        frames = self._send(pid, Kind.WELCOME, (), [pack_body(fields), *blobs])
         if self.keys is not None and frames is not None:
             self._resend.begin(pid)
             self._welcomes[pid] = frames

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from rackactor.errors import InvalidCall, MemoryFull
 from rackactor_runtime import descriptors
+from rackactor_runtime.supervisor.clock import Clock
 
 
 class Replacement(NamedTuple):
@@ -20,16 +20,16 @@ class Replacement(NamedTuple):
     rid: int
     work: Generator[None, None, None]
 
-    def go_on(self, seconds: float) -> bool:
-        """Copy the next pieces of it; returns whether they were the last.
+    def go_on(self, seconds: float, clock: Clock) -> bool:
+        """Copy pieces of it for this many seconds; returns whether they were the last.
 
         Raises:
             RackError: it is impossible; nothing has changed.
         """
-        until = time.monotonic() + seconds
+        until = clock.now() + seconds
         try:
             for _ in self.work:
-                if time.monotonic() >= until:
+                if clock.now() >= until:
                     return False
         except OSError as error:
             raise _no_room(error) from error

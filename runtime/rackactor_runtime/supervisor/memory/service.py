@@ -7,15 +7,14 @@ watchers, to the callers. So a caller that has its answer finds its own write, w
 from __future__ import annotations
 
 import importlib
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
-from rackactor.errors import InvalidCall, MemoryFull, RackError
+from rackactor.errors import InvalidCall, RackError
 from rackactor.ipc.memory import layout
 from rackactor.launch import directories
 from rackactor.wire.calls.memory import (
@@ -31,15 +30,17 @@ from rackactor.wire.calls.memory import (
     ShmWatch,
 )
 from rackactor.wire.events import ShmEvent
-from rackactor.wire.frames import Kind, pack_body
 from rackactor.wire.schema import Call
 from rackactor_runtime import descriptors
+from rackactor_runtime.supervisor.clock import Clock
 from rackactor_runtime.supervisor.decisions.memory.locks import Asker, Grant, Locks
 from rackactor_runtime.supervisor.decisions.memory.operations import Operations
 from rackactor_runtime.supervisor.decisions.memory.subscribers import Replicas, Watchers
 from rackactor_runtime.supervisor.decisions.settings import Settings
 from rackactor_runtime.supervisor.faults import SYSTEM_ERRORS, in_words, refusal
 from rackactor_runtime.supervisor.memory.restore import Replacement, Restoring
+from rackactor_runtime.supervisor.memory.transactions import Asked, Transactions
+from rackactor_runtime.supervisor.post import Post
 
 #: Seconds of a turn that operations may take before everything else gets its turn.
 TURN = 0.02
@@ -47,19 +48,6 @@ TURN = 0.02
 MESSAGE = 4 << 20
 #: Bytes that may be under way to a replica; a slower one starts again.
 BEHIND = 64 << 20
-#: Operations that make room, and may use the reserve for that.
-_SHRINKING = frozenset({"delete", "pop", "remove", "expire"})
-
-Send = Callable[[int, Kind, tuple[Any, ...], Sequence[Any]], None]
-
-
-class _Asked(NamedTuple):
-    """A call that waits for its turn; `rid` 0: no answer is wanted; `pid` 0: the supervisor itself."""
-
-    pid: int
-    rid: int
-    ops: Sequence[Sequence[Any]]
-    blobs: Sequence[Any]
 
 
 class MemoryService:
@@ -68,26 +56,26 @@ class MemoryService:
     Args:
         directory: the group's.
         settings: of the group.
-        send: sends a member a message (pid, kind, extra, bodies).
+        post: sends members their answers, and news.
         alive: tells whether a pid is that of a living process.
+        clock: tells when something was changed, and how long a turn takes.
     """
 
-    def __init__(self, directory: Path, settings: Settings, send: Send, alive: Callable[[int], bool]) -> None:
+    def __init__(
+        self, directory: Path, settings: Settings, post: Post, alive: Callable[[int], bool], clock: Clock
+    ) -> None:
         self._directory = directory
         self._settings = settings
-        self._send = send
+        self._post = post
         self._alive = alive
+        self._clock = clock
         self._opened: Any = None
-        self._operations = Operations(alive)
-        self._queue: deque[_Asked | Replacement] = deque()
+        self._queue: deque[Asked | Replacement] = deque()
         self._watchers = Watchers()
         self._replicas = Replicas(BEHIND)
+        self._transactions = Transactions(lambda: self._store, Operations(alive), self._watchers, self._replicas, clock)
         self._locks = Locks()
         self._restoring = Restoring(directory)
-        #: Keys that may have a lease: those that were once put with one.
-        self._leased: dict[int, set[bytes]] = {}
-        self._records: list[tuple[int, bytes]] = []
-        self._keys: list[bytes] = []
         self._readers_died = False
         handlers: dict[type[Call], Callable[[int, int, Any, Sequence[Any]], None]] = {
             Shm: self._ask,
@@ -138,10 +126,10 @@ class MemoryService:
             says, handler = known
             handler(pid, rid, says.from_wire(args), blobs)
         except (RackError, *SYSTEM_ERRORS) as error:
-            self._answer(pid, rid, refusal(error, op), ok=False)
+            self._post.reply(pid, rid, refusal(error, op), ok=False)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             refused = InvalidCall(f"{op}: bad arguments ({type(error).__name__}: {error})")
-            self._answer(pid, rid, refusal(refused), ok=False)
+            self._post.reply(pid, rid, refusal(refused), ok=False)
 
     def cancel(self, pid: int, rid: object) -> None:
         """Withdraw a call that waits for a lock."""
@@ -153,8 +141,8 @@ class MemoryService:
         self._watchers.gone(pid)
         self._replicas.gone(pid)
         self._restoring.gone(pid)
-        if pid in self._leased:
-            self._queue.append(_Asked(0, 0, [["expire", pid]], ()))
+        if pid in self._transactions.leased:
+            self._queue.append(Asked(0, 0, [["expire", pid]], ()))
         for grant in self._locks.gone(pid):
             self._tell(grant)
         self._readers_died = self._opened is not None
@@ -169,18 +157,18 @@ class MemoryService:
         if isinstance(first := self._queue[0], Replacement):
             self._go_on(first)
             return bool(self._queue)
-        batch: list[_Asked] = []
+        batch: list[Asked] = []
         try:
-            answers = self._together(batch)
+            answers = self._transactions.together(self._queue, batch, TURN)
         except Exception:  # the memory is full; or any other error of the database
-            if not batch and isinstance(first, _Asked):  # not even a transaction could begin
+            if not batch and isinstance(first, Asked):  # not even a transaction could begin
                 batch.append(first)
                 self._queue.popleft()
-            answers = [(asked, [self._alone(op, asked) for op in asked.ops]) for asked in batch]
+            answers = [(asked, [self._transactions.alone(op, asked) for op in asked.ops]) for asked in batch]
         self._publish()
         revision = self._opened.revision if self._opened is not None else 0
         for asked, results in answers:
-            self._answer(asked.pid, asked.rid, {"results": results, "revision": revision})
+            self._post.reply(asked.pid, asked.rid, {"results": results, "revision": revision})
         return bool(self._queue)
 
     def close(self) -> None:
@@ -196,105 +184,11 @@ class MemoryService:
     # -- operations ----------------------------------------------------------------------------------------
 
     def _ask(self, pid: int, rid: int, call: Shm, blobs: Sequence[Any]) -> None:
-        self._queue.append(_Asked(pid, rid, call.ops, blobs))
-
-    def _together(self, batch: list[_Asked]) -> list[tuple[_Asked, list[Any]]]:
-        """Carry out calls in one transaction; those that were begun are added to `batch`.
-
-        Raises:
-            MemoryFull: everything is undone.
-        """
-        store, until = self._store, time.monotonic() + TURN
-        answers = []
-        store.begin()
-        try:
-            while self._queue and (not batch or time.monotonic() < until):
-                if isinstance(asked := self._queue[0], Replacement):
-                    break
-                self._queue.popleft()
-                batch.append(asked)
-                answers.append((asked, [self._do(op, asked) for op in asked.ops]))
-        except BaseException:
-            self._undo()
-            raise
-        try:
-            store.commit()
-        except RackError:
-            self._records.clear()
-            self._keys.clear()
-            raise
-        return answers
-
-    def _alone(self, op: Sequence[Any], asked: _Asked) -> Any:
-        """Carry out one operation in its own transaction; operations that make room may use the reserve."""
-        try:
-            return self._try_alone(op, asked, reserve=False)
-        except MemoryFull as error:
-            if op[0] not in _SHRINKING:
-                return refusal(error)
-        except Exception as error:
-            return refusal(error)
-        try:
-            return self._try_alone(op, asked, reserve=True)
-        except Exception as error:
-            return refusal(error)
-
-    def _try_alone(self, op: Sequence[Any], asked: _Asked, *, reserve: bool) -> Any:
-        records, keys = len(self._records), len(self._keys)
-        self._store.begin(reserve=reserve)
-        try:
-            result = self._do(op, asked)
-            self._store.commit()
-        except BaseException:
-            self._store.abort()
-            del self._records[records:], self._keys[keys:]
-            raise
-        return result
-
-    def _undo(self) -> None:
-        self._store.abort()
-        self._records.clear()
-        self._keys.clear()
-
-    def _do(self, op: Sequence[Any], asked: _Asked) -> Any:
-        """Carry out an operation within a transaction; a refusal is its result.
-
-        Raises:
-            MemoryFull: the transaction must be aborted.
-        """
-        store = self._store
-        try:
-            if op[0] == "expire" and not asked.pid:
-                result, changes = None, self._operations.expire(store, op[1], sorted(self._leased.get(op[1], ())))
-            else:
-                if asked.blobs:
-                    op = _with_blobs(op, asked.blobs)
-                result, changes = self._operations.decide(store, store.revision + 1, op)
-        except MemoryFull:
-            raise
-        except RackError as error:
-            return refusal(error)
-        if changes:
-            self._change(changes)
-        return result
-
-    def _change(self, changes: list[layout.Change]) -> None:
-        store = self._store
-        record = store.apply(time.time(), changes)
-        if self._replicas:
-            self._records.append((store.revision, record))
-        for change in changes:
-            code = change[0]
-            if code == layout.DROP:
-                continue
-            if self._watchers:
-                self._keys.append(change[1])
-            if code == layout.PUT and change[2][4:8] != b"\0\0\0\0":
-                self._leased.setdefault(layout.head(change[2]).lease, set()).add(change[1])
+        self._queue.append(Asked(pid, rid, call.ops, blobs))
 
     def _publish(self) -> None:
         """Report what has been committed to the subscribers."""
-        records, self._records = self._records, []
+        records, keys = self._transactions.committed()
         message: list[tuple[int, bytes]] = []
         size = 0
         for index, (revision, record) in enumerate(records):
@@ -303,7 +197,6 @@ class MemoryService:
             if size >= MESSAGE or index == len(records) - 1:
                 self._replicate(message)
                 message, size = [], 0
-        keys, self._keys = self._keys, []
         if keys:
             self._tell_watchers(self._watchers.concerned(keys))
 
@@ -311,14 +204,14 @@ class MemoryService:
         body = msgpack.packb(records)
         good, slow = self._replicas.send(len(body))
         for pid in good:
-            self._event(pid, ShmEvent(records[-1][0]), body)
+            self._post.notify(pid, ShmEvent(records[-1][0]), [body])
         for pid in slow:
-            self._event(pid, ShmEvent(gap=True))
+            self._post.notify(pid, ShmEvent(gap=True))
 
     def _tell_watchers(self, pids: Any) -> None:
         revision = self._store.revision
         for pid in pids:
-            self._event(pid, ShmEvent(revision))
+            self._post.notify(pid, ShmEvent(revision))
 
     # -- those who want to know ------------------------------------------------------------------------------
 
@@ -332,27 +225,27 @@ class MemoryService:
             "revision": store.revision,
             "replica": self._settings.shm_replica,
         }
-        self._answer(pid, rid, fields)
+        self._post.reply(pid, rid, fields)
 
     def _sync(self, pid: int, rid: int, call: ShmSync, blobs: Sequence[Any]) -> None:
-        self._answer(pid, rid, {"revision": self._store.revision})
+        self._post.reply(pid, rid, {"revision": self._store.revision})
 
     def _watch(self, pid: int, rid: int, call: ShmWatch, blobs: Sequence[Any]) -> None:
         if call.on:
             self._watchers.add(pid, call.prefix)
         else:
             self._watchers.remove(pid, call.prefix)
-        self._answer(pid, rid, {"revision": self._store.revision})
+        self._post.reply(pid, rid, {"revision": self._store.revision})
 
     def _replica(self, pid: int, rid: int, call: ShmReplica, blobs: Sequence[Any]) -> None:
         self._replicas.add(pid)
-        self._answer(pid, rid, {"revision": self._store.revision})
+        self._post.reply(pid, rid, {"revision": self._store.revision})
 
     def _ack(self, pid: int, rid: int, call: ShmAck, blobs: Sequence[Any]) -> None:
         """Process a replica's acknowledgement. If it asks, it is told the newest revision, to notice a gap."""
         known = self._replicas.acknowledged(pid, call.got)
         if call.ask:
-            self._event(pid, ShmEvent(at=self._store.revision) if known else ShmEvent(gap=True))
+            self._post.notify(pid, ShmEvent(at=self._store.revision) if known else ShmEvent(gap=True))
 
     # -- locks -----------------------------------------------------------------------------------------------
 
@@ -361,20 +254,20 @@ class MemoryService:
         if grant is not None:
             self._tell(grant)
         elif not call.wait:
-            self._answer(pid, rid, {"token": 0})
+            self._post.reply(pid, rid, {"token": 0})
 
     def _unlock(self, pid: int, rid: int, call: ShmUnlock, blobs: Sequence[Any]) -> None:
         grant = self._locks.release(call.name, pid, call.token)
-        self._answer(pid, rid, {})
+        self._post.reply(pid, rid, {})
         if grant is not None:
             self._tell(grant)
 
     def _holder(self, pid: int, rid: int, call: ShmHolder, blobs: Sequence[Any]) -> None:
         holder, token = self._locks.holder(call.name)
-        self._answer(pid, rid, {"pid": holder, "token": token})
+        self._post.reply(pid, rid, {"pid": holder, "token": token})
 
     def _tell(self, grant: Grant) -> None:
-        self._answer(grant.pid, grant.rid, {"token": grant.token})
+        self._post.reply(grant.pid, grant.rid, {"token": grant.token})
 
     # -- the whole ---------------------------------------------------------------------------------------------
 
@@ -382,43 +275,25 @@ class MemoryService:
         """Receive a snapshot in parts; with the last part it replaces the contents."""
         if not call.last:
             self._restoring.take(pid, call.offset, blobs[0])
-            self._answer(pid, rid, {})
+            self._post.reply(pid, rid, {})
             return
         self._queue.append(Replacement(pid, rid, self._restoring.replace(pid, self._store, self._alive)))
 
     def _go_on(self, restore: Replacement) -> None:
         """Copy a piece of a snapshot; after the last one, tell everybody."""
         try:
-            if not restore.go_on(TURN):
+            if not restore.go_on(TURN, self._clock):
                 return
             self._replaced(restore)
         except (RackError, *SYSTEM_ERRORS) as error:
-            self._answer(restore.pid, restore.rid, refusal(error), ok=False)
+            self._post.reply(restore.pid, restore.rid, refusal(error), ok=False)
         self._queue.popleft()
 
     def _replaced(self, restore: Replacement) -> None:
-        self._leased.clear()
+        self._transactions.leased.clear()
         for owner, key in self._store.leases():
-            self._leased.setdefault(owner, set()).add(key)
+            self._transactions.leased.setdefault(owner, set()).add(key)
         for replica in self._replicas.forget_all():
-            self._event(replica, ShmEvent(gap=True))
+            self._post.notify(replica, ShmEvent(gap=True))
         self._tell_watchers(self._watchers.everybody())
-        self._answer(restore.pid, restore.rid, {"revision": self._store.revision})
-
-    # -- the wire ------------------------------------------------------------------------------------------------
-
-    def _answer(self, pid: int, rid: int, fields: dict[str, Any], *, ok: bool = True) -> None:
-        if rid:
-            self._send(pid, Kind.REPLY, (rid, ok), [pack_body(fields)])
-
-    def _event(self, pid: int, event: ShmEvent, *blobs: bytes) -> None:
-        self._send(pid, Kind.EVENT, (event.op,), [pack_body(event.to_wire()), *blobs])
-
-
-def _with_blobs(op: Sequence[Any], blobs: Sequence[Any]) -> list[Any]:
-    """Return an operation with the values from separate frames; [number of the frame] stands for each."""
-    if op[0] == "append":
-        return [op[0], op[1], [blobs[v[0]] if type(v) is list else v for v in op[2]], *op[3:]]
-    if op[0] == "transaction":
-        return [op[0], op[1], [_with_blobs(each, blobs) for each in op[2]]]
-    return [blobs[v[0]] if type(v) is list else v for v in op]
+        self._post.reply(restore.pid, restore.rid, {"revision": self._store.revision})

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from rackactor_runtime.providers.nova import sdk
+from rackactor_runtime.providers.nova.access import sdk
 
 #: Tries of one question, and seconds before the second; each later pause is twice as long.
 TRIES, PAUSE = 4, 0.5

@@ -16,7 +16,7 @@ from rackactor.wire.calls.actor_system import (
     ValidatedSource,
 )
 from rackactor.wire.events import CapabilitiesEvent, DeadLetterEvent
-from rackactor_runtime.supervisor.decisions import lifecycle, shutdown
+from rackactor_runtime.supervisor.decisions import lifecycle, shutdown, sources
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
@@ -72,28 +72,28 @@ def op_source_authority(turn: Turn, caller: Process, call: Called, args: SourceA
 
 def op_load_source(turn: Turn, caller: Process, call: Called, args: LoadSource) -> None:
     """Take a source for the source authority to judge; without one nothing is loaded."""
-    turn.emit(*turn.state.sources.load(args.hash, bytes(call.blobs[0])))
+    sources.load(turn, args.hash, bytes(call.blobs[0]))
     turn.reply(call)
 
 
 def op_validated_source(turn: Turn, caller: Process, call: Called, args: ValidatedSource) -> None:
     """Take the verdict of the source authority."""
-    turn.emit(*turn.state.sources.judge(caller.pid, args.hash, bytes(call.blobs[0]), args.info))
+    sources.judge(turn, caller.pid, args.hash, bytes(call.blobs[0]), args.info)
     turn.reply(call)
 
 
 def op_unload_source(turn: Turn, caller: Process, call: Called, args: UnloadSource) -> None:
     """Forget a source."""
-    turn.emit(*turn.state.sources.unload(args.hash))
+    sources.unload(turn, args.hash)
     turn.reply(call)
 
 
 def op_source(turn: Turn, caller: Process, call: Called, args: GetSource) -> None:
     """Give a source, as soon as there is a verdict on it."""
-    turn.emit(*turn.state.sources.get(caller.pid, call.rid, args.hash))
+    sources.get(turn, caller.pid, call.rid, args.hash)
 
 
 def op_source_news(turn: Turn, caller: Process, call: Called, args: SourceNews) -> None:
     """Begin or stop to tell the caller of sources."""
     turn.reply(call)
-    turn.emit(*turn.state.sources.watch(caller.pid, enable=args.enable))
+    sources.watch(turn, caller.pid, enable=args.enable)

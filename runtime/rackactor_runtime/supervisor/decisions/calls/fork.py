@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rackactor.errors import ForkError, InvalidCall, NotAllowed
 from rackactor.wire.calls.fork import Fork, Started
-from rackactor_runtime.supervisor.decisions import lifecycle, machines
+from rackactor_runtime.supervisor.decisions import lifecycle, machines, pipes
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
@@ -30,7 +30,7 @@ def op_fork(turn: Turn, caller: Process, call: Called, args: Fork) -> None:
     pgid = pids[0] if caller.external else caller.pgid
     for index, pid in enumerate(pids):
         _fork_one(turn, caller, call, args, pid, pgid, index)
-        turn.emit(*state.pipes.reserve(pid, ends[index % len(ends)]))
+        pipes.reserve(turn, pid, ends[index % len(ends)])
     if named:
         lifecycle.give_name(turn, named, pids[0])
     turn.reply(call, {"pids": pids, "pgid": pgid})
@@ -69,7 +69,7 @@ def _fork_one(turn: Turn, caller: Process, call: Called, args: Fork, pid: int, p
         memory=args.memory,
     )
     if args.deadline is not None:
-        record.deadline = turn.now + args.deadline
+        record.timers.deadline = turn.now + args.deadline
     record.correspondents.add(caller.pid)
     target, *arguments = call.blobs
     blobs = (target, arguments[index % len(arguments)], *state.sources.content(args.source_hash))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rackactor.errors import InvalidCall, NotAllowed
 from rackactor.wire.calls.group import DescribeGroup, DetachGroup, EndGroup, Lookup
+from rackactor_runtime.providers.base import InstanceExit
 from rackactor_runtime.supervisor.decisions import lifecycle, shutdown
-from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
@@ -47,5 +47,5 @@ def op_detach(turn: Turn, caller: Process, call: Called, args: DetachGroup) -> N
         child.on_orphan = "adopt"
     turn.reply(call)
     caller.report = {"how": "exited", "code": 0}
-    lifecycle.gone(turn, caller, Ending(0, None))
+    lifecycle.gone(turn, caller, InstanceExit(0, None))
     turn.state.table.reap(caller)

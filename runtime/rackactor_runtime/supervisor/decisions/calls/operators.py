@@ -25,7 +25,7 @@ def op_guest(turn: Turn, caller: Process, call: Called, args: InviteGuest) -> No
         raise NotAllowed(f"{len(expected)} commands that asked to come in have not come yet: try again in a moment")
     token = turn.token()
     guest = births.external(turn, "operator", token=token)
-    guest.boot_by = turn.now + COME_BY
+    guest.timers.boot_by = turn.now + COME_BY
     fields = {"token": token, "gid": state.gid, "name": state.name}
     turn.reply(call, fields)
 

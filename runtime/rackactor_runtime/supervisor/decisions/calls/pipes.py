@@ -14,6 +14,7 @@ from rackactor.wire.calls.pipes import (
     PipePiece,
     PipeRoom,
 )
+from rackactor_runtime.supervisor.decisions import pipes
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
@@ -25,24 +26,23 @@ def op_pipe_open(turn: Turn, caller: Process, call: Called, args: PipeOpen) -> N
     if state.shutdown.reason:
         raise NotAllowed(f"the group is ending: {state.shutdown.reason}")
     pipe = state.pipes.make(args.name) if args.id is None else state.pipes.get(args.id)
-    opened = [state.pipes.open(pipe, caller.pid, each) for each in args.mode]
+    ends = [(state.pipes.end_of(pipe, caller.pid, mode), mode) for mode in args.mode]
     # The answer first: what the new end hears next is about a seat that it must know.
-    turn.reply(call, {"id": pipe.id, "name": pipe.name, "seats": [seat for seat, _ in opened]})
-    for _, effects in opened:
-        turn.emit(*effects)
+    turn.reply(call, {"id": pipe.id, "name": pipe.name, "seats": [end.seat for end, _ in ends]})
+    for end, mode in ends:
+        pipes.open_end(turn, pipe, end, mode)
 
 
 def op_pipe_close(turn: Turn, caller: Process, call: Called, args: PipeClose) -> None:
     """Close an end; a reader says what it has taken, a writer if something of it was lost."""
     counts = dict(args.taken or ())
-    turn.emit(*turn.state.pipes.close(caller.pid, args.seat, counts, args.lost))
+    pipes.close(turn, caller.pid, args.seat, counts, args.lost)
     turn.reply(call, {})
 
 
 def op_pipe_credit(turn: Turn, caller: Process, call: Called, args: PipeCredit) -> None:
     """Say what a reader has taken of what the supervisor inherited, and what it may be sent."""
-    pipes = turn.state.pipes
-    turn.emit(*pipes.credit(caller.pid, args.seat, args.reader, args.taken, args.received, args.limit))
+    pipes.credit(turn, caller.pid, args.seat, args.reader, args.taken, args.received, args.limit)
     turn.reply(call, {})
 
 
@@ -69,9 +69,9 @@ def op_pipe_bequeath(turn: Turn, caller: Process, call: Called, args: PipeBequea
         return
     messages = parse_parcel(args.shape, blobs, join=False)
     writer = Writer.inherit(args.lanes, messages)
-    effects = state.pipes.inherit(caller.pid, args.seat, writer, clean=args.clean)
+    pipe, end = state.pipes.written(caller.pid, args.seat)
     turn.reply(call, {"taken": True})
-    turn.emit(*effects)
+    pipes.inherit(turn, pipe, end, writer, clean=args.clean)
 
 
 def op_pipes(turn: Turn, caller: Process, call: Called, args: ListPipes) -> None:

@@ -7,8 +7,8 @@ import signal
 from rackactor.errors import InvalidCall, NoChild, NoSuchProcess, NotAllowed, RackTimeout
 from rackactor.status import State, signal_name
 from rackactor.wire.calls.processes import Bye, Cancel, Exit, Kill, Ps, SpareChildren, Wait, Why
+from rackactor_runtime.providers.base import InstanceExit
 from rackactor_runtime.supervisor.decisions import lifecycle, services
-from rackactor_runtime.supervisor.decisions.exit_status import Ending
 from rackactor_runtime.supervisor.decisions.messages import Called
 from rackactor_runtime.supervisor.decisions.table import Process
 from rackactor_runtime.supervisor.decisions.turn import Turn
@@ -95,18 +95,18 @@ def op_exit(turn: Turn, caller: Process, call: Called, args: Exit) -> None:
     caller.result = (*caller.result, *call.blobs)
     if caller.state is State.RUNNING:
         caller.state = State.STOPPING
-    if caller.kill_at is None and not caller.external:
-        caller.kill_at = turn.now + turn.state.settings.grace
+    if caller.timers.kill_at is None and not caller.external:
+        caller.timers.kill_at = turn.now + turn.state.settings.grace
     turn.reply(call)
     lifecycle.leaving(turn, caller)
     if caller.external:
-        lifecycle.gone(turn, caller, Ending(args.code or 0, None))
+        lifecycle.gone(turn, caller, InstanceExit(args.code or 0, None))
 
 
 def op_bye(turn: Turn, caller: Process, call: Called, args: Bye) -> None:
     """Part from the group: a command line's end; the script's own is known by its death, or by the group's end."""
     if caller.kind == "operator":
-        lifecycle.gone(turn, caller, Ending(0, None))
+        lifecycle.gone(turn, caller, InstanceExit(0, None))
 
 
 def op_spare_children(turn: Turn, caller: Process, call: Called, args: SpareChildren) -> None:

@@ -12,7 +12,7 @@ from rackactor.errors import InvalidCall
 from rackactor.kernel import netaddr
 from rackactor_runtime.providers.machines.provider import MachineProvider
 from rackactor_runtime.providers.machines.strays import DEBT
-from rackactor_runtime.providers.nova import sdk
+from rackactor_runtime.providers.nova.access import sdk
 
 #: Seconds between the supervisor's attempts to delete its own machine, as its very last action.
 _LAST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0)
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 def launch(order: dict[str, Any], gid: str) -> int:
     """Make a group on a cloud, and run as its keeper until nothing of it is left; return the exit status."""
     sdk.check()
-    from rackactor_runtime.providers.nova.launch import Launcher
+    from rackactor_runtime.providers.nova.provider.launcher import Launcher
 
     return Launcher(order, gid).run()
 

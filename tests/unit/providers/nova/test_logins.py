@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor_runtime.providers.nova.logins import MARGIN, objection, repeatable
+from rackactor_runtime.providers.nova.access.logins import MARGIN, objection, repeatable
 
 NOW = 1_800_000_000.0
 

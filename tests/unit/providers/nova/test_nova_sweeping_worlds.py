@@ -23,7 +23,7 @@ from modelsession import ModelSession, Moment, Weather
 from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.nova import gc
 from rackactor_runtime.providers.nova.inventory import Inventory
-from rackactor_runtime.providers.nova.removal import remove
+from rackactor_runtime.providers.nova.marks.removal import remove
 
 SEEDS = int(os.environ.get("RACK_SWEEP_SEEDS", "80"))
 NOW = 1_800_000_000.0

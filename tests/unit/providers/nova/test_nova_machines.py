@@ -15,9 +15,9 @@ pytest.importorskip("openstack")
 from rackactor_runtime.providers.base import Created, CreateFailed, Ended, Event, Key, Order, Unanswered
 from rackactor_runtime.providers.machines import judging, lifecycle, strays
 from rackactor_runtime.providers.machines.provider import MachineProvider
-from rackactor_runtime.providers.nova import departures
-from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
+from rackactor_runtime.providers.nova.marks import departures
+from rackactor_runtime.providers.nova.marks import names as w
 from rackactor_runtime.providers.nova.provider import NovaProvider
 from rackactor_runtime.providers.nova.session import Session
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rackactor_runtime.providers.machines.effects import CONDITIONS, Condition
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova import ports
-from rackactor_runtime.providers.nova.clocks import CloudClock
-from rackactor_runtime.providers.nova.lookout import CONFIRM, MISSING, PATIENCE, Lookout
-from rackactor_runtime.providers.nova.ports import Whose
+from rackactor_runtime.providers.nova.access.clocks import CloudClock
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks import ports
+from rackactor_runtime.providers.nova.marks.ports import Whose
+from rackactor_runtime.providers.nova.provider.lookout import CONFIRM, MISSING, PATIENCE, Lookout
 
 NOW = 1_800_000_000.0
 

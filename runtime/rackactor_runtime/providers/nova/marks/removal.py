@@ -11,8 +11,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from rackactor_runtime.providers.nova.faults import fault
-from rackactor_runtime.providers.nova.found import Found
+from rackactor_runtime.providers.nova.access.faults import fault
+from rackactor_runtime.providers.nova.marks.found import Found
 
 #: Seconds between two checks of what is left.
 PAUSES = (0.3, 0.5, 0.7, 1.0, 1.0, 1.5, 2.0)

@@ -23,14 +23,14 @@ pytest.importorskip("openstack")
 import rackactor as rack
 from rackactor.errors import StartError
 from rackactor_runtime.providers.nova import gc
-from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.inventory import Inventory
-from rackactor_runtime.providers.nova.lookout import MISSING
-from rackactor_runtime.providers.nova.removal import remove
-from rackactor_runtime.providers.nova.resources import Plan, Resources
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks.removal import remove
+from rackactor_runtime.providers.nova.provider.lookout import MISSING
+from rackactor_runtime.providers.nova.provider.resources import Plan, Resources
+from rackactor_runtime.providers.nova.provider.settings import NovaSettings
+from rackactor_runtime.providers.nova.provider.watchdog import Keeper
 from rackactor_runtime.providers.nova.session import Session
-from rackactor_runtime.providers.nova.settings import NovaSettings
-from rackactor_runtime.providers.nova.watchdog import Keeper
 
 GID, OTHER = "01234567-89ab-4cde-8f01-23456789abcd", "11111111-89ab-4cde-8f01-23456789abcd"
 #: Seconds since a group was made that is not in the making any more.
@@ -515,9 +515,9 @@ def keeper(nova: FaultyNova, log_in: Callable[..., Session], monkeypatch: pytest
     """Have a keeper that has lost its supervisor, in a time that passes when it waits."""
     made_group(nova, GID, time.time(), workers=0)
     clock = Time()
-    monkeypatch.setattr("rackactor_runtime.providers.nova.watchdog.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("rackactor_runtime.providers.nova.provider.watchdog.time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(
-        "rackactor_runtime.providers.nova.watchdog.readable", lambda files, seconds: clock.sleep(seconds) or []
+        "rackactor_runtime.providers.nova.provider.watchdog.readable", lambda files, seconds: clock.sleep(seconds) or []
     )
     made = Keeper.__new__(Keeper)
     made._session, made._instance, made._card = log_in(), next(iter(nova.servers)), {"gid": GID}

@@ -17,9 +17,9 @@ pytest.importorskip("openstack")
 from rackactor.wire.events import EndEvent
 from rackactor_runtime.providers.machines.provider import CloudFault
 from rackactor_runtime.providers.machines.strays import DEBT
-from rackactor_runtime.providers.nova import late, launch
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova.found import Found
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks.found import Found
+from rackactor_runtime.providers.nova.provider import late, launcher
 
 
 class Cloud:
@@ -79,15 +79,15 @@ def test_it_is_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(late.subprocess, "Popen", popen)
     order = {"settings": {}, "provider_settings": {"cloud": "mine"}, "owner": None}
-    launcher = launch.Launcher(order, "01234567-89ab-4cde-8f01-23456789abcd")
-    assert launcher._look_out(0.0) == ""
+    made = launcher.Launcher(order, "01234567-89ab-4cde-8f01-23456789abcd")
+    assert made._look_out(0.0) == ""
     assert started == []
-    words = launcher._look_out(DEBT)
+    words = made._look_out(DEBT)
     assert "process 4711 looks for it, and removes it, for 15 min" in words
     [(command, more)] = started
     assert command[1:] == [
         "-m",
-        "rackactor_runtime.providers.nova.late",
+        "rackactor_runtime.providers.nova.provider.late",
         "01234567-89ab-4cde-8f01-23456789abcd",
         "--seconds",
         "900",
@@ -98,7 +98,7 @@ def test_it_is_a_program_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_program_runs() -> None:
-    words = [late.sys.executable, "-m", "rackactor_runtime.providers.nova.late", "--help"]
+    words = [late.sys.executable, "-m", "rackactor_runtime.providers.nova.provider.late", "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=120)
     assert late.__doc__ is not None
     assert late.__doc__.split("\n")[0] in " ".join(done.stdout.split())
@@ -109,19 +109,19 @@ def test_a_launch_waits_a_moment_for_the_reason_of_an_error(fault: str, waits: b
     from rackactor.errors import StartError
     from rackactor_runtime.providers.machines.provider import Seen
 
-    launcher = launch.Launcher({"settings": {}, "owner": None}, "01234567-89ab-4cde-8f01-23456789abcd")
+    made = launcher.Launcher({"settings": {}, "owner": None}, "01234567-89ab-4cde-8f01-23456789abcd")
     seen = Seen("m", "i", "ERROR", fault)
     if waits:
-        launcher._judge(seen, "i", "")
-        assert launcher._in_error is not None
-        launcher._in_error -= launch.FAULT_PATIENCE
+        made._judge(seen, "i", "")
+        assert made._in_error is not None
+        made._in_error -= launcher.FAULT_PATIENCE
     with pytest.raises(StartError, match=fault or "the cloud does not say why"):
-        launcher._judge(seen, "i", "")
+        made._judge(seen, "i", "")
     for status in ("SHUTOFF", "SHELVED", "SOFT_DELETED"):
         with pytest.raises(StartError, match="it ended by itself"):
-            launcher._judge(Seen("m", "i", status), "i", "")
-    launcher._judge(Seen("m", "i", "BUILD"), "i", "")
-    launcher._judge(None, "i", "")
+            made._judge(Seen("m", "i", status), "i", "")
+    made._judge(Seen("m", "i", "BUILD"), "i", "")
+    made._judge(None, "i", "")
 
 
 class Kernel:
@@ -142,7 +142,7 @@ def test_a_keeper_knows_what_may_still_come(
     last: dict[str, Any] | None, owed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rackactor.kernel.wakeup import Waker
-    from rackactor_runtime.providers.nova import watchdog as module
+    from rackactor_runtime.providers.nova.provider import watchdog as module
 
     monkeypatch.setattr(module, "LAST_WORD", 0.2)
     keeper = object.__new__(module.Keeper)
@@ -157,7 +157,7 @@ def test_who_looks_out_can_be_told_to_end() -> None:
     """Its keeper is deaf to signals while it cleans up, and a program inherits that."""
     text = """
 import os, signal, time
-from rackactor_runtime.providers.nova import late
+from rackactor_runtime.providers.nova.provider import late
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 late.look_out = lambda take, seconds: os.kill(os.getpid(), signal.SIGTERM)
 late.main(["01234567-89ab-4cde-8f01-23456789abcd"])

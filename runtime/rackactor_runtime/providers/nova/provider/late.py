@@ -1,4 +1,4 @@
-"""Wait for late machines of a group that is over: `python -m rackactor_runtime.providers.nova.late GID`.
+"""Wait for late machines of a group that is over: `python -m rackactor_runtime.providers.nova.provider.late GID`.
 
 A create that was given up (its answer was lost, or the launch was cancelled meanwhile) may be carried out minutes
 later, when nothing of the group is left. A process that knows of such a create starts this program, which outlives it:
@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 
 from rackactor.errors import RackError
 from rackactor_runtime.providers.machines.strays import DEBT
-from rackactor_runtime.providers.nova.found import Found
 from rackactor_runtime.providers.nova.inventory import Inventory
-from rackactor_runtime.providers.nova.removal import remove
+from rackactor_runtime.providers.nova.marks.found import Found
+from rackactor_runtime.providers.nova.marks.removal import remove
 from rackactor_runtime.providers.nova.session import Session
 
 #: Seconds between checks; the last value is repeated.

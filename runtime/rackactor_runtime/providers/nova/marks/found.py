@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rackactor_runtime.providers.nova import names as w
+from rackactor_runtime.providers.nova.marks import names as w
 
 #: The kinds, in the order of removal: holders before what they hold, and last of all the credential by
 #: which a supervisor that still runs deletes its machines.

@@ -15,7 +15,8 @@ from laggingnova import World
 from rackactor_runtime.providers.machines import judging, lifecycle, pacing, strays
 from rackactor_runtime.providers.machines.effects import Seen
 from rackactor_runtime.providers.machines.register import Record
-from rackactor_runtime.providers.nova import cloud, departures
+from rackactor_runtime.providers.nova import cloud
+from rackactor_runtime.providers.nova.marks import departures
 
 #: Runs in which a rule that is not kept must be found out.
 ENOUGH = 250

@@ -11,7 +11,7 @@ from typing import Any
 from keystoneauth1 import exceptions as auth
 from openstack import exceptions as sdk
 
-from rackactor_runtime.providers.machines.provider import CloudFault
+from rackactor_runtime.providers.machines.cloud import CloudFault
 
 #: Answers after which the result is unknown: after each of them Nova has been seen to build the server.
 UNCLEAR = frozenset({408, 500, 502, 503, 504})

@@ -16,8 +16,8 @@ pytest.importorskip("openstack")
 from rackactor.errors import StartError
 from rackactor_runtime.providers.machines.provider import CloudFault, Machine
 from rackactor_runtime.providers.nova import cloud as module
-from rackactor_runtime.providers.nova import names as w
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
+from rackactor_runtime.providers.nova.marks import names as w
 from rackactor_runtime.providers.nova.session import Session
 
 GID = "01234567-89ab-4cde-8f01-23456789abcd"

@@ -17,15 +17,16 @@ from openstack import exceptions as sdk
 
 from rackactor.errors import InvalidCall
 from rackactor_runtime.providers.machines.provider import CloudFault
-from rackactor_runtime.providers.nova import gc, removal
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova.faults import fault
-from rackactor_runtime.providers.nova.found import KINDS, Found
+from rackactor_runtime.providers.nova import gc
+from rackactor_runtime.providers.nova.access.faults import fault
 from rackactor_runtime.providers.nova.lookup import choose
-from rackactor_runtime.providers.nova.resources import fits
-from rackactor_runtime.providers.nova.routes import routed
-from rackactor_runtime.providers.nova.rules import access_rules
-from rackactor_runtime.providers.nova.settings import NovaSettings
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.marks import removal
+from rackactor_runtime.providers.nova.marks.found import KINDS, Found
+from rackactor_runtime.providers.nova.provider.resources import fits
+from rackactor_runtime.providers.nova.provider.routes import routed
+from rackactor_runtime.providers.nova.provider.rules import access_rules
+from rackactor_runtime.providers.nova.provider.settings import NovaSettings
 
 gids = st.uuids(version=4).map(str)
 GID = "01234567-89ab-4cde-8f01-23456789abcd"

@@ -7,7 +7,6 @@ before it reports.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -25,23 +24,23 @@ from rackactor.launch import directories
 from rackactor.system.readiness import readable
 from rackactor.wire.errors import pack_error
 from rackactor.wire.frames import SUPERVISOR
+from rackactor_runtime.providers.machines.cloud import CloudFault, Machine
 from rackactor_runtime.providers.machines.console import tail
-from rackactor_runtime.providers.machines.effects import Condition, condition
+from rackactor_runtime.providers.machines.effects import Condition, Seen, condition
 from rackactor_runtime.providers.machines.judging import FAULT_PATIENCE
 from rackactor_runtime.providers.machines.order_client import Sender
-from rackactor_runtime.providers.machines.provider import CloudFault, Machine, Seen
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.machines.userdata import script
-from rackactor_runtime.providers.nova import late
+from rackactor_runtime.providers.nova.access.logins import objection
 from rackactor_runtime.providers.nova.cloud import NovaCloud, Site
 from rackactor_runtime.providers.nova.inventory import Inventory
-from rackactor_runtime.providers.nova.logins import objection
-from rackactor_runtime.providers.nova.removal import remove
-from rackactor_runtime.providers.nova.resources import Plan, Resources, plan
-from rackactor_runtime.providers.nova.routes import routed
+from rackactor_runtime.providers.nova.marks.removal import remove
+from rackactor_runtime.providers.nova.provider import late, reporting
+from rackactor_runtime.providers.nova.provider.resources import Plan, Resources, plan
+from rackactor_runtime.providers.nova.provider.routes import routed
+from rackactor_runtime.providers.nova.provider.settings import NovaSettings, own_swift, swift_access
+from rackactor_runtime.providers.nova.provider.watchdog import Keeper
 from rackactor_runtime.providers.nova.session import Session
-from rackactor_runtime.providers.nova.settings import NovaSettings, own_swift, swift_access
-from rackactor_runtime.providers.nova.watchdog import Keeper
 
 #: Seconds within which the supervisor's machine must be ACTIVE, and its supervisor must answer, by default.
 BOOT_TIMEOUT = 300.0
@@ -57,10 +56,6 @@ NO_GUEST = "this image has no rackactor-guest"
 FAILED, LEFT = 1, 3
 
 _log = logging.getLogger(__name__)
-
-
-class _CalledOff(Exception):
-    """The group is not wanted any more."""
 
 
 class Launcher:
@@ -85,7 +80,7 @@ class Launcher:
         """Make the group and keep it; returns the exit status."""
         logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-            signal.signal(number, _call_off)
+            signal.signal(number, reporting.call_off)
         threading.Thread(target=self._watch_owner, name="rackactor-owner", daemon=True).start()
         session: Session | None = None
         try:
@@ -97,20 +92,20 @@ class Launcher:
             found = plan(session, self._settings)
             keeper = self._launch(session, found)
         except BaseException as error:
-            _deaf()
+            reporting.ignore_signals()
             words = self._clean(session, settle=True)
             words += self._look_out(DEBT if self._cloud is not None and self._cloud.owing else 0.0)
             known = error if isinstance(error, RackError) else StartError()
-            _answer({"error": pack_error(known, _said(error) + words)})
-            _say_left(words)  # nobody may have read the answer
+            reporting.answer({"error": pack_error(known, reporting.said(error) + words)})
+            reporting.say_left(words)  # nobody may have read the answer
             return LEFT if words else FAILED
         try:
             keeper.keep()
         except BaseException:
             _log.exception("the keeper of %s", self._gid)
-        _deaf()
+        reporting.ignore_signals()
         words = self._clean(session) + self._look_out(keeper.owed)
-        _say_left(words)
+        reporting.say_left(words)
         return LEFT if words else 0
 
     def _read_clock(self, session: Session) -> None:
@@ -119,7 +114,7 @@ class Launcher:
         given = self._order["settings"].get("deadline")
         self._deadline = None if given is None else self._made + given
         if words := session.clock.warning():
-            _line({"warning": words})
+            reporting.write_line({"warning": words})
 
     # -- making ----------------------------------------------------------------------------------------------
 
@@ -298,7 +293,7 @@ class Launcher:
         directories.write_card(self._directory, card)
         keeper = Keeper(card, session, instance, self._owner)
         self._launched.set()
-        _answer(answer)
+        reporting.answer(answer)
         return keeper
 
     # -- ending ----------------------------------------------------------------------------------------------
@@ -366,7 +361,7 @@ class Launcher:
                 return
 
     def _progress(self, text: str) -> None:
-        _line({"progress": text})
+        reporting.write_line({"progress": text})
 
 
 def _look(cloud: NovaCloud, instance: str) -> Seen | None:
@@ -380,42 +375,3 @@ def _look(cloud: NovaCloud, instance: str) -> Seen | None:
 
 def _endpoint(address: str, port: int) -> str:
     return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
-
-
-def _say_left(words: str) -> None:
-    if words:
-        print(f"rackactor: {words.strip()}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, _CalledOff):
-        return "the launch was called off"
-    if isinstance(error, RackError | CloudFault | OSError):
-        return str(error)
-    _log.error("the launch", exc_info=error)
-    return f"the launch failed: {type(error).__name__}: {error}"
-
-
-def _call_off(number: int, frame: object) -> None:
-    raise _CalledOff
-
-
-def _deaf() -> None:
-    """Ignore signals during the clean-up, which takes a limited time."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _line(fields: dict[str, Any]) -> None:
-    try:
-        os.write(1, json.dumps(fields).encode() + b"\n")
-    except BrokenPipeError:
-        pass  # the reader is gone: the owner's end will be noticed
-
-
-def _answer(fields: dict[str, Any]) -> None:
-    """Write the one line, then close the pipe, so that nobody waits for more."""
-    _line(fields)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)

@@ -25,9 +25,9 @@ from rackactor.wire.calls.processes import Bye
 from rackactor.wire.events import EndEvent
 from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.machines.strays import DEBT
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova.faults import fault
-from rackactor_runtime.providers.nova.lookout import MISSING, Lookout
+from rackactor_runtime.providers.nova.access.faults import fault
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.provider.lookout import MISSING, Lookout
 from rackactor_runtime.providers.nova.session import Session
 
 #: Seconds for ending all processes of a group.

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from rackactor.errors import InvalidCall, StartError
-from rackactor_runtime.providers.machines.provider import CloudFault
+from rackactor_runtime.providers.machines.cloud import CloudFault
 from rackactor_runtime.providers.nova import deletes
-from rackactor_runtime.providers.nova import names as w
-from rackactor_runtime.providers.nova.faults import fault
+from rackactor_runtime.providers.nova.access.faults import fault
 from rackactor_runtime.providers.nova.lookup import Finder
-from rackactor_runtime.providers.nova.rules import access_rules
+from rackactor_runtime.providers.nova.marks import names as w
+from rackactor_runtime.providers.nova.provider.rules import access_rules
+from rackactor_runtime.providers.nova.provider.settings import NovaSettings
 from rackactor_runtime.providers.nova.session import Session
-from rackactor_runtime.providers.nova.settings import NovaSettings
 
 #: Files of the user's public keys; the first existing one is used for a key pair.
 _PUBLIC_KEYS = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
