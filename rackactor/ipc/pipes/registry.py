@@ -313,12 +313,27 @@ class PipeTable:
             elif not end.closed:
                 end.users.clear()
                 self.close(end)
+        if not self._settle(PATIENCE):
+            left = [end for end in self._ends.values() if isinstance(end, WriteEnd) and not end.writer.settled]
+            lost += [self._tell_lost(writing, NO_LOOP) for writing in left]
+            return
         # Without a reader there is nothing to wait for.
         kernel.wait(lambda: not any(writing.writer.lanes for writing in self._unsettled()), linger)
         deadline = time.monotonic() + PATIENCE
         for writing in self._unsettled():
             if reason := self._bequeath(writing, deadline):
-                lost.append(f"what was sent into pipe {writing.pipe} is lost: {reason}")
+                lost.append(self._tell_lost(writing, reason))
+
+    def _settle(self, timeout: float) -> bool:
+        """Wait until the loop has done all that threads have asked for: it may not even know of an end that is new."""
+        done: list[bool] = []
+        self.kernel.call_soon_threadsafe(done.append, True)
+        return self.kernel.wait(lambda: done, timeout)
+
+    def _tell_lost(self, writing: WriteEnd, reason: str) -> str:
+        """Tell readers that messages are lost; return it in words."""
+        self.kernel.cast(PipeClose(writing.seat, lost=f"it ended, and {reason}"))
+        return f"what was sent into pipe {writing.pipe} is lost: {reason}"
 
     def _unsettled(self) -> list[WriteEnd]:
         return [writing for writing in list(self._writings.values()) if not writing.writer.settled or writing.closed]
@@ -349,7 +364,6 @@ class PipeTable:
             self.kernel.wait(lambda: self._gone(writing), 0.2)
         else:
             return ""
-        self.kernel.cast(PipeClose(writing.seat, lost=f"it ended, and {reason}"))
         return reason
 
     def _hand_over(self, estate: PipeBequeath, blobs: list[Any]) -> bool:

@@ -80,7 +80,12 @@ def test_a_hundred_free_strings_keep_their_order(group: rack.Group) -> None:
 
 
 @pytest.mark.machines
-def test_signals_are_held_while_the_target_boots(group: rack.Group) -> None:
+def test_signals_are_held_while_the_target_boots(where: dict[str, Any]) -> None:
+    with rack.group("patient", **where, grace=ENOUGH, end_grace=0.5) as group:
+        _kill_early(group)
+
+
+def _kill_early(group: rack.Group) -> None:
     actor = group.fork(targets.Collector)
     for number in range(10):
         actor.kill(f"early-{number}")
