@@ -463,3 +463,31 @@ def test_an_end_that_was_closed_while_another_was_opened_is_closed_then() -> Non
     kernel.pipe_table.open("r", name="y")
     world.settle()
     assert [row["name"] for row in world.pipes.rows()] == ["y"]
+
+
+def test_what_the_loop_does_not_know_of_yet_is_handed_over_too() -> None:
+    """Another thread runs the loop, and is slow: it has not even taken note of the end that was just opened."""
+    world = World()
+    writer, reader = world.process(), world.process()
+    asked: deque[Callable[[], None]] = deque()
+    wait = writer.wait
+
+    def ask(action: Callable[..., Any], *args: Any) -> None:
+        asked.append(lambda: action(*args))
+
+    def turn(done: Callable[[], Any], timeout: float | None) -> bool:
+        while not done() and asked:
+            asked.popleft()()
+        return wait(done, timeout)
+
+    writer.call_soon_threadsafe = writer.call_soon_batched = ask  # type: ignore[method-assign]
+    writer.wait = turn  # type: ignore[method-assign]
+    (end,) = writer.pipe_table.open("w", name="x")
+    assert isinstance(end, WriteEnd)
+    end.put(pack([1]), 0.0)
+    assert writer.pipe_table.leave() == []
+    world.gone(writer, Cause.EXITED)
+    (other,) = reader.pipe_table.open("r", name="x")
+    assert isinstance(other, ReadEnd)
+    world.settle()
+    assert recv(other) == [1]
