@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.kernel.wakeup import Waker
+from rackactor.kernel.transport.wakeup import Waker
 from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Capabilities, Created, CreateFailed, Ended, Event, Key, Liveness, Order
 from rackactor_runtime.providers.local import forkserver, linux, namespaces, protocol, tree
