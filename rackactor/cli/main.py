@@ -51,7 +51,7 @@ class RackApp(App):
             deferred_help=True,
         )
         # cliff's own, which it has just added, knows one shell, with a package beside it
-        complete = EntryPoint("complete", "rackactor.cli.completing:Complete", "rack.commands")
+        complete = EntryPoint("complete", "rackactor.cli.commands.completing:Complete", "rack.commands")
         self.command_manager.commands["complete"] = complete
 
     def build_option_parser(

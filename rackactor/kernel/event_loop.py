@@ -38,16 +38,16 @@ import zmq
 
 from rackactor.errors import GroupEnded, ProtocolError
 from rackactor.kernel import interrupts
-from rackactor.kernel.direct import Direct
+from rackactor.kernel.direct.direct import Direct
+from rackactor.kernel.direct.path_monitor import Paths
 from rackactor.kernel.heartbeat import Heartbeat
 from rackactor.kernel.identity import Identity
 from rackactor.kernel.inbox import Inbox
 from rackactor.kernel.leader import TAKEOVER_DELAY, Leader
 from rackactor.kernel.news import GroupOver
-from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Peers, Sending
-from rackactor.kernel.seqpacket import LocalChannel
-from rackactor.kernel.sockets import Sockets
+from rackactor.kernel.transport.seqpacket import LocalChannel
+from rackactor.kernel.transport.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
 from rackactor.wire.calls.connections import Malformed
 from rackactor.wire.errors import unpack_error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport.sockets import Keys
 from rackactor.wire.frames import Header, Kind
 
 

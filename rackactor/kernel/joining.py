@@ -9,7 +9,7 @@ import zmq
 
 from rackactor.errors import AuthenticationError
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.sockets import Sockets
+from rackactor.kernel.transport.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
 from rackactor.wire import frames
 from rackactor.wire.errors import unpack_error

@@ -18,8 +18,8 @@ from rackactor.kernel.inbox import KEPT_EARLY
 from rackactor.kernel.membership import LEFT, Membership
 from rackactor.kernel.messages import Messages
 from rackactor.kernel.peers import DIRECT_NEARBY
-from rackactor.kernel.sockets import Keys, Sockets
 from rackactor.kernel.system_calls import SystemCalls
+from rackactor.kernel.transport.sockets import Keys, Sockets
 from rackactor.wire.welcome import Welcome
 
 E = TypeVar("E")

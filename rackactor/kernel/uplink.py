@@ -17,7 +17,7 @@ from typing import Any
 import zmq
 
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.sockets import Sockets
+from rackactor.kernel.transport.sockets import Sockets
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route
 from rackactor.wire.resend import ResendBuffer
 from rackactor.wire.schema import Call

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from rackactor import current, units
 from rackactor.errors import GroupEnded, InvalidCall, NoGroup
 from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport.sockets import Keys
 from rackactor.launch import directories, process_context
 from rackactor.launch.last_words import Life
 from rackactor.launch.supervisor import KEEPER_TIMEOUT, Progress, Supervisor

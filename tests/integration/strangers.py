@@ -17,7 +17,7 @@ from support import FEW_WARM
 
 import rackactor as rack
 from rackactor.kernel.kernel import Kernel
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport.sockets import Keys
 from rackactor.launch import directories
 from rackactor.syscalls import group as groups
 from rackactor.wire.frames import PROTOCOL, SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header, parse_map

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable
 
-from rackactor.kernel.wakeup import Waker
+from rackactor.kernel.transport.wakeup import Waker
 
 _INTEREST = select.POLLIN | select.POLLPRI
 

@@ -26,9 +26,9 @@ import msgpack
 import zmq
 
 from rackactor.errors import ProtocolError
-from rackactor.kernel import sockets
-from rackactor.kernel.sockets import Keys
-from rackactor.kernel.zap import Authenticator
+from rackactor.kernel.transport import sockets
+from rackactor.kernel.transport.sockets import Keys
+from rackactor.kernel.transport.zap import Authenticator
 from rackactor.wire.frames import parse_map
 from rackactor_runtime.guest.tcp_forward import Porch
 

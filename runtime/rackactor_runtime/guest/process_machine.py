@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rackactor.errors import RackError
-from rackactor.kernel import netaddr
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.news import GroupOver
-from rackactor.kernel.sockets import Keys
-from rackactor.kernel.wakeup import Waker
+from rackactor.kernel.transport import netaddr
+from rackactor.kernel.transport.sockets import Keys
+from rackactor.kernel.transport.wakeup import Waker
 from rackactor.system.readiness import readable
 from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent

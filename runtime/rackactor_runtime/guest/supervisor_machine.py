@@ -10,8 +10,8 @@ import sys
 import time
 from typing import IO, Any
 
-from rackactor.kernel import netaddr
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport import netaddr
+from rackactor.kernel.transport.sockets import Keys
 from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import SupervisorBirth
 from rackactor_runtime.guest.order_server import Doorway

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rackactor.errors import InvalidCall, RackError, StartError
-from rackactor.kernel import netaddr
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport import netaddr
+from rackactor.kernel.transport.sockets import Keys
 from rackactor.launch import directories, last_words
 from rackactor.system import executable
 from rackactor.wire.errors import pack_error

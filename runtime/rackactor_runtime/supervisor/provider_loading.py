@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.kernel import netaddr
+from rackactor.kernel.transport import netaddr
 from rackactor_runtime.providers.base import Capabilities, Provider
 
 #: Our own entry points by module: a search through all installed packages would take much of a group's start.

@@ -10,9 +10,9 @@ from support import eventually
 
 import rackactor as rack
 from rackactor import current
-from rackactor.kernel import seqpacket
 from rackactor.kernel.peers import DIRECT_NEARBY
-from rackactor.kernel.sockets import max_direct_peers
+from rackactor.kernel.transport import seqpacket
+from rackactor.kernel.transport.sockets import max_direct_peers
 from rackactor.launch import directories
 
 pytestmark = pytest.mark.wire

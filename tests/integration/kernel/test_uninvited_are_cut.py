@@ -19,7 +19,7 @@ from support import eventually, os_pid_of
 from test_wire_garbage import is_cut_off, resident
 
 import rackactor as rack
-from rackactor.kernel.newcomers import PATIENCE
+from rackactor.kernel.transport.newcomers import PATIENCE
 from rackactor.wire.frames import Kind
 
 pytestmark = pytest.mark.wire

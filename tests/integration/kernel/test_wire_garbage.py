@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from strangers import BOUND, SEED, House, garbage
 
-from rackactor.kernel.sockets import ABORTED
+from rackactor.kernel.transport.sockets import ABORTED
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route
 
 pytestmark = pytest.mark.wire

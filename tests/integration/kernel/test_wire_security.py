@@ -18,7 +18,7 @@ from support import FEW_WARM, eventually
 import rackactor as rack
 from rackactor.errors import AuthenticationError
 from rackactor.kernel.kernel import Kernel
-from rackactor.kernel.sockets import Keys, Sockets
+from rackactor.kernel.transport.sockets import Keys, Sockets
 from rackactor.wire.codec import encode
 from rackactor.wire.frames import PROTOCOL, SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header
 from rackactor.wire.stream import Entry, EntryKind, pack_entries

@@ -129,7 +129,7 @@ import sys
 from rackactor.launch import supervisor
 supervisor.program = lambda: {LAUNCHER!r}
 if {by_cli}:
-    import rackactor.cli.run as run
+    import rackactor.cli.commands.run as run
     from rackactor.cli.main import main
     run.place = lambda options: dict(cloud="none", provider_settings={settings!r})
     sys.exit(main(["run", "--cloud", "none", "--", "true"]))

@@ -18,7 +18,7 @@ from support import eventually
 
 import rackactor as rack
 from rackactor.kernel.kernel import Kernel
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport.sockets import Keys
 from rackactor.syscalls.group import Group, _decode_birth, attach
 from rackactor.wire.calls.group import DescribeGroup
 from rackactor.wire.calls.operators import Keep

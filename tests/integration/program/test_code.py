@@ -276,7 +276,7 @@ def test_rack_run(elsewhere: dict[str, Any], place: Path) -> None:
         )
     )
     driver = f"""
-import rackactor.cli.run as run
+import rackactor.cli.commands.run as run
 from rackactor.syscalls.group import group
 from rackactor.cli.main import main
 run.make_group = lambda options, *_: group(options.name, echo=False, **{elsewhere!r})

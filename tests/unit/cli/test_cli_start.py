@@ -11,6 +11,6 @@ _STARTED = "import sys; from rackactor.cli.main import RackApp; RackApp(); print
 
 def test_a_start_imports_no_command() -> None:
     done = subprocess.run([sys.executable, "-c", _STARTED], capture_output=True, text=True, timeout=60, check=True)
-    commands = {"rackactor.cli.completing", *(found.module for found in entry_points(group="rack.commands"))}
+    commands = {"rackactor.cli.commands.completing", *(found.module for found in entry_points(group="rack.commands"))}
     assert len(commands) > 5
     assert not commands & set(done.stdout.split())

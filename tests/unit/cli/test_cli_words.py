@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from rackactor.cli import clouds, images, run, why
-from rackactor.cli.files import inside
-from rackactor.cli.pipes import lines, pieces
-from rackactor.cli.processes import Ps
+from rackactor.cli.commands import clouds, images, run, why
+from rackactor.cli.commands.files import inside
+from rackactor.cli.commands.pipes import lines, pieces
+from rackactor.cli.commands.processes import Ps
+from rackactor.cli.commands.run import Run
 from rackactor.cli.progress import Progress
-from rackactor.cli.run import Run
 from rackactor.cli.stages import Stage, StageParser, check
 from rackactor.cli.values import from_word, to_bytes, to_json, to_word
 from rackactor.errors import InvalidCall
@@ -237,7 +237,9 @@ def test_addresses_are_shown_where_there_are_any(monkeypatch: pytest.MonkeyPatch
     row |= {"instance": "i", "what": "X", "status": None, "created": 0.0, "ended": 1.0}
     for more, columns in ({}, 10), ({"address": "10.0.0.9"}, 11):
         group = type("Group", (), {"ps": lambda self, more=more: [row | more]})()
-        monkeypatch.setattr("rackactor.cli.processes.visit", lambda _, group=group: contextlib.nullcontext(group))
+        monkeypatch.setattr(
+            "rackactor.cli.commands.processes.visit", lambda _, group=group: contextlib.nullcontext(group)
+        )
         ps = Ps(None, None)
         names, (values,) = ps.take_action(ps.get_parser("rack ps").parse_args([]))
         assert len(names) == len(values) == columns

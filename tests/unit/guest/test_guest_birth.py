@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport.sockets import Keys
 from rackactor_runtime.guest import power
 from rackactor_runtime.guest.birth import BirthError, MachineBirth, SupervisorBirth, parse
 from rackactor_runtime.providers.machines.userdata import script

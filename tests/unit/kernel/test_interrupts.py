@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from rackactor.kernel import interrupts, seqpacket
+from rackactor.kernel import interrupts
 from rackactor.kernel.leader import Leader
+from rackactor.kernel.transport import seqpacket
 
 
 @pytest.fixture

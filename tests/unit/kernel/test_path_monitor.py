@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_peers import A, B, deliver, tell
 
-from rackactor.kernel.path_monitor import (
+from rackactor.kernel.direct.path_monitor import (
     ASK_AFTER,
     DARK_AFTER,
     FIRST_RETRY,

@@ -10,7 +10,7 @@ from driving import House
 from zmq.utils import z85
 
 from rackactor.errors import AuthenticationError, ProtocolError
-from rackactor.kernel.zap import Authenticator
+from rackactor.kernel.transport.zap import Authenticator
 from rackactor.wire.frames import PROTOCOL, Header, Kind
 from rackactor_runtime.supervisor.decisions import messages as m
 from rackactor_runtime.supervisor.members.authentication import Door, Speaker

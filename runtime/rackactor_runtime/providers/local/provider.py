@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rackactor.kernel.wakeup import Waker
+from rackactor.kernel.transport.wakeup import Waker
 from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Capabilities, Created, CreateFailed, Ended, Event, Key, Liveness, Order
 from rackactor_runtime.providers.local import forkserver, linux, protocol, tree

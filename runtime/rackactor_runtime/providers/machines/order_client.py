@@ -10,8 +10,8 @@ import msgpack
 import zmq
 
 from rackactor.errors import AuthenticationError, StartError
-from rackactor.kernel import netaddr, sockets
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport import netaddr, sockets
+from rackactor.kernel.transport.sockets import Keys
 from rackactor.wire.frames import parse_map
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rackactor.kernel.wakeup import Waker
+from rackactor.kernel.transport.wakeup import Waker
 
 #: The result of a job: called with the time, in the thread that owns the pool.
 Answer = Callable[[float], Any]

@@ -14,10 +14,10 @@ from typing import Any
 import zmq
 
 from rackactor.errors import AuthenticationError, InvalidCall, ProtocolError, RackError
-from rackactor.kernel import netaddr, sockets
-from rackactor.kernel.newcomers import Gate
-from rackactor.kernel.sockets import Keys
-from rackactor.kernel.zap import Authenticator
+from rackactor.kernel.transport import netaddr, sockets
+from rackactor.kernel.transport.newcomers import Gate
+from rackactor.kernel.transport.sockets import Keys
+from rackactor.kernel.transport.zap import Authenticator
 from rackactor.wire.errors import pack_error
 from rackactor.wire.frames import SUPERVISOR, Header, Kind, pack_body, pack_route, parse_header, parse_map, parse_route
 from rackactor.wire.plain_values import is_plain

@@ -141,7 +141,7 @@ class Kernel:
 def test_a_keeper_knows_what_may_still_come(
     last: dict[str, Any] | None, owed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rackactor.kernel.wakeup import Waker
+    from rackactor.kernel.transport.wakeup import Waker
     from rackactor_runtime.providers.nova.provider import watchdog as module
 
     monkeypatch.setattr(module, "LAST_WORD", 0.2)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rackactor.errors import InvalidCall, RackError, StartError
-from rackactor.kernel.sockets import Keys
+from rackactor.kernel.transport.sockets import Keys
 from rackactor.launch import directories
 from rackactor.system.readiness import readable
 from rackactor.wire.errors import pack_error

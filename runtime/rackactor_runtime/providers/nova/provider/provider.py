@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from rackactor.errors import InvalidCall
-from rackactor.kernel import netaddr
+from rackactor.kernel.transport import netaddr
 from rackactor_runtime.providers.machines.provider import MachineProvider
 from rackactor_runtime.providers.machines.strays import DEBT
 from rackactor_runtime.providers.nova.access import sdk

@@ -16,8 +16,8 @@ from typing import Any
 from rackactor.errors import RackError
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.news import GroupOver
-from rackactor.kernel.sockets import Keys
-from rackactor.kernel.wakeup import Waker
+from rackactor.kernel.transport.sockets import Keys
+from rackactor.kernel.transport.wakeup import Waker
 from rackactor.system.readiness import readable
 from rackactor.wire.calls.group import DescribeGroup, EndGroup
 from rackactor.wire.calls.operators import Keep

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rackactor.cli.clouds import add_cloud_choice, cloud_words
+from rackactor.cli.commands.clouds import add_cloud_choice, cloud_words
 from rackactor.cli.common import Plain
 from rackactor.cli.tables import Listed, Shown
 from rackactor.errors import RackError

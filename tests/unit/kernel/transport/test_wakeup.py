@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from rackactor.kernel.sockets import Sockets
-from rackactor.kernel.wakeup import Waker
+from rackactor.kernel.transport.sockets import Sockets
+from rackactor.kernel.transport.wakeup import Waker
 from rackactor.system import readiness
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackactor.errors import ProtocolError
-from rackactor.kernel import seqpacket
-from rackactor.kernel.seqpacket import SMALL, LocalChannel
+from rackactor.kernel.transport import seqpacket
+from rackactor.kernel.transport.seqpacket import SMALL, LocalChannel
 from rackactor.wire.stream import Entry, EntryKind
 
 Pair = tuple[LocalChannel, LocalChannel]

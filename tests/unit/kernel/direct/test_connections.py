@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rackactor.kernel.connections import Connection, Connections, State
+from rackactor.kernel.direct.connections import Connection, Connections, State
 from rackactor.wire.frames import Header, Kind
 
 OTHER = 7

@@ -1,7 +1,7 @@
 """Where an agent listens for direct connections: a ZeroMQ socket, and on one host a UNIX socket beside it.
 
 Opened when the supervisor first asks for it. Over a network only those keys are let in that the supervisor has named,
-and connections that do not join in time are cut (`rackactor.kernel.newcomers`).
+and connections that do not join in time are cut (`rackactor.kernel.transport.newcomers`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 import zmq
 
-from rackactor.kernel import netaddr, seqpacket, sockets
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.newcomers import Gate
-from rackactor.kernel.seqpacket import LocalChannel
-from rackactor.kernel.sockets import Sockets
-from rackactor.kernel.zap import Authenticator
+from rackactor.kernel.transport import netaddr, seqpacket, sockets
+from rackactor.kernel.transport.newcomers import Gate
+from rackactor.kernel.transport.seqpacket import LocalChannel
+from rackactor.kernel.transport.sockets import Sockets
+from rackactor.kernel.transport.zap import Authenticator
 
 #: Seconds until callers are looked at again which could not be taken.
 _LATER = 1.0

@@ -8,7 +8,7 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
-from rackactor.kernel import sockets
+from rackactor.kernel.transport import sockets
 
 _ENDPOINT = "inproc://zeromq.zap.01"
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
-from rackactor.kernel.sockets import Sockets, receive, send, tune
+from rackactor.kernel.transport.sockets import Sockets, receive, send, tune
 
 SOON = 5.0
 

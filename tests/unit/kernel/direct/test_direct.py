@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 import zmq
 
-from rackactor.kernel.direct import Direct
+from rackactor.kernel.direct.direct import Direct
+from rackactor.kernel.direct.path_monitor import Paths
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.path_monitor import Paths
 from rackactor.kernel.peers import Peers
-from rackactor.kernel.sockets import Keys
-from rackactor.kernel.sockets import Sockets as RealSockets
+from rackactor.kernel.transport.sockets import Keys
+from rackactor.kernel.transport.sockets import Sockets as RealSockets
 from rackactor.wire.calls.connections import Part
 from rackactor.wire.events import ListenEvent, MeetEvent, PartEvent
 from rackactor.wire.frames import Header, Kind, pack_body, pack_route, parse_header

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor.kernel.newcomers import FAREWELL, PATIENCE, Newcomers
+from rackactor.kernel.transport.newcomers import FAREWELL, PATIENCE, Newcomers
 
 
 def waits(newcomers: Newcomers, seconds: float, begin: float = 0.0) -> list[int]:

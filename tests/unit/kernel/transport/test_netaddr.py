@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rackactor.errors import InvalidCall
-from rackactor.kernel import netaddr
+from rackactor.kernel.transport import netaddr
 from rackactor_runtime.providers.local import namespaces
 from rackactor_runtime.providers.local.provider import LocalProvider
 

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from rackactor.cli.clouds import place
+from rackactor.cli.commands.clouds import place
+from rackactor.cli.commands.pipes import pieces
+from rackactor.cli.commands.run import AFTER, add_group_options, find_rack, make_group, obey_debug
 from rackactor.cli.common import InGroup, explain, say, visit
 from rackactor.cli.feeder import Feeder
 from rackactor.cli.foreground import Foreground
 from rackactor.cli.interrupts import Interrupts
-from rackactor.cli.pipes import pieces
 from rackactor.cli.progress import Progress
-from rackactor.cli.run import AFTER, add_group_options, find_rack, make_group, obey_debug
 from rackactor.cli.stages import Stage, StageParser, check
 from rackactor.errors import GroupEnded, RackError
 from rackactor.status import ExitStatus

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from support import ROOT
 
-from rackactor.cli.images import ImageBuild, build_words
+from rackactor.cli.commands.images import ImageBuild, build_words
 from rackactor_runtime.providers.nova import images
 
 IMAGES = ROOT / "images"

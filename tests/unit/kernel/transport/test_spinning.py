@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rackactor.kernel import sockets as sockets_module
-from rackactor.kernel.sockets import Sockets
-from rackactor.kernel.spinning import WAKEFUL, Wakefulness
+from rackactor.kernel.transport import sockets as sockets_module
+from rackactor.kernel.transport.sockets import Sockets
+from rackactor.kernel.transport.spinning import WAKEFUL, Wakefulness
 
 
 def _converse(

@@ -25,11 +25,11 @@ import zmq
 from zmq.backend import Socket as _Raw
 from zmq.utils import garbage
 
-from rackactor.kernel.netaddr import is_ipv6
-from rackactor.kernel.newcomers import Gate
-from rackactor.kernel.seqpacket import LocalChannel
-from rackactor.kernel.spinning import WAKEFUL, Wakefulness
-from rackactor.kernel.wakeup import Waker
+from rackactor.kernel.transport.netaddr import is_ipv6
+from rackactor.kernel.transport.newcomers import Gate
+from rackactor.kernel.transport.seqpacket import LocalChannel
+from rackactor.kernel.transport.spinning import WAKEFUL, Wakefulness
+from rackactor.kernel.transport.wakeup import Waker
 from rackactor.system import real_threads
 from rackactor.wire.frames import MAX_FRAME
 

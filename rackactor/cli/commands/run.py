@@ -11,7 +11,7 @@ from typing import Any
 
 from cliff.command import Command
 
-from rackactor.cli.clouds import add_cloud_options, place
+from rackactor.cli.commands.clouds import add_cloud_options, place
 from rackactor.cli.common import Plain
 from rackactor.cli.foreground import Foreground
 from rackactor.cli.interrupts import Interrupts

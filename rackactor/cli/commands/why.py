@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from rackactor.cli.commands.processes import records
 from rackactor.cli.common import InGroup, clock, span, visit
 from rackactor.cli.escaping import block, visible
-from rackactor.cli.processes import records
 from rackactor.cli.tables import write_csv
 from rackactor.errors import RackError
 from rackactor.status import Cause, ExitStatus, signal_name

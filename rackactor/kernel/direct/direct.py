@@ -43,14 +43,15 @@ from typing import Any, Protocol
 import msgpack
 import zmq
 
-from rackactor.kernel import interrupts, seqpacket, sockets
-from rackactor.kernel.connections import Connection, Connections, Path, State
+from rackactor.kernel import interrupts
+from rackactor.kernel.direct.connections import Connection, Connections, Path, State
+from rackactor.kernel.direct.listener import Listener
+from rackactor.kernel.direct.path_monitor import Action, Paths, Step
 from rackactor.kernel.identity import Identity
-from rackactor.kernel.listener import Listener
-from rackactor.kernel.path_monitor import Action, Paths, Step
 from rackactor.kernel.peers import Peers, Sending
-from rackactor.kernel.seqpacket import LocalChannel
-from rackactor.kernel.sockets import Sockets
+from rackactor.kernel.transport import seqpacket, sockets
+from rackactor.kernel.transport.seqpacket import LocalChannel
+from rackactor.kernel.transport.sockets import Sockets
 from rackactor.kernel.uplink import Uplink
 from rackactor.wire.calls.connections import Introduce, Listening, Part
 from rackactor.wire.events import ListenEvent, MeetEvent, PartEvent

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import zmq
 
-from rackactor.kernel.seqpacket import LocalChannel
+from rackactor.kernel.transport.seqpacket import LocalChannel
 from rackactor.wire.frames import Header
 
 

@@ -1,0 +1,1 @@
+"""The commands of `rack`, one class each; `setup.py` names them (`RACK_COMMANDS`)."""

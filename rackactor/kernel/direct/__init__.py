@@ -1,0 +1,1 @@
+"""Direct connections between two processes, past the supervisor."""

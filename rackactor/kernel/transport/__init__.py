@@ -1,0 +1,1 @@
+"""Sockets: how they are opened, polled and guarded, and what wakes whoever polls them."""
