@@ -18,13 +18,12 @@ from thespian.actors import Actor
 import rackactor_runtime.supervisor
 from rackactor import errors, units
 from rackactor.errors import BY_NAME, InvalidCall, ProcessDied, RackError
-from rackactor.kernel.kernel import Kernel
+from rackactor.kernel.messages import Messages
 from rackactor.signals import MAX_NAME, parse_signal
 from rackactor.status import Cause, ExitStatus, signal_name
 from rackactor.wire.codec import unpack
 from rackactor.wire.frames import pack_body
 from rackactor.wire.target import actor_target, pack_arguments, pack_target, unpack_target
-from rackactor.wire.welcome import Welcome
 
 # -- timeouts, durations and sizes ---------------------------------------------------------------------------
 
@@ -350,9 +349,9 @@ def test_arguments_travel() -> None:
 
 
 def test_whoever_names_no_bound_waits_for_machines_too() -> None:
-    kernel = Kernel.__new__(Kernel)
+    kernel = Messages.__new__(Messages)
     for more, bound in (0.0, 60.0), (300.0, 360.0):
-        kernel.welcome = Welcome("gid", 3, 2, heartbeat=1.0, lease=10.0, boot_timeout=more)
+        kernel.boot_timeout = more
         assert kernel.bound(units.DEFAULT_TIMEOUT) == bound
         assert units.timeout(units.DEFAULT_TIMEOUT) == 60.0
         assert (kernel.bound(60.0), kernel.bound(None), kernel.bound(1.0)) == (60.0, None, 1.0)

@@ -15,7 +15,7 @@ from support import Script
 from targets import Echo, answer
 
 import rackactor as rack
-from rackactor.kernel.kernel import Kernel
+from rackactor import current
 from rackactor.status import Cause
 from rackactor.wire import frames, outcomes
 from rackactor.wire.calls.results import ResultPart
@@ -88,15 +88,16 @@ def return_in_parts(size: int, part: int) -> bytes:
 
 def die_in_the_midst() -> bytes:
     """Return a large value, and be killed when a part of it is there."""
-    call = Kernel.call
+    kernel = current.current().kernel
+    call = kernel.call
 
-    def once(self: Kernel, asked: Call, *args: Any, **options: Any) -> Any:
-        answer = call(self, asked, *args, **options)
+    def once(asked: Call, *args: Any, **options: Any) -> Any:
+        answer = call(asked, *args, **options)
         if isinstance(asked, ResultPart):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    Kernel.call = once  # type: ignore[method-assign]
+    kernel.call = once
     return bytes(outcomes.AT_ONCE + 1)
 
 

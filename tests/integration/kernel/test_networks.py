@@ -22,7 +22,7 @@ from support import ROOT, eventually
 
 import rackactor as rack
 from rackactor import current
-from rackactor.kernel.direct.direct import path_monitor
+from rackactor.kernel.direct import path_monitor
 
 ENOUGH = 30.0
 SO_ACCEPTCONN = 30  # a listening socket; Python has no word for it

@@ -58,7 +58,7 @@ def test_a_lock_whose_holder_a_handler_has_interrupted_stops_nothing(aside: None
         with reader._end.lock:  # here the handler runs
             group.kernel.call_soon_threadsafe(lambda: reader._end._send(iter(())))
             assert group.ps()
-        with group._lock:
+        with group.signals._lock:
             group.kill(group.getpid(), "word")
             assert group.ps()
         assert reader.recv() == 1
