@@ -155,7 +155,7 @@ def leaves_nothing() -> Iterator[None]:
         thread.join(PATIENCE)
         assert not thread.is_alive(), f"left running: {thread}"
     # pyzmq's own thread may have opened two meanwhile; and the end of a process closes what led to it a moment later.
-    most = len(files) + 2 + max(0, listening() - listeners)
+    most = len(files) - listeners + listening() + 2
     if not eventually(lambda: len(open_files()) <= most, timeout=0.5):
         gc.collect()  # it takes its time: not after each test
     assert eventually(lambda: len(open_files()) <= most), f"left open: {opened(files)}"

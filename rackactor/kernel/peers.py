@@ -230,7 +230,7 @@ class Peers:
         """Tell whether everything has left: to the supervisor, or acknowledged by a direct peer."""
         return not any(
             peer.outgoing.waiting_cost or (peer.path is not None and peer.outgoing.pending)
-            for peer in self._peers.values()
+            for peer in list(self._peers.values())  # a signal handler may interrupt this, and meet another one
         )
 
     def wants_direct(self, pid: int) -> bool:

@@ -115,6 +115,9 @@ class ForkRequest:
         return cls(call, (packed.blob, pack_arguments((creation,), {})), many=False)
 
 
+ForkRequest.fork.__func__.__qualname__ = "fork"  # type: ignore[attr-defined]  # what the caller has called, in errors
+
+
 def _argument_sets(
     packed: Target, args: tuple[Any, ...], items: list[Any] | None, keywords: dict[str, Any]
 ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

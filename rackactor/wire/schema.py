@@ -47,7 +47,8 @@ class Message:
             twice = not named.keys().isdisjoint(names[: len(args)])
             values |= named
         if twice or len(args) > len(names) or values.keys() != self._names:
-            raise TypeError(f"{type(self).__name__} takes {names}, not {args} and {named}")
+            given = [*names[: len(args)], *["..."] * (len(args) - len(names)), *named]
+            raise TypeError(f"{type(self).__name__} takes {', '.join(names)}, not {', '.join(given)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")

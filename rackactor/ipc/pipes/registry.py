@@ -314,7 +314,7 @@ class PipeTable:
                 end.users.clear()
                 self.close(end)
         if not self._settle(PATIENCE):
-            left = [end for end in self._ends.values() if isinstance(end, WriteEnd) and not end.writer.settled]
+            left = [end for end in list(self._ends.values()) if isinstance(end, WriteEnd) and not end.writer.settled]
             lost += [self._tell_lost(writing, NO_LOOP) for writing in left]
             return
         # Without a reader there is nothing to wait for.

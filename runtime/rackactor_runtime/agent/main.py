@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -98,7 +99,7 @@ def main(birth: dict[str, Any]) -> int:
     except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread: the target has not begun
         report = _tell(_report.raised(error, how="load-failed"))
     else:
-        report = _run(session, welcome, pump, relay, piping)
+        report = _run(session, partial(_run_target, session, welcome, pump, relay, piping))
     code = _leave(session, report, piping, own=relay is None)
     program_code.remove()
     return code
@@ -115,16 +116,10 @@ def announce(welcome: Welcome) -> None:
         os.environ[variable] = str(getattr(welcome, field))
 
 
-def _run(
-    session: Session,
-    welcome: Welcome,
-    pump: StdinPump | None,
-    relay: Relay | None,
-    piping: Piping | None,
-) -> Report:
-    """Run the target; return how it ended."""
+def _run(session: Session, target: Callable[[], Report]) -> Report:
+    """Run the target; return how it ended, also if it raises."""
     try:
-        return _run_target(session, welcome, pump, relay, piping)
+        return target()
     except coroutines.CalledOff:
         return Report("signalled", 128 + signal.SIGTERM, int(signal.SIGTERM), "its coroutine was cancelled")
     except SystemExit as error:

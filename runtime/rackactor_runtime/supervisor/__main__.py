@@ -19,8 +19,8 @@ process_context.filters = _filters
 
 def _leave(code: int) -> None:
     """End this program, without the 20 ms that Python needs to take itself apart."""
-    if threading.active_count() > 1:
-        sys.exit(code)  # a provider's thread may be in the midst of something: it is waited for
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.exit(code)  # a provider's thread is in the midst of something: Python waits for it
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -90,3 +90,10 @@ def test_it_does_not_change() -> None:
         request.many = True  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         request.call.n = 2  # type: ignore[misc]
+
+
+def test_a_misspelt_option_is_an_error_of_fork() -> None:
+    """Python names the function in it, and the caller has called `rack.fork`."""
+    fork: Any = ForkRequest.fork
+    with pytest.raises(TypeError, match=r"^fork\(\) got an unexpected keyword argument 'nmae'"):
+        fork(print, nmae="x")
