@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal as _signal
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from rackactor.records import dataclass
 
 #: A POSIX signal as a number, or a free string.
 Signal = int | str

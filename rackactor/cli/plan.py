@@ -7,11 +7,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.errors import InvalidCall
 from rackactor.program.script import STDIN, Script, run_script
+from rackactor.records import dataclass
 
 
 @dataclass(frozen=True)

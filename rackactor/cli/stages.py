@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.cli.plan import Plan, for_command
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 
 
 @dataclass

@@ -9,12 +9,12 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.cli.encoding import encode
 from rackactor.cli.escaping import block, visible
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 from rackactor.wire.codec import PickleRefused
 
 

@@ -17,9 +17,9 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from rackactor.records import dataclass
 from rackactor.strings import as_utf8, to_bytes
 from rackactor.system import procfs
 

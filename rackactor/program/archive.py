@@ -17,10 +17,10 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 
 #: The most that one archive may hold: bytes before compression, and files.
 MAX_BYTES, MAX_FILES = 32 << 20, 5000

@@ -16,12 +16,12 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.errors import InvalidCall
 from rackactor.kernel import coroutines
 from rackactor.program import options
+from rackactor.records import dataclass
 from rackactor.wire import main_module, unpacked
 
 #: The path of a script that came on standard input.

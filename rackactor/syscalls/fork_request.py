@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor import units
 from rackactor.ipc.pipes.inheriting import collected, streams
+from rackactor.records import dataclass
 from rackactor.syscalls import fork_options
 from rackactor.syscalls.fork_options import OnOrphan
 from rackactor.wire.calls.fork import Fork

@@ -12,11 +12,12 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rackactor import units
 from rackactor.errors import InvalidCall, PipeBroken, ProcessDied, RackError
+from rackactor.records import dataclass
 from rackactor.status import ExitStatus
 from rackactor.strings import os_text
 

@@ -6,12 +6,12 @@ import io
 import pickle
 import sys
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from thespian.actors import Actor
 
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 from rackactor.strings import os_text
 from rackactor.wire import main_module, pickling, unpacked
 

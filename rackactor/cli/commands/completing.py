@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cliff.command import Command
+
+from rackactor.records import dataclass
 
 
 @dataclass(frozen=True)

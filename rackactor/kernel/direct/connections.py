@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
 import zmq
 
 from rackactor.kernel.transport.seqpacket import LocalChannel
+from rackactor.records import dataclass
 from rackactor.wire.frames import Header
 
 

@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from rackactor.records import dataclass
 from rackactor.wire.stream import Standing
 
 #: Seconds without news after which the other is asked how far it is.

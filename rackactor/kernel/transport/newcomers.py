@@ -17,10 +17,11 @@ import resource
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import zmq
+
+from rackactor.records import dataclass
 
 #: Seconds until a connection over tcp has to have joined.
 PATIENCE = 10.0
@@ -34,8 +35,8 @@ CROWD = 4096
 _STEP = 0.1
 #: Where TCP_INFO has the bytes that were received (tcpi_bytes_received).
 _RECEIVED = struct.Struct("128xQ")
-_EVENTS = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 _ACCEPTED = int(zmq.EVENT_ACCEPTED)
+_EVENTS = _ACCEPTED | int(zmq.EVENT_DISCONNECTED)
 _HEAD = struct.Struct("=HI")
 
 

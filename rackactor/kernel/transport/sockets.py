@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import zmq
@@ -30,6 +29,7 @@ from rackactor.kernel.transport.newcomers import Gate
 from rackactor.kernel.transport.seqpacket import LocalChannel
 from rackactor.kernel.transport.spinning import WAKEFUL, Wakefulness
 from rackactor.kernel.transport.wakeup import Waker
+from rackactor.records import dataclass
 from rackactor.system import real_threads
 from rackactor.wire.frames import MAX_FRAME
 

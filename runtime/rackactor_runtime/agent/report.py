@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 from rackactor.strings import words_of
 from rackactor.wire import outcomes
 from rackactor.wire.calls.processes import Exit

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from typing import Any
+
+from rackactor.records import dataclass
 
 
 class BirthError(ValueError):

@@ -12,10 +12,11 @@ once, and after that report nothing of the instance is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
+from rackactor.records import dataclass
 from rackactor.wire.calls.machine import MachineSays
 from rackactor.wire.events import MachineEvent
 

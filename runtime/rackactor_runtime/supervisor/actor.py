@@ -6,11 +6,11 @@ commit point: its decisions are stored before any effect is carried out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from thespian.actors import Actor, ActorAddress
 
+from rackactor.records import dataclass
 from rackactor_runtime.supervisor.decisions.decide import decide
 from rackactor_runtime.supervisor.decisions.messages import Event
 from rackactor_runtime.supervisor.decisions.state import GroupState

@@ -11,9 +11,9 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from rackactor.records import dataclass
 from rackactor.system import executable
 from rackactor.system.readiness import readable
 from rackactor.wire.frames import pack_body

@@ -71,9 +71,9 @@ def test_a_message_is_a_frozen_dataclass() -> None:
         del Wait().hang
     anything: Any = PipeCredit
     for args, named in [((1, 2, 3, 4), {}), ((1, 2, 3, 4, 5, 6), {}), ((1, 2, 3, 4, 5), {"seat": 1})]:
-        with pytest.raises(TypeError, match="PipeCredit takes"):
+        with pytest.raises(TypeError, match=r"PipeCredit.__init__\(\) "):
             anything(*args, **named)
-    with pytest.raises(TypeError, match="PipeCredit takes"):
+    with pytest.raises(TypeError, match=r"PipeCredit.__init__\(\) "):
         anything(1, 2, 3, 4, limits=5)
 
 

@@ -15,9 +15,9 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from rackactor.records import dataclass
 from rackactor_runtime.providers.local.linux import read_stat
 
 _NAME = re.compile(r"rackactor-(\d+)-(\d+)-[0-9a-f]+")

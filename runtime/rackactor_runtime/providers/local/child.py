@@ -24,12 +24,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rackactor.launch import process_context
+from rackactor.records import dataclass
 from rackactor.strings import to_bytes
 from rackactor_runtime import memory_reserve
 from rackactor_runtime.providers.local import linux, namespaces

@@ -14,9 +14,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from rackactor.records import dataclass
 from rackactor.strings import to_bytes
 from rackactor_runtime.providers.base import NO_DIRECTORY, Created, CreateFailed, Ended, Event, Key, Output
 from rackactor_runtime.providers.local import tree, warm_pool

@@ -18,11 +18,11 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from rackactor.launch import directories, process_context
+from rackactor.records import dataclass
 from rackactor_runtime import descriptors
 from rackactor_runtime.providers.base import Event, Key
 from rackactor_runtime.providers.local import child, linux, protocol

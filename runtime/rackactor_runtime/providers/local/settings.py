@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 from rackactor_runtime.providers.local import linux, namespaces
 
 #: Processes kept ready by default: at the start, and at most.

@@ -14,8 +14,8 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from rackactor.records import dataclass
 from rackactor_runtime.providers.local import tree
 from rackactor_runtime.providers.local.child import Birth, ForkContext, expectation, live, rehearsal
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from rackactor.records import dataclass
 from rackactor.wire.events import MachineEvent
 from rackactor_runtime.providers.base import Event, Key
 

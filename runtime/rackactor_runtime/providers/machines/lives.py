@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from rackactor.records import dataclass
 from rackactor_runtime.providers.base import Created, InstanceExit, Located
 from rackactor_runtime.providers.machines.effects import Effect, Tell
 from rackactor_runtime.providers.machines.register import Record, Register

@@ -9,8 +9,9 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from rackactor.records import dataclass
 from rackactor_runtime.providers.base import InstanceExit, Key
 from rackactor_runtime.providers.machines.effects import Seen
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from rackactor.records import dataclass
 from rackactor_runtime.providers.machines.effects import Discard, Seen
 
 #: Seconds for which the cloud may still carry out a create that was given up: requests wait in its queues.

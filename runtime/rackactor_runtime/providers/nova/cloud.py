@@ -15,9 +15,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from rackactor.records import dataclass
 from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.machines.cloud import CloudFault, Machine
 from rackactor_runtime.providers.machines.console import LINES

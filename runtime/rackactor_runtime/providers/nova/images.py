@@ -13,10 +13,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rackactor.records import dataclass
 from rackactor_runtime.providers.nova.access import sdk
 
 #: Our mark: an image with this property contains an agent of this version.

@@ -12,11 +12,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from rackactor.records import dataclass
 from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.machines.cloud import CloudFault
 from rackactor_runtime.providers.nova import deletes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from typing import Any
+
+from rackactor.records import dataclass
 
 #: The most files that one process may have open.
 OPEN = 512

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from rackactor.records import dataclass
 from rackactor.wire.schema import Event as WireEvent
 from rackactor_runtime.providers.base import InstanceExit, Key, Liveness, Order
 

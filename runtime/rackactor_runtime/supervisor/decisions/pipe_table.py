@@ -6,11 +6,12 @@ What follows from a change is decided in `pipes`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from rackactor.errors import InvalidCall
 from rackactor.ipc.pipes.writing import Writer
+from rackactor.records import dataclass
 
 READ, WRITE = "r", "w"
 #: The most unused named pipes that are remembered.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from rackactor import units
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 
 #: Upper limit of `Settings.idle_beat`, seconds.
 IDLE_BEAT = 40.0

@@ -6,9 +6,10 @@ Each process is checked when it comes up and when it ends, and never all of them
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from rackactor.records import dataclass
 from rackactor_runtime.supervisor.decisions.table import Process, Table
 
 #: Causes with which a process has never come up, whatever its agent reported.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any, Protocol
 
+from rackactor.records import dataclass
 from rackactor_runtime.providers.base import Key
 from rackactor_runtime.supervisor.decisions.pipe_table import Pipes
 from rackactor_runtime.supervisor.decisions.results import Shelf

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any
 
+from rackactor.records import dataclass
 from rackactor.status import Cause, ExitStatus, Signal, State, signal_name
 from rackactor.wire.frames import SUPERVISOR
 from rackactor_runtime.providers.base import Key

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.errors import RackError
+from rackactor.records import dataclass
 from rackactor.wire.errors import pack_error
 from rackactor.wire.schema import Event
 from rackactor_runtime.supervisor.decisions.messages import Called, Effect, Notify, Reply

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rackactor.errors import NoChild, NoSuchProcess, RackError
+from rackactor.records import dataclass
 from rackactor.status import State
 from rackactor_runtime.supervisor.decisions.table import Process, Table
 

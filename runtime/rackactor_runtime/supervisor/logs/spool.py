@@ -16,11 +16,12 @@ import io
 import os
 import struct
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 from rackactor_runtime import descriptors
 
 _RECORD = struct.Struct(">IBdI")  # pid, stream, time, length

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rackactor.errors import AuthenticationError, ProtocolError
+from rackactor.records import dataclass
 from rackactor.wire.frames import PROTOCOL, Header, Kind
 from rackactor_runtime.supervisor.decisions.state import StateView
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from rackactor.kernel.transport.sockets import Keys
+from rackactor.records import dataclass
 from rackactor_runtime.supervisor.home import Home
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from rackactor.records import dataclass
 from rackactor_runtime.providers.nova.marks import names as w
 
 #: The kinds, in the order of removal: holders before what they hold, and last of all the credential by

@@ -10,11 +10,11 @@ import datetime
 import ipaddress
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rackactor.errors import InvalidCall, StartError
+from rackactor.records import dataclass
 from rackactor_runtime.providers.machines.cloud import CloudFault
 from rackactor_runtime.providers.nova import deletes
 from rackactor_runtime.providers.nova.access.faults import fault

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from rackactor.errors import InvalidCall
+from rackactor.records import dataclass
 
 
 @dataclass(frozen=True)

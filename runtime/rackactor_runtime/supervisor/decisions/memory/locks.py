@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from rackactor.errors import LockError
+from rackactor.records import dataclass
 
 
 class Asker(NamedTuple):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from rackactor.records import dataclass
 
 #: Up to this number of changes in a turn, it is checked which watchers they concern.
 FEW = 256
