@@ -64,20 +64,30 @@ def is_direct(pid: int) -> bool:
 
 
 def stream(
-    pid: int, count: int, seconds: float, retry: float = path_monitor.FIRST_RETRY
+    pid: int,
+    count: int,
+    seconds: float,
+    retry: float = path_monitor.FIRST_RETRY,
+    told: rack.PipeWriter | None = None,
+    turns: int = 0,
 ) -> tuple[list[bool], list[int], float]:
-    """Send numbers to a keeper for so long at least; return the paths taken, what it has kept, its longest wait."""
+    """Send numbers to a keeper for so long at least; return the paths taken, what it has kept, its longest wait.
+
+    Tell each path as it is taken, and go on until the direct one has been taken so many times.
+    """
     path_monitor.FIRST_RETRY = retry
     keeper, began = rack.process(pid), time.monotonic()
     seen: list[bool] = []
     number = 0
-    while number < count or time.monotonic() - began < seconds:
+    while number < count or time.monotonic() - began < seconds or seen.count(True) < turns:
         keeper.tell(number, timeout=ENOUGH)
         number += 1
         if number % 100 == 0:
             time.sleep(seconds * 100 / count)
             if not seen or is_direct(pid) is not seen[-1]:
                 seen.append(is_direct(pid))
+                if told is not None:
+                    told.send(seen[-1], timeout=ENOUGH)
     kept, longest = keeper.ask("what?", timeout=ENOUGH)
     assert kept == list(range(number)), "nothing lost, doubled or out of order"
     return seen, kept[-1:], longest
@@ -238,19 +248,24 @@ def test_a_network_that_was_cut_before_anybody_met(lab: Lab) -> None:
 
 
 def test_a_path_that_is_cut_and_mended_while_messages_flow(lab: Lab) -> None:
-    """20,000 numbers, the direct path cut twice in the middle: all come, once, in order, and without a long wait."""
+    """The direct path is cut twice in the middle: all numbers come, once, in order, and without a long wait."""
     chance = random.Random(os.environ.get("RACK_SEED", "7"))
     with rack.group(**lab.options) as group:
         keeper = group.fork(Keeper)
-        sender = group.fork(stream, keeper.pid, 20_000, 7.0, 0.5)
+        paths, told = group.pipe()
+        sender = group.fork(stream, keeper.pid, 20_000, 5.0, 0.5, told, 3)
+        told.close()
         for _ in range(2):
-            time.sleep(chance.uniform(0.7, 1.2))
+            while not paths.recv(ENOUGH):
+                pass  # not yet, or not yet again
+            time.sleep(chance.uniform(0.0, 0.5))
             lab.cut_between()
-            time.sleep(chance.uniform(1.0, 2.5))
+            assert not paths.recv(ENOUGH)
+            time.sleep(chance.uniform(0.0, 1.5))
             lab.mend_between()
         seen, last, longest = sender.result(ENOUGH)
     assert last[0] >= 19_999
-    assert seen.count(True) >= 2, f"the direct path was taken again: {seen}"
+    assert seen.count(True) >= 3, f"the direct path was taken again: {seen}"
     assert longest < 4.0
 
 
