@@ -78,7 +78,9 @@ def _compile_init(cls: type[Any], frozen: bool) -> Any:
         else:
             args.append(name)
         lines.append(f"    self.__dict__['{name}'] = {value}" if frozen else f"    self.{name} = {value}")
-    exec("\n".join([f"def __init__({', '.join(args)}):", *(lines or ["    pass"])]), names)
+    text = "\n".join([f"def __init__({', '.join(args)}):", *(lines or ["    pass"])])
+    # Compiled first: `exec` of a string has Python forget, at its exit, that Ctrl-C ended the program.
+    exec(compile(text, f"<{cls.__qualname__}>", "exec"), names)
     init: Any = names["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     return init
