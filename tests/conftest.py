@@ -139,6 +139,12 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
+def pytest_collection_finish() -> None:
+    """Have collections pass over what the tests are made of, which stays."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
     """Compare processes, directories, networks, threads and descriptors before and after each test."""

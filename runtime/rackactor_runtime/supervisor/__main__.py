@@ -1,10 +1,13 @@
 """`python -m rackactor_runtime.supervisor`."""
 
 import atexit
+import gc
 import os
 import sys
 import threading
 import warnings
+
+gc.disable()  # until all is imported: there is no garbage
 
 # Filters of warnings (PYTHONWARNINGS=error) are meant for the program: its processes have them, this one does not.
 _filters = list(warnings.filters)
@@ -15,6 +18,8 @@ from rackactor.launch import process_context  # noqa: E402
 from rackactor_runtime.supervisor.program import main  # noqa: E402
 
 process_context.filters = _filters
+gc.freeze()  # what has been imported stays: neither here nor in what is forked is it looked through for garbage
+gc.enable()
 
 
 def _leave(code: int) -> None:
