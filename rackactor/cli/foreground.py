@@ -31,64 +31,110 @@ _AFTER_KILL = 1.0
 _SETTLE = 1.0
 
 
-class Foreground:
-    """Run processes until they have ended."""
+def run_plan(
+    group: Group, progress: Progress, interrupts: Interrupts, plan: Plan, count: int, deadline: str | None
+) -> int:
+    """Run a script, a function or a command so many times, until all have ended; return the exit code."""
+    lines = Lines(PATIENCE if count == 1 else PATIENCE_WITH_COPIES) if count > 1 or plan.script else None
+    foreground = Foreground(group, progress, interrupts, lines)
+    if plan.script:
+        foreground.follow(FEED)
+    if plan.path:
+        group.shipping.add_script(plan.path)
+    forked = group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
+    foreground.attend(forked, plan.name if count == 1 else f"{count} of {plan.name}")
+    if not plan.script:
+        foreground.follow(*(process.pid for process in forked))
+    Feeder(forked)
+    foreground.await_all(settle=plan.script)
+    return foreground.exit_code(forked)
 
-    def __init__(self, group: Group, progress: Progress, interrupts: Interrupts) -> None:
+
+class Foreground:
+    """Await processes.
+
+    Args:
+        group: theirs.
+        progress: is cleared before anything else is shown.
+        interrupts: are passed on to them, with a stronger signal each time.
+        lines: which pieces of their output are shown at a time; None: each as it comes.
+    """
+
+    def __init__(self, group: Group, progress: Progress, interrupts: Interrupts, lines: Lines | None) -> None:
         self._group = group
         self._kernel = group.kernel
         self._progress = progress
         self._interrupts = interrupts
         self._waits: dict[int, Pending] = {}
-        self._forked: Sequence[Process[Any]] = ()
+        self._own = OwnOutput(progress.clear)
+        self._output = OutputFollower(self._kernel, self._own, lines)
 
-    def run(self, plan: Plan, count: int, deadline: str | None) -> int:
-        """Run them; return the exit code: the first one that is not 0, in the order of pids."""
-        lines = Lines(PATIENCE if count == 1 else PATIENCE_WITH_COPIES) if count > 1 or plan.script else None
-        self._show_output(lines)
-        if plan.script:
-            self._output.follow(FEED)
-        if plan.path:
-            self._group.shipping.add_script(plan.path)
-        forked = self._group.fork(plan.target, *plan.args, n=count, name=plan.name, deadline=deadline, stdin=True)
-        self._attend(forked, plan.name if count == 1 else f"{count} of {plan.name}")
-        if not plan.script:
-            self._follow_each()
-        Feeder(forked)
-        return self._finish(settle=plan.script)
+    def follow(self, *pids: int) -> None:
+        """Show what processes write."""
+        for pid in pids:
+            self._output.follow(pid)
 
-    def _attend(self, forked: Sequence[Process[Any]], what: str) -> None:
+    def attend(self, forked: Sequence[Process[Any]], what: str) -> None:
         """Begin to wait for processes; from now on they get Ctrl-C."""
-        self._forked = forked
         self._interrupts.notify(self._kernel.wake)
         pids = [process.pid for process in forked]
         self._waits = {pid: self._kernel.begin_call(Wait([pid]))[0] for pid in pids}
         self._watch_start(pids, what)
 
-    def _show_output(self, lines: Lines | None) -> None:
-        """Make ready to show output; what is followed is told later."""
-        self._own = OwnOutput(self._progress.clear)
-        self._output = OutputFollower(self._kernel, self._own, lines)
-
-    def _follow_each(self) -> None:
-        for process in self._forked:
-            self._output.follow(process.pid)
-
-    def _finish(self, *, settle: bool) -> int:
+    def await_all(self, *, settle: bool) -> None:
+        """Wait for their ends (with `settle`, of those that they have left, too), and until all output is shown."""
         try:
             self._await_ends()
             if settle and not self._own.broken:
                 self._settle()
             self._await_output()
         except GroupEnded as error:
-            if not all(self._ended(pid) for pid in self._waits):
+            if not all(self.status(pid) for pid in self._waits):
                 say(f"the group has ended: {error}")
         self._progress.clear()
         if self._own.fault is not None:
             raise self._own.fault
+
+    def exit_code(self, forked: Sequence[Process[Any]], *, quiet: Sequence[int] = ()) -> int:
+        """Return the first exit code that is not 0, in the order of pids; say how the others have ended.
+
+        Args:
+            forked: the processes that count.
+            quiet: signals by which they may end without a word.
+        """
         if self._own.broken:
             return BROKEN_PIPE
-        return self._verdict()
+        code = 0
+        for process in forked:
+            status = self.status(process.pid)
+            if status is None:
+                code = code or (130 if self._interrupts.count else 1)
+                continue
+            code = code or status.code
+            line = explain(process.pid, process.name, status)
+            if line is not None and not self._interrupts.count and status.signal not in quiet:
+                say(line)
+        return code
+
+    def status(self, pid: int) -> ExitStatus | None:
+        """Return how a process has ended, if it is known."""
+        pending = self._waits[pid]
+        if not pending.done or pending.error is not None:
+            return None
+        return ExitStatus.from_wire(pending.value["status"])
+
+    def give_up(self, forked: Sequence[Process[Any]], seconds: float) -> None:
+        """Kill those that are left, and wait so long for the end of those that are awaited."""
+        over = {pid for pid, pending in self._waits.items() if pending.done}
+        living = [process.pid for process in forked if process.pid not in over]
+        if living:
+            self._group.kill(living, "KILL")
+            self._kernel.wait(lambda: all(pending.done for pending in self._waits.values()), seconds)
+
+    @property
+    def broken(self) -> bool:
+        """Nobody reads this command's output any more."""
+        return self._own.broken
 
     # -- while they run ----------------------------------------------------------------------------------
 
@@ -142,22 +188,3 @@ class Foreground:
         pressed = self._interrupts.count
         bound = _AFTER_KILL if pressed else None
         self._kernel.wait(lambda: self._output.done or self._own.broken or self._interrupts.count > pressed, bound)
-
-    def _ended(self, pid: int) -> ExitStatus | None:
-        pending = self._waits[pid]
-        if not pending.done or pending.error is not None:
-            return None
-        return ExitStatus.from_wire(pending.value["status"])
-
-    def _verdict(self) -> int:
-        code = 0
-        for process in self._forked:
-            status = self._ended(process.pid)
-            if status is None:
-                code = code or (130 if self._interrupts.count else 1)
-                continue
-            code = code or status.code
-            line = None if self._interrupts.count else explain(process.pid, process.name, status)
-            if line is not None:
-                say(line)
-        return code

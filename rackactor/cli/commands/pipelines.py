@@ -6,20 +6,19 @@ import argparse
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rackactor.cli.commands.clouds import place
 from rackactor.cli.commands.pipes import pieces
 from rackactor.cli.commands.run import AFTER, add_group_options, find_rack, make_group, obey_debug
-from rackactor.cli.common import InGroup, explain, say, visit
+from rackactor.cli.common import InGroup, visit
 from rackactor.cli.feeder import Feeder
 from rackactor.cli.foreground import Foreground
 from rackactor.cli.interrupts import Interrupts
 from rackactor.cli.progress import Progress
 from rackactor.cli.stages import Stage, StageParser, check
 from rackactor.errors import GroupEnded, RackError
-from rackactor.status import ExitStatus
 from rackactor.syscalls.group import Group
 from rackactor.syscalls.lines import Lines
 from rackactor.syscalls.process import Process
@@ -64,13 +63,13 @@ class Pipeline(InGroup):
         with Interrupts() as interrupts:
             if options.group is not None:
                 with visit(options.group) as group:
-                    return _Joined(group, progress, interrupts).pour(options.stages, options)
+                    return _run(group, progress, interrupts, options)
             progress.show("rack: starting ...")
             made: Group | None = None
             try:
                 count = sum(stage.count for stage in options.stages)
                 made = make_group(options, options.deadline, AFTER, progress, count)
-                return _Joined(made, progress, interrupts).pour(options.stages, options)
+                return _run(made, progress, interrupts, options)
             finally:
                 if far:
                     interrupts.release()
@@ -80,77 +79,52 @@ class Pipeline(InGroup):
                     progress.clear()
 
 
-class _Joined(Foreground):
-    """Run the stages of a pipeline until they have ended."""
+def _run(group: Group, progress: Progress, interrupts: Interrupts, options: argparse.Namespace) -> int:
+    """Run the stages of a pipeline until they have ended; return the exit code."""
+    foreground = Foreground(group, progress, interrupts, _Lines(single=options.stages[-1].count == 1))
+    stages: list[Sequence[Process[Any]]] = []
+    fed = options.stdin or not os.isatty(0)
+    try:
+        for forked in _fork(group, options, fed):
+            stages.append(forked)
+        if fed and options.stages[0].count == 1:
+            Feeder(stages[0])
+        foreground.attend(_all(stages), "the pipeline")
+        foreground.follow(*(process.pid for process in _all(stages)))
+        foreground.await_all(settle=False)
+    except GroupEnded:
+        raise
+    except BaseException:
+        foreground.give_up(_all(stages), _WAY_OUT)  # the group may be one that goes on
+        raise
+    if foreground.broken:
+        foreground.give_up(_all(stages), _WAY_OUT)
+    codes = [foreground.exit_code(forked, quiet=(signal.SIGPIPE,)) for forked in stages]
+    return next((code for code in reversed(codes) if code), 0)
 
-    def pour(self, stages: Sequence[Stage], options: argparse.Namespace) -> int:
-        """Run the stages; return the exit code."""
-        self._stages: list[Sequence[Process[Any]]] = []
-        self._show_output(_Lines(single=stages[-1].count == 1))
-        try:
-            self._fork(stages, options)
-            self._attend([process for forked in self._stages for process in forked], "the pipeline")
-            self._follow_each()
-            return self._finish(settle=False)
-        except GroupEnded:
-            raise
-        except BaseException:
-            self._own.broken = True
-            raise
-        finally:
-            if self._own.broken:
-                self._give_up()
 
-    def _fork(self, stages: Sequence[Stage], options: argparse.Namespace) -> None:
-        """Fork all stages: once they have their ends of the pipes, no other process has any."""
-        fed = options.stdin or not os.isatty(0)
-        reader: Any = fed
-        if fed and stages[0].count > 1:
-            reader, writer = self._group.pipe()
-            _Pump(writer)
-        for stage in stages:
-            below, above = self._group.pipe() if stage is not stages[-1] else (None, None)
-            plan = stage.plan
-            self._stages.append(
-                self._group.fork(
-                    plan.target, n=stage.count, name=plan.name, deadline=options.deadline, stdin=reader, stdout=above
-                )
-            )
-            for end in (reader, above):
-                if end is not None and not isinstance(end, bool):
-                    end.close()
-            reader = below
-        if fed and stages[0].count == 1:
-            Feeder(self._stages[0])
+def _all(stages: Sequence[Sequence[Process[Any]]]) -> list[Process[Any]]:
+    return [process for forked in stages for process in forked]
 
-    def _give_up(self) -> None:
-        """End what is left: the group may be one that goes on."""
-        living = [process.pid for process in self._forked if not self._waits[process.pid].done]
-        if living:
-            self._group.kill(living, "KILL")
-            self._kernel.wait(lambda: all(pending.done for pending in self._waits.values()), _WAY_OUT)
 
-    def _verdict(self) -> int:
-        """Return the exit code of the last stage that failed; report the ends that are still unexplained."""
-        verdict = 0
-        for forked in self._stages:
-            code = 0
-            for process in forked:
-                status = self._ended(process.pid)
-                if status is None:
-                    code = code or (130 if self._interrupts.count else 1)
-                    continue
-                code = code or status.code
-                self._explain(process, status)
-            verdict = code or verdict
-        return verdict
-
-    def _explain(self, process: Process[Any], status: ExitStatus) -> None:
-        if self._interrupts.count or status.signal == signal.SIGPIPE:
-            return  # interrupted, or ended by SIGPIPE as intended
-        line = explain(process.pid, process.name, status)
-        if line is not None:
-            say(line)
+def _fork(group: Group, options: argparse.Namespace, fed: bool) -> Iterator[Sequence[Process[Any]]]:
+    """Fork the stages, one after the other: once they have their ends of the pipes, no other process has any."""
+    stages: Sequence[Stage] = options.stages
+    reader: Any = fed
+    if fed and stages[0].count > 1:
+        reader, writer = group.pipe()
+        _Pump(writer)
+    for stage in stages:
+        below, above = group.pipe() if stage is not stages[-1] else (None, None)
+        plan = stage.plan
+        forked = group.fork(
+            plan.target, n=stage.count, name=plan.name, deadline=options.deadline, stdin=reader, stdout=above
+        )
+        yield forked
+        for end in (reader, above):
+            if end is not None and not isinstance(end, bool):
+                end.close()
+        reader = below
 
 
 class _Lines(Lines):

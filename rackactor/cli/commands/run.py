@@ -13,7 +13,7 @@ from cliff.command import Command
 
 from rackactor.cli.commands.clouds import add_cloud_options, place
 from rackactor.cli.common import Plain
-from rackactor.cli.foreground import Foreground
+from rackactor.cli.foreground import run_plan
 from rackactor.cli.interrupts import Interrupts
 from rackactor.cli.plan import Plan, for_command, for_script
 from rackactor.cli.progress import Progress
@@ -65,7 +65,7 @@ def _run(plan: Plan, options: argparse.Namespace) -> int:
         made: Group | None = None
         try:
             made = make_group(options, options.deadline, AFTER, progress, _count_commands(plan, options))
-            return Foreground(made, progress, interrupts).run(plan, options.count, options.deadline)
+            return run_plan(made, progress, interrupts, plan, options.count, options.deadline)
         finally:
             if far:
                 interrupts.release()  # the end of such a group takes its time: Ctrl-C leaves it to the keeper

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rackcommand import BIN, RACK, Rack, a_rack
+from support import eventually
 
 import rackactor
 from rackactor.cli import copying
@@ -311,3 +312,12 @@ def test_what_is_no_pipeline(run: Run) -> None:
     code, out, err = run("pipeline", "no-such-command", "cat")
     assert (code, out) == (127, "")
     assert "no-such-command" in err
+
+
+def test_a_pipeline_that_cannot_be_whole_leaves_nothing_in_its_group() -> None:
+    with rackactor.group("few", max_spawns=1, spawn_period=60.0, provider_settings={"warm": 0}) as few:
+        command = [RACK, "pipeline", "-g", few.gid, "sleep 100", "cat"]
+        done = subprocess.run(command, input="", text=True, capture_output=True, timeout=120, check=False)
+        assert done.returncode == 1
+        assert "max_spawns" in done.stderr
+        assert eventually(lambda: [row for row in few.ps() if not row["ended"] and row["kind"] == "command"] == [])
