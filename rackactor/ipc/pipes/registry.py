@@ -73,18 +73,14 @@ class PipeTable:
         _all.add(self)
         self._ends: dict[tuple[int, str], End] = {}
         #: Calls under way that open something: messages for seats that are not known yet wait for them, and so do ends
-        #: that are to be closed, for the answer may name one of them. How many began (counted under the lock), and how
-        #: many were done (counted in the loop).
-        self._begun = self._done = 0
+        #: that are to be closed, for the answer may name one of them. Each enters before it begins; the loop takes it
+        #: out. A set, for a signal handler may raise between any two lines.
+        self._opening: set[object] = set()
         #: `leave` has closed all ends: objects of the program that go later close nothing.
         self._leaving = self._left = False
         #: Parts that have come of messages in pieces, by seats of reader and writer.
         self._pieces: dict[tuple[int, int], list[Any]] = {}
         self._stash: list[tuple[int, Callable[[], None]]] = []
-
-    @property
-    def _opening(self) -> int:
-        return self._begun - self._done
 
     def check(self) -> None:
         """Raise if this process is not, or no longer, in the group."""
@@ -102,18 +98,20 @@ class PipeTable:
 
     def open(self, mode: str, *, pipe: int | None = None, name: str | None = None) -> list[End]:
         """Open an end, or both (`rw`)."""
-        with self._lock:
-            if pipe is not None and (known := self._ends.get((pipe, mode))) is not None and not known.closed:
-                known.users.append(True)
-                return [known]
-            self._begun += 1
+        call = object()
         try:
+            with self._lock:
+                if pipe is not None and (known := self._ends.get((pipe, mode))) is not None and not known.closed:
+                    known.users.append(True)
+                    return [known]
+                self._opening.add(call)
             fields, _ = self.kernel.call(PipeOpen(mode, pipe, name))  # without the lock: others may open meanwhile
             with self._lock:
                 seats = zip(mode, fields["seats"], strict=True)
                 return [self._opened(each, fields["id"], seat) for each, seat in seats]
         finally:
-            self.kernel.call_soon_threadsafe(self._open_done)
+            if call in self._opening:
+                self.kernel.call_soon_threadsafe(self._open_done, call)
 
     def _opened(self, mode: str, pipe: int, seat: int) -> End:
         known = self._ends.get((pipe, mode))
@@ -185,8 +183,8 @@ class PipeTable:
             else:
                 self._stash.append((seat, action))
 
-    def _open_done(self) -> None:
-        self._done += 1
+    def _open_done(self, call: object) -> None:
+        self._opening.discard(call)
         if not self._opening:
             self._stash.clear()
             for writing in list(self._writings.values()):
