@@ -341,8 +341,9 @@ def test_a_child_by_os_fork_is_no_process_of_the_group(group: rack.Group) -> Non
 
 def test_multiprocessing_in_the_script_leaves_the_group_alone(script: RunScript) -> None:
     program = script("""
-        import multiprocessing, os, sys, time
+        import multiprocessing, os, sys, time, warnings
         import rackactor as rack
+        warnings.simplefilter("ignore", DeprecationWarning)  # since 3.12 Python warns of os.fork beside threads
         with rack.group() as g:
             p = g.fork(lambda: rack.receive().value)
             context = multiprocessing.get_context("fork")
