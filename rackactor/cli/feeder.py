@@ -11,6 +11,7 @@ from typing import Any
 
 from rackactor.errors import RackError
 from rackactor.syscalls.process import Process
+from rackactor.system import threads
 from rackactor.system.readiness import readable
 
 _CHUNK = 64 << 10
@@ -26,7 +27,7 @@ class Feeder:
 
     def __init__(self, processes: Sequence[Process[Any]]) -> None:
         self._processes = list(processes)
-        threading.Thread(target=self._copy, name="rack-input", daemon=True).start()
+        threads.start(threading.Thread(target=self._copy, name="rack-input", daemon=True))
 
     def _copy(self) -> None:
         # SIGTTIN is one of them: then reading in the background is an error, and does not stop the command.

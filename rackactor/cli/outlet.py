@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rackactor.kernel import interrupts
+from rackactor.system import threads
 
 
 @contextmanager
@@ -40,7 +41,7 @@ class _Watch:
     def __init__(self) -> None:
         self._on = True
         self._lock = threading.Lock()
-        threading.Thread(target=self._wait, name="rack-outlet", daemon=True).start()
+        threads.start(threading.Thread(target=self._wait, name="rack-outlet", daemon=True))
 
     def end(self) -> None:
         """Stop interrupting."""

@@ -42,6 +42,7 @@ from collections.abc import Callable
 from rackactor.errors import RackError
 from rackactor.kernel import interrupts
 from rackactor.kernel.timerfd import Timer
+from rackactor.system import threads
 
 #: How long the application may stay away from the loop before the background thread looks in, seconds.
 TAKEOVER_DELAY = 0.005
@@ -97,7 +98,7 @@ class Leader:
     def prepare(self) -> None:
         """Have the background thread, which does nothing before `start`; idempotent."""
         if self._thread.ident is None:
-            self._thread.start()
+            threads.start(self._thread)
 
     def start(self) -> None:
         """Begin: from now on somebody runs the loop when it must be turned."""

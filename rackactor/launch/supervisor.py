@@ -8,6 +8,7 @@ never simply killed: it is asked to end, and removes what it has made.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from typing import Any
 from rackactor.errors import StartError
 from rackactor.kernel.kernel import Kernel
 from rackactor.launch import last_words, process_context
-from rackactor.system import executable
+from rackactor.system import executable, threads
 from rackactor.system.readiness import readable
 from rackactor.wire.errors import unpack_error
 
@@ -225,7 +226,8 @@ class Supervisor:
         self._forget()
 
     def _reap_later(self) -> None:
-        threading.Thread(target=self._process.wait, name="rackactor-reaper", daemon=True).start()
+        with contextlib.suppress(OSError):  # then it is a zombie until this program ends
+            threads.start(threading.Thread(target=self._process.wait, name="rackactor-reaper", daemon=True))
 
     def _wait(self, seconds: float) -> bool:
         try:

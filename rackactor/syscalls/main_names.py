@@ -18,6 +18,7 @@ from rackactor.errors import InvalidCall, RackError, RackTimeout
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.news import NameAsked
 from rackactor.kernel.peers import Delivery
+from rackactor.system import threads
 from rackactor.wire import codec, frames, main_module, pickling
 from rackactor.wire.stream import EntryKind
 
@@ -52,7 +53,18 @@ class _Desk:
             if self._threads == THREADS:
                 return
             self._threads += 1
-        threading.Thread(target=self._work, name="rackactor-names", daemon=True).start()
+        try:
+            threads.start(threading.Thread(target=self._work, name="rackactor-names", daemon=True))
+        except OSError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: OSError) -> None:
+        """No thread can be started: where there is none, nobody answers."""
+        with self._lock:
+            self._threads -= 1
+            refused = [] if self._threads else [self._waiting.popleft() for _ in range(len(self._waiting))]
+        for delivery in refused:
+            self._reply(delivery, _failed(error))
 
     def _work(self) -> None:
         while True:
@@ -68,13 +80,21 @@ class _Desk:
             answer = msgpack.packb((True, _find(*codec.unpack(delivery.entry.payload))))
             frames.check_size(answer)
         except Exception as error:
-            said = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
-            answer = msgpack.packb((False, said))
+            answer = _failed(error)
+        self._reply(delivery, answer)
+
+    def _reply(self, delivery: Delivery, answer: bytes) -> None:
         try:
             self._kernel.consume(delivery.pid, delivery.cost)
             self._kernel.answer(delivery.pid, delivery.entry.rid, answer)
         except RackError:
             pass  # the asker is gone
+
+
+def _failed(error: Exception) -> bytes:
+    said = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
+    packed: bytes = msgpack.packb((False, said))
+    return packed
 
 
 def _find(number: str, name: str) -> bytes:

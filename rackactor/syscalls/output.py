@@ -19,6 +19,7 @@ from rackactor.errors import GroupEnded, RackError
 from rackactor.kernel.kernel import Kernel
 from rackactor.kernel.pending import Pending
 from rackactor.syscalls.lines import Lines
+from rackactor.system import threads
 from rackactor.wire.calls.logs import FEED, Logs
 
 
@@ -63,8 +64,7 @@ class OutputFollower:
         self._over = threading.Event()
         #: Answers with the offsets they were asked for; without an answer: ask; None: stop.
         self._queue: queue.SimpleQueue[tuple[_Log, int, Pending | None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="rackactor-output", daemon=True)
-        self._thread.start()
+        self._thread = threads.start(threading.Thread(target=self._run, name="rackactor-output", daemon=True))
 
     def follow(self, pid: int) -> None:
         """Show a process's output (FEED: that of all) from its start."""

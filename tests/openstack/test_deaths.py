@@ -162,7 +162,7 @@ def test_what_a_fork_says_is_what_its_children_have_too(settings: dict[str, Any]
 
 
 def test_a_machine_joins_as_soon_as_it_is_up(settings: dict[str, Any], cloud: Any, hypervisor: str) -> None:
-    """Within a second of its first process, which is what the agent needs; Nova's part is not in it."""
+    """Nova's part is not in it: the agent takes half a second; a try that fails, and its pause, would take several."""
     if hypervisor != "lxc":
         pytest.skip("an emulated processor takes ten times as long")
     with a_program(settings, "sleep 600") as program:
@@ -173,4 +173,4 @@ def test_a_machine_joins_as_soon_as_it_is_up(settings: dict[str, Any], cloud: An
         took = [float(line.split(" joined ")[1].split()[0]) for line in said.splitlines() if " joined " in line]
     print(f"joined {took} s after the first process began; load {os.getloadavg()[0]:.1f}")
     assert len(took) == 1
-    assert took[0] < 1.0
+    assert took[0] < 3.0

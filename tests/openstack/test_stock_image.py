@@ -53,7 +53,7 @@ def index(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_supervisor_s_image_without_a_guest_program(settings: dict[str, Any], bare: str) -> None:
-    given = {**settings, "image": bare, "boot_timeout": 90}
+    given = {**settings, "image": bare, "boot_timeout": 240}  # its own programs come first: they take their time
     with pytest.raises(StartError, match="has no guest program"):
         rack.group("trial", cloud=given.pop("cloud"), provider_settings=given)
 

@@ -22,6 +22,7 @@ from rackactor.errors import GroupEnded, RackError
 from rackactor.syscalls.group import Group
 from rackactor.syscalls.lines import Lines
 from rackactor.syscalls.process import Process
+from rackactor.system import threads
 
 #: Seconds that the processes of an abandoned pipeline have to end.
 _WAY_OUT = 1.0
@@ -144,7 +145,7 @@ class _Pump:
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
-        threading.Thread(target=self._copy, name="rack-input", daemon=True).start()
+        threads.start(threading.Thread(target=self._copy, name="rack-input", daemon=True))
 
     def _copy(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

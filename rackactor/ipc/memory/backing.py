@@ -12,6 +12,7 @@ from rackactor.address import pack_boxes
 from rackactor.errors import GroupEnded, MemoryFull, RackError, RackTimeout
 from rackactor.ipc.service import Service
 from rackactor.kernel.kernel import Kernel
+from rackactor.system import threads
 from rackactor.units import CALL_TIMEOUT
 from rackactor.wire.calls.connections import Introduce
 from rackactor.wire.calls.memory import ShmAck, ShmOpen, ShmReplica
@@ -176,8 +177,11 @@ class Backing:
         if self._replica is None or self._loading or self._kernel.closed:
             return
         self._loading = True
-        self._loader = threading.Thread(target=self._reload, name="rackactor-replica", daemon=True)
-        self._loader.start()
+        try:
+            self._loader = threads.start(threading.Thread(target=self._reload, name="rackactor-replica", daemon=True))
+        except OSError:
+            self._loading = False
+            self._kernel.call_later(LOOK, self.renew)
 
     def _reload(self) -> None:
         import signal

@@ -6,6 +6,7 @@ else, is refused before LMDB opens it (which would crash).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -21,6 +22,7 @@ import lmdb
 from rackactor.errors import InvalidCall
 from rackactor.ipc.memory import layout
 from rackactor.ipc.memory.reader import databases
+from rackactor.system import threads
 
 _MAGIC = b"RACKSHM1"
 _TRAILER = struct.Struct("<8sQ32s")  # magic, bytes before this, digest of them
@@ -47,10 +49,14 @@ def copy_environment(env: Any, *, compact: bool, part: int = CHUNK) -> Iterator[
         finally:
             os.close(write)
 
-    thread = threading.Thread(target=run, name="rackactor-copy", daemon=True)
-    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)  # a small one does, too
     with open(read, "rb", buffering=0) as pipe:
-        thread.start()
+        try:
+            thread = threads.start(threading.Thread(target=run, name="rackactor-copy", daemon=True))
+        except OSError:
+            os.close(write)
+            raise
         while chunk := _fill(pipe, part):
             yield chunk
     thread.join()

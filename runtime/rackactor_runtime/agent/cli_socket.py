@@ -21,6 +21,7 @@ from typing import Any
 from rackactor.errors import NotAllowed, RackError
 from rackactor.launch import directories
 from rackactor.syscalls.session import Session
+from rackactor.system import threads
 from rackactor.wire.calls.operators import InviteGuest
 from rackactor.wire.errors import pack_error
 
@@ -54,7 +55,7 @@ class _Door:
         self._listener.bind(f"\0{name}")
         self._listener.listen(64)
         os.environ[VARIABLE] = f"@{name}"
-        threading.Thread(target=self._serve, name="rackactor-guests", daemon=True).start()
+        threads.start(threading.Thread(target=self._serve, name="rackactor-guests", daemon=True))
 
     def _serve(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from rackactor.kernel.transport.wakeup import Waker
+from rackactor.system import threads
 
 _INTEREST = select.POLLIN | select.POLLPRI
 
@@ -42,8 +43,7 @@ class Watcher:
             self.number += 1
         self._waker.wake()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="rackactor-watch", daemon=True)
-            self._thread.start()
+            self._thread = threads.start(threading.Thread(target=self._run, name="rackactor-watch", daemon=True))
 
     def _run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread

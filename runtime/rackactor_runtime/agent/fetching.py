@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from rackactor.kernel.kernel import Kernel
+from rackactor.system import threads
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,7 +20,7 @@ class Fetcher:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._wanted: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]]] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="rackactor-mailbox", daemon=True).start()
+        threads.start(threading.Thread(target=self._serve, name="rackactor-mailbox", daemon=True))
 
     async def take(self) -> Any:
         """Return the next item of the mailbox; None: there will be no more."""

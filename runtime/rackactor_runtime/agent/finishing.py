@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from rackactor.system import threads
 from rackactor.wire import main_module
 
 #: Seconds of silent waiting for threads; after that the process says what it waits for.
@@ -171,8 +172,10 @@ def _flush_files() -> None:
     _flush_each([file for file in left if file not in shared])
     if shared:
         thread = threading.Thread(target=_flush_each, args=(shared,), name=f"{_OURS}-flush", daemon=True)
-        thread.start()
-        thread.join(_LAST_PATIENCE)
+        try:
+            threads.start(thread).join(_LAST_PATIENCE)
+        except OSError:
+            _flush_each(shared)  # better without a time limit than not at all
 
 
 def _has_daemons() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rackactor.kernel.news import StdinArrived
 from rackactor.syscalls.session import Session
+from rackactor.system import threads
 
 
 class StdinPump:
@@ -21,7 +22,7 @@ class StdinPump:
         self._session = session
         self._queue: queue.SimpleQueue[tuple[int, int, bytes]] = queue.SimpleQueue()
         self.reader, self._writer = os.pipe()
-        threading.Thread(target=self._write, name="rackactor-stdin", daemon=True).start()
+        threads.start(threading.Thread(target=self._write, name="rackactor-stdin", daemon=True))
         session.kernel.on(StdinArrived, self._arrived)
 
     def become_stdin(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from rackactor.errors import NoReader, PipeClosed, RackError
 from rackactor.syscalls.session import Session
+from rackactor.system import threads
 from rackactor.system.readiness import readable
 
 #: A line longer than this is split, bytes.
@@ -62,7 +63,7 @@ class Piping:
                 thread = threading.Thread(target=self._drain, args=(name, end, reader), daemon=True)
                 self._threads.append(thread)
             thread.name = f"rackactor-{name}"
-            thread.start()
+            threads.start(thread)
 
     def begun(self) -> None:
         """Close our copies of the descriptors that the process has now."""

@@ -11,6 +11,8 @@ import contextlib
 import socket
 import threading
 
+from rackactor.system import threads
+
 #: The most connections at the same time; further ones are closed.
 _AT_ONCE = 16
 _CHUNK = 64 << 10
@@ -32,7 +34,7 @@ class Porch:
         host, number = self._listener.getsockname()[:2]
         #: The address as ZeroMQ writes it.
         self.endpoint = f"tcp://{f'[{host}]' if ':' in host else host}:{number}"
-        threading.Thread(target=self._serve, name="porch", daemon=True).start()
+        threads.start(threading.Thread(target=self._serve, name="porch", daemon=True))
 
     def leave(self) -> None:
         """Stop listening, so that the port is free. Connections stay open."""
@@ -66,8 +68,11 @@ class Porch:
             pair = _Pair(outside, inside)
             for source, target in ((outside, inside), (inside, outside)):
                 thread = threading.Thread(target=pair.copy, args=(source, target), name="porch", daemon=True)
-                self._copies.append(thread)
-                thread.start()
+                try:
+                    self._copies.append(threads.start(thread))
+                except OSError:
+                    pair.cut()
+                    pair.copy(source, target)  # ends at once
 
 
 class _Pair:
@@ -83,11 +88,15 @@ class _Pair:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
                 target.sendall(data)
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        self.cut()
         with self._lock:
             self._open -= 1
             if not self._open:
                 for each in self._sockets:
                     each.close()
+
+    def cut(self) -> None:
+        """Have both directions end."""
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)

@@ -17,6 +17,7 @@ from rackactor.errors import InvalidCall, RackError
 from rackactor.ipc.service import Data, pack, unpack
 from rackactor.kernel.kernel import EXPECTED_TIMEOUT, Kernel
 from rackactor.kernel.peers import Delivery
+from rackactor.system import threads
 from rackactor.wire.errors import pack_error
 from rackactor.wire.events import GoneEvent
 from rackactor.wire.frames import parse_map
@@ -124,8 +125,7 @@ class Program:
         self._ending = threading.Lock()
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="service")
         self._pool.submit(int)  # one thread exists from the start, in case no more can be started later
-        self._watcher = threading.Thread(target=self._watch, name="lifeline", daemon=True)
-        self._watcher.start()
+        self._watcher = threads.start(threading.Thread(target=self._watch, name="lifeline", daemon=True))
 
     def begin(self, name: str) -> None:
         """Join the group."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rackactor.kernel.transport.wakeup import Waker
+from rackactor.system import threads
 
 #: The result of a job: called with the time, in the thread that owns the pool.
 Answer = Callable[[float], Any]
@@ -44,9 +45,13 @@ class WorkerPool:
 
     def begin(self, job: Job) -> None:
         """Start a job, which must not raise."""
+        if len(self._threads) < min(self._open + 1, self._workers):
+            try:
+                self._start(self._work)
+            except OSError:
+                if not any(thread.name == "worker" for thread in self._threads):
+                    raise  # otherwise it waits for one of those that there are
         self._open += 1
-        if len(self._threads) < min(self._open, self._workers):
-            self._start(self._work)
         self._jobs.put(job)
 
     def answers(self) -> Iterator[Answer]:
@@ -65,7 +70,11 @@ class WorkerPool:
             self._ring_at = when
             self._alarm.notify()
         if first:
-            self._start(self._keep_time, "clock")
+            try:
+                self._start(self._keep_time, "clock")
+            except OSError:
+                self._ring_at = math.inf
+                raise
 
     def close(self) -> None:
         """End; running jobs go on within their own time limits, and their results are dropped."""
@@ -76,9 +85,7 @@ class WorkerPool:
             self._jobs.put(None)
 
     def _start(self, target: Callable[[], None], name: str = "worker") -> None:
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        self._threads.append(threads.start(threading.Thread(target=target, name=name, daemon=True)))
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None and not self._closed:

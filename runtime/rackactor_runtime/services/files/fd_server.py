@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from rackactor.system import threads
+
 #: Seconds within which a client must show its ticket.
 _PATIENCE = 1.0
 TICKET = 16
@@ -36,7 +38,7 @@ class Door:
         self._socket.bind(place)
         os.chmod(place, 0o600)
         self._socket.listen(128)
-        threading.Thread(target=self._serve, name="door", daemon=True).start()
+        threads.start(threading.Thread(target=self._serve, name="door", daemon=True))
 
     def _serve(self) -> None:
         while True:

@@ -21,6 +21,7 @@ from typing import Any
 from rackactor.errors import InvalidCall, RackError, StartError
 from rackactor.kernel.transport.sockets import Keys
 from rackactor.launch import directories
+from rackactor.system import threads
 from rackactor.system.readiness import readable
 from rackactor.wire.errors import pack_error
 from rackactor.wire.frames import SUPERVISOR
@@ -81,7 +82,7 @@ class Launcher:
         logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, reporting.call_off)
-        threading.Thread(target=self._watch_owner, name="rackactor-owner", daemon=True).start()
+        threads.start(threading.Thread(target=self._watch_owner, name="rackactor-owner", daemon=True))
         session: Session | None = None
         try:
             self._progress(f"asking the cloud {self._settings.cloud or ''}".rstrip())
