@@ -52,6 +52,7 @@ def index(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.timeout(600)
 def test_a_supervisor_s_image_without_a_guest_program(settings: dict[str, Any], bare: str) -> None:
     given = {**settings, "image": bare, "boot_timeout": 240}  # its own programs come first: they take their time
     with pytest.raises(StartError, match="has no guest program"):
