@@ -66,6 +66,8 @@ def wait_gone(os_pids: set[int], timeout: float = PATIENCE) -> set[int]:
         finally:
             os.close(handle)
     machines.bury()
+    # Ours have to be reaped, which a thread of the package may be about to do.
+    eventually(lambda: not os_pids & family.children(os.getpid()) - left, max(0.0, until - time.monotonic()))
     return left | (os_pids & family.children(os.getpid()))
 
 
