@@ -232,16 +232,17 @@ def current_or_ephemeral() -> Session:
         NoGroup: RACK_GID names a group that this program cannot join; or the program is a child by os.fork.
     """
     try:
-        return cast(Session, current.current())
+        session: Session = current.current()  # type: ignore[assignment]
+        return session
     except NoGroup:
         if current.inherited() or current.started_inside():
             raise  # a child by os.fork that knows nothing of groups would make one by accident
     with current.entering():
-        session = current.find()  # another thread may have been faster
-        if session is None:
-            session = group()
-            current.enter(session)
-        return cast(Session, session)
+        found = current.find()  # another thread may have been faster
+        if found is None:
+            found = group()
+            current.enter(found)
+        return cast(Session, found)
 
 
 def _place(

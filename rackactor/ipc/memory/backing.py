@@ -75,8 +75,9 @@ class Backing:
         Raises:
             GroupEnded: the group has ended, or this process has left it.
         """
-        if self._kernel.ended or self._kernel.closed:
-            raise GroupEnded(self._kernel.ended or None)
+        kernel = self._kernel
+        if kernel.loop.ended or kernel.closed:
+            raise GroupEnded(kernel.ended or None)
         replica = self._replica
         if replica is not None and replica.reader is not None:
             return replica.reader
