@@ -33,7 +33,7 @@ class Membership:
     @property
     def closed(self) -> bool:
         """Tell whether the membership can be used no more (left, or in a child made by os.fork)."""
-        return self.left or fork_generation.generation != self._generation  # `inherited`, for each read of a key asks
+        return self.left or fork_generation.generation != self._generation  # a call less: each read of a key asks this
 
     def check(self) -> None:
         """Raise if this process is in its group no more.

@@ -14,7 +14,7 @@ from rackactor.wire.calls.fork import Fork
 from rackactor.wire.target import Creation, Target, more_words, pack_arguments, pack_target
 
 
-@dataclass(frozen=True, eq=False, repr=False)  # each method that is made takes its time at each program's start
+@dataclass(frozen=True)
 class ForkRequest:
     """A fork that can be sent; `rackactor.syscalls.forks` adds what the processes inherit, and their code."""
 
